@@ -1,0 +1,102 @@
+"""What every opened classifier offers the stages after it, whatever its file format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Activation = Literal["softmax", "sigmoid", "none"]
+StoredDtype = Literal["float64", "float32", "float16", "bfloat16", "int8"]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a decoded RGB image becomes the classifier's input.
+
+    The order is: resize and crop, reorder channels, multiply by ``scale``, subtract ``mean``, divide by ``std``.
+    """
+
+    height: int
+    """Input height in pixels."""
+    width: int
+    """Input width in pixels."""
+    mode: Literal["crop", "squash", "pad"] = "crop"
+    """crop: resize the short side, cut the centre; squash: resize both sides; pad: fit inside, pad with black."""
+    crop: float = 0.875
+    """Share of the resized short side that the centre crop keeps; used by ``mode="crop"`` only."""
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
+    """Resampling filter, with Pillow's definition (antialiased when shrinking)."""
+    channels: Literal["rgb", "bgr", "gray"] = "rgb"
+    """Channel order; gray is the ITU-R 601 luma in one channel."""
+    scale: float = 1 / 255
+    """Factor on the 0-255 pixel values; 1 for models that take 0-255."""
+    mean: tuple[float, ...] = (0.0,)
+    """Subtracted per channel after ``scale``; one value serves all channels."""
+    std: tuple[float, ...] = (1.0,)
+    """Divided by per channel after ``mean``; one value serves all channels."""
+    layout: Literal["nchw", "nhwc"] = "nchw"
+    """Order of the input tensor's axes."""
+    dtype: Literal["float32", "float16", "uint8"] = "float32"
+    """Element type of the input tensor; with uint8, scale, mean and std must be neutral (1, 0, 1)."""
+    source: str = "guess"
+    """Where it comes from, in words a report can print: "--preprocess", "ONNX metadata", ..."""
+    guessed: tuple[str, ...] = field(default=())
+    """Keys that nobody stated and that were therefore guessed; empty when all are known."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """The final linear layer: ``logits = weight @ f + bias`` for penultimate features ``f``."""
+
+    weight: NDArray[np.float64]
+    """(c, m): c logits from m features."""
+    bias: NDArray[np.float64]
+    """(c,)."""
+    stored_dtype: StoredDtype
+    """How the file stores the weight; decides the rank tolerance (method: geometry)."""
+    quantisation_step: NDArray[np.float64] | None
+    """(c,) or (1,): step of the int8 grid in weight units; None unless ``stored_dtype`` is int8."""
+    kind: str
+    """Pattern that was found, e.g. "Gemm", "MatMul+Add", "Conv 1x1", "two heads averaged"."""
+    nodes: tuple[str, ...]
+    """Names of the graph's nodes that make up the head, in graph order."""
+    features: str
+    """Name of the tensor that holds the penultimate features (of the first part, where there are several)."""
+    logits: str
+    """Name of the tensor that holds the logits (before any softmax or sigmoid)."""
+    max_error: float
+    """Largest ``|W f + b - logits|`` over the proof's samples, divided by the logits' largest magnitude."""
+    activation: Activation
+    """What the graph, or the user, applies to the logits."""
+    activation_stated: bool
+    """True when the graph or the user says so; False when softmax was assumed."""
+
+
+class Classifier(Protocol):
+    """An opened classifier: metadata, its head, and one pass from inputs to features and logits."""
+
+    name: str
+    """File name or model name, as shown to people."""
+    format: str
+    """"onnx", later others."""
+    sha256: str
+    """Of the model's bytes, external data included."""
+    description: dict[str, str | int]
+    """Facts for ``inspect``: opset, producer, inputs, ... in display order."""
+    class_names: tuple[str, ...] | None
+    """Names in logit order from the model's own metadata, or None."""
+    preprocessing: Preprocessing
+    """How images become inputs."""
+    head: Head
+    """The final linear layer, proved."""
+
+    def forward(self, inputs: NDArray[np.generic]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Features (n, m) and logits (n, c), both float32, of a batch laid out as ``preprocessing`` says."""
+        ...
+
+    def logits_of(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits (n, c) that the classifier's own head arithmetic gives for features (n, m)."""
+        ...

@@ -1,0 +1,1 @@
+"""What the classifier is shown: image sources (the generated world among them), decoding, preprocessing."""

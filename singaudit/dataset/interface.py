@@ -1,0 +1,50 @@
+"""What every image source offers: a length, and images by index, safe to call from several threads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Image:
+    """One decoded image."""
+
+    name: str
+    """What a person would call it: the path below the source's root, or "shapes/000017"."""
+    sha256: str
+    """Of the file's bytes; of shape and pixels where there is no file. Folds and duplicates go by it."""
+    pixels: NDArray[np.uint8]
+    """(height, width, 3), RGB, orientation applied."""
+    attributes: tuple[tuple[str, str], ...] = ()
+    """Known attributes of generated images, e.g. (("shape", "star"), ("colour", "red")); empty for files."""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An image that was left out, and why."""
+
+    name: str
+    """As ``Image.name``."""
+    reason: str
+    """One clause, e.g. "cannot be decoded: truncated"."""
+
+
+class ImageSource(Protocol):
+    """A finite, ordered set of images."""
+
+    name: str
+    """As the user named it."""
+    labels: tuple[str, ...] | None
+    """A label per image where the source knows them (a subfolder per class), else None."""
+
+    def __len__(self) -> int:
+        """Number of images, unreadable ones included."""
+        ...
+
+    def load(self, index: int) -> Image | Skipped:
+        """Decode one image. Raises nothing for a bad image: that is a ``Skipped``."""
+        ...

@@ -1,0 +1,1 @@
+"""The embedded default: tiny vision-language model, planted classifiers, the demo's page."""

@@ -1,0 +1,1 @@
+"""What the head cannot see: the null space, features split along it, equivalent features."""

@@ -1,0 +1,1 @@
+"""What features mean: vision-language encoder, prompts, translator, concepts."""

@@ -1,0 +1,1 @@
+"""Numbers from pairs: scores, controls, intervals, gates, verdict. Pure functions over arrays."""

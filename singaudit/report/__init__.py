@@ -1,0 +1,1 @@
+"""What people and machines read: the result model, HTML, PDF, JSON and CSV."""
