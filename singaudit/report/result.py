@@ -1,0 +1,336 @@
+"""The result of an audit as people and machines read it: result.json's model and its JSON Schema.
+
+No time, host or path of the machine is in it: two runs of one audit on one machine are byte-identical.
+A statistic over images is ``{value, low, high, n}``; an exact quantity is a plain number. Angles are in degrees.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = "1.0"
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Text = Annotated[str, Field(max_length=4096)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Statistic(_Part):
+    """A mean, share or ratio over images, with its 95 % bootstrap interval."""
+
+    value: Finite
+    low: Finite
+    high: Finite
+    n: Annotated[int, Field(ge=0)] = Field(description="Images it was computed from.")
+
+
+class HeadPart(_Part):
+    """The final linear layer, and how it was found and proved."""
+
+    kind: Text = Field(description="Pattern found in the graph, e.g. Gemm.")
+    nodes: list[Text]
+    features: Text = Field(description="Tensor that holds the penultimate features.")
+    logits: Text = Field(description="Tensor that holds the logits.")
+    stored_dtype: Text
+    activation: Literal["softmax", "sigmoid", "none"]
+    activation_stated: bool = Field(description="False when softmax was assumed.")
+    max_error: Finite = Field(description="Largest |W f + b - logits| over the largest |logit|.")
+
+
+class PreprocessingPart(_Part):
+    """How images became inputs of the classifier."""
+
+    settings: Text = Field(description="In the syntax of --preprocess.")
+    source: Text
+    guessed: list[Text] = Field(description="Keys nobody stated; not empty means inconclusive.")
+
+
+class ModelPart(_Part):
+    """What was audited."""
+
+    name: Text
+    sha256: Text
+    format: Text
+    class_names: list[Text]
+    class_names_source: Text
+    head: HeadPart
+    preprocessing: PreprocessingPart
+
+
+class RankAt(_Part):
+    """The rank the head would have at another tolerance."""
+
+    factor: Finite = Field(description="Times the tolerance used.")
+    rank: int
+
+
+class NearNull(_Part):
+    """Feature variation that hardly moves any logit, though it is not exactly null."""
+
+    fraction: Finite = Field(description="Every logit moves by less than this share of its own spread.")
+    dim: int
+    variance_share: Finite = Field(description="Share of the features' whitened directions, 0 to 1.")
+
+
+class GeometryPart(_Part):
+    """What the logits see of feature space, and what they cannot."""
+
+    classes: int
+    feature_dim: int
+    rank: int
+    null_dim: int = Field(description="feature_dim - rank: the logit null space.")
+    softmax_null_dim: int | None = Field(description="Null space of the probabilities; null for sigmoid heads.")
+    singular_values: list[Finite] = Field(description="Of the head's weight, descending.")
+    tolerance: Finite = Field(description="Singular values at or below it count as zero.")
+    tolerance_reason: Text
+    gap: Finite | None = Field(description="Smallest kept over largest dropped singular value; null if none dropped.")
+    rank_sensitivity: list[RankAt]
+    null_energy_share: Statistic | None = Field(
+        default=None, description="|P_n (f - mean)|^2 over |f - mean|^2: share of feature variation that is null."
+    )
+    near_null: NearNull | None = None
+
+
+class SkippedImage(_Part):
+    """An image left out, and why."""
+
+    name: Text
+    reason: Text
+
+
+class ImagesPart(_Part):
+    """A set of images as it was used."""
+
+    source: Text
+    found: int
+    used: int
+    skipped: list[SkippedImage] = Field(description="At most the first 100.")
+    skipped_count: int
+    duplicates: int = Field(description="Images whose content occurred before, left out.")
+    digest: Text = Field(description="sha256 over the sorted sha256 of the images used.")
+
+
+class DataPart(_Part):
+    """The images the classifier was shown."""
+
+    audit: ImagesPart
+    probe: ImagesPart | None
+    labels: Literal["true", "predicted"] = Field(description="Which class an image counts under.")
+    labels_source: Text
+    accuracy: Statistic | None = Field(description="Top-1 against the labels, where there are any.")
+    chance_accuracy: Finite | None
+
+
+class EncoderPart(_Part):
+    """The vision-language model that gave features their meaning."""
+
+    name: Text
+    revision: Text = Field(description="Commit on the hub, or sha256 of the local weights.")
+    family: Text
+    embedding_dim: int
+
+
+class TranslatorPart(_Part):
+    """The linear map from features to image embeddings, judged on images it was not fitted on."""
+
+    r2: Statistic
+    r2_null_gain: Statistic = Field(description="R2 with all of f, less R2 with P_p f alone.")
+    cosine: Statistic
+    cosine_shuffled: Statistic = Field(description="The same for pairs that do not belong together.")
+    agreement: Statistic | None = Field(description="Same class read zero-shot from T f and from the embedding.")
+    images: int = Field(description="Images it was fitted on (of all folds, when cross-fitted).")
+    fitted_on: Literal["other folds", "probe images"]
+    folds: int
+    penalty: list[Finite] = Field(description="Ridge penalty per fold, chosen inside the training folds.")
+
+
+class LogitCheck(_Part):
+    """Largest change of any logit in the classifier's own arithmetic, in units of that logit's spread."""
+
+    removal: Finite
+    mean_removal: Finite
+    random_equal_norm: Finite = Field(description="A random perturbation of equal norm.")
+    principal_equal_norm: Finite = Field(description="A perturbation inside the principal space of equal norm.")
+    images: int
+
+
+class Removal(_Part):
+    """Scores of one kind of equivalent."""
+
+    image_score_deg: Statistic = Field(description="IS: angle between T f and T f~, mean.")
+    attribute_score_deg: Statistic = Field(description="Mean |AS| toward the image's own class prompt.")
+    signed_attribute_score_deg: Statistic = Field(description="Mean AS: positive when f~ is closer to the prompt.")
+    ratio: Statistic | None = Field(description="Mean IS over mean |AS|; null when |AS| is 0.")
+
+
+class ScoresPart(Removal):
+    """Model-level scores: the paper's zero removal, and mean removal beside it."""
+
+    mean_removal: Removal
+
+
+class ControlScore(_Part):
+    """One score against its control's draws."""
+
+    score: Text = Field(description="Which number of this file is compared.")
+    observed: Finite
+    control_mean: Finite
+    control_low: Finite = Field(description="2.5th percentile of the draws.")
+    control_high: Finite = Field(description="97.5th percentile of the draws.")
+    percentile: Finite = Field(description="Share of draws below the observed value, 0 to 100.")
+    effect_size: Finite | None = Field(description="(observed - mean) / standard deviation of the draws.")
+
+
+class ControlPart(_Part):
+    """What the scores would be if the null space were any other subspace of its size."""
+
+    name: Text
+    draws: int
+    images: int
+    scores: list[ControlScore]
+
+
+class ClassPart(_Part):
+    """One class: images counted under it, and their scores under zero removal."""
+
+    name: Text
+    images: int
+    image_score_deg: Statistic | None
+    attribute_score_deg: Statistic | None = Field(description="Mean |AS| toward the class prompt.")
+    signed_attribute_score_deg: Statistic | None
+    quantiles_deg: list[Finite] = Field(description="AS at 0, 5, ..., 100 %; empty without images.")
+
+
+class ConceptPart(_Part):
+    """One concept's text: how removal moves images toward (positive) or away from it."""
+
+    name: Text
+    group: Text | None
+    prompt: Text
+    attribute_score_deg: Statistic = Field(description="Mean signed AS under mean removal.")
+    zero_removal_deg: Statistic = Field(description="Mean signed AS under zero removal.")
+    absolute_deg: Statistic = Field(description="Mean |AS| under mean removal.")
+
+
+class GroupPart(_Part):
+    """A group of mutually exclusive concept values, e.g. colour: what of its reading the null space carries."""
+
+    group: Text
+    values: list[Text]
+    own_value: Literal["labels", "zero-shot"] = Field(description="Where an image's own value was read from.")
+    margin_deg: Statistic = Field(description="How clearly T f reads the own value: mean over others minus own.")
+    margin_shuffled_deg: Statistic = Field(description="The same for pairs that do not belong together.")
+    contrast_deg: Statistic = Field(description="margin(T f) - margin(T f~) under mean removal.")
+    carried_share: Statistic | None = Field(
+        description="Contrast over margin: share of the reading that vanishes. Null where there is nothing to share out."
+    )
+    control: ControlScore | None = Field(description="The contrast against norm-matched random subspaces.")
+    reading: Literal["carried by the null space", "partly carried", "not carried", "cannot tell", "not applicable"]
+    sentence: Text
+
+
+class GatePart(_Part):
+    """A rule, what was found, and whether it holds."""
+
+    rule: Text
+    found: Text = Field(description="The value judged, in words.")
+    value: Finite | None
+    low: Finite | None
+    high: Finite | None
+    n: int | None
+    limit: Text
+    status: Literal["pass", "fail", "inconclusive"]
+    reason: Text
+
+
+class Verdict(_Part):
+    """What the audit concludes."""
+
+    status: Literal["pass", "fail", "inconclusive", "no gates set"]
+    reasons: list[Text]
+    sentence: Text
+
+
+class Neighbour(_Part):
+    """A real image retrieved for a gallery entry."""
+
+    name: Text
+    class_name: Text = Field(description="The class it counts under.")
+    angle_deg: Finite
+    thumbnail: str = Field(description="PNG as a data URI.", max_length=400_000)
+
+
+class GalleryItem(_Part):
+    """One image, and the real images nearest to T f and to its equivalent T f~ (mean removal)."""
+
+    name: Text
+    class_name: Text
+    predicted: Text
+    probability: Finite | None
+    image_score_deg: Finite
+    attribute_score_deg: Finite
+    why: Text = Field(description="Why this image was chosen.")
+    words_lost: list[Text]
+    words_gained: list[Text]
+    thumbnail: str = Field(max_length=400_000)
+    near_original: list[Neighbour]
+    near_equivalent: list[Neighbour]
+
+
+class ScatterPart(_Part):
+    """At most 2,000 images for the AS-IS chart, chosen by content hash; and the covariance of all."""
+
+    image_score_deg: list[Finite]
+    attribute_score_deg: list[Finite]
+    class_index: list[int]
+    mean: list[Finite] = Field(description="(AS, IS) over all images.")
+    covariance: list[list[Finite]] = Field(description="2 x 2, of (AS, IS) over all images.")
+
+
+class Reproduce(_Part):
+    """What is needed to run the same audit again."""
+
+    command: Text
+    seed: int
+    precision: Text
+    versions: dict[str, Text]
+
+
+class AuditResult(_Part):
+    """Everything an audit found."""
+
+    schema_version: Literal["1.0"] = SCHEMA_VERSION
+    model: ModelPart
+    geometry: GeometryPart
+    data: DataPart | None = None
+    encoder: EncoderPart | None = None
+    translator: TranslatorPart | None = None
+    logit_check: LogitCheck | None = None
+    scores: ScoresPart | None = None
+    controls: list[ControlPart] = []
+    classes: list[ClassPart] = []
+    concepts: list[ConceptPart] = []
+    groups: list[GroupPart] = []
+    gates: list[GatePart] = []
+    verdict: Verdict
+    scatter: ScatterPart | None = None
+    gallery: list[GalleryItem] = []
+    warnings: list[Text] = []
+    not_evaluated: list[Text] = Field(default=[], description="Section and reason, one sentence each.")
+    reproduce: Reproduce
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) that every result.json of this version satisfies."""
+    schema = AuditResult.model_json_schema(mode="serialization")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"https://singaudit.invalid/schema/result-{SCHEMA_VERSION}.json",
+        **schema,
+        "title": "singaudit result",
+    }
