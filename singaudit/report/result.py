@@ -217,21 +217,51 @@ class ConceptPart(_Part):
     absolute_deg: Statistic = Field(description="Mean |AS| under mean removal.")
 
 
-class GroupPart(_Part):
+class NullFollow(Statistic):
+    """Share of swapped features P_p f_i + P_n f_j that are read as the null donor j's value."""
+
+    chance: Finite = Field(description="The same share for permuted donors.")
+    normalised: Finite = Field(description="(value - chance) / (1 - chance).")
+
+
+class ProbePart(_Part):
+    """Cross-validated linear probes for the group's value: normalised accuracy, 0 chance, 1 perfect."""
+
+    features: Statistic = Field(description="From f.")
+    principal: Statistic = Field(description="From P_p f.")
+    null: Statistic = Field(description="From P_n f.")
+
+
+class Readability(_Part):
+    """Whether the vision-language model itself reads the group from the images."""
+
+    readable: bool
+    score: Statistic = Field(
+        description="With labels: normalised accuracy of its own reading; without: agreement of two prompt sets."
+    )
+    basis: Literal["labels", "two prompt sets"]
+
+
+class FindingPart(_Part):
     """A group of mutually exclusive concept values, e.g. colour: what of its reading the null space carries."""
 
     group: Text
+    finding: Literal["cannot tell", "strong", "partial", "redundant", "not detected", "not applicable", "unstable"]
+    rule: Text = Field(description="The rule that decided, with the numbers that led to it.")
+    sentence: Text = Field(description="The finding in one plain sentence.")
     values: list[Text]
     own_value: Literal["labels", "zero-shot"] = Field(description="Where an image's own value was read from.")
-    margin_deg: Statistic = Field(description="How clearly T f reads the own value: mean over others minus own.")
+    margin_deg: Statistic = Field(description="How clearly T f reads the own value: mean over others less own.")
     margin_shuffled_deg: Statistic = Field(description="The same for pairs that do not belong together.")
     contrast_deg: Statistic = Field(description="margin(T f) - margin(T f~) under mean removal.")
     carried_share: Statistic | None = Field(
-        description="Contrast over margin: share of the reading that vanishes. Null where there is nothing to share out."
+        description="Contrast over margin: share of the reading that vanishes; null where nothing is to share out."
     )
+    null_follow: NullFollow | None
+    probe: ProbePart
+    readable: Readability
+    stable: bool = Field(description="Translators refitted on either half of the images find the same.")
     control: ControlScore | None = Field(description="The contrast against norm-matched random subspaces.")
-    reading: Literal["carried by the null space", "partly carried", "not carried", "cannot tell", "not applicable"]
-    sentence: Text
 
 
 class GatePart(_Part):
@@ -315,7 +345,7 @@ class AuditResult(_Part):
     controls: list[ControlPart] = []
     classes: list[ClassPart] = []
     concepts: list[ConceptPart] = []
-    groups: list[GroupPart] = []
+    findings: list[FindingPart] = []
     gates: list[GatePart] = []
     verdict: Verdict
     scatter: ScatterPart | None = None
