@@ -1,0 +1,1 @@
+"""Where the passes over images run: this machine."""

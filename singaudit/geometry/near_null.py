@@ -1,0 +1,28 @@
+"""Feature variation that is not exactly null but moves no logit by more than a stated share of its spread."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+def near_null_dim(weight: Array, covariance: Array, fraction: float) -> tuple[int, float]:
+    """Dimensions of whitened feature variation along which every logit moves by less than ``fraction``.
+
+    With C the feature covariance (m, m) and D the diagonal of the logits' standard deviations, a unit step along
+    a right singular vector of ``D^-1 W C^(1/2)`` moves the vector of standardised logits by its singular value,
+    hence every single logit by no more. Returns (dimension, share of the features' whitened dimensions); the
+    exact null space is included.
+    """
+    values, vectors = np.linalg.eigh(covariance)
+    keep = values > max(float(values[-1]), 0.0) * covariance.shape[0] * np.finfo(np.float64).eps
+    support = int(np.count_nonzero(keep))
+    if support == 0:
+        return 0, 0.0
+    moved = weight @ (vectors[:, keep] * np.sqrt(values[keep]))
+    spread = np.sqrt(np.sum(moved**2, axis=1))
+    moved = moved[spread > 0] / spread[spread > 0, None]
+    seen = int(np.count_nonzero(np.linalg.svd(moved, compute_uv=False) >= fraction)) if moved.size else 0
+    return support - seen, (support - seen) / support
