@@ -1,0 +1,128 @@
+"""Concepts: words and groups of words that features are compared with, and the prompts that carry them."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from singaudit.errors import LanguageError
+from singaudit.language.encoder import BUILTIN, Encoder
+
+Array = NDArray[np.float64]
+
+# Every prompt is said in several ways; the mean embedding depends less on the wording than any one of them.
+LEADS = ("an image of", "a photo of", "a picture of")
+_MAX_BYTES = 4 * 2**20
+_MAX_CONCEPTS = 20_000
+
+
+@dataclass(frozen=True)
+class Group:
+    """Mutually exclusive values of one attribute."""
+
+    name: str
+    """e.g. colour; "class" is the classes' own group."""
+    values: tuple[str, ...]
+    """e.g. red, blue, ..."""
+    template: str
+    """Contains {} where the value goes."""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What the audit looks for."""
+
+    source: str
+    """File name, or "built-in ...", for the report."""
+    groups: tuple[Group, ...]
+    """Attributes with mutually exclusive values."""
+    concepts: tuple[str, ...]
+    """Single concepts without a group."""
+
+
+def open_vocabulary(path: str | None, encoder_name: str) -> Vocabulary:
+    """Read concepts from a text file (one a line) or TOML groups; the built-in vocabulary when ``path`` is None.
+
+    TOML: a table per attribute with ``values = [...]`` and an optional ``template = "a photo of a {} shape"``.
+    Raises ``LanguageError`` naming the place.
+    """
+    if path is None:
+        shapes = encoder_name == BUILTIN
+        file = "demo/concepts.toml" if shapes else "language/vocabulary.toml"
+        text = (resources.files("singaudit") / file).read_text(encoding="utf-8")
+        return _parse_groups(text, "built-in, generated world" if shapes else "built-in, natural images")
+    file_path = Path(path)
+    if not file_path.is_file():
+        raise LanguageError(f"expected a file of concepts, there is no file {path}")
+    if file_path.stat().st_size > _MAX_BYTES:
+        raise LanguageError(f"expected at most {_MAX_BYTES} bytes of concepts, {path} is larger")
+    try:
+        text = file_path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise LanguageError(f"expected concepts as UTF-8 text in {path}: {error}") from error
+    if file_path.suffix.lower() == ".toml":
+        return _parse_groups(text, file_path.name)
+    words = tuple(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
+    if not words:
+        raise LanguageError(f"expected concepts in {path}, one a line, found none")
+    if len(words) > _MAX_CONCEPTS:
+        raise LanguageError(f"expected at most {_MAX_CONCEPTS} concepts, {path} holds {len(words)}")
+    return Vocabulary(file_path.name, (), words)
+
+
+def _parse_groups(text: str, source: str) -> Vocabulary:
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise LanguageError(f"expected TOML in {source}: {error}") from error
+    groups = []
+    for name, table in tables.items():
+        where = f"group {name!r} of {source}"
+        if not isinstance(table, dict):
+            raise LanguageError(f"expected a table with values = [...] for {where}, found {type(table).__name__}")
+        if unknown := sorted(set(table) - {"values", "template"}):
+            raise LanguageError(f"expected only values and template in {where}, found {', '.join(unknown)}")
+        values, template = table.get("values"), table.get("template", "a {}")
+        if not isinstance(values, list) or not all(isinstance(v, str) and v.strip() for v in values):
+            raise LanguageError(f"expected values = [...] of non-empty texts in {where}")
+        if len(values) < 2 or len({v.strip() for v in values}) < len(values):
+            raise LanguageError(f"expected at least two different values in {where}, found {len(set(values))}")
+        if not isinstance(template, str) or template.count("{}") != 1:
+            raise LanguageError(f"expected a template with one {{}} in {where}, found {template!r}")
+        if name == "class":
+            raise LanguageError(f"the group name class is kept for the model's own classes; rename it in {source}")
+        groups.append(Group(name, tuple(v.strip() for v in values), template))
+    if not groups or sum(len(g.values) for g in groups) > _MAX_CONCEPTS:
+        raise LanguageError(f"expected between 1 and {_MAX_CONCEPTS} concepts in {source}")
+    return Vocabulary(source, tuple(groups), ())
+
+
+def class_group(class_names: tuple[str, ...]) -> Group:
+    """The classes as a group, with underscores read as spaces."""
+    return Group("class", class_names, "a {}")
+
+
+def prompts(template: str, value: str, leads: tuple[str, ...] = LEADS) -> list[str]:
+    """The ways in which a value is said: its template after each lead, with the right article."""
+    said = template.replace("{}", value.replace("_", " "))
+    for lead in LEADS:
+        if said.startswith(lead + " "):
+            said = said[len(lead) + 1 :]
+            break
+    first, _, rest = said.partition(" ")
+    if first in ("a", "an") and rest:
+        said = ("an " if rest[0].lower() in "aeiou" else "a ") + rest
+    return [f"{lead} {said}" for lead in leads]
+
+
+def embed_group(encoder: Encoder, group: Group, leads: tuple[str, ...] = LEADS) -> Array:
+    """Unit text embeddings (values, d) of a group: the normalised mean over the leads. float64."""
+    texts = [text for value in group.values for text in prompts(group.template, value, leads)]
+    each = encoder.encode_texts(texts).reshape(len(group.values), len(leads), -1)
+    mean = each.mean(axis=1)
+    return mean / np.linalg.norm(mean, axis=1, keepdims=True)

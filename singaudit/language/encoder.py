@@ -1,0 +1,171 @@
+"""A vision-language model's two towers: images and texts into one space (CLIP and SigLIP families)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from singaudit.errors import LanguageError
+
+BUILTIN = "builtin:shapes"
+DEFAULT = "openai/clip-vit-large-patch14"
+# Families whose towers have get_image_features and get_text_features; the padding is what each was trained with.
+_PADDING: dict[str, str | bool] = {"clip": True, "siglip": "max_length", "siglip2": "max_length"}
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """An opened vision-language model."""
+
+    name: str
+    """As the user named it."""
+    revision: str
+    """Commit on the hub, or sha256 of the local weights."""
+    family: str
+    """clip, siglip or siglip2."""
+    embedding_dim: int
+    """d: width of both towers' outputs."""
+    _model: Any
+    _tokenizer: Any
+    _processor: Any
+    _device: str
+
+    def prepare(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """One image (h, w, 3) uint8 -> (3, H, W) float32, by the model's own image processor."""
+        from PIL import Image
+
+        values = self._processor(images=[Image.fromarray(pixels)], return_tensors="np")["pixel_values"]
+        return np.asarray(values[0], dtype=np.float32)
+
+    def encode_images(self, inputs: NDArray[np.generic]) -> NDArray[np.float32]:
+        """Prepared images (n, 3, H, W) -> embeddings (n, d), float32, unit length."""
+        import torch
+
+        with torch.inference_mode():
+            batch = torch.from_numpy(np.ascontiguousarray(inputs)).to(self._device)
+            return _unit(self._model.get_image_features(pixel_values=batch))
+
+    def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """Texts -> embeddings (k, d), float64, unit length. Texts beyond the context length are cut."""
+        import torch
+
+        found = []
+        for start in range(0, len(texts), 256):
+            tokens = self._tokenizer(
+                list(texts[start : start + 256]), padding=_PADDING[self.family], truncation=True, return_tensors="pt"
+            )
+            known = {k: v.to(self._device) for k, v in tokens.items() if k in ("input_ids", "attention_mask")}
+            if self.family != "clip":
+                known.pop("attention_mask", None)  # SigLIP was trained without one
+            with torch.inference_mode():
+                found.append(_unit(self._model.get_text_features(**known)))
+        return np.concatenate(found).astype(np.float64)
+
+
+def _unit(output: Any) -> NDArray[np.float32]:
+    """Unit rows of a tower's output, whether it comes as a tensor or as a model output holding one."""
+    import torch
+
+    tensor = output if isinstance(output, torch.Tensor) else output.pooler_output
+    array: NDArray[np.float32] = torch.nn.functional.normalize(tensor.double(), dim=-1).float().cpu().numpy()
+    return array
+
+
+def open_encoder(name: str, *, device: str = "cpu") -> Encoder:
+    """Open a CLIP or SigLIP checkpoint: ``builtin:shapes``, a local folder, or a name on the model hub.
+
+    Weights are read from safetensors only, remote code is never run, and a checkpoint that lacks part of the
+    weights is refused instead of being filled with random ones. Raises ``LanguageError``.
+    """
+    where = _builtin_folder() if name == BUILTIN else name
+    local = Path(where).is_dir()
+    if local:
+        _check_folder(Path(where))
+    try:
+        return _load(name, str(where), local, device)
+    except LanguageError:
+        raise
+    except Exception as error:  # the hub client and transformers raise many kinds for one fact
+        reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+        raise LanguageError(
+            f"expected a CLIP or SigLIP model at {name!r}, but it could not be loaded: {reason}",
+            hint="Without internet, pass --vlm DIR with a folder that holds the model in the hub's format "
+            f"(config.json, model.safetensors, tokenizer, preprocessor_config.json), or --vlm {BUILTIN} for the "
+            "generated world.",
+        ) from error
+
+
+def _builtin_folder() -> Path:
+    return Path(str(resources.files("singaudit") / "demo" / "models" / "clip-shapes"))
+
+
+def _check_folder(folder: Path) -> None:
+    missing = [n for n in ("config.json", "preprocessor_config.json") if not (folder / n).is_file()]
+    if missing:
+        raise LanguageError(
+            f"expected a vision-language model in the hub's format in {folder}, {' and '.join(missing)} missing",
+            hint="Save it with save_pretrained(), or download all files of the hub's repository.",
+        )
+    if not list(folder.glob("*.safetensors")):
+        raise LanguageError(
+            f"expected weights as safetensors in {folder}, found none; pickled weights are never loaded",
+            hint="Convert the checkpoint with save_pretrained(..., safe_serialization=True).",
+        )
+
+
+def _load(name: str, where: str, local: bool, device: str) -> Encoder:
+    # Telemetry and advisory chatter have no place in an audit's output.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    import torch
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": local}
+    config = transformers.AutoConfig.from_pretrained(where, **options)
+    if config.model_type not in _PADDING:
+        raise LanguageError(
+            f"expected a model of the families {', '.join(_PADDING)} at {name!r}, found {config.model_type!r}",
+            hint=f"The default is {DEFAULT}.",
+        )
+    # One commit for every file: a branch that moves between two downloads cannot mix two models.
+    revision = getattr(config, "_commit_hash", None)
+    pinned = options if local or revision is None else {**options, "revision": revision}
+    model, info = transformers.AutoModel.from_pretrained(
+        where, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **pinned
+    )
+    if info["missing_keys"] or info["mismatched_keys"]:
+        lacking = sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]]))
+        raise LanguageError(
+            f"expected all weights of the {config.model_type} model at {name!r}, {len(lacking)} are missing or of "
+            f"another shape, such as {lacking[0]}",
+            hint="Use the complete checkpoint: nothing is filled with random weights.",
+        )
+    model = model.to(device).eval().requires_grad_(False)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(where, **pinned)
+    processor = transformers.AutoImageProcessor.from_pretrained(where, backend="pil", **pinned)
+    dim = getattr(config, "projection_dim", None) if config.model_type == "clip" else config.vision_config.hidden_size
+    return Encoder(
+        name, _digest(Path(where)) if local else str(revision), config.model_type, int(dim), model, tokenizer,
+        processor, device,
+    )  # fmt: skip
+
+
+def _digest(folder: Path) -> str:
+    """sha256 over the folder's weights, in name order."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,77 @@
+"""Sufficient statistics of a linear regression, accumulated in float64 over any number of rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+_BLOCK_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Sums over pairs (f, z) of features (m,) and embeddings (d,); adding two adds their data."""
+
+    n: int
+    """Pairs."""
+    f: Array
+    """(m,) sum of f."""
+    z: Array
+    """(d,) sum of z."""
+    ff: Array
+    """(m, m) sum of f f'."""
+    fz: Array
+    """(m, d) sum of f z'."""
+    zz: float
+    """Sum of |z|^2."""
+
+    def __add__(self, other: Statistics) -> Statistics:
+        return Statistics(
+            self.n + other.n, self.f + other.f, self.z + other.z, self.ff + other.ff, self.fz + other.fz,
+            self.zz + other.zz,
+        )  # fmt: skip
+
+    def centred_at(self, mean_f: Array, mean_z: Array) -> tuple[Array, Array, float]:
+        """Sums of (f - mean_f)(f - mean_f)', (f - mean_f)(z - mean_z)' and |z - mean_z|^2."""
+        ff = self.ff - np.outer(self.f, mean_f) - np.outer(mean_f, self.f) + self.n * np.outer(mean_f, mean_f)
+        fz = self.fz - np.outer(self.f, mean_z) - np.outer(mean_f, self.z) + self.n * np.outer(mean_f, mean_z)
+        zz = self.zz - 2 * float(self.z @ mean_z) + self.n * float(mean_z @ mean_z)
+        return ff, fz, zz
+
+
+def accumulate(
+    features: NDArray[np.floating], embeddings: NDArray[np.floating], groups: NDArray[np.intp], count: int
+) -> list[Statistics]:
+    """Statistics of each group 0 .. count - 1 of rows; ``features`` (n, m) and ``embeddings`` (n, d) may be on disk.
+
+    Rows are read in blocks and converted to float64 there, so memory does not grow with n.
+    """
+    m, d = features.shape[1], embeddings.shape[1]
+    n = np.zeros(count, np.intp)
+    f, z, zz = np.zeros((count, m)), np.zeros((count, d)), np.zeros(count)
+    ff, fz = np.zeros((count, m, m)), np.zeros((count, m, d))
+    for start in range(0, len(features), _BLOCK_ROWS):
+        rows = slice(start, start + _BLOCK_ROWS)
+        block_f, block_z = features[rows].astype(np.float64), embeddings[rows].astype(np.float64)
+        for group in np.unique(groups[rows]):
+            mine = groups[rows] == group
+            a, b = (block_f, block_z) if mine.all() else (block_f[mine], block_z[mine])
+            n[group] += len(a)
+            f[group] += a.sum(axis=0)
+            z[group] += b.sum(axis=0)
+            ff[group] += a.T @ a
+            fz[group] += a.T @ b
+            zz[group] += np.einsum("ij,ij->", b, b)
+    return [Statistics(int(n[g]), f[g], z[g], ff[g], fz[g], float(zz[g])) for g in range(count)]
+
+
+def total(parts: list[Statistics]) -> Statistics:
+    """The statistics of all parts' data together."""
+    result = parts[0]
+    for part in parts[1:]:
+        result = result + part
+    return result

@@ -1,0 +1,142 @@
+"""What may be said about a concept group: ordered rules over numbers that carry their intervals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from singaudit.metrics.intervals import Estimate
+
+Finding = Literal["cannot tell", "strong", "partial", "redundant", "not detected", "not applicable", "unstable"]
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """The one table of limits the rules use."""
+
+    min_translator_images: int = 1000
+    """Fewer images behind the translator: cannot tell."""
+    min_images: int = 100
+    """Fewer audited images: cannot tell."""
+    readable: float = 0.5
+    """Lower bound of the vision-language model's own reading of the group."""
+    strong_share: float = 0.6
+    """Lower bound of the carried share."""
+    strong_follow: float = 2 / 3
+    """Normalised null-follow."""
+    partial_share: float = 0.15
+    """Lower bound of the carried share."""
+    redundant_probe: float = 0.5
+    """Lower bound of the normalised probe accuracy from P_n f."""
+    absent_share: float = 0.1
+    """The carried share's interval lies within plus or minus this."""
+    absent_probe: float = 0.15
+    """Upper bound of the normalised probe accuracy from P_n f."""
+
+
+THRESHOLDS = Thresholds()
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The numbers the rules look at, for one concept group."""
+
+    null_dim: int
+    """Dimension of the logit null space."""
+    images: int
+    """Audited images."""
+    translator_images: int
+    """Images behind the translator."""
+    r2: Estimate
+    """The translator's held-out R2."""
+    readable: Estimate
+    """The vision-language model's own reading of the group."""
+    margin: Estimate
+    """margin(T f), degrees."""
+    margin_excess: Estimate
+    """margin(T f) less that of shuffled pairs, degrees, resampled jointly."""
+    carried_share: Estimate
+    """Contrast over margin."""
+    follow_excess: Estimate
+    """Null-follow less chance, resampled jointly."""
+    follow_normalised: float
+    """(null-follow - chance) / (1 - chance)."""
+    probe_null: Estimate
+    """Normalised accuracy of the probe on P_n f."""
+
+
+def decide(e: Evidence, limits: Thresholds = THRESHOLDS) -> tuple[Finding, str]:
+    """The first rule that applies, and the numbers that decided it. Stability is judged by ``unstable``."""
+    unsure = _cannot_tell(e, limits)
+    share, probe = e.carried_share, e.probe_null
+    numbers = (
+        f"carried share {_span(share)}, null-follow {e.follow_normalised:.2f} of what is possible, "
+        f"probe of the null part {_span(probe)}"
+    )
+    if e.null_dim == 0:
+        return "not applicable", "the head has no logit null space"
+    if unsure:
+        return "cannot tell", unsure
+    above_chance = probe.low > 0
+    if share.low >= limits.strong_share and e.follow_normalised >= limits.strong_follow and above_chance:
+        return "strong", numbers
+    if share.low > limits.partial_share and e.follow_excess.low > 0 and above_chance:
+        return "partial", numbers
+    if probe.low >= limits.redundant_probe:
+        return "redundant", numbers
+    if max(abs(share.low), abs(share.high)) <= limits.absent_share and probe.high < limits.absent_probe:
+        return "not detected", numbers
+    return "cannot tell", f"no rule is met: {numbers}"
+
+
+def _cannot_tell(e: Evidence, limits: Thresholds) -> str:
+    """Why nothing can be said, or an empty text."""
+    if e.translator_images < limits.min_translator_images:
+        return f"the translator rests on {e.translator_images} images, fewer than {limits.min_translator_images}"
+    if e.images < limits.min_images:
+        return f"{e.images} images were audited, fewer than {limits.min_images}"
+    if not e.r2.low > 0:
+        return f"the translator explains nothing for certain: R2 {_span(e.r2)}"
+    if not e.readable.low > limits.readable:
+        return f"the vision-language model does not read this group reliably: {_span(e.readable)}"
+    if not (e.margin_excess.low > 0 and e.margin.low > 0):
+        return f"the features do not show this group: margin {_span(e.margin)} degrees, no more than shuffled pairs"
+    return ""
+
+
+def unstable(full: Finding, halves: tuple[Finding, Finding]) -> bool:
+    """True when translators refitted on either half of the data do not find what the whole finds.
+
+    Only a finding that claims something can be unstable; halves that merely cannot tell do not contradict it, and
+    strong and partial are degrees of one claim.
+    """
+
+    def claim(finding: Finding) -> str:
+        return "leak" if finding in ("strong", "partial") else finding
+
+    if full in ("cannot tell", "not applicable"):
+        return False
+    return any(claim(half) not in (claim(full), "cannot tell") for half in halves)
+
+
+def at_half(e: Evidence) -> Evidence:
+    """Evidence for a refit on half of the images, which the limit on images must not refuse."""
+    return replace(e, translator_images=max(e.translator_images, THRESHOLDS.min_translator_images))
+
+
+def sentence(group: str, finding: Finding, share: Estimate | None) -> str:
+    """The finding in one plain sentence."""
+    part = f" ({share.value:.0%} of its reading, {share.low:.0%} to {share.high:.0%})" if share else ""
+    return {
+        "strong": f"{group} is readable from the features, and what carries it is ignored by the head{part}.",
+        "partial": f"Part of what carries {group} is ignored by the head{part}.",
+        "redundant": f"{group} can be decoded from what the head ignores, and is present in the logits as well.",
+        "not detected": f"No {group} was found in what the head ignores.",
+        "not applicable": f"The head ignores no direction of feature space, so {group} cannot be in one.",
+        "unstable": f"What was found about {group} changes when the translator is refitted: do not rely on it.",
+        "cannot tell": f"Whether the head ignores {group} cannot be told from these images.",
+    }[finding]
+
+
+def _span(e: Estimate) -> str:
+    return f"{e.value:.2f} [{e.low:.2f}, {e.high:.2f}]"
