@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 
 import numpy as np
@@ -69,7 +69,7 @@ def silhouettes(scenes: Scenes) -> Array:
 
 
 def _tones(
-    table: dict[str, tuple[tuple[int, ...], tuple[int, ...]]], which: NDArray[np.int64], tint: Array
+    table: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]], which: NDArray[np.int64], tint: Array
 ) -> tuple[Array, Array]:
     """Both tones (n, 1, 1, 3) of 0-255, moved together by the tint."""
     tones = np.asarray(list(table.values()), dtype=np.float32)[which]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,7 +69,8 @@ class Scenes:
         unknown = set(values) - set(ATTRIBUTES)
         if unknown:
             raise ValueError(f"expected attributes among {', '.join(ATTRIBUTES)}, got {', '.join(sorted(unknown))}")
-        return dataclasses.replace(self, **values)
+        changed: dict[str, Any] = dict(values)
+        return dataclasses.replace(self, **changed)
 
     def words(self, row: int) -> dict[str, str]:
         """Attribute name to value, in words, of one scene."""
@@ -86,11 +88,11 @@ def draw_scenes(indices: NDArray[np.int64], seed: int) -> Scenes:
     uniform = (_hash(counter ^ _hash(np.asarray([seed], dtype=_U64))) >> _U64(40)).astype(np.float32) / np.float32(
         2**24
     )
-    attributes = {
+    attributes: dict[str, Any] = {
         name: (uniform[:, k] * len(names)).astype(np.int64) for k, (name, names) in enumerate(ATTRIBUTES.items())
     }
     first = len(ATTRIBUTES)
-    nuisances = {name: uniform[:, first + k] for k, name in enumerate(_NUISANCES)}
+    nuisances: dict[str, Any] = {name: uniform[:, first + k] for k, name in enumerate(_NUISANCES)}
     return Scenes(**attributes, **nuisances, tint=uniform[:, -6:-3], background_tint=uniform[:, -3:])
 
 
