@@ -1,0 +1,215 @@
+"""What a model file must be before anything in it is run: readable, self-contained, of bounded size."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from singaudit.classifier.graph import attributes, subgraphs
+from singaudit.errors import ModelError
+
+if TYPE_CHECKING:
+    import onnx
+
+_LARGEST_FILE = 2 << 30
+"""Bytes; a protobuf message cannot be larger."""
+_MOST_NODES = 200_000
+_MOST_FUNCTIONS = 2_000
+_DEEPEST = 32
+_MOST_STEPS = 100_000
+"""Iterations a Loop may state."""
+_RANDOM = frozenset(
+    {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
+)
+
+
+def check_file(path: Path) -> None:
+    """ModelError unless ``path`` is a readable regular file that may hold an ONNX model."""
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise ModelError(
+            f"no such model file: {path}" if isinstance(error, FileNotFoundError) else f"cannot read {path}: {error}",
+            hint="give the path of an .onnx file",
+        ) from error
+    if not stat.S_ISREG(state.st_mode):
+        what = "a folder" if stat.S_ISDIR(state.st_mode) else "not a regular file"
+        raise ModelError(f"expected an ONNX file, {path} is {what}", hint="give the path of an .onnx file")
+    if state.st_size == 0:
+        raise ModelError(f"{path} is empty; expected an ONNX model", hint="export or download it again")
+    if state.st_size > _LARGEST_FILE:
+        raise ModelError(
+            f"{path} has {state.st_size:,} bytes; an ONNX file cannot exceed 2 GiB",
+            hint="export it with external data (onnx.save_model(..., save_as_external_data=True))",
+        )
+    if not os.access(path, os.R_OK):
+        raise ModelError(f"cannot read {path}: permission denied", hint="make the file readable")
+
+
+def parse(path: Path) -> onnx.ModelProto:
+    """The model without its external data, local functions inlined; ModelError when it is not an ONNX model.
+
+    Static limits hold: number of nodes and functions, nesting, loops, no random draws, external data within the
+    model's folder and present in full.
+    """
+    import onnx
+
+    check_file(path)
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(path.read_bytes())
+    except Exception as error:  # protobuf's own classes differ between its implementations
+        raise ModelError(
+            f"{path} is not an ONNX model or is cut short: {type(error).__name__}",
+            hint="give an .onnx file; download or export it again if it is one",
+        ) from error
+    if not model.graph.node or not model.graph.output:
+        raise ModelError(
+            f"{path} holds no ONNX graph (no nodes or no outputs)", hint="give an .onnx file of a classifier"
+        )
+    _check_size(model)
+    if model.functions:
+        from onnx import inliner
+
+        model = inliner.inline_local_functions(model)
+    external_files(model, path.parent)
+    return model
+
+
+def _nodes(model: onnx.ModelProto) -> Iterator[tuple[onnx.NodeProto, int]]:
+    """All nodes, those of functions and bodies included, with their depth."""
+    stack: list[tuple[onnx.NodeProto, int]] = [(node, 1) for node in model.graph.node]
+    stack += [(node, 1) for function in model.functions for node in function.node]
+    while stack:
+        node, depth = stack.pop()
+        yield node, depth
+        stack += [(inner, depth + 1) for body in subgraphs(node) for inner in body.node]
+
+
+def _check_size(model: onnx.ModelProto) -> None:
+    if len(model.functions) > _MOST_FUNCTIONS:
+        raise ModelError(f"the model holds {len(model.functions)} local functions; the limit is {_MOST_FUNCTIONS}")
+    count = 0
+    for node, depth in _nodes(model):
+        count += 1
+        if count > _MOST_NODES:
+            raise ModelError(f"the model holds more than {_MOST_NODES} nodes; classifiers do not")
+        if depth > _DEEPEST:
+            raise ModelError(f"the model nests its graphs deeper than {_DEEPEST} levels; classifiers do not")
+        if node.op_type in _RANDOM:
+            raise ModelError(
+                f"the model draws random numbers ({node.op_type}); none of its results could be repeated",
+                hint="export it in evaluation mode",
+            )
+    _check_functions(model)
+    _check_loops(model)
+
+
+def _check_functions(model: onnx.ModelProto) -> None:
+    """Refuses recursion and functions that grow beyond the node limit once inlined."""
+    functions = {(item.domain, item.name, getattr(item, "overload", "")): item for item in model.functions}
+    sizes: dict[tuple[str, str, str], int] = {}
+
+    def key(node: onnx.NodeProto) -> tuple[str, str, str]:
+        return node.domain, node.op_type, getattr(node, "overload", "")
+
+    def calls(nodes: list[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+        stack = list(nodes)
+        while stack:
+            node = stack.pop()
+            yield node
+            stack += [inner for body in subgraphs(node) for inner in body.node]
+
+    waiting = dict(functions)
+    while waiting:
+        ready = [
+            name
+            for name, item in waiting.items()
+            if all(key(node) not in functions or key(node) in sizes for node in calls(list(item.node)))
+        ]
+        if not ready:
+            raise ModelError("the model's local functions call one another in a circle")
+        if len(sizes) // max(1, len(ready)) > _MOST_FUNCTIONS:
+            raise ModelError("the model's local functions are nested too deeply")
+        for name in ready:
+            item = waiting.pop(name)
+            sizes[name] = sum(sizes.get(key(node), 1) for node in calls(list(item.node)))
+            if sizes[name] > _MOST_NODES:
+                raise ModelError(f"the model's local functions unfold to more than {_MOST_NODES} nodes")
+    if sum(sizes.get(key(node), 1) for node in calls(list(model.graph.node))) > _MOST_NODES:
+        raise ModelError(f"the model's local functions unfold to more than {_MOST_NODES} nodes")
+
+
+def _check_loops(model: onnx.ModelProto) -> None:
+    from onnx import numpy_helper
+
+    constants = {item.name: item for item in model.graph.initializer}
+    for node, _ in _nodes(model):
+        if node.op_type == "Constant" and "value" in (values := attributes(node)):
+            constants[node.output[0]] = values["value"]
+    for node, _ in _nodes(model):
+        if node.op_type != "Loop" or not node.input or node.input[0] not in constants:
+            continue
+        steps = numpy_helper.to_array(constants[node.input[0]])
+        if steps.size and int(steps.reshape(-1)[0]) > _MOST_STEPS:
+            raise ModelError(f"the model holds a loop of {int(steps.reshape(-1)[0]):,} steps; classifiers do not")
+
+
+def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    yield from model.graph.initializer
+    for node, _ in _nodes(model):
+        for item in node.attribute:
+            if item.HasField("t"):
+                yield item.t
+            yield from item.tensors
+            for body in (item.g, *item.graphs):
+                yield from body.initializer
+
+
+def external_files(model: onnx.ModelProto, folder: Path) -> list[Path]:
+    """Files with the model's external data, sorted; ModelError for any outside its folder, a link, or too short."""
+    ends: dict[str, int] = {}
+    for tensor in _tensors(model):
+        if tensor.data_location != 1:
+            continue
+        entries = {item.key: item.value for item in tensor.external_data}
+        location = entries.get("location", "")
+        try:
+            end = int(entries.get("offset", 0)) + int(entries.get("length", 0))
+        except ValueError as error:
+            raise ModelError(f"the external data of {tensor.name!r} has no valid offset and length") from error
+        ends[location] = max(ends.get(location, 0), end)
+    files = []
+    for location, end in sorted(ends.items()):
+        path = folder / location
+        inside = location and not Path(location).is_absolute() and ".." not in Path(location).parts
+        if not inside or path.is_symlink() or folder.resolve() not in path.resolve().parents:
+            raise ModelError(
+                f"the model's external data {location!r} lies outside its folder or is a link",
+                hint="keep external data as plain files beside the .onnx file",
+            )
+        if not path.is_file():
+            raise ModelError(
+                f"the model's external data file {location!r} is missing", hint=f"copy it to {folder} beside the model"
+            )
+        if path.stat().st_size < end:
+            raise ModelError(
+                f"the model's external data file {location!r} is cut short: {path.stat().st_size:,} of {end:,} bytes",
+                hint="copy it again",
+            )
+        files.append(path)
+    return files
+
+
+def sha256_of(path: Path, others: list[Path]) -> str:
+    """Hex digest over the model file and then its external data files, by name."""
+    digest = hashlib.sha256()
+    for item in (path, *others):
+        with item.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()

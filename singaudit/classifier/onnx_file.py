@@ -1,0 +1,172 @@
+"""Opens an ONNX classifier: its head found and proved, one pass from inputs to features and logits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from singaudit.classifier.graph import Graph
+from singaudit.classifier.heads import Plan, Trace
+from singaudit.classifier.interface import Activation, Head, Preprocessing
+from singaudit.classifier.tap import Tap
+from singaudit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from singaudit.classifier.probe import InputSpec
+
+CPU = ("CPUExecutionProvider",)
+_LARGEST_CHUNK = 4096
+"""Rows that the head's own arithmetic gets at once; bounds memory for any number of features."""
+
+
+class OnnxClassifier:
+    """An opened ONNX file; see :class:`singaudit.classifier.interface.Classifier`. Made by :func:`open_onnx`."""
+
+    format = "onnx"
+
+    def __init__(
+        self, path: Path, sha256: str, graph: Graph, spec: InputSpec, trace: Trace, plan: Plan, sessions: Any
+    ) -> None:
+        self.name = path.name
+        self.sha256 = sha256
+        self.description = _description(graph, spec)
+        self.class_names = spec.metadata.class_names
+        self.preprocessing: Preprocessing = spec.preprocessing
+        self.head: Head  # set by open_onnx once it is proved
+        self._input = spec.name
+        self._session, self._head_session = sessions
+        self._taps = [Tap.of_leaf(trace, leaf) for leaf in plan.leaves]
+        self._logits = Tap.of_logits(trace, plan.logits)
+        self._batch = 1 if _depends_on_batch(graph) and trace.static_batch is None else trace.static_batch
+
+    def forward(self, inputs: NDArray[np.generic]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Features (n, m) and logits (n, c), both float32, of a batch laid out as ``preprocessing`` says.
+
+        A graph with a fixed batch size gets the batch in pieces, the last one filled up; a dynamically quantised
+        graph, whose grid would depend on the batch's other images, gets one image at a time.
+        """
+        names = [*dict.fromkeys([*(tap.tensor for tap in self._taps), self._logits.tensor])]
+        features, logits = [], []
+        for piece, count in _pieces(np.asarray(inputs), self._batch):
+            arrays = dict(zip(names, self._run(self._session, names, {self._input: piece}), strict=True))
+            parts = [tap.read(arrays[tap.tensor])[:count] for tap in self._taps]
+            features.append(parts[0] if len(parts) == 1 else np.hstack(parts))
+            logits.append(self._logits.read(arrays[self._logits.tensor])[:count])
+        if not features:
+            m, c = sum(tap.size for tap in self._taps), self._logits.size
+            return np.empty((0, m), np.float32), np.empty((0, c), np.float32)
+        return _joined(features), _joined(logits)
+
+    def logits_of(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits (n, c) that the classifier's own head arithmetic gives for features (n, m)."""
+        logits = []
+        rows = np.ascontiguousarray(features, dtype=np.float32)
+        for piece, count in _pieces(rows, self._batch, _LARGEST_CHUNK):
+            feeds, start = {}, 0
+            for tap in self._taps:
+                feeds[tap.tensor] = tap.write(piece[:, start : start + tap.size])
+                start += tap.size
+            out = self._run(self._head_session, [self._logits.tensor], feeds)
+            logits.append(self._logits.read(out[0])[:count])
+        return _joined(logits) if logits else np.empty((0, self._logits.size), np.float32)
+
+    @staticmethod
+    def _run(session: Any, names: Sequence[str], feeds: dict[str, Any]) -> list[Any]:
+        from singaudit.classifier.session import run
+
+        return run(session, names, feeds)
+
+
+def open_onnx(
+    path: str | Path,
+    *,
+    logits: str | None = None,
+    features: str | None = None,
+    preprocess: str | None = None,
+    activation: Literal["auto", "softmax", "sigmoid", "none"] | str = "auto",
+    providers: Sequence[str] = CPU,
+    threads: int | None = None,
+) -> OnnxClassifier:
+    """An ONNX classifier with its head proved, ready to run.
+
+    ``logits`` and ``features`` name tensors where the graph leaves a choice; ``preprocess`` is a ``--preprocess``
+    string; ``activation`` "auto" takes what the graph or its metadata says and assumes softmax where they say
+    nothing; ``providers`` are ONNX Runtime's, exactly these; ``threads`` bounds the threads of one operator.
+
+    Raises ModelError for a file that cannot be opened, crashes or hangs its reader, or whose head cannot be found
+    or proved; ConfigError for options that do not fit it.
+    """
+    from singaudit.classifier import checks
+    from singaudit.classifier.probe import input_spec, probe
+    from singaudit.classifier.proof import find_head
+    from singaudit.classifier.session import exposed, make_session
+    from singaudit.classifier.subgraph import head_model
+
+    if activation not in ("auto", "softmax", "sigmoid", "none"):
+        raise ConfigError(
+            f"activation expected auto, softmax, sigmoid or none, got {activation!r}", hint="--activation auto"
+        )
+    path = Path(path)
+    checks.check_file(path)
+    trace = probe(path, logits, features, preprocess)
+    model = checks.parse(path)
+    graph = Graph(model, path.parent)
+    spec = input_spec(graph, preprocess, path.parent)
+    found = find_head(graph, trace, logits, features)
+    plan = found.plan
+    names = [*dict.fromkeys([*(leaf.tensor for leaf in plan.leaves), plan.logits])]
+    session = make_session(exposed(model, names), path.parent, providers, threads)
+    head_session = make_session(head_model(graph, trace, plan), path.parent, providers, threads)
+    sha256 = checks.sha256_of(path, checks.external_files(model, path.parent))
+    classifier = OnnxClassifier(path, sha256, graph, spec, trace, plan, (session, head_session))
+    wanted, stated = _activation(activation, found.activation, spec.metadata.activation)
+    classifier.head = found.proved(classifier, wanted, stated)
+    return classifier
+
+
+def _activation(asked: str, graph: Activation | None, metadata: str | None) -> tuple[Activation, bool]:
+    """(activation, whether somebody said so): the user, else the graph, else the metadata, else softmax assumed."""
+    stated = asked if asked != "auto" else graph or metadata
+    return (stated or "softmax"), stated is not None  # type: ignore[return-value]
+
+
+def _pieces(rows: NDArray[Any], size: int | None, most: int | None = None) -> Any:
+    """(piece, how many of its rows count): of exactly ``size`` rows where given, else of at most ``most``."""
+    step = size or most or max(1, len(rows))
+    for start in range(0, len(rows), step):
+        piece = rows[start : start + step]
+        count = len(piece)
+        if size is not None and count < size:
+            piece = np.concatenate([piece, np.repeat(piece[-1:], size - count, axis=0)])
+        yield np.ascontiguousarray(piece), count
+
+
+def _joined(parts: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _depends_on_batch(graph: Graph) -> bool:
+    """Whether an image's result depends on the other images of its batch: dynamic quantisation takes its grid
+    from the whole tensor."""
+    return any(node.op_type in ("DynamicQuantizeLinear", "DynamicQuantizeMatMul") for node in graph.order)
+
+
+def _description(graph: Graph, spec: InputSpec) -> dict[str, str | int]:
+    model = graph.model
+    producer = " ".join(filter(None, (model.producer_name, model.producer_version)))
+    shape = " x ".join("?" if axis is None else str(axis) for axis in spec.shape)
+    parameters = sum(int(np.prod(item.dims)) for item in graph.initializers.values())
+    return {
+        "format": "ONNX",
+        "opset": graph.opset,
+        "IR version": model.ir_version,
+        "producer": producer or "unknown",
+        "input": f"{spec.name}: {spec.preprocessing.dtype} {shape}",
+        "outputs": ", ".join(graph.outputs),
+        "nodes": len(graph.order),
+        "parameters": parameters,
+    }

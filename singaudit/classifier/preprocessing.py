@@ -1,0 +1,341 @@
+"""How images become inputs: the --preprocess syntax, who states what, and the arithmetic on one image."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from singaudit.classifier.interface import Preprocessing
+from singaudit.errors import ConfigError, ModelError
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "mode": ("crop", "squash", "pad"),
+    "channels": ("rgb", "bgr", "gray"),
+    "layout": ("nchw", "nhwc"),
+    "interpolation": ("nearest", "bilinear", "bicubic", "lanczos"),
+}
+_KEYS = ("size", "mode", "crop", "mean", "std", "scale", "channels", "layout", "interpolation")
+_FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+_LARGEST_SIDE = 8192
+"""Pixels; a side above this is a typing error or an attempt on the machine's memory."""
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def parse_preprocess(text: str) -> dict[str, Any]:
+    """The keys and values of a ``--preprocess`` string such as ``size=224,mean=0.5,std=0.5``.
+
+    Returns a dict that holds only the keys that were stated: ``size`` (height, width), ``crop`` and ``scale``
+    floats, ``mean`` and ``std`` tuples of one or three floats, the others one of their words.
+    Raises ConfigError naming the key for anything unknown, repeated, not finite, or out of range.
+    """
+    found: dict[str, Any] = {}
+    for item in (part.strip() for part in text.split(",")):
+        if not item:
+            continue
+        key, equals, value = (piece.strip() for piece in item.partition("="))
+        if not equals:
+            raise ConfigError(
+                f"--preprocess: expected key=value, got {item!r}",
+                hint="for example size=224,mean=0.485/0.456/0.406,std=0.229/0.224/0.225",
+            )
+        if key not in _KEYS:
+            near = difflib.get_close_matches(key.lower(), _KEYS, n=1, cutoff=0.0)[0]
+            raise ConfigError(
+                f"--preprocess: unknown key {key!r}; expected one of {', '.join(_KEYS)}",
+                hint=f"the nearest known key is {near!r}",
+            )
+        if key in found:
+            raise ConfigError(f"--preprocess: {key} is given twice", hint=f"keep one {key}=")
+        found[key] = _value(key, value)
+    return found
+
+
+def _value(key: str, value: str) -> Any:
+    if key in _CHOICES:
+        word = value.lower()
+        if word not in _CHOICES[key]:
+            near = difflib.get_close_matches(word, _CHOICES[key], n=1)
+            raise ConfigError(
+                f"--preprocess: {key} expected {'|'.join(_CHOICES[key])}, got {value!r}",
+                hint=f"did you mean {key}={near[0]}?" if near else f"for example {key}={_CHOICES[key][0]}",
+            )
+        return word
+    if key == "size":
+        return _size(value)
+    if key in ("mean", "std"):
+        numbers = tuple(_number(key, piece) for piece in value.split("/"))
+        return check_channel_numbers(key, numbers)
+    return _check_factor(key, _fraction(value) if key == "scale" else _number(key, value))
+
+
+def _number(key: str, text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ConfigError(f"--preprocess: {key} expected finite numbers, got {text!r}")
+    return number
+
+
+def _fraction(text: str) -> float:
+    top, slash, bottom = text.partition("/")
+    below = _number("scale", bottom) if slash else 1.0
+    if below == 0:
+        raise ConfigError(f"--preprocess: scale expected a number or fraction such as 1/255, got {text!r}")
+    return _number("scale", top) / below
+
+
+def _size(text: str) -> tuple[int, int]:
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.isascii() and side.isdigit() and len(side) <= 6 for side in sides):
+        raise ConfigError(
+            f"--preprocess: size expected pixels such as 224, or height x width such as 48x192, got {text!r}"
+        )
+    return check_size(int(sides[0]), int(sides[-1]))
+
+
+def check_size(height: int, width: int) -> tuple[int, int]:
+    """(height, width) in pixels, both within 1 to 8192; ConfigError otherwise."""
+    if not (1 <= height <= _LARGEST_SIDE and 1 <= width <= _LARGEST_SIDE):
+        raise ConfigError(f"--preprocess: size expected sides of 1 to {_LARGEST_SIDE} pixels, got {height}x{width}")
+    return height, width
+
+
+def check_channel_numbers(key: str, numbers: Sequence[float]) -> tuple[float, ...]:
+    """``mean`` or ``std`` as one or three finite floats, std without zeros; ConfigError otherwise."""
+    if len(numbers) not in (1, 3):
+        raise ConfigError(f"--preprocess: {key} expected 1 or 3 numbers joined by /, got {len(numbers)}")
+    if not all(math.isfinite(number) for number in numbers):
+        raise ConfigError(f"--preprocess: {key} expected finite numbers, got {numbers}")
+    if key == "std" and not all(number > 1e-12 for number in numbers):
+        raise ConfigError(f"--preprocess: std expected numbers above zero, got {numbers}")
+    return tuple(float(number) for number in numbers)
+
+
+def _check_factor(key: str, number: float) -> float:
+    if key == "crop" and not 0.05 <= number <= 1:
+        raise ConfigError(f"--preprocess: crop expected a share between 0.05 and 1, got {number:g}")
+    if key == "scale" and not 1e-12 < abs(number) < 1e12:
+        raise ConfigError(f"--preprocess: scale expected a factor such as 1/255 or 1, got {number:g}")
+    return number
+
+
+def resolve_preprocessing(
+    stated: Mapping[str, Any] | None,
+    metadata: Mapping[str, Any],
+    input_shape: Sequence[int | None],
+    input_dtype: str,
+    *,
+    metadata_source: str = "the file's metadata",
+) -> Preprocessing:
+    """What ``--preprocess`` says, else the file's metadata, else the graph's input, else a guess.
+
+    ``stated`` and ``metadata`` have the keys of :func:`parse_preprocess`; ``input_shape`` has four axes, None
+    where an axis is free; ``input_dtype`` is "float32", "float16" or "uint8". Layout, a single gray channel and
+    a fixed size are facts of the graph. Whoever states ``mean`` and ``std``, or ``scale``, states the
+    arithmetic: the keys left out then take their documented defaults (mode crop, crop 0.875, bilinear, rgb;
+    scale 1/255, mean 0, std 1) and are not guesses; a mean above 1 implies ``scale`` 1. Otherwise every key that
+    nobody stated is listed in ``guessed``.
+
+    Raises ConfigError where a statement contradicts the graph, ModelError for inputs that are not images and
+    for a free height or width that nobody states.
+    """
+    stated = dict(stated or {})
+    known = {**metadata, **stated}
+    layout, channel_count, layout_known = _layout(known.get("layout"), input_shape)
+    height, width = _resolve_size(stated.get("size"), metadata.get("size"), input_shape, layout)
+    guessed: list[str] = [] if layout_known else ["layout"]
+    channels = _channels(stated.get("channels"), known.get("channels"), channel_count)
+    arithmetic = _arithmetic(stated, known, input_dtype, channels)
+    complete = arithmetic is not None and bool(known)
+    if arithmetic is None:
+        arithmetic = {
+            "scale": 1 / 255,
+            "mean": (0.0,) if channels == "gray" else known.get("mean", _IMAGENET_MEAN),
+            "std": (1.0,) if channels == "gray" else known.get("std", _IMAGENET_STD),
+        }
+        guessed += [key for key in ("scale", "mean", "std") if key not in known]
+    if not complete:
+        guessed += [key for key in ("mode", "crop", "interpolation") if key not in known]
+        if channels == "rgb" and "channels" not in known:
+            guessed.append("channels")
+    sources = [name for name, keys in (("--preprocess", stated), (metadata_source, metadata)) if keys]
+    return Preprocessing(
+        height=height,
+        width=width,
+        mode=known.get("mode", "crop"),
+        crop=known.get("crop", 0.875),
+        interpolation=known.get("interpolation", "bilinear"),
+        channels=channels,  # type: ignore[arg-type]
+        layout=layout,  # type: ignore[arg-type]
+        dtype=input_dtype,  # type: ignore[arg-type]
+        source=" and ".join(sources) if sources else "a guess from the graph's input",
+        guessed=tuple(guessed),
+        **arithmetic,
+    )
+
+
+def _arithmetic(
+    stated: Mapping[str, Any], known: Mapping[str, Any], dtype: str, channels: str
+) -> dict[str, Any] | None:
+    """Scale, mean and std where they are known, else None."""
+    if dtype == "uint8":
+        neutral = {"scale": 1.0, "mean": (0.0,), "std": (1.0,)}
+        for key, value in neutral.items():
+            if key in stated and not np.allclose(stated[key], value):
+                raise ConfigError(
+                    f"--preprocess: {key} cannot change a model whose input is uint8 (it takes 0-255 as they are)",
+                    hint=f"leave {key}= out",
+                )
+        return neutral
+    if not ("mean" in known and "std" in known) and "scale" not in known:
+        return None
+    mean, std = known.get("mean", (0.0,)), known.get("std", (1.0,))
+    if channels == "gray":
+        for key, numbers in (("mean", mean), ("std", std)):
+            if len(numbers) != 1 and len(set(numbers)) != 1:
+                raise ConfigError(f"--preprocess: {key} expected 1 number for a gray input, got {len(numbers)}")
+        mean, std = mean[:1], std[:1]
+    scale = known.get("scale", 1.0 if max(abs(number) for number in mean) > 1 else 1 / 255)
+    return {"scale": scale, "mean": mean, "std": std}
+
+
+def _layout(wanted: str | None, shape: Sequence[int | None]) -> tuple[str, int | None, bool]:
+    """(layout, channels or None where free, whether it is known)."""
+    if len(shape) != 4:
+        raise ModelError(
+            f"expected an image input of 4 axes (batch, channels, height, width), got shape {list(shape)}",
+            hint="export the classifier with a batch of images as its only input",
+        )
+    fits = [name for name, axis in (("nchw", 1), ("nhwc", 3)) if shape[axis] in (1, 3, None)]
+    sure = [name for name, axis in (("nchw", 1), ("nhwc", 3)) if shape[axis] in (1, 3)]
+    if wanted is not None and wanted not in fits:
+        raise ConfigError(
+            f"--preprocess: layout={wanted} does not fit the model's input {list(shape)}", hint="leave layout= out"
+        )
+    if not fits:
+        raise ModelError(
+            f"expected an image input with 1 or 3 channels, got shape {list(shape)}",
+            hint="singaudit audits classifiers of colour or gray images",
+        )
+    layout = wanted or (sure or fits)[0]
+    return layout, shape[1 if layout == "nchw" else 3], wanted is not None or bool(sure)
+
+
+def _resolve_size(
+    stated: tuple[int, int] | None,
+    metadata: tuple[int, int] | None,
+    shape: Sequence[int | None],
+    layout: str,
+) -> tuple[int, int]:
+    axes = shape[2:4] if layout == "nchw" else shape[1:3]
+    if stated is not None:
+        for have, want in zip(axes, stated, strict=True):
+            if have is not None and have != want:
+                raise ConfigError(
+                    f"--preprocess: size={stated[0]}x{stated[1]} does not fit the model's fixed input, "
+                    f"height x width {axes[0]}x{axes[1]}",
+                    hint="leave size= out; a fixed input needs none",
+                )
+    wanted = stated or metadata or (None, None)
+    height, width = (have or want for have, want in zip(axes, wanted, strict=True))
+    if height is None or width is None:
+        raise ModelError(
+            f"the model's input {list(shape)} leaves height or width free, and nothing states them",
+            hint="add --preprocess size=224 (or size=HEIGHTxWIDTH), the size it was trained with",
+        )
+    return check_size(height, width)
+
+
+def _channels(stated: str | None, known: str | None, count: int | None) -> str:
+    if count == 1:
+        if stated not in (None, "gray"):
+            raise ConfigError(f"--preprocess: channels={stated} does not fit a model whose input has 1 channel")
+        return "gray"
+    if count == 3 and known == "gray":
+        if stated == "gray":
+            raise ConfigError("--preprocess: channels=gray does not fit a model whose input has 3 channels")
+        return "rgb"
+    return known or "rgb"
+
+
+def prepare(pixels: NDArray[np.uint8], how: Preprocessing) -> NDArray[Any]:
+    """One image (h, w, 3) uint8 RGB as the classifier's input, without the batch axis.
+
+    Returns (C, height, width) or (height, width, C) by ``how.layout``, C-contiguous, of ``how.dtype``.
+
+    Rounding. ``crop``: the window of (height, width) / crop is rounded to whole pixels (Python's ``round``); the
+    image is scaled so that it just covers it, its other side truncated; the crop starts at
+    ``round((side - target) / 2)``, as torchvision does. ``pad``: scaled to fit inside, sides rounded, at least 1,
+    placed at ``(target - side) // 2`` on black. Pillow resamples in 8 bits, so values stay whole up to ``scale``.
+    """
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise ValueError(f"expected uint8 pixels (h, w, 3), got {pixels.dtype} {pixels.shape}")
+    image = _resized(Image.fromarray(pixels), how)
+    if how.channels == "gray":
+        array = np.asarray(image.convert("L"))[:, :, None]
+    else:
+        array = np.asarray(image)
+        if how.channels == "bgr":
+            array = array[:, :, ::-1]
+    if how.layout == "nchw":
+        array = array.transpose(2, 0, 1)
+    if how.dtype == "uint8":
+        return np.ascontiguousarray(array)
+    std = np.asarray(how.std, dtype=np.float64)
+    factor = (how.scale / std).astype(np.float32)
+    shift = (-np.asarray(how.mean, dtype=np.float64) / std).astype(np.float32)
+    if how.layout == "nchw":
+        factor, shift = factor.reshape(-1, 1, 1), shift.reshape(-1, 1, 1)
+    out = np.empty(array.shape, dtype=np.float32)
+    np.multiply(array, factor, out=out, casting="unsafe")
+    out += shift
+    return out if how.dtype == "float32" else out.astype(np.float16)
+
+
+def _resized(image: Image.Image, how: Preprocessing) -> Image.Image:
+    """The image at exactly (height, width)."""
+    width, height = image.size
+    sampling = _FILTERS[how.interpolation]
+    if how.mode == "squash":
+        return _resize(image, how.width, how.height, sampling)
+    if how.mode == "pad":
+        factor = min(how.height / height, how.width / width)
+        new_width = min(how.width, max(1, round(width * factor)))
+        new_height = min(how.height, max(1, round(height * factor)))
+        canvas = Image.new("RGB", (how.width, how.height))
+        inside = _resize(image, new_width, new_height, sampling)
+        canvas.paste(inside, ((how.width - new_width) // 2, (how.height - new_height) // 2))
+        return canvas
+    window_height, window_width = round(how.height / how.crop), round(how.width / how.crop)
+    if window_height * width >= window_width * height:
+        new_height, new_width = window_height, window_height * width // height
+    else:
+        new_width, new_height = window_width, window_width * height // width
+    left, top = round((new_width - how.width) / 2), round((new_height - how.height) / 2)
+    if new_width * new_height > 16 * window_width * window_height:
+        # A strip thousands of times longer than wide would be blown up to gigapixels only to be cut.
+        x_scale, y_scale = width / new_width, height / new_height
+        box = (left * x_scale, top * y_scale, (left + how.width) * x_scale, (top + how.height) * y_scale)
+        return image.resize((how.width, how.height), sampling, box=box)
+    resized = _resize(image, new_width, new_height, sampling)
+    if resized.size == (how.width, how.height):
+        return resized
+    return resized.crop((left, top, left + how.width, top + how.height))
+
+
+def _resize(image: Image.Image, width: int, height: int, sampling: Image.Resampling) -> Image.Image:
+    return image if image.size == (width, height) else image.resize((width, height), sampling)

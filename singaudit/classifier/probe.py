@@ -1,0 +1,201 @@
+"""The first parse and run of an untrusted model, in a child process with limits on time and memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from singaudit.classifier.graph import Graph, shape_of
+from singaudit.classifier.heads import Trace, surroundings
+from singaudit.classifier.interface import Preprocessing
+from singaudit.classifier.logits import candidates, check_name
+from singaudit.classifier.metadata import FileMetadata, read_metadata
+from singaudit.classifier.preprocessing import parse_preprocess, resolve_preprocessing
+from singaudit.errors import ConfigError, ModelError, SingauditError
+
+SECONDS = 120.0
+"""Wall-clock limit of the child, plus 60 s per GiB of model."""
+MEMORY_SHARE = 0.75
+"""Of this machine's memory: the child's limit on its address space."""
+_DTYPES = {1: "float32", 10: "float16", 2: "uint8"}
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """The classifier's one image input."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    preprocessing: Preprocessing
+    metadata: FileMetadata
+
+
+def input_spec(graph: Graph, preprocess: str | None, folder: Path) -> InputSpec:
+    """The image input and how images become it; ModelError unless there is exactly one of a known type."""
+    if len(graph.inputs) != 1:
+        names = ", ".join(repr(item.name) for item in graph.inputs)
+        raise ModelError(
+            f"expected a model with one input, a batch of images; it has {len(graph.inputs)}: {names}",
+            hint="export the image classifier alone",
+        )
+    value = graph.inputs[0]
+    shape = shape_of(value)
+    dtype = _DTYPES.get(value.type.tensor_type.elem_type)
+    if dtype is None:
+        raise ModelError(
+            f"expected the input {value.name!r} to be float32, float16 or uint8; "
+            f"its element type is number {value.type.tensor_type.elem_type}",
+            hint="export the classifier with a float32 input",
+        )
+    properties = {item.key: item.value for item in graph.model.metadata_props}
+    metadata = read_metadata(properties, folder)
+    stated = parse_preprocess(preprocess) if preprocess else None
+    how = resolve_preprocessing(stated, metadata.preprocess, shape, dtype, metadata_source=metadata.preprocess_source)
+    return InputSpec(value.name, tuple(shape), how, metadata)
+
+
+def random_images(how: Preprocessing, count: int, seed: int) -> np.ndarray:
+    """(count, ...) inputs from random 8-bit images, smooth and noisy ones in turn, in the input's dtype."""
+    from singaudit.classifier.preprocessing import prepare
+
+    generator = np.random.default_rng(seed)
+    images = []
+    for index in range(count):
+        coarse = generator.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+        tall, wide = -(-how.height // 4), -(-how.width // 4)
+        smooth = np.repeat(np.repeat(coarse, tall, axis=0), wide, axis=1)[: how.height, : how.width]
+        noise = generator.integers(0, 256, smooth.shape, dtype=np.uint8)
+        mixed = smooth if index % 2 == 0 else smooth // 2 + noise // 2
+        images.append(prepare(np.ascontiguousarray(mixed), how))
+    return np.stack(images)
+
+
+def probe(path: Path, logits: str | None, features: str | None, preprocess: str | None) -> Trace:
+    """What the graph does on random images, found out by a child process that may crash, hang or run out of memory.
+
+    ModelError naming the model when it does; errors the child found itself are raised as they are.
+    """
+    size = path.stat().st_size
+    limit = SECONDS + 60.0 * size / (1 << 30)
+    request = {"path": str(path), "logits": logits, "features": features, "preprocess": preprocess}
+    request["memory"] = _memory_limit()
+    with tempfile.TemporaryDirectory(prefix="singaudit-") as folder:
+        request["out"] = folder
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "singaudit.classifier.probe_child"],
+                input=json.dumps(request),
+                capture_output=True,
+                text=True,
+                timeout=limit,
+                env=_environment(),
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise ModelError(
+                f"{path.name}: the model did not open and run one image within {limit:.0f} s",
+                hint="check the file; a classifier answers within seconds",
+            ) from error
+        answer_file = Path(folder) / "answer.json"
+        if not answer_file.is_file():
+            raise ModelError(
+                f"{path.name}: opening the model crashed its reader ({_ending(done.returncode)})",
+                hint="the file is damaged, or needs more memory than this machine may give it",
+            )
+        return _answer(path, Path(folder))
+
+
+def _answer(path: Path, folder: Path) -> Trace:
+    answer = json.loads((folder / "answer.json").read_text(encoding="utf-8"))
+    if "error" in answer:
+        kinds: dict[str, type[SingauditError]] = {"config": ConfigError}
+        raise kinds.get(answer["code"], ModelError)(answer["error"], hint=answer["hint"])
+    with np.load(folder / "values.npz", allow_pickle=False) as archive:
+        values = {name: archive[f"v{index}"] for index, name in enumerate(answer["values"])}
+    shapes = {name: tuple(shape) for name, shape in answer["shapes"].items()}
+    return Trace(shapes, answer["batch_axes"], values, answer["static_batch"], answer["dtypes"])
+
+
+def _memory_limit() -> int:
+    """Bytes; 0 where this machine's memory is not known."""
+    try:
+        return int(MEMORY_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):
+        return 0
+
+
+def _environment() -> dict[str, str]:
+    import singaudit
+
+    environment = dict(os.environ)
+    root = str(Path(singaudit.__file__).parent.parent)
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, environment.get("PYTHONPATH", ""))))
+    return environment
+
+
+def _ending(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit status {code}"
+
+
+def trace_tensors(graph: Graph, logits: str | None, features: str | None) -> tuple[list[str], list[str]]:
+    """(tensors whose shape, tensors whose value) the search for the head asks about."""
+    starts = [item.tensor for item in candidates(graph, logits) if graph.kind(item.tensor) == "data"]
+    if features is not None:
+        check_name(graph, features, "--features")
+        starts.append(features)
+    if not starts:
+        raise ModelError(
+            "none of the model's outputs depends on its input; expected logits",
+            hint="name the logits with --logits NAME",
+        )
+    data, other = surroundings(graph, starts)
+    return [name for name in data if name in graph.producers], other
+
+
+def take_trace(graph: Graph, spec: InputSpec, session: Any, names: tuple[list[str], list[str]]) -> Trace:
+    """Runs one image and then two (or the batch the graph insists on) and compares the shapes."""
+    from singaudit.classifier.session import run
+
+    data, other = names
+    static = spec.shape[0]
+    first = run(session, data + other, {spec.name: random_images(spec.preprocessing, static or 1, 0)})
+    shapes = {name: np.shape(array) for name, array in zip(data, first, strict=False)}
+    dtypes = {name: np.asarray(array).dtype.name for name, array in zip(data, first, strict=False)}
+    values = {name: np.asarray(array) for name, array in zip(other, first[len(data) :], strict=True)}
+    if static is None:
+        try:
+            second = run(session, data, {spec.name: random_images(spec.preprocessing, 2, 1)})
+        except ModelError:
+            static = 1  # the axis is named as free, yet one image is baked into the graph
+        else:
+            axes = {}
+            for name, array in zip(data, second, strict=True):
+                pairs = list(zip(shapes[name], np.shape(array), strict=True))
+                moved = [axis for axis, (one, two) in enumerate(pairs) if one != two]
+                axes[name] = moved[0] if len(moved) == 1 and pairs[moved[0]] == (1, 2) else None
+            return Trace(shapes, axes, values, None, dtypes)
+    return _static_trace(shapes, values, static, dtypes)
+
+
+def _static_trace(
+    shapes: dict[str, tuple[int, ...]], values: dict[str, Any], batch: int, dtypes: dict[str, str]
+) -> Trace:
+    """Batch axes by length: the first axis where it has the batch's length, else the only one that has.
+
+    The proof of the head catches a wrong choice.
+    """
+    single, axes = {}, {}
+    for name, shape in shapes.items():
+        fits = [axis for axis, length in enumerate(shape) if length == batch]
+        axis = None if not fits else 0 if fits[0] == 0 else fits[-1]
+        axes[name] = axis
+        single[name] = tuple(1 if place == axis else length for place, length in enumerate(shape))
+    return Trace(single, axes, values, batch, dtypes)

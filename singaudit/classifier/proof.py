@@ -1,0 +1,252 @@
+"""The head found by structure is proved by numbers: W f + b must equal the logits the file itself computes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from singaudit.classifier.affine import Affine
+from singaudit.classifier.graph import Graph
+from singaudit.classifier.heads import Plan, Trace, make_plan, read_head, weight_and_bias
+from singaudit.classifier.interface import Activation, Head, StoredDtype
+from singaudit.classifier.linear import Array, Linear, NotLinear
+from singaudit.classifier.logits import candidates, finite, is_unit_norm, sole
+from singaudit.errors import ModelError
+
+if TYPE_CHECKING:
+    from singaudit.classifier.onnx_file import OnnxClassifier
+
+_TOLERANCE: dict[StoredDtype, float] = {
+    "float64": 1e-5,
+    "float32": 1e-5,
+    "float16": 2e-2,
+    "bfloat16": 5e-2,
+    "int8": 1e-3,
+}
+"""Of the largest logit. Float arithmetic over thousands of terms loses some 1e-6; half precision has 11 bits
+(bfloat16 8); int8 products are exact, so that beyond the grids' own rounding (added apart) little may remain."""
+_IMAGES = 3
+_STORED: dict[int, StoredDtype] = {1: "float32", 10: "float16", 11: "float64", 16: "bfloat16", 2: "int8", 3: "int8"}
+
+
+@dataclass(frozen=True)
+class FoundHead:
+    """A head read from the graph, not yet proved."""
+
+    plan: Plan
+    affine: Affine
+    weight: Array
+    bias: Array
+    stored_dtype: StoredDtype
+    step: Array | None
+    kind: str
+    nodes: tuple[str, ...]
+    activation: Activation | None
+    half: bool
+    """Whether the head computes in half precision."""
+
+    def proved(self, classifier: OnnxClassifier, activation: Activation, stated: bool) -> Head:
+        """The head, once W f + b equals the classifier's logits on images and on random features; else ModelError."""
+        from singaudit.classifier.probe import random_images
+
+        images = random_images(classifier.preprocessing, _IMAGES, 2)
+        features, logits = classifier.forward(images)
+        finite(self.plan.leaves[0].tensor, features)
+        finite(self.plan.logits, logits)
+        if features.shape[1] != self.weight.shape[1] or logits.shape[1] != self.weight.shape[0]:
+            raise _unproved(
+                f"the head reads as {self.weight.shape[0]} x {self.weight.shape[1]}, "
+                f"but the model gives {logits.shape[1]} logits and {features.shape[1]} features"
+            )
+        error = self._check(features, logits, "the features of random images")
+        generator = np.random.default_rng(3)
+        spread = np.maximum(features.std(axis=0), 0.1 * np.abs(features).max(initial=1e-6))
+        drawn = features.mean(axis=0) + spread * generator.standard_normal((5, features.shape[1]))
+        drawn = drawn.astype(np.float32)
+        if self._input_bound() == 0.0 and all(leaf.scale is None for leaf in self.plan.leaves):
+            error = max(error, self._check(drawn, classifier.logits_of(drawn), "random features"))
+        return Head(
+            weight=self.weight,
+            bias=self.bias,
+            stored_dtype=self.stored_dtype,
+            quantisation_step=self.step,
+            kind=self.kind,
+            nodes=self.nodes,
+            features=self.plan.leaves[0].tensor,
+            logits=self.plan.logits,
+            max_error=error,
+            activation=activation,
+            activation_stated=stated,
+        )
+
+    def _input_bound(self) -> float:
+        return 1.0 if any(linear.input_rounding for linear in self.plan.linears.values()) else 0.0
+
+    def _check(self, features: NDArray[np.float32], logits: NDArray[np.float32], where: str) -> float:
+        """Largest difference over the logits' largest magnitude; ModelError above the tolerance."""
+        predicted = features.astype(np.float64) @ self.weight.T + self.bias
+        if self.affine.clip is not None:
+            predicted = np.clip(predicted, *self.affine.clip)
+        largest = max(float(np.abs(logits).max(initial=0.0)), 1e-30)
+        tolerance = _TOLERANCE["float16" if self.half else self.stored_dtype]
+        allowed = tolerance * largest + 2 * self.affine.noise
+        if self._input_bound():
+            # Dynamic quantisation rounds each feature to 1/255 of the range that includes zero.
+            width = np.maximum(features.max(axis=1), 0) - np.minimum(features.min(axis=1), 0)
+            allowed += float(width.max()) / 255 / 2 * float(np.abs(self.weight).sum(axis=1).max())
+        difference = float(np.abs(predicted - logits).max(initial=0.0))
+        if not difference <= allowed:
+            raise _unproved(
+                f"on {where}, W f + b of the {self.kind} head differs from the logits by {difference:.3g}, "
+                f"allowed were {allowed:.3g}"
+            )
+        return difference / largest
+
+
+def _unproved(reason: str) -> ModelError:
+    return ModelError(
+        f"the model's final linear layer could not be proved: {reason}",
+        hint="name the tensors: --logits NAME --features NAME",
+    )
+
+
+def find_head(graph: Graph, trace: Trace, logits: str | None, features: str | None) -> FoundHead:
+    """The head by structure; ModelError with the reason and what to do where there is none, or several."""
+    found, reasons = {}, []
+    items = candidates(graph, logits)
+    for item in items:
+        shape = trace.shapes.get(item.tensor)
+        try:
+            if shape is None:
+                raise NotLinear(f"the output {item.output!r} does not depend on the image")
+            plan = make_plan(graph, trace, item.tensor, features)
+            affine = read_head(graph, trace, plan)
+            found[item] = (plan, affine, *weight_and_bias(plan, affine, shape))
+        except NotLinear as reason:
+            reasons.append(str(reason))
+    if not found:
+        raise ModelError(
+            "no final linear layer was found: " + "; ".join(dict.fromkeys(reasons)),
+            hint="if it has one, name its tensors: --logits NAME --features NAME",
+        )
+    chosen = sole(graph, found)
+    plan, affine, weight, bias = found[chosen]
+    for leaf_linear in plan.linears.values():
+        finite(leaf_linear.weight, leaf_linear.matrix)
+    finite(plan.logits, weight)
+    finite(plan.logits, bias)
+    stored, step = _storage(graph, plan, weight)
+    half = (
+        stored == "float16"
+        or trace.dtypes[plan.logits] == "float16"
+        or any(trace.dtypes[leaf.tensor] == "float16" for leaf in plan.leaves)
+    )
+    return FoundHead(
+        plan,
+        affine,
+        weight,
+        bias,
+        stored,
+        step,
+        _kind(graph, plan),
+        tuple(graph.label(node) for node in plan.nodes),
+        chosen.activation,
+        half,
+    )
+
+
+def _storage(graph: Graph, plan: Plan, weight: Array) -> tuple[StoredDtype, Array | None]:
+    """How the file stores the weight; the coarsest counts where there are several. And its int8 step per logit."""
+    order: list[StoredDtype] = ["float64", "float32", "float16", "bfloat16", "int8"]
+    stored: list[StoredDtype] = []
+    steps: list[Array] = []
+    for linear in plan.linears.values():
+        dtype, scale = _stored_as(graph, linear)
+        stored.append(dtype)
+        if scale is not None:
+            steps.append(_final_step(linear, scale, weight))
+    coarsest = max(stored, key=order.index, default="float32")
+    if coarsest != "int8":
+        return coarsest, None
+    if not steps:
+        raise _unproved("its weight is stored as integers without a scale")
+    size = max(step.size for step in steps)
+    return coarsest, np.max([np.broadcast_to(step, size) for step in steps], axis=0)
+
+
+def _final_step(linear: Linear, scale: Array, weight: Array) -> Array:
+    """The step in units of the final weight: what follows the layer (temperature, normalisation) scales it along."""
+    if linear.matrix.shape != weight.T.shape:
+        # Several heads or stacked layers: the largest gain from one to the other is a bound.
+        gain = float(np.linalg.norm(weight)) / max(float(np.linalg.norm(linear.matrix)), 1e-300)
+        return np.atleast_1d(np.abs(scale).max() * gain)
+    before = np.linalg.norm(linear.matrix, axis=0)
+    after = np.linalg.norm(weight, axis=1)
+    gains = np.divide(after, before, out=np.zeros_like(after), where=before > 0)
+    steps = np.abs(scale) * gains
+    return steps[:1] if np.allclose(steps, steps[0], rtol=1e-6) else steps
+
+
+def _stored_as(graph: Graph, linear: Linear) -> tuple[StoredDtype, Array | None]:
+    """Type of the largest stored tensor that the weight is computed from, and its int8 scale."""
+    names = [name for name in graph.ancestors([linear.weight]) if graph.is_stored(name)]
+    arrays = {name: _stored_tensor(graph, name) for name in names}
+    largest = max(arrays, key=lambda name: (int(np.prod(arrays[name].dims)), name == linear.weight))
+    dtype = _STORED.get(arrays[largest].data_type)
+    if dtype is None:
+        raise _unproved(f"its weight {largest!r} is stored as element type number {arrays[largest].data_type}")
+    if dtype != "int8":
+        return dtype, None
+    if linear.step is not None:
+        return dtype, linear.step
+    for name in graph.ancestors([linear.weight]):
+        node = graph.producers.get(name)
+        if node is not None and node.op_type == "DequantizeLinear" and largest in graph.ancestors([node.input[0]]):
+            if graph.is_stored(node.input[1]):
+                return dtype, np.abs(graph.initializer(node.input[1]).astype(np.float64).reshape(-1))
+    return dtype, None
+
+
+def _stored_tensor(graph: Graph, name: str) -> Any:
+    from onnx import numpy_helper
+
+    return graph.initializers.get(name) or numpy_helper.from_array(graph.initializer(name), name)
+
+
+def _kind(graph: Graph, plan: Plan) -> str:
+    """The pattern in words."""
+    operators = {node.op_type for node in plan.nodes}
+    title = next(iter(plan.linears.values())).title if plan.linears else "linear"
+    last = max(plan.linears, default=0)
+    title = plan.linears[last].title if plan.linears else title
+    fed = {name for linear in plan.linears.values() for name in (linear.data,)}
+    if title == "MatMul" and operators & {"Add", "Sub", "QLinearAdd"} and len(fed) == 1:
+        title = "MatMul+Add"
+    stored_by = {
+        graph.producers[name].op_type
+        for linear in plan.linears.values()
+        for name in graph.ancestors([linear.weight])
+        if name in graph.producers
+    }
+    if "DequantizeLinear" in stored_by or "QuantizeLinear" in operators:
+        title += " (quantised)"
+    if any(leaf.pooled for leaf in plan.leaves):
+        title += ", averaged over positions"
+    if plan.collapsed:
+        title = f"{len(plan.linears)} stacked linear layers ({title})"
+    if len(plan.leaves) > 1 or len(plan.linears) > 1 + plan.collapsed:
+        count = len(plan.linears) - plan.collapsed
+        joined = "Concat" in operators
+        words = "concatenated" if joined else "averaged" if operators & {"Div", "Mul", "Mean"} else "added"
+        title = f"{_COUNTS.get(count, str(count))} heads {words} ({title})"
+    if any(is_unit_norm(graph, leaf.tensor) for leaf in plan.leaves):
+        title = f"cosine ({title})"
+    if "BatchNormalization" in operators and not plan.collapsed:
+        title += " + BatchNormalization"
+    return title
+
+
+_COUNTS = {2: "two", 3: "three", 4: "four"}
