@@ -1,3 +1,31 @@
 """singaudit: audit what an image classifier's head silently ignores, before you deploy it."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from singaudit.config import AuditConfig
+    from singaudit.errors import SingauditError
+    from singaudit.pipeline import Audit, audit
+    from singaudit.report.result import AuditResult
+
 __version__ = "0.1.0"
+__all__ = ["Audit", "AuditConfig", "AuditResult", "SingauditError", "audit"]
+
+# Where each public name lives; imported on first use, so that `import singaudit` costs nothing.
+_HOMES = {
+    "Audit": "singaudit.pipeline",
+    "AuditConfig": "singaudit.config",
+    "AuditResult": "singaudit.report.result",
+    "SingauditError": "singaudit.errors",
+    "audit": "singaudit.pipeline",
+}
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name not in _HOMES:
+        raise AttributeError(f"module 'singaudit' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

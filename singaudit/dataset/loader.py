@@ -33,9 +33,13 @@ class Batch:
 
 
 def batches(
-    source: ImageSource, prepare: Mapping[str, Prepare], batch_size: int, workers: int | None = None
+    source: ImageSource,
+    prepare: Mapping[str, Prepare],
+    batch_size: int,
+    count: int | None = None,
+    workers: int | None = None,
 ) -> Iterator[Batch]:
-    """Batches of at most ``batch_size`` images in the source's order.
+    """Batches of at most ``batch_size`` of the first ``count`` images (default: all), in the source's order.
 
     At most three batches are in memory, however large the source. ``workers`` defaults to the cores there are.
     """
@@ -46,13 +50,14 @@ def batches(
             return image
         return image, {key: step(image.pixels) for key, step in prepare.items()}
 
+    end = len(source) if count is None else min(count, len(source))
     workers = workers or os.cpu_count() or 1
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
         pending: deque[tuple[int, Future[Skipped | tuple[Image, dict[str, NDArray[np.generic]]]]]] = deque()
         position = 0
         try:
-            while position < len(source) or pending:
-                while position < len(source) and len(pending) < 3 * batch_size:
+            while position < end or pending:
+                while position < end and len(pending) < 3 * batch_size:
                     pending.append((position, pool.submit(load, position)))
                     position += 1
                 yield _collect([pending.popleft() for _ in range(min(batch_size, len(pending)))], prepare)

@@ -81,11 +81,13 @@ def run_pass(
     *,
     batch_size: int,
     exclude: frozenset[str] = frozenset(),
+    limit: int | None = None,
     progress: Callable[[int], None] = lambda n: None,
 ) -> Pass:
     """Run every step on every image of ``source``.
 
     Images whose content hash is in ``exclude`` or occurred before are left out and counted as duplicates.
+    Only the first ``limit`` images are looked at.
     ``progress`` is told the number of images each batch took. Raises ``DatasetError`` when no image is left.
     """
     stores: dict[str, list[_Store]] = {}
@@ -95,7 +97,8 @@ def run_pass(
     hashes: dict[str, None] = {}
     skipped: list[Skipped] = []
     duplicates = 0
-    for batch in batches(source, {key: step.prepare for key, step in steps.items()}, batch_size):
+    count = len(source) if limit is None else min(limit, len(source))
+    for batch in batches(source, {key: step.prepare for key, step in steps.items()}, batch_size, count):
         skipped += batch.skipped
         fresh = []
         for row, digest in enumerate(batch.sha256):
@@ -109,7 +112,7 @@ def run_pass(
                 outputs = step.compute(
                     batch.inputs[key][fresh] if len(fresh) < len(batch.sha256) else batch.inputs[key]
                 )
-                kept = stores.setdefault(key, [_Store(len(source), folder) for _ in outputs])
+                kept = stores.setdefault(key, [_Store(count, folder) for _ in outputs])
                 for store, values in zip(kept, outputs, strict=True):
                     store.put(len(indices), values)
             indices += [batch.indices[row] for row in fresh]
@@ -123,6 +126,4 @@ def run_pass(
         )
     n = len(indices)
     outputs = {key: tuple(s.array[:n] for s in kept if s.array is not None) for key, kept in stores.items()}
-    return Pass(
-        source.name, len(source), np.asarray(indices, np.intp), names, list(hashes), outputs, skipped, duplicates
-    )
+    return Pass(source.name, count, np.asarray(indices, np.intp), names, list(hashes), outputs, skipped, duplicates)

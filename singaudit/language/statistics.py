@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,19 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 _BLOCK_ROWS = 4096
+
+
+class Rows(Protocol):
+    """A table read a block of rows at a time: an array in memory, on disk, or made on demand."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(rows, width)."""
+        ...
+
+    def __getitem__(self, rows: slice, /) -> Any:
+        """Some rows as an array."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -43,9 +57,7 @@ class Statistics:
         return ff, fz, zz
 
 
-def accumulate(
-    features: NDArray[np.floating], embeddings: NDArray[np.floating], groups: NDArray[np.intp], count: int
-) -> list[Statistics]:
+def accumulate(features: Rows, embeddings: Rows, groups: NDArray[np.intp], count: int) -> list[Statistics]:
     """Statistics of each group 0 .. count - 1 of rows; ``features`` (n, m) and ``embeddings`` (n, d) may be on disk.
 
     Rows are read in blocks and converted to float64 there, so memory does not grow with n.
@@ -54,9 +66,9 @@ def accumulate(
     n = np.zeros(count, np.intp)
     f, z, zz = np.zeros((count, m)), np.zeros((count, d)), np.zeros(count)
     ff, fz = np.zeros((count, m, m)), np.zeros((count, m, d))
-    for start in range(0, len(features), _BLOCK_ROWS):
+    for start in range(0, features.shape[0], _BLOCK_ROWS):
         rows = slice(start, start + _BLOCK_ROWS)
-        block_f, block_z = features[rows].astype(np.float64), embeddings[rows].astype(np.float64)
+        block_f, block_z = (np.asarray(table[rows], dtype=np.float64) for table in (features, embeddings))
         for group in np.unique(groups[rows]):
             mine = groups[rows] == group
             a, b = (block_f, block_z) if mine.all() else (block_f[mine], block_z[mine])

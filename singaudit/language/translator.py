@@ -6,13 +6,14 @@ chosen by cross-validation inside the training data and with every image scored 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.errors import LanguageError
+from singaudit.geometry.null_space import NullSpace
 from singaudit.language.statistics import Statistics, accumulate, total
 
 Array = NDArray[np.float64]
@@ -50,6 +51,8 @@ class Fitted:
     """One per fold, fitted on the other folds; a single one when it was fitted on probe images."""
     halves: tuple[tuple[Translator, Translator], ...]
     """Per translator: refitted on either half of its data, to show how findings depend on it."""
+    principal: tuple[Translator, ...]
+    """Per translator: refitted on the principal part of the features alone."""
     fold: NDArray[np.intp]
     """(n,) index into ``translators`` for each audited image."""
     images: int
@@ -63,10 +66,16 @@ def fold_of(sha256: Sequence[str], folds: int = FOLDS) -> NDArray[np.intp]:
     return np.array([int(digest[:12], 16) % folds for digest in sha256], dtype=np.intp)
 
 
-def fit_ridge(data: Statistics, penalty: float) -> Translator:
-    """Ridge regression with intercept of z on f at one penalty, from statistics alone."""
+def fit_ridge(data: Statistics, penalty: float, space: NullSpace | None = None) -> Translator:
+    """Ridge regression with intercept of z on f at one penalty, from statistics alone.
+
+    With ``space``, on the principal part of f: the statistics are projected, no image is touched again.
+    """
     mean_f, mean_z = data.f / data.n, data.z / data.n
     ff, fz, _ = data.centred_at(mean_f, mean_z)
+    if space is not None:
+        ff = space.principal_part(space.principal_part(ff).T)
+        fz = space.principal_part(fz.T).T
     ff[np.diag_indices_from(ff)] += penalty
     weight = np.linalg.solve(ff, fz)
     return Translator(weight, mean_z - mean_f @ weight, mean_f, penalty, data.n)
@@ -122,6 +131,7 @@ def fit(
     features: NDArray[np.floating],
     embeddings: NDArray[np.floating],
     sha256: Sequence[str],
+    space: NullSpace,
     probe: tuple[NDArray[np.floating], NDArray[np.floating], Sequence[str]] | None = None,
 ) -> Fitted:
     """Fit the translators for ``n`` audited images: cross-fitted, or on probe images alone where there are any.
@@ -133,36 +143,41 @@ def fit(
     if probe is not None:
         parts = accumulate(probe[0], probe[1], fold_of(probe[2]), FOLDS)
         zero = np.zeros(len(features), np.intp)
-        return _finish([fit_translator(parts)], [parts], zero, sum(p.n for p in parts), True)
+        return _finish([parts], zero, sum(p.n for p in parts), True, space)
     parts = accumulate(features, embeddings, own_fold, FOLDS)
     others = [[part for j, part in enumerate(parts) if j != k] for k in range(FOLDS)]
-    return _finish([fit_translator(o) for o in others], others, own_fold, len(features), False)
+    return _finish(others, own_fold, len(features), False, space)
 
 
 def _finish(
-    translators: list[Translator], parts: list[list[Statistics]], fold: NDArray[np.intp], images: int, on_probe: bool
+    training: list[list[Statistics]], fold: NDArray[np.intp], images: int, on_probe: bool, space: NullSpace
 ) -> Fitted:
-    halves = []
-    for translator, mine in zip(translators, parts, strict=True):
-        pair = []
-        for half in (mine[: len(mine) // 2], mine[len(mine) // 2 :]):
-            data = total(half)
-            scale = translator.penalty * data.n / translator.images
-            pair.append(fit_ridge(data, scale) if data.n > 1 else translator)
-        halves.append((pair[0], pair[1]))
-    return Fitted(tuple(translators), tuple(halves), fold, images, on_probe)
+    translators, halves, principal = [], [], []
+    for parts in training:
+        translator = fit_translator(parts)
+        translators.append(translator)
+        principal.append(fit_ridge(total(parts), translator.penalty, space))
+        usable = [part for part in parts if part.n > 1]
+        pair = [total(half) for half in (usable[: len(usable) // 2], usable[len(usable) // 2 :])]
+        first, second = (fit_ridge(data, translator.penalty * data.n / translator.images) for data in pair)
+        halves.append((first, second))
+    return Fitted(tuple(translators), tuple(halves), tuple(principal), fold, images, on_probe)
 
 
-def translate(fitted: Fitted, features: Array, rows: NDArray[np.intp] | slice, half: int | None = None) -> Array:
-    """T f for the audited images ``rows``, each by its own fold's translator. ``features`` (rows, m) -> (rows, d)."""
-    fold = fitted.fold[rows]
-    result = np.empty((len(features), fitted.translators[0].weight.shape[1]))
+def by_fold(
+    choose: Callable[[int], Translator], fold: NDArray[np.intp], features: Array, linear: bool = False
+) -> Array:
+    """Rows (n, m) through ``choose(fold of the row)`` -> (n, d); ``linear`` leaves the intercept out."""
+    result: Array | None = None
     for k in np.unique(fold):
         mine = fold == k
-        result[mine] = (fitted.translators[k] if half is None else fitted.halves[k][half])(features[mine])
+        translator = choose(int(k))
+        values = features[mine] @ translator.weight
+        if not linear:
+            values += translator.intercept
+        if result is None:
+            result = np.empty((len(features), values.shape[1]))
+        result[mine] = values
+    if result is None:
+        raise ValueError("no rows to translate")
     return result
-
-
-def means(fitted: Fitted, rows: NDArray[np.intp] | slice) -> Array:
-    """(rows, m): the mean feature of the images each audited image's translator was fitted on."""
-    return np.stack([t.mean for t in fitted.translators])[fitted.fold[rows]]

@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 
 
 def random_subspace(dim: int, of: int, generator: np.random.Generator) -> tuple[Array, bool]:
-    """A Haar-random subspace of dimension ``dim`` in ``of`` dimensions, as an orthonormal basis of it or its complement.
+    """A Haar-random subspace of dimension ``dim`` in ``of`` dimensions, by a basis of it or of its complement.
 
     Returns (basis (of, k), whether the basis spans the complement): the complement of a Haar subspace is one too,
     and the narrower of the two is cheaper to draw and to project through.

@@ -1,0 +1,101 @@
+"""What the user may set, validated once, before anything is opened."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from singaudit.errors import ConfigError
+
+_MAX_CLASS_FILE_BYTES = 64 * 2**20
+_MAX_CLASSES = 1_000_000
+
+
+class AuditConfig(BaseModel):
+    """Settings of one audit; every field but ``model`` has a default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = Field(min_length=1, description="Model file.")
+    classes: tuple[str, ...] | None = Field(default=None, description="Class names in logit order.")
+    images: str | None = Field(default=None, description="Images to audit on: a folder, or shapes:N.")
+    labels: str = Field(default="auto", min_length=1, description="auto, none, or a CSV file with path,label.")
+    probe: str | None = Field(default=None, description="Unlabelled images that the translator is fitted on alone.")
+    vlm: str = Field(default="openai/clip-vit-large-patch14", min_length=1, description="Vision-language model.")
+    concepts: str | None = Field(default=None, description="File of concepts; None: the built-in vocabulary.")
+    logits: str | None = Field(default=None, description="Name of the output that holds the logits.")
+    features: str | None = Field(default=None, description="Name of the tensor that holds the features.")
+    activation: Literal["auto", "softmax", "sigmoid"] = "auto"
+    preprocess: str | None = Field(default=None, description="key=value,... as in the README.")
+    gates: tuple[str, ...] = Field(default=(), description="Rules over the result's names.")
+    gate_on: Literal["upper", "point", "lower"] = "upper"
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    batch_size: Annotated[int, Field(ge=1, le=65536)] | None = Field(default=None, description="None: 16.")
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    limit: int | None = Field(default=None, ge=1, description="Audit only the first N images of the source.")
+
+    @field_validator("classes")
+    @classmethod
+    def _classes_are_distinct(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return None if names is None else check_class_names(names)
+
+
+def make_config(**values: object) -> AuditConfig:
+    """An ``AuditConfig`` from untrusted values. Raises ``ConfigError`` that names every wrong one."""
+    try:
+        return AuditConfig.model_validate(values)
+    except ValidationError as error:
+        found = "; ".join(
+            f"{'.'.join(map(str, item['loc']))}: {item['msg']}, got {str(item['input'])[:80]!r}"
+            for item in error.errors()
+        )
+        raise ConfigError(f"expected valid settings: {found}", hint="See singaudit run --help.") from error
+
+
+def check_class_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names stripped and normalised (NFC). Raises ``ConfigError`` on empty or duplicate ones."""
+    cleaned = tuple(unicodedata.normalize("NFC", name).strip() for name in names)
+    if not cleaned:
+        raise ConfigError("expected at least one class name, got none")
+    empty = [i for i, name in enumerate(cleaned) if not name]
+    if empty:
+        raise ConfigError(
+            f"expected a name for each class, the one at position {empty[0] + 1} of {len(cleaned)} is empty",
+            hint="Give a name to every logit, in logit order.",
+        )
+    seen: set[str] = set()
+    for name in cleaned:
+        if name in seen:
+            raise ConfigError(
+                f"expected distinct class names, {name!r} occurs more than once",
+                hint="Tell the classes apart, e.g. by an added word.",
+            )
+        seen.add(name)
+    return cleaned
+
+
+def parse_classes(text: str) -> tuple[str, ...]:
+    """Class names from ``a,b,c`` or from a text file with one name a line. Raises ``ConfigError``."""
+    path = Path(text)
+    try:
+        is_file = path.is_file()
+    except (OSError, ValueError):  # a long list of names is no valid path
+        is_file = False
+    if not is_file:
+        if "," not in text and ("/" in text or text.lower().endswith((".txt", ".csv", ".json"))):
+            raise ConfigError(f"expected class names a,b,c or a file of names, there is no file {text}")
+        return check_class_names(tuple(text.split(",")))
+    if path.stat().st_size > _MAX_CLASS_FILE_BYTES:
+        raise ConfigError(f"expected at most {_MAX_CLASS_FILE_BYTES} bytes of class names, {text} is larger")
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"expected class names as UTF-8 text, one a line, in {text}: {error}") from error
+    while lines and not lines[-1].strip():
+        lines.pop()
+    if len(lines) > _MAX_CLASSES:
+        raise ConfigError(f"expected at most {_MAX_CLASSES} class names, {text} has {len(lines)}")
+    return check_class_names(tuple(lines))

@@ -1,0 +1,1 @@
+"""What it looks like: real images retrieved for translated features."""

@@ -1,0 +1,461 @@
+"""The whole audit on one page: the stages in order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from singaudit import __version__
+from singaudit.classifier.interface import Classifier
+from singaudit.classifier.onnx_file import open_onnx
+from singaudit.classifier.preprocessing import prepare
+from singaudit.config import AuditConfig, check_class_names
+from singaudit.dataset.interface import ImageSource
+from singaudit.dataset.sources import open_source, resolve_labels
+from singaudit.engine.local import Pass, Step, run_pass
+from singaudit.errors import ConfigError
+from singaudit.geometry.near_null import near_null_dim
+from singaudit.geometry.null_space import NullSpace, null_space
+from singaudit.language.concepts import LEADS, Group, Vocabulary, class_group, embed_group, open_vocabulary
+from singaudit.language.encoder import Encoder, open_encoder
+from singaudit.language.statistics import accumulate
+from singaudit.language.translator import Fitted, fit
+from singaudit.metrics.control_run import DRAWS, run_controls
+from singaudit.metrics.findings import THRESHOLDS
+from singaudit.metrics.intervals import mean_estimate
+from singaudit.metrics.logit_check import check_logits
+from singaudit.metrics.measure import GroupTexts, Measured, Subject, measure
+from singaudit.report import build
+from singaudit.report.gallery import gallery_items
+from singaudit.report.gates import Rule, check_rules, judge, parse_rules, verdict_sentence
+from singaudit.report.result import AuditResult, DataPart, EncoderPart, LogitCheck, Reproduce, Statistic, Verdict
+
+Progress = Callable[[str, int, int], None]
+"""Told (stage, done, total) as the audit advances."""
+
+# Every logit may move by this share of its spread along a near-null direction.
+_NEAR_NULL_FRACTION = 0.01
+# Fewer images than this and no translator is fitted at all: cross-validation would have next to nothing to hold out.
+_MIN_FIT_IMAGES = 50
+_PACKAGES = ("numpy", "onnx", "onnxruntime", "torch", "transformers", "pillow")
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What ``audit`` returns."""
+
+    result: AuditResult
+    """Everything that was found."""
+    per_image: dict[str, Sequence[Any]]
+    """Columns of scores.csv; empty when only the geometry was audited."""
+
+    @property
+    def exit_code(self) -> int:
+        """0 passed or no gates set, 1 a gate failed, 4 inconclusive."""
+        return {"pass": 0, "no gates set": 0, "fail": 1, "inconclusive": 4}[self.result.verdict.status]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What the pass over the images gave."""
+
+    images: Pass
+    probe: Pass | None
+    encoder: Encoder
+    labels: list[int] | None
+    labels_source: str
+
+
+def audit(config: AuditConfig, progress: Progress = lambda stage, done, total: None) -> Audit:
+    """Audit one classifier: geometry always, and with images its scores, controls, findings and verdict.
+
+    Raises ``SingauditError`` with one message for everything a user can mend; nothing is written.
+    """
+    rules = parse_rules(config.gates)
+    progress("open the model", 0, 1)
+    classifier = open_onnx(
+        config.model, logits=config.logits, features=config.features, preprocess=config.preprocess,
+        activation=config.activation, providers=providers(config.device),
+    )  # fmt: skip
+    names, names_source = class_names(config, classifier)
+    space = null_space(classifier.head)
+    progress("open the model", 1, 1)
+    if config.images is None:
+        check_rules(rules, names, (), ("class",))
+        return _geometry_only(config, classifier, names, names_source, space, rules)
+    vocabulary = open_vocabulary(config.concepts, config.vlm)
+    groups = ((class_group(names),) if len(names) > 1 else ()) + vocabulary.groups
+    concept_names = tuple(v for g in groups for v in g.values) + vocabulary.concepts
+    check_rules(rules, names, concept_names, tuple(g.name for g in groups))
+    seen = _look(config, classifier, names, progress)
+    features, logits = seen.images.outputs["classifier"]
+    facts = _Facts(config, classifier, names, names_source, space, rules, seen, vocabulary, groups)
+    fit_images = len(seen.probe.names) if seen.probe else len(seen.images.names)
+    if fit_images < _MIN_FIT_IMAGES:
+        return _without_language(facts, f"{fit_images} images are too few to fit a translator")
+    subject, fitted, texts = _interpret(facts, features, logits, progress)
+    measured = measure(subject)
+    progress("measure", 1, 1)
+    return _conclude(facts, subject, measured, fitted, texts, logits, progress)
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What is fixed before anything is measured."""
+
+    config: AuditConfig
+    classifier: Classifier
+    names: tuple[str, ...]
+    names_source: str
+    space: NullSpace
+    rules: list[Rule]
+    seen: _Seen
+    vocabulary: Vocabulary
+    groups: tuple[Group, ...]
+
+    def class_of(self, logits: NDArray[np.float32]) -> NDArray[np.intp]:
+        """(n,) the label of each image used, else its predicted class."""
+        if self.seen.labels is not None:
+            return np.asarray(self.seen.labels, np.intp)[self.seen.images.indices]
+        return predicted(logits, len(self.names))
+
+
+def _look(config: AuditConfig, classifier: Classifier, names: tuple[str, ...], progress: Progress) -> _Seen:
+    """One pass over the images, and one over the probe images: classifier and encoder see each image once."""
+    source = open_source(str(config.images))
+    labels, labels_source = resolve_labels(source, config.labels, names)
+    probe_source = open_source(config.probe) if config.probe else None
+    progress("open the vision-language model", 0, 1)
+    encoder = open_encoder(config.vlm, device=torch_device(config.device))
+    progress("open the vision-language model", 1, 1)
+    steps = {
+        "classifier": Step(lambda pixels: prepare(pixels, classifier.preprocessing), classifier.forward),
+        "encoder": Step(encoder.prepare, lambda inputs: (encoder.encode_images(inputs),)),
+    }
+
+    def look(stage: str, images: ImageSource, exclude: frozenset[str]) -> Pass:
+        done, count = 0, min(len(images), config.limit or len(images))
+
+        def advance(n: int) -> None:
+            nonlocal done
+            done += n
+            progress(stage, done, count)
+
+        return run_pass(
+            images, steps, batch_size=config.batch_size or 16, exclude=exclude, limit=count, progress=advance
+        )
+
+    images = look("look at the images", source, frozenset())
+    probe = look("look at the probe images", probe_source, frozenset(images.sha256)) if probe_source else None
+    return _Seen(images, probe, encoder, labels, labels_source)
+
+
+def _interpret(
+    facts: _Facts, features: NDArray[np.float32], logits: NDArray[np.float32], progress: Progress
+) -> tuple[Subject, Fitted, list[GroupTexts]]:
+    """Fit the translator and embed every text."""
+    seen, encoder = facts.seen, facts.seen.encoder
+    embeddings = seen.images.outputs["encoder"][0]
+    probe = (
+        (seen.probe.outputs["classifier"][0], seen.probe.outputs["encoder"][0], seen.probe.sha256)
+        if seen.probe
+        else None
+    )
+    progress("fit the translator", 0, 1)
+    fitted = fit(features, embeddings, seen.images.sha256, facts.space, probe)
+    progress("fit the translator", 1, 1)
+    progress("measure", 0, 1)
+    known = facts.class_of(logits) if seen.labels is not None else None
+    texts = [
+        GroupTexts(
+            group.name, embed_group(encoder, group), embed_group(encoder, group, LEADS[1:]),
+            known if group.name == "class" else None,
+        )
+        for group in facts.groups
+    ]  # fmt: skip
+    singles = Group("", facts.vocabulary.concepts, "{}")
+    concept_texts = [t.texts for t in texts] + ([embed_group(encoder, singles)] if singles.values else [])
+    class_texts = texts[0].texts if len(facts.names) > 1 else embed_group(encoder, class_group(facts.names))
+    subject = Subject(
+        features, embeddings, seen.images.sha256, facts.class_of(logits), class_texts,
+        np.concatenate(concept_texts) if concept_texts else class_texts, tuple(texts), facts.space, fitted,
+        facts.config.seed,
+    )  # fmt: skip
+    return subject, fitted, texts
+
+
+def _conclude(
+    facts: _Facts, subject: Subject, measured: Measured, fitted: Fitted, texts: list[GroupTexts],
+    logits: NDArray[np.float32], progress: Progress,
+) -> Audit:  # fmt: skip
+    """Controls, findings, gallery, gates and verdict: the result."""
+    config, seen, groups = facts.config, facts.seen, facts.groups
+    scores, contrasts, control_images = run_controls(
+        subject, measured, lambda done: progress("compare with controls", done, DRAWS)
+    )
+    findings = [
+        build.finding_part(i, group, texts[i], measured, fitted, facts.space, contrasts[i] if contrasts else None)
+        for i, group in enumerate(groups)
+    ]
+    progress("collect pictures", 0, 1)
+    gallery = gallery_items(
+        open_source(str(config.images)), seen.images, subject, measured, findings, groups, facts.names, logits,
+        facts.classifier.head.activation,
+    )  # fmt: skip
+    progress("collect pictures", 1, 1)
+    accuracy, chance = _accuracy(facts, logits)
+    result = AuditResult(
+        model=build.model_part(facts.classifier, facts.names, facts.names_source),
+        geometry=build.geometry_part(
+            facts.space, facts.classifier, _near_null(facts.classifier, subject.features), measured
+        ),
+        data=_data_part(facts, accuracy, chance),
+        encoder=EncoderPart(
+            name=seen.encoder.name, revision=seen.encoder.revision, family=seen.encoder.family,
+            embedding_dim=seen.encoder.embedding_dim,
+        ),
+        translator=build.translator_part(fitted, measured, len(facts.names)),
+        logit_check=_logit_check(facts, logits),
+        scores=build.scores_part(measured),
+        controls=[build.control_part(scores, DRAWS, control_images)] if scores else [],
+        classes=build.class_parts(measured, subject.class_of, facts.names, config.seed),
+        concepts=build.concept_parts(measured.concepts, groups, facts.vocabulary.concepts),
+        findings=findings,
+        verdict=_UNDECIDED,
+        scatter=build.scatter_part(measured, subject.sha256, subject.class_of),
+        gallery=gallery,
+        warnings=_warnings(facts, accuracy, chance),
+        reproduce=reproduce(config),
+    )  # fmt: skip
+    per_image = _per_image(facts, subject, measured, logits)
+    return Audit(decided(result, facts.rules, config), per_image)
+
+
+_UNDECIDED = Verdict(status="inconclusive", reasons=[], sentence="")
+
+
+def decided(result: AuditResult, rules: list[Rule], config: AuditConfig) -> AuditResult:
+    """The result with its gates judged and its verdict: a failed gate outranks all, any doubt outranks a pass."""
+    gates = judge(rules, result, config.gate_on)
+    failed = [f"the gate {g.rule!r} failed: found {g.found}" for g in gates if g.status == "fail"]
+    doubts = _doubts(result) + [
+        f"the gate {g.rule!r} could not be decided: {g.reason}" for g in gates if g.status == "inconclusive"
+    ]
+    status = "fail" if failed else "inconclusive" if doubts else "pass" if gates else "no gates set"
+    verdict = Verdict.model_validate(
+        {"status": status, "reasons": failed + doubts, "sentence": verdict_sentence(status, gates, doubts)}
+    )
+    return result.model_copy(update={"gates": gates, "verdict": verdict})
+
+
+def _doubts(result: AuditResult) -> list[str]:
+    """Why no gate's pass could be trusted, whatever the gates say."""
+    doubts = list(result.not_evaluated)
+    if result.model.preprocessing.guessed:
+        keys = ", ".join(result.model.preprocessing.guessed)
+        doubts.append(f"preprocessing was only guessed ({keys}); state it with --preprocess")
+    if result.geometry.null_dim == 0:
+        doubts.append("the head has no logit null space: there is nothing it ignores by construction")
+    if result.data is not None and result.data.audit.used < THRESHOLDS.min_images:
+        doubts.append(f"{result.data.audit.used} images are too few, at least {THRESHOLDS.min_images} are needed")
+    if result.translator is not None:
+        if result.translator.images < THRESHOLDS.min_translator_images:
+            doubts.append(
+                f"the translator rests on {result.translator.images} images, at least "
+                f"{THRESHOLDS.min_translator_images} are needed; add some with --probe"
+            )
+        if not result.translator.r2.low > 0:
+            doubts.append("the translator explains nothing of the image embeddings for certain")
+    return doubts
+
+
+def _geometry_only(
+    config: AuditConfig, classifier: Classifier, names: tuple[str, ...], names_source: str, space: NullSpace,
+    rules: list[Rule],
+) -> Audit:  # fmt: skip
+    result = AuditResult(
+        model=build.model_part(classifier, names, names_source),
+        geometry=build.geometry_part(space, classifier),
+        verdict=_UNDECIDED,
+        not_evaluated=["scores, controls, classes, concepts and pictures were not evaluated: no images were given "
+                       "(add --images DIR)"],
+        reproduce=reproduce(config),
+    )  # fmt: skip
+    return Audit(decided(result, rules, config), {})
+
+
+def _without_language(facts: _Facts, reason: str) -> Audit:
+    """Images were given, but too few to say what features mean."""
+    features, logits = facts.seen.images.outputs["classifier"]
+    accuracy, chance = _accuracy(facts, logits)
+    result = AuditResult(
+        model=build.model_part(facts.classifier, facts.names, facts.names_source),
+        geometry=build.geometry_part(facts.space, facts.classifier, _near_null(facts.classifier, features)),
+        data=_data_part(facts, accuracy, chance),
+        logit_check=_logit_check(facts, logits),
+        verdict=_UNDECIDED,
+        warnings=_warnings(facts, accuracy, chance),
+        not_evaluated=[f"scores, controls, classes, concepts and pictures were not evaluated: {reason}"],
+        reproduce=reproduce(facts.config),
+    )
+    return Audit(decided(result, facts.rules, facts.config), {})
+
+
+def class_names(config: AuditConfig, classifier: Classifier) -> tuple[tuple[str, ...], str]:
+    """The names in logit order and where they come from. Raises ``ConfigError`` when they do not fit the head."""
+    count = len(classifier.head.weight)
+    allowed = (1, 2) if count == 1 else (count,)
+    names, source = config.classes, "--classes"
+    if names is None:
+        if classifier.class_names is None:
+            raise ConfigError(
+                f"expected the names of the model's {count} classes, its file holds none",
+                hint="Pass --classes a,b,c in logit order, or a file with one name a line.",
+            )
+        names, source = check_class_names(classifier.class_names), "the model's own metadata"
+    if len(names) not in allowed:
+        one = " (the positive class, or negative,positive)" if count == 1 else ""
+        raise ConfigError(
+            f"expected {' or '.join(map(str, allowed))} class names for the head's {count} logits{one}, "
+            f"got {len(names)} from {source}",
+            hint="Name every logit once, in logit order.",
+        )
+    return names, source
+
+
+def predicted(logits: NDArray[np.float32], names: int) -> NDArray[np.intp]:
+    """(n,) predicted class: the largest logit; for a single logit its sign."""
+    if logits.shape[1] > 1:
+        return np.argmax(logits, axis=1)
+    positive = (logits[:, 0] > 0).astype(np.intp)
+    return positive if names == 2 else np.zeros(len(logits), np.intp)
+
+
+def _accuracy(facts: _Facts, logits: NDArray[np.float32]) -> tuple[Statistic | None, float | None]:
+    if facts.seen.labels is None or len(facts.names) < 2:
+        return None, None
+    truth = facts.class_of(logits)
+    right = (predicted(logits, len(facts.names)) == truth).astype(np.float64)
+    chance = float(np.bincount(truth).max() / len(truth))
+    return build.statistic(mean_estimate(right, facts.config.seed)), chance
+
+
+def _data_part(facts: _Facts, accuracy: Statistic | None, chance: float | None) -> DataPart:
+    seen = facts.seen
+    return DataPart(
+        audit=build.images_part(seen.images), probe=build.images_part(seen.probe) if seen.probe else None,
+        labels="true" if seen.labels is not None else "predicted", labels_source=seen.labels_source,
+        accuracy=accuracy, chance_accuracy=chance,
+    )  # fmt: skip
+
+
+def _logit_check(facts: _Facts, logits: NDArray[np.float32]) -> LogitCheck:
+    features = facts.seen.images.outputs["classifier"][0]
+    return LogitCheck(**asdict(check_logits(facts.classifier, facts.space, features, logits, facts.config.seed)))
+
+
+def _near_null(classifier: Classifier, features: NDArray[np.float32]) -> tuple[float, int, float]:
+    data = accumulate(features, features[:, :0], np.zeros(len(features), np.intp), 1)[0]
+    covariance = data.centred_at(data.f / data.n, data.z)[0] / data.n
+    return _NEAR_NULL_FRACTION, *near_null_dim(classifier.head.weight, covariance, _NEAR_NULL_FRACTION)
+
+
+def _warnings(facts: _Facts, accuracy: Statistic | None, chance: float | None) -> list[str]:
+    warnings = []
+    skipped = len(facts.seen.images.skipped)
+    if skipped:
+        first = facts.seen.images.skipped[0]
+        warnings.append(f"{skipped} images could not be read and were left out; the first: {first.name} {first.reason}")
+    if accuracy is not None and chance is not None and accuracy.low <= chance:
+        warnings.append(
+            f"accuracy {accuracy.value:.1%} is no better than chance ({chance:.1%}): the preprocessing or the order of "
+            "the class names is probably wrong"
+        )
+    if facts.classifier.preprocessing.guessed:
+        warnings.append(f"preprocessing was guessed: {', '.join(facts.classifier.preprocessing.guessed)}")
+    if not facts.classifier.head.activation_stated:
+        warnings.append("the file does not say whether softmax or sigmoid follows the logits; softmax was assumed")
+    if len(facts.names) == 2:
+        warnings.append(
+            f"with two classes nearly all of feature space is null ({facts.space.null_dim} of "
+            f"{facts.space.feature_dim}); only comparisons with controls mean anything"
+        )
+    return warnings
+
+
+def _per_image(
+    facts: _Facts, subject: Subject, measured: Measured, logits: NDArray[np.float32]
+) -> dict[str, Sequence[Any]]:
+    """Columns of scores.csv, in the source's order."""
+    names = facts.names
+    columns: dict[str, Sequence[Any]] = {
+        "image": facts.seen.images.names,
+        "sha256": facts.seen.images.sha256,
+        "class": [names[i] for i in subject.class_of],
+        "predicted": [names[i] for i in predicted(logits, len(names))],
+        "image_score_deg": measured.image_score.tolist(),
+        "attribute_score_deg": measured.attribute_score.tolist(),
+        "mean_removal_image_score_deg": measured.image_score_mean.tolist(),
+        "mean_removal_attribute_score_deg": measured.attribute_score_mean.tolist(),
+    }
+    for g, group in enumerate(facts.groups):
+        columns[f"{group.name}_value"] = [group.values[i] for i in measured.own[g]]
+        columns[f"{group.name}_margin_deg"] = measured.margin[g].tolist()
+        columns[f"{group.name}_contrast_deg"] = measured.contrast[g].tolist()
+    return columns
+
+
+def reproduce(config: AuditConfig) -> Reproduce:
+    """Command line, seed and versions that give the same result again."""
+    from importlib import metadata
+
+    versions = {"singaudit": __version__}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = metadata.version("onnxruntime-gpu") if package == "onnxruntime" else "unknown"
+    return Reproduce(command=command_line(config), seed=config.seed, precision="fp32", versions=versions)
+
+
+def command_line(config: AuditConfig) -> str:
+    """The shell command that runs this audit; settings at their default are left out."""
+    import shlex
+
+    words = ["singaudit", "run", config.model]
+    if config.classes is not None:
+        words += ["--classes", ",".join(config.classes)]
+    for name, field in AuditConfig.model_fields.items():
+        value = getattr(config, name)
+        if name in ("model", "classes", "gates") or value == field.default:
+            continue
+        words += [f"--{name.replace('_', '-')}", str(value)]
+    for gate in config.gates:
+        words += ["--gate", gate]
+    return shlex.join(words)
+
+
+def providers(device: str) -> tuple[str, ...]:
+    """ONNX Runtime's execution providers for a device; CUDA only where it is asked for or really there."""
+    if device == "cpu" or (device == "auto" and not _cuda_here()):
+        return ("CPUExecutionProvider",)
+    return ("CUDAExecutionProvider", "CPUExecutionProvider")
+
+
+def torch_device(device: str) -> str:
+    """torch's name of a device."""
+    return ("cuda" if _cuda_here() else "cpu") if device == "auto" else device
+
+
+def _cuda_here() -> bool:
+    # Asking torch costs its import; a machine without the driver's device file has no CUDA to ask for.
+    if os.name == "posix" and not os.path.exists("/dev/nvidiactl") and not os.path.exists("/dev/dxg"):
+        return False
+    import torch
+
+    return bool(torch.cuda.is_available())

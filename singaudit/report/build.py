@@ -1,0 +1,283 @@
+"""From what was measured to the parts of the result: pure assembly, no computation on images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from singaudit.classifier.interface import Classifier, Preprocessing
+from singaudit.engine.local import Pass
+from singaudit.geometry.null_space import NullSpace
+from singaudit.language.concepts import Group, prompts
+from singaudit.language.translator import FOLDS, Fitted
+from singaudit.metrics.controls import Against
+from singaudit.metrics.findings import Evidence, Finding, at_half, decide, sentence, unstable
+from singaudit.metrics.intervals import Bootstrap, Estimate, mean_estimate
+from singaudit.metrics.measure import GROUP_COLUMNS, MODEL_COLUMNS, GroupTexts, Measured
+from singaudit.metrics.probes import normalised_accuracy
+from singaudit.report.result import (
+    ClassPart,
+    ConceptPart,
+    ControlPart,
+    ControlScore,
+    FindingPart,
+    GeometryPart,
+    HeadPart,
+    ImagesPart,
+    ModelPart,
+    NearNull,
+    NullFollow,
+    PreprocessingPart,
+    ProbePart,
+    RankAt,
+    Readability,
+    Removal,
+    ScatterPart,
+    ScoresPart,
+    SkippedImage,
+    Statistic,
+    TranslatorPart,
+)
+
+Array = NDArray[np.float64]
+
+_M = {name: i for i, name in enumerate(MODEL_COLUMNS)}
+_G = {name: i for i, name in enumerate(GROUP_COLUMNS)}
+_SENSITIVITY = (1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3)
+_SHOWN_SKIPPED = 100
+_SCATTER_POINTS = 2000
+
+
+def statistic(e: Estimate) -> Statistic:
+    """An estimate as it stands in the result."""
+    return Statistic(value=e.value, low=e.low, high=e.high, n=e.n)
+
+
+def maybe(e: Estimate) -> Statistic | None:
+    """The same, or None where the number does not exist (a ratio over 0)."""
+    return statistic(e) if np.isfinite([e.value, e.low, e.high]).all() else None
+
+
+def preprocess_text(p: Preprocessing) -> str:
+    """Settings in the syntax of ``--preprocess``."""
+    size = f"{p.height}" if p.height == p.width else f"{p.height}x{p.width}"
+    inverse = 1 / p.scale
+    scale = f"1/{round(inverse)}" if p.scale < 1 and abs(inverse - round(inverse)) < 1e-9 else f"{p.scale:g}"
+    crop = f",crop={p.crop:g}" if p.mode == "crop" else ""
+    mean, std = ("/".join(f"{v:g}" for v in values) for values in (p.mean, p.std))
+    return (
+        f"size={size},mode={p.mode}{crop},interpolation={p.interpolation},channels={p.channels},scale={scale},"
+        f"mean={mean},std={std},layout={p.layout}"
+    )
+
+
+def model_part(classifier: Classifier, class_names: Sequence[str], names_source: str) -> ModelPart:
+    """What was audited."""
+    head, p = classifier.head, classifier.preprocessing
+    return ModelPart(
+        name=classifier.name,
+        sha256=classifier.sha256,
+        format=classifier.format,
+        class_names=list(class_names),
+        class_names_source=names_source,
+        head=HeadPart(
+            kind=head.kind, nodes=list(head.nodes), features=head.features, logits=head.logits,
+            stored_dtype=head.stored_dtype, activation=head.activation, activation_stated=head.activation_stated,
+            max_error=head.max_error,
+        ),
+        preprocessing=PreprocessingPart(settings=preprocess_text(p), source=p.source, guessed=list(p.guessed)),
+    )  # fmt: skip
+
+
+def geometry_part(
+    space: NullSpace,
+    classifier: Classifier,
+    near_null: tuple[float, int, float] | None = None,
+    measured: Measured | None = None,
+) -> GeometryPart:
+    """What the logits see. ``near_null`` is (fraction, dimension, share)."""
+    sigmoid = classifier.head.activation == "sigmoid"
+    return GeometryPart(
+        classes=len(classifier.head.weight),
+        feature_dim=space.feature_dim,
+        rank=space.rank,
+        null_dim=space.null_dim,
+        softmax_null_dim=None if sigmoid else space.softmax_null_dim,
+        singular_values=space.singular_values.tolist(),
+        tolerance=space.tolerance,
+        tolerance_reason=space.tolerance_reason,
+        gap=space.gap,
+        rank_sensitivity=[RankAt(factor=f, rank=space.rank_at(f)) for f in _SENSITIVITY],
+        null_energy_share=maybe(measured.model.ratio(_M["null_energy"], _M["energy"])) if measured else None,
+        near_null=NearNull(fraction=near_null[0], dim=near_null[1], variance_share=near_null[2]) if near_null else None,
+    )
+
+
+def images_part(images: Pass) -> ImagesPart:
+    """A set of images as it was used."""
+    return ImagesPart(
+        source=images.source, found=images.found, used=len(images.names),
+        skipped=[SkippedImage(name=s.name, reason=s.reason) for s in images.skipped[:_SHOWN_SKIPPED]],
+        skipped_count=len(images.skipped), duplicates=images.duplicates, digest=images.digest(),
+    )  # fmt: skip
+
+
+def translator_part(fitted: Fitted, m: Measured, classes: int) -> TranslatorPart:
+    """Fidelity on images the translators were not fitted on."""
+    explained = [_M[name] for name in ("residual", "residual_principal", "variance")]
+    return TranslatorPart(
+        r2=statistic(m.model.estimate(lambda c: 1 - c[..., explained[0]] / c[..., explained[2]])),
+        r2_null_gain=statistic(
+            m.model.estimate(lambda c: (c[..., explained[1]] - c[..., explained[0]]) / c[..., explained[2]])
+        ),
+        cosine=statistic(m.model.mean(_M["cosine"])),
+        cosine_shuffled=statistic(m.model.mean(_M["cosine_shuffled"])),
+        agreement=statistic(m.model.mean(_M["agreement"])) if classes > 1 else None,
+        images=fitted.images,
+        fitted_on="probe images" if fitted.on_probe else "other folds",
+        folds=1 if fitted.on_probe else FOLDS,
+        penalty=[t.penalty for t in fitted.translators],
+    )
+
+
+def scores_part(m: Measured) -> ScoresPart:
+    """Model-level scores under zero and under mean removal."""
+
+    def removal(kind: str) -> dict[str, Statistic | None]:
+        angle, signed, size = (_M[f"{name}_{kind}"] for name in ("is", "as", "abs"))
+        return {
+            "image_score_deg": statistic(m.model.mean(angle)),
+            "attribute_score_deg": statistic(m.model.mean(size)),
+            "signed_attribute_score_deg": statistic(m.model.mean(signed)),
+            "ratio": maybe(m.model.ratio(angle, size)),
+        }
+
+    return ScoresPart.model_validate({**removal("zero"), "mean_removal": Removal.model_validate(removal("mean"))})
+
+
+def control_score(name: str, a: Against) -> ControlScore:
+    """One score beside its control."""
+    return ControlScore(
+        score=name, observed=a.observed, control_mean=a.mean, control_low=a.low, control_high=a.high,
+        percentile=a.percentile, effect_size=a.effect_size,
+    )  # fmt: skip
+
+
+def control_part(scores: dict[str, Against], draws: int, images: int) -> ControlPart:
+    """Model-level scores beside norm-matched random subspaces."""
+    return ControlPart(
+        name="norm-matched random subspaces", draws=draws, images=images,
+        scores=[control_score(f"scores.{name}", against) for name, against in scores.items()],
+    )  # fmt: skip
+
+
+def class_parts(m: Measured, class_of: NDArray[np.intp], names: Sequence[str], seed: int) -> list[ClassPart]:
+    """Scores per class under zero removal."""
+    parts = []
+    order = np.argsort(class_of, kind="stable")
+    bounds = np.searchsorted(class_of[order], np.arange(len(names) + 1))
+    for index, name in enumerate(names):
+        rows = order[bounds[index] : bounds[index + 1]]
+        signed = m.attribute_score[rows]
+        some = len(rows) > 0
+        parts.append(ClassPart(
+            name=name, images=len(rows),
+            image_score_deg=statistic(mean_estimate(m.image_score[rows], seed)) if some else None,
+            attribute_score_deg=statistic(mean_estimate(np.abs(signed), seed)) if some else None,
+            signed_attribute_score_deg=statistic(mean_estimate(signed, seed)) if some else None,
+            quantiles_deg=np.percentile(signed, np.arange(0, 101, 5)).tolist() if some else [],
+        ))  # fmt: skip
+    return parts
+
+
+def concept_parts(concepts: Bootstrap, groups: Sequence[Group], singles: Sequence[str]) -> list[ConceptPart]:
+    """Scores per concept; columns as ``Measured.concepts`` says."""
+    named = [(v, g.name, prompts(g.template, v)[0]) for g in groups for v in g.values]
+    named += [(v, None, prompts("{}", v)[0]) for v in singles]
+    k = len(named)
+    return [
+        ConceptPart(
+            name=name, group=group, prompt=prompt, zero_removal_deg=statistic(concepts.mean(i)),
+            attribute_score_deg=statistic(concepts.mean(k + i)), absolute_deg=statistic(concepts.mean(2 * k + i)),
+        )
+        for i, (name, group, prompt) in enumerate(named)
+    ]  # fmt: skip
+
+
+def finding_part(
+    index: int, group: Group, texts: GroupTexts, m: Measured, fitted: Fitted, space: NullSpace, contrast: Against | None
+) -> FindingPart:
+    """A group's numbers, and the first rule that applies to them."""
+    table = m.groups[index]
+    r2 = m.model.estimate(lambda c: 1 - c[..., _M["residual"]] / c[..., _M["variance"]])
+    chance = m.chance[index]
+    # With labels, reading is judged above chance; agreement of two prompt sets has no such zero.
+    read_chance = chance if texts.labels is not None else 0.0
+    readable = table.estimate(lambda c: normalised_accuracy(c[..., _G["readable"]], read_chance))
+    probe = {
+        name: table.estimate(lambda c, i=_G[name]: normalised_accuracy(c[..., i], chance))  # type: ignore[misc]
+        for name in ("probe", "probe_principal", "probe_null")
+    }
+    evidence = _evidence(table, space, fitted, r2, readable, probe["probe_null"])
+    found, rule = decide(evidence)
+    halves = tuple(
+        decide(at_half(_evidence(half, space, fitted, r2, readable, probe["probe_null"])))[0]
+        for half in m.halves[index]
+    )
+    is_unstable = unstable(found, (halves[0], halves[1]))
+    if is_unstable:
+        rule = f"{found!r} by the whole, {halves[0]!r} and {halves[1]!r} by translators of either half"
+    final: Finding = "unstable" if is_unstable else found
+    share = maybe(evidence.carried_share) if evidence.margin_excess.low > 0 else None
+    follow = table.mean(_G["follow"])
+    return FindingPart(
+        group=group.name, finding=final, rule=rule,
+        sentence=sentence(group.name, final, evidence.carried_share if share else None),
+        values=list(group.values), own_value="labels" if texts.labels is not None else "zero-shot",
+        margin_deg=statistic(evidence.margin), margin_shuffled_deg=statistic(table.mean(_G["margin_shuffled"])),
+        contrast_deg=statistic(table.mean(_G["contrast"])), carried_share=share,
+        null_follow=NullFollow(
+            **statistic(follow).model_dump(), chance=table.mean(_G["follow_chance"]).value,
+            normalised=evidence.follow_normalised,
+        ),
+        probe=ProbePart(
+            features=statistic(probe["probe"]), principal=statistic(probe["probe_principal"]),
+            null=statistic(probe["probe_null"]),
+        ),
+        readable=Readability(
+            readable=readable.low > 0.5, score=statistic(readable),
+            basis="labels" if texts.labels is not None else "two prompt sets",
+        ),
+        stable=not is_unstable, control=control_score("contrast_deg", contrast) if contrast else None,
+    )  # fmt: skip
+
+
+def _evidence(
+    table: Bootstrap, space: NullSpace, fitted: Fitted, r2: Estimate, readable: Estimate, probe_null: Estimate
+) -> Evidence:
+    follow, chance = _G["follow"], _G["follow_chance"]
+    share = table.ratio(_G["contrast"], _G["margin"])
+    return Evidence(
+        null_dim=space.null_dim, images=share.n, translator_images=fitted.images, r2=r2, readable=readable,
+        margin=table.mean(_G["margin"]),
+        margin_excess=table.estimate(lambda c: c[..., _G["margin"]] - c[..., _G["margin_shuffled"]]),
+        carried_share=share,
+        follow_excess=table.estimate(lambda c: c[..., follow] - c[..., chance]),
+        follow_normalised=table.estimate(
+            lambda c: (c[..., follow] - c[..., chance]) / (1 - c[..., chance])
+        ).value,
+        probe_null=probe_null,
+    )  # fmt: skip
+
+
+def scatter_part(m: Measured, sha256: Sequence[str], class_of: NDArray[np.intp]) -> ScatterPart:
+    """A bounded sample for the chart, in hash order, and the covariance of all images."""
+    rows = np.argsort(np.asarray(sha256), kind="stable")[:_SCATTER_POINTS]
+    pair = np.stack([m.attribute_score, m.image_score])
+    covariance = np.cov(pair) if pair.shape[1] > 1 else np.zeros((2, 2))
+    return ScatterPart(
+        image_score_deg=m.image_score[rows].tolist(), attribute_score_deg=m.attribute_score[rows].tolist(),
+        class_index=class_of[rows].tolist(), mean=pair.mean(axis=1).tolist(), covariance=covariance.tolist(),
+    )  # fmt: skip

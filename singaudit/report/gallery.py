@@ -1,0 +1,125 @@
+"""Gallery entries: the most telling images with what was retrieved for them, as small PNGs inside the result."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+
+from singaudit.dataset.interface import ImageSource, Skipped
+from singaudit.engine.local import Pass
+from singaudit.language.concepts import Group
+from singaudit.metrics.measure import Measured, Subject
+from singaudit.pictures.neighbours import retrieve, telling_images
+from singaudit.report.result import FindingPart, GalleryItem, Neighbour
+
+_ITEMS = 12
+_NEIGHBOURS = 3
+_SIDE = 160
+_WORDS = 3
+# A concept that moves by less than this is not worth a word.
+_WORD_DEG = 1.0
+
+
+def gallery_items(
+    source: ImageSource, images: Pass, subject: Subject, measured: Measured, findings: Sequence[FindingPart],
+    groups: Sequence[Group], class_names: Sequence[str], logits: NDArray[np.float32], activation: str,
+) -> list[GalleryItem]:  # fmt: skip
+    """Choose images, retrieve their neighbours, decode both again and shrink them. Empty without a null space."""
+    if subject.space.null_dim == 0:
+        return []
+    leaking = [
+        (f.carried_share.value, i)
+        for i, f in enumerate(findings)
+        if f.carried_share and f.finding in ("strong", "partial")
+    ]
+    lead = max(leaking)[1] if leaking else None
+    why = (
+        f"large contrast in {groups[lead].name}" if lead is not None else "large image score under mean removal"
+    ) + ", classes taking turns"
+    pictures = _Thumbnails(source, images)
+    words = [v for group in groups if group.name != "class" for v in group.values]
+    first = len(groups[0].values) if groups and groups[0].name == "class" else 0
+    items = []
+    for pair in retrieve(subject, telling_images(subject, measured, _ITEMS, lead), _NEIGHBOURS):
+        change = pair.concept_change[first : first + len(words)]
+        order = np.argsort(change, kind="stable")
+        items.append(GalleryItem(
+            name=images.names[pair.row], class_name=_class(subject, class_names, pair.row),
+            predicted=_predicted(class_names, logits[pair.row]),
+            probability=_probability(logits[pair.row], activation),
+            image_score_deg=float(measured.image_score_mean[pair.row]),
+            attribute_score_deg=float(measured.attribute_score_mean[pair.row]), why=why,
+            words_lost=[words[i] for i in order[:_WORDS] if change[i] < -_WORD_DEG],
+            words_gained=[words[i] for i in order[::-1][:_WORDS] if change[i] > _WORD_DEG],
+            thumbnail=pictures(pair.row), near_original=_near(pair.near_original, pictures, subject, class_names),
+            near_equivalent=_near(pair.near_equivalent, pictures, subject, class_names),
+        ))  # fmt: skip
+    return items
+
+
+def _class(subject: Subject, names: Sequence[str], row: int) -> str:
+    return names[int(subject.class_of[row])]
+
+
+def _predicted(names: Sequence[str], logits: NDArray[np.float32]) -> str:
+    if len(logits) > 1:
+        return names[int(np.argmax(logits))]
+    return names[-1] if logits[0] > 0 or len(names) == 1 else names[0]
+
+
+def _probability(logits: NDArray[np.float32], activation: str) -> float | None:
+    """Probability of the predicted class, or None where the head's activation gives none."""
+    values = logits.astype(np.float64)
+    if activation == "softmax" and len(values) > 1:
+        shifted = np.exp(values - values.max())
+        return float(shifted.max() / shifted.sum())
+    if activation == "sigmoid":
+        return float(1 / (1 + np.exp(-np.abs(values).max())))
+    return None
+
+
+def _near(
+    found: list[tuple[int, float]], pictures: _Thumbnails, subject: Subject, names: Sequence[str]
+) -> list[Neighbour]:
+    return [
+        Neighbour(
+            name=pictures.images.names[row], class_name=_class(subject, names, row), angle_deg=angle,
+            thumbnail=pictures(row),
+        )
+        for row, angle in found
+    ]  # fmt: skip
+
+
+class _Thumbnails:
+    """Small PNGs of audited images as data URIs, decoded once each."""
+
+    def __init__(self, source: ImageSource, images: Pass) -> None:
+        self._source, self.images = source, images
+        self._made: dict[int, str] = {}
+
+    def __call__(self, row: int) -> str:
+        if row not in self._made:
+            self._made[row] = self._make(int(self.images.indices[row]))
+        return self._made[row]
+
+    def _make(self, index: int) -> str:
+        image = self._source.load(index)
+        if isinstance(image, Skipped):  # the file vanished between the pass and the gallery
+            picture = PIL.Image.new("RGB", (8, 8), (128, 128, 128))
+        else:
+            picture = PIL.Image.fromarray(image.pixels)
+            picture.thumbnail((_SIDE, _SIDE), PIL.Image.Resampling.LANCZOS)
+        # JPEG for photographs keeps the page small; tiny pictures stay exact.
+        buffer = io.BytesIO()
+        if max(picture.size) > 96:
+            picture.save(buffer, "JPEG", quality=85)
+            kind = "jpeg"
+        else:
+            picture.save(buffer, "PNG", optimize=True)
+            kind = "png"
+        return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
