@@ -99,10 +99,10 @@ def draw_scenes(indices: NDArray[np.int64], seed: int) -> Scenes:
 def _hash(counter: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """SplitMix64's output function (Steele, Lea, Flood 2014) of 64-bit counters; wraps around on purpose."""
     with np.errstate(over="ignore"):
-        z = (counter + _U64(1)) * _U64(0x9E3779B97F4A7C15)
+        z: NDArray[np.uint64] = (counter + _U64(1)) * _U64(0x9E3779B97F4A7C15)
         z = (z ^ (z >> _U64(30))) * _U64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> _U64(27))) * _U64(0x94D049BB133111EB)
-        return z ^ (z >> _U64(31))
+        return np.bitwise_xor(z, z >> _U64(31))
 
 
 def phrase(words: Mapping[str, str]) -> str:
