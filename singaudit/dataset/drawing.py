@@ -14,7 +14,7 @@ SIDE = 64
 """Height and width of a generated image in pixels."""
 
 _RADII = {"small": (11.5, 14.0), "large": (18.5, 22.0)}  # pixels
-_MARGIN = 23.0  # pixels from the border to the nearest centre: the largest shape stays inside, whatever its size
+_MARGIN = 25.0  # pixels from the border to the nearest centre: the largest shape stays inside, whatever its size
 _MAX_ANGLE = 15  # degrees either way; more would make a cross of a star's arms and a diamond of a square
 _TINT = 9.0  # a colour's channels vary by this many of 255 either way
 _DARKER = 0.52  # second tone of a texture
@@ -180,8 +180,8 @@ def _distances() -> Array:
     bite = np.hypot(x - 0.45, y) - 0.78
     shapes = {
         "circle": r - 0.88,
-        "square": _polygon(x, y, [(0.8, 0.8), (-0.8, 0.8), (-0.8, -0.8), (0.8, -0.8)]),
-        "triangle": _polygon(x, y, [(0.0, -0.95), (0.98, 0.75), (-0.98, 0.75)]),
+        "square": _polygon(x, y, [(0.78, 0.78), (-0.78, 0.78), (-0.78, -0.78), (0.78, -0.78)]),
+        "triangle": _polygon(x, y, [(0.0, -1.0), (0.92, 0.62), (-0.92, 0.62)]),
         "star": _polygon(x, y, _star(5, 1.05, 0.42)),
         "cross": np.minimum(_box(x, y, 1.0, 0.32), _box(x, y, 0.32, 1.0)),
         "ring": np.abs(r - 0.72) - 0.23,

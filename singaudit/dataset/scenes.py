@@ -85,9 +85,9 @@ def draw_scenes(indices: NDArray[np.int64], seed: int) -> Scenes:
     are uniform and independent.
     """
     counter = indices.astype(_U64)[:, None] * _U64(_DRAWS) + np.arange(_DRAWS, dtype=_U64)
-    uniform = (_hash(counter ^ _hash(np.asarray([seed], dtype=_U64))) >> _U64(40)).astype(np.float32) / np.float32(
-        2**24
-    )
+    world = _hash(np.asarray([seed], dtype=_U64))
+    bits = _hash(np.bitwise_xor(counter, world)) >> _U64(40)
+    uniform = bits.astype(np.float32) / np.float32(2**24)
     attributes: dict[str, Any] = {
         name: (uniform[:, k] * len(names)).astype(np.int64) for k, (name, names) in enumerate(ATTRIBUTES.items())
     }
@@ -99,7 +99,7 @@ def draw_scenes(indices: NDArray[np.int64], seed: int) -> Scenes:
 def _hash(counter: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """SplitMix64's output function (Steele, Lea, Flood 2014) of 64-bit counters; wraps around on purpose."""
     with np.errstate(over="ignore"):
-        z: NDArray[np.uint64] = (counter + _U64(1)) * _U64(0x9E3779B97F4A7C15)
+        z: Any = (counter + _U64(1)) * _U64(0x9E3779B97F4A7C15)
         z = (z ^ (z >> _U64(30))) * _U64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> _U64(27))) * _U64(0x94D049BB133111EB)
         return np.bitwise_xor(z, z >> _U64(31))
