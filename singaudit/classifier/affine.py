@@ -422,7 +422,7 @@ def _quantised_sum(step: Step) -> Affine:
     scale, zero = step.inputs[6], step.inputs[7] if len(step.inputs) > 7 else None
     info = np.iinfo(np.uint8 if zero is None else np.asarray(zero).dtype)
     offset = 0.0 if zero is None else float(np.asarray(zero).reshape(()))
-    total = add(*terms)
+    total = add(terms[0], terms[1])
     return quantised(total, float(np.asarray(scale).reshape(())), offset, (float(info.min), float(info.max)))
 
 

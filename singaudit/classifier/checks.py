@@ -93,9 +93,7 @@ def _nodes(model: onnx.ModelProto) -> Iterator[tuple[onnx.NodeProto, int]]:
 def _check_size(model: onnx.ModelProto) -> None:
     if len(model.functions) > _MOST_FUNCTIONS:
         raise ModelError(f"the model holds {len(model.functions)} local functions; the limit is {_MOST_FUNCTIONS}")
-    count = 0
-    for node, depth in _nodes(model):
-        count += 1
+    for count, (node, depth) in enumerate(_nodes(model), start=1):
         if count > _MOST_NODES:
             raise ModelError(f"the model holds more than {_MOST_NODES} nodes; classifiers do not")
         if depth > _DEEPEST:

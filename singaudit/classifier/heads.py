@@ -185,6 +185,9 @@ def _walk(
                 stack.append(linear.data)
         elif node.op_type in HANDLERS:
             plan.nodes.append(node)
+            factors = [item for item in graph.data_inputs(node) if not _dynamic_scale(graph, item)]
+            if node.op_type in ("Mul", "Div") and len(factors) > 1:
+                raise NotLinear(f"{graph.label(node)} combines two tensors that both depend on the image")
             for item in graph.data_inputs(node):
                 if _dynamic_scale(graph, item):
                     _collect(graph, item, plan)
@@ -221,7 +224,8 @@ def _collapse(
     """The features moved before linear layers that feed the head with nothing but affine operators between."""
     moved: dict[str, Linear | None] = {}
     for tensor, linear in heads.items():
-        name, passed = tensor, []
+        name = tensor
+        passed: list[Any] = []
         while _vector(trace, name) and (node := graph.producers.get(name)) is not None:
             if node.op_type in LINEAR_OPS:
                 try:

@@ -212,7 +212,7 @@ def _qgemm(graph: Graph, node: onnx.NodeProto, values: Values) -> Linear:
     options = attributes(node)
     if graph.data_inputs(node) != [node.input[0]]:
         raise NotLinear(f"{graph.label(node)} has a weight or scale that depends on the image")
-    x_scale, x_zero = _scaled(values, node, 1, 2)
+    x_scale = _real(values, node.input[1])
     w_scale, w_zero = _scaled(values, node, 4, 5)
     weight = _real(values, node.input[3])
     weight = weight.T if options.get("transB", 0) else weight

@@ -193,7 +193,7 @@ def _arithmetic(
 ) -> dict[str, Any] | None:
     """Scale, mean and std where they are known, else None."""
     if dtype == "uint8":
-        neutral = {"scale": 1.0, "mean": (0.0,), "std": (1.0,)}
+        neutral: dict[str, Any] = {"scale": 1.0, "mean": (0.0,), "std": (1.0,)}
         for key, value in neutral.items():
             if key in stated and not np.allclose(stated[key], value):
                 raise ConfigError(

@@ -85,8 +85,8 @@ def probe(path: Path, logits: str | None, features: str | None, preprocess: str 
     """
     size = path.stat().st_size
     limit = SECONDS + 60.0 * size / (1 << 30)
-    request = {"path": str(path), "logits": logits, "features": features, "preprocess": preprocess}
-    request["memory"] = _memory_limit()
+    request: dict[str, Any] = {"path": str(path), "logits": logits, "features": features}
+    request.update(preprocess=preprocess, memory=_memory_limit())
     with tempfile.TemporaryDirectory(prefix="singaudit-") as folder:
         request["out"] = folder
         try:

@@ -41,7 +41,8 @@ def _look(request: dict[str, Any], out: Path) -> dict[str, Any]:
     names = trace_tensors(graph, request["logits"], request["features"])
     session = make_session(exposed(model, names[0] + names[1]), path.parent)
     trace = take_trace(graph, spec, session, names)
-    np.savez(out / "values.npz", **{f"v{index}": array for index, array in enumerate(trace.values.values())})
+    arrays: dict[str, Any] = {f"v{index}": array for index, array in enumerate(trace.values.values())}
+    np.savez(out / "values.npz", **arrays)
     return {
         "shapes": {name: list(map(int, shape)) for name, shape in trace.shapes.items()},
         "batch_axes": trace.batch_axes,

@@ -29,7 +29,14 @@ _TOLERANCE: dict[StoredDtype, float] = {
 """Of the largest logit. Float arithmetic over thousands of terms loses some 1e-6; half precision has 11 bits
 (bfloat16 8); int8 products are exact, so that beyond the grids' own rounding (added apart) little may remain."""
 _IMAGES = 3
-_STORED: dict[int, StoredDtype] = {1: "float32", 10: "float16", 11: "float64", 16: "bfloat16", 2: "int8", 3: "int8"}
+_STORED: dict[int, StoredDtype] = {
+    1: "float32",
+    2: "int8",
+    3: "int8",
+    10: "float16",
+    11: "float64",
+    16: "bfloat16",
+}
 
 
 @dataclass(frozen=True)
@@ -168,7 +175,7 @@ def _storage(graph: Graph, plan: Plan, weight: Array) -> tuple[StoredDtype, Arra
         stored.append(dtype)
         if scale is not None:
             steps.append(_final_step(linear, scale, weight))
-    coarsest = max(stored, key=order.index, default="float32")
+    coarsest: StoredDtype = max(stored, key=order.index, default="float32")
     if coarsest != "int8":
         return coarsest, None
     if not steps:
@@ -204,9 +211,10 @@ def _stored_as(graph: Graph, linear: Linear) -> tuple[StoredDtype, Array | None]
         return dtype, linear.step
     for name in graph.ancestors([linear.weight]):
         node = graph.producers.get(name)
-        if node is not None and node.op_type == "DequantizeLinear" and largest in graph.ancestors([node.input[0]]):
-            if graph.is_stored(node.input[1]):
-                return dtype, np.abs(graph.initializer(node.input[1]).astype(np.float64).reshape(-1))
+        if node is None or node.op_type != "DequantizeLinear" or not graph.is_stored(node.input[1]):
+            continue
+        if largest in graph.ancestors([node.input[0]]):
+            return dtype, np.abs(graph.initializer(node.input[1]).astype(np.float64).reshape(-1))
     return dtype, None
 
 

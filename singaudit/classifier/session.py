@@ -11,6 +11,7 @@ from singaudit.errors import ModelError
 if TYPE_CHECKING:
     import onnx
 
+_WEIGHT_ONLY_LEVEL = "session.qdq_matmulnbits_accuracy_level"
 _EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
 
 
@@ -49,6 +50,8 @@ def make_session(
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.add_session_config_entry(_EXTERNAL_FOLDER, str(folder))
+    # By default weights stored in 8 bits make ONNX Runtime round the activations too, which the file does not say.
+    options.add_session_config_entry(_WEIGHT_ONLY_LEVEL, "1")
     if threads is not None:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
