@@ -1,0 +1,181 @@
+"""What the templates show, chosen from a result: order, selection, and sentences that depend on the run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from singaudit.report import bars, charts
+from singaudit.report.result import (
+    AuditResult,
+    ClassPart,
+    ConceptPart,
+    ControlScore,
+    FindingPart,
+    GalleryItem,
+    GatePart,
+    Statistic,
+)
+
+MAX_ROWS = 1000
+"""Table rows in HTML; result.json holds all of them."""
+PRINT_ROWS = 25
+"""Table rows on paper."""
+PRINT_GALLERY = 6
+"""Gallery entries on paper."""
+TELLING_PAIRS = 3
+
+VERDICTS: dict[str, tuple[str, str]] = {
+    "pass": ("Pass", "good"),
+    "fail": ("Fail", "bad"),
+    "inconclusive": ("Inconclusive", "unsure"),
+    "no gates set": ("No gates set", "plain"),
+}
+"""Word and style of each verdict and gate status."""
+
+FINDINGS: dict[str, str] = {
+    "strong": "bad",
+    "partial": "warn",
+    "redundant": "plain",
+    "not detected": "good",
+    "not applicable": "plain",
+    "unstable": "unsure",
+    "cannot tell": "unsure",
+}
+"""Style of each finding."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Charts as SVG text; None where the result has nothing to draw."""
+
+    spectrum: str
+    scatter: str | None
+    violins: str | None
+
+
+@dataclass(frozen=True)
+class ConceptGroup:
+    """Concepts that exclude each other, e.g. colours, and what was found about them."""
+
+    name: str | None
+    finding: FindingPart | None
+    concepts: list[ConceptPart]
+
+
+def control_of(result: AuditResult, name: str) -> ControlScore | None:
+    """The first control's entry for the score ``name``, if it was drawn."""
+    return next((s for control in result.controls for s in control.scores if s.score == name), None)
+
+
+def figures(result: AuditResult) -> Figures:
+    """Draw every chart the result has data for."""
+    scatter = None
+    if result.scatter is not None and result.scatter.image_score_deg:
+        signed = min(result.scatter.attribute_score_deg) < 0
+        across = "scores.signed_attribute_score_deg" if signed else "scores.attribute_score_deg"
+        scatter = charts.scatter(
+            result.scatter, control_of(result, across), control_of(result, "scores.image_score_deg")
+        )
+    ranked = ranked_classes(result)
+    drawn = [c for c in ranked if len(c.quantiles_deg) == 21]
+    return Figures(charts.spectrum(result.geometry), scatter, charts.violins(drawn) if drawn else None)
+
+
+def ranked_classes(result: AuditResult) -> list[ClassPart]:
+    """Classes, largest mean |AS| first, those without images last; ties keep the model's order."""
+    return sorted(
+        result.classes, key=lambda c: -(c.attribute_score_deg.value if c.attribute_score_deg is not None else -1.0)
+    )
+
+
+def concept_groups(result: AuditResult) -> list[ConceptGroup]:
+    """Concepts by group in the result's order, largest |AS| first inside a group; ungrouped ones last."""
+    found = {f.group: f for f in result.findings}
+    grouped: dict[str | None, list[ConceptPart]] = {}
+    for concept in result.concepts:
+        grouped.setdefault(concept.group, []).append(concept)
+    names = sorted(grouped, key=lambda name: name is None)
+    return [
+        ConceptGroup(
+            name, found.get(name) if name else None, sorted(grouped[name], key=lambda c: -abs(c.attribute_score_deg.value))
+        )
+        for name in names
+    ]
+
+
+def telling_pairs(result: AuditResult) -> list[GalleryItem]:
+    """The three entries whose move is largest among those that have both neighbours, each from another class first."""
+    ready = [g for g in result.gallery if g.near_equivalent and g.near_equivalent[0].thumbnail and g.thumbnail]
+    ready.sort(key=lambda g: (g.near_equivalent[0].name == (g.near_original[0].name if g.near_original else ""),))
+    first: list[GalleryItem] = []
+    for item in ready:
+        if item.class_name not in {g.class_name for g in first}:
+            first.append(item)
+    rest = [item for item in ready if item not in first]
+    return [*first, *rest][:TELLING_PAIRS]
+
+
+def unmet_gates(result: AuditResult) -> list[tuple[GatePart, str]]:
+    """Gates that did not pass, with what can be done about each."""
+    return [(gate, advice(gate)) for gate in result.gates if gate.status != "pass"]
+
+
+def advice(gate: GatePart) -> str:
+    """What to do about a gate that did not pass."""
+    if gate.status == "inconclusive":
+        return (
+            "Audit more images, which narrows the interval, or set the limit where the decision really lies. "
+            "If the translator is the weak point, add unlabelled images with --probe or choose a vision-language "
+            "model that reads this kind of image better."
+        )
+    subject = gate.rule.strip().lower()
+    if subject.startswith("finding["):
+        return (
+            "Decide whether this attribute may matter for the task. If it must, the features already carry it: "
+            "retrain or fine-tune the head with examples in which the attribute decides, or add it as an output of its "
+            "own. If it must not, this is the invariance that was wanted: write the gate the other way round."
+        )
+    if subject.startswith(("class[", "concept[")):
+        return (
+            "Look at this row's images in the gallery. If what changes is part of the task, add training examples in "
+            "which it alone separates the classes and retrain the head; if it is background, the gate is stricter than "
+            "the task needs."
+        )
+    if subject.startswith("translator"):
+        return (
+            "The translator explains too little of these features for any score to be trusted: add unlabelled images "
+            "with --probe, or choose a vision-language model that reads this kind of image better."
+        )
+    if subject.startswith("geometry"):
+        return (
+            "The null space follows from the head's shape and rank: a wider output, a narrower feature layer or a head "
+            "of full rank makes it smaller."
+        )
+    return (
+        "Compare the score with the control: inside the control's range it says little about this head. Outside of it, "
+        "look at the findings and the gallery for what moves, and retrain the head with examples in which it decides."
+    )
+
+
+def context(result: AuditResult) -> dict[str, Any]:
+    """Everything the templates read beside the result."""
+    ranked, groups = ranked_classes(result), concept_groups(result)
+    statistics: list[Statistic] = [c.attribute_score_deg for c in result.concepts]
+    limits = [bound for s in statistics for bound in (s.low, s.high, s.value)]
+    return {
+        "result": result,
+        "figures": figures(result),
+        "verdict": VERDICTS[result.verdict.status],
+        "ranked": ranked[:MAX_ROWS],
+        "groups": groups,
+        "pairs": telling_pairs(result),
+        "unmet": unmet_gates(result),
+        "class_domain": bars.domain_of(q for c in ranked for q in c.quantiles_deg),
+        "concept_domain": bars.domain_of(limits),
+        "gallery_classes": sorted({g.class_name for g in result.gallery}),
+        "print_rows": PRINT_ROWS,
+        "print_gallery": PRINT_GALLERY,
+    }
+
+
