@@ -1,0 +1,163 @@
+"""The shadow copy itself: a torch module that executes a plan, differentiably."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from singaudit.classifier.shadow import carriers
+from singaudit.classifier.shadow.plan import Input, Plan, make_plan
+from singaudit.classifier.shadow.program import Program, used_by
+from singaudit.classifier.shadow.tracing import depends_on_shapes, shape_values
+from singaudit.errors import ModelError
+
+_CACHED_SHAPES = 16
+# Programs kept, one per combination of input shapes; the oldest goes first.
+
+
+class _Prepared(NamedTuple):
+    """A program for one combination of input shapes, and the values that depend on those alone."""
+
+    program: Program
+    cached: tuple[Any, ...]
+
+
+class ShadowCopy(nn.Module):
+    """An ONNX graph as a torch module; made by ``shadow_copy``.
+
+    Called with one tensor per graph input, in order, it returns a tuple with one tensor per requested output.
+    Weights are buffers: ``.to(device)`` moves them, and gradients reach the inputs only. Values that depend on shapes
+    alone are computed once per input shape, everything else is freed after its last use.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        """Take a plan's constants as buffers and compile its program."""
+        super().__init__()
+        self.plan = plan
+        self._shape_steps = depends_on_shapes(plan)
+        self._moving = tuple(step for index, step in enumerate(plan.steps) if index not in self._shape_steps)
+        tensors, host = used_by(self._moving, plan.outputs)
+        self._host = {name: plan.constants[name].tolist() for name in host if name in plan.constants}
+        # Dots in buffer names mean submodules; numbers are unambiguous.
+        self._buffer_of: dict[str, str] = {}
+        for name in plan.constants:
+            if name in tensors:
+                self._buffer_of[name] = f"constant_{len(self._buffer_of)}"
+                self.register_buffer(self._buffer_of[name], plan.constants[name])
+        self._cached_names = tuple(
+            name
+            for index in sorted(self._shape_steps)
+            for name in plan.steps[index].outputs
+            if name and name in tensors | host
+        )
+        self._prepared: OrderedDict[tuple[Any, ...], _Prepared] = OrderedDict()
+        self._fixed = None if self._cached_names else _Prepared(self._compile({}), ())
+        self._checked: set[tuple[Any, ...]] = set()
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of the graph's inputs, in the order ``forward`` takes them."""
+        return tuple(item.name for item in self.plan.inputs)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the tensors that ``forward`` returns, in order."""
+        return self.plan.output_names
+
+    def forward(self, *inputs: Tensor) -> tuple[Any, ...]:
+        """Execute the graph.
+
+        inputs: one tensor per graph input, of the declared element type and shape (half-precision inputs are widened
+        to float32, in which fp16 graphs run). Returns one value per output: half floats in float32, integers from
+        quantisation operators as whole numbers in float32, sequences as lists. Raises ModelError where an input's
+        number, type or shape is not what the graph declares.
+        """
+        plan = self.plan
+        if len(inputs) != len(plan.inputs):
+            raise ModelError(f"The graph takes {len(plan.inputs)} inputs; {len(inputs)} arrived.")
+        values = [_accept(tensor, item) for tensor, item in zip(inputs, plan.inputs, strict=True)]
+        plan.budget.spent = 0
+        prepared = self._fixed
+        if prepared is None or not torch.compiler.is_compiling():
+            prepared = self._prepare(values)
+        device = next((v.device for v in values if isinstance(v, Tensor)), self._device())
+        buffers = self._buffers
+        constants = [buffers[key] for key in self._buffer_of.values()]
+        return tuple(prepared.program.run([*values, *constants, *prepared.cached], device))
+
+    def _device(self) -> torch.device:
+        return next((b.device for b in self._buffers.values() if b is not None), torch.device("cpu"))
+
+    def _compile(self, host: Mapping[str, Any]) -> Program:
+        inputs = [*self.plan.input_values, *self._buffer_of, *self._cached_names]
+        return Program(self._moving, inputs, self.plan.outputs, {**self._host, **host})
+
+    @torch.compiler.disable
+    def _prepare(self, values: Sequence[Any]) -> _Prepared:
+        """Return the program for these shapes; at the first sight of them, check sizes and compute shape values."""
+        key = tuple((tuple(v.shape), v.device) if isinstance(v, Tensor) else None for v in values)
+        found = self._prepared.get(key)
+        if found is not None:
+            return found
+        with torch.inference_mode(False), torch.no_grad():
+            # Within inference mode, cached tensors could never take part in a gradient later.
+            computed = shape_values(self.plan, self._shape_steps, values)
+            if self._fixed is not None:
+                found = self._fixed
+            else:
+                device = next((v.device for v in values if isinstance(v, Tensor)), self._device())
+                cached = tuple(computed[name].to(device) for name in self._cached_names)
+                host = {name: computed[name].tolist() for name in self._cached_names}
+                found = _Prepared(self._compile(host), cached)
+        self._prepared[key] = found
+        if len(self._prepared) > _CACHED_SHAPES:
+            self._prepared.popitem(last=False)
+        return found
+
+
+def _accept(value: Any, declared: Input) -> Any:
+    """Check one input against its declaration and bring it into its carrier; sequences pass as lists."""
+    if not isinstance(value, Tensor):
+        if isinstance(value, list) or value is None:
+            return value
+        raise ModelError(f"Input {declared.name} must be a torch tensor, not {type(value).__name__}.")
+    shape = declared.shape
+    if shape is not None:
+        fits = len(shape) == value.ndim and all(
+            want in (None, have) for want, have in zip(shape, value.shape, strict=True)
+        )
+        if not fits:
+            want = "x".join("?" if size is None else str(size) for size in shape)
+            have = "x".join(str(size) for size in value.shape)
+            raise ModelError(
+                f"Input {declared.name} is declared {want or 'a scalar'} but arrived as {have or 'a scalar'}."
+            )
+    return carriers.carry(value, declared.element)
+
+
+def shadow_copy(model: onnx.ModelProto | str | os.PathLike[str], outputs: Sequence[str] | None = None) -> ShadowCopy:
+    """Copy an ONNX model into a differentiable torch module.
+
+    model: a ModelProto, which is left untouched, or the path of a file (with its external data beside it).
+    outputs: names of the tensors to return instead of the graph's outputs, intermediate ones included.
+
+    Raises UnsupportedModelError (a NotImplementedError) that lists every unsupported operator, attribute and type
+    before anything runs, and ModelError for files that cannot be read or exceed the static limits.
+    """
+    base: Path | None = None
+    if not isinstance(model, onnx.ModelProto):
+        path = Path(model)
+        base = path.parent.resolve()
+        try:
+            model = onnx.load(str(path), load_external_data=False)
+        except Exception as error:  # protobuf and the file system raise many kinds
+            raise ModelError(f"{path.name} cannot be read as an ONNX model: {error}") from error
+    copy = ShadowCopy(make_plan(model, base, outputs))
+    return copy.eval()

@@ -1,0 +1,25 @@
+"""Imports every module of operators, so that the registry is complete."""
+
+from __future__ import annotations
+
+from singaudit.classifier.shadow.operators import (  # noqa: F401
+    activation,
+    arithmetic,
+    attention,
+    comparison,
+    control,
+    convolution,
+    indexing,
+    linear,
+    loss,
+    normalisation,
+    pooling,
+    quantised,
+    quantised_microsoft,
+    reduction,
+    resize,
+    sequence,
+    shape,
+    signal,
+    spatial,
+)

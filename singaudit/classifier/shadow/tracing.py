@@ -1,0 +1,129 @@
+"""Which values depend on input shapes alone, and their computation without touching any data.
+
+A dry run on torch's ``meta`` device, which computes shapes only, finds them; it also refuses tensors beyond the size
+limit before any memory is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from singaudit.classifier.shadow import limits
+from singaudit.classifier.shadow.plan import Plan
+from singaudit.classifier.shadow.program import Step, to_host
+from singaudit.errors import ModelError
+
+_SHAPE_READERS = ("Shape", "Size")
+
+
+def depends_on_shapes(plan: Plan) -> frozenset[int]:
+    """Return the indices of steps whose results depend on input shapes alone.
+
+    A value's *shape* is determined by input shapes unless an operator derives it from data (NonZero, or Reshape to a
+    computed shape); what Shape reads of such a value, and all that follows from it, is known once shapes are.
+    """
+    static = set(plan.constants)
+    determined = static | set(plan.input_values)
+    found = set()
+    for index, step in enumerate(plan.steps):
+        sources = {name for name in step.inputs if name}
+        reads_shape = step.label.split(" ")[0] in _SHAPE_READERS and sources <= determined
+        if (sources <= static or reads_shape) and not step.data_shape:
+            found.add(index)
+            static.update(step.outputs)
+            determined.update(step.outputs)
+        elif not step.data_shape and sources <= determined:
+            if all(step.inputs[i] in static for i in step.host if i < len(step.inputs) and step.inputs[i]):
+                determined.update(step.outputs)
+    return frozenset(found)
+
+
+class _Unknown:
+    """A value that a dry run cannot follow."""
+
+
+_UNKNOWN = _Unknown()
+
+
+def shape_values(plan: Plan, shape_steps: frozenset[int], values: Sequence[Any]) -> dict[str, Tensor]:
+    """Return the values, on the CPU, of all steps that depend on shapes alone, for inputs of these shapes.
+
+    Raises ModelError where some tensor would exceed the size limit. Where an operator has no ``meta`` kernel and a
+    shape is needed beyond it, the steps are executed on the inputs themselves.
+    """
+    meta = {name: _on_meta(value) for name, value in zip(plan.input_values, values, strict=True)}
+    computed = _follow(plan, shape_steps, meta, on_meta=True)
+    if computed is None:
+        real = dict(zip(plan.input_values, values, strict=True))
+        computed = _follow(plan, shape_steps, real, on_meta=False)
+        assert computed is not None
+    return computed
+
+
+def _on_meta(value: Any) -> Any:
+    return torch.empty_like(value, device="meta") if isinstance(value, Tensor) else _UNKNOWN
+
+
+def _follow(plan: Plan, shape_steps: frozenset[int], values: dict[str, Any], on_meta: bool) -> dict[str, Tensor] | None:
+    """Execute all steps, data on ``meta`` or for real, shape values on the CPU; None where a shape got lost."""
+    computed: dict[str, Tensor] = {}
+    device = (
+        torch.device("meta") if on_meta else next((v.device for v in values.values() if isinstance(v, Tensor)), None)
+    )
+    for index, step in enumerate(plan.steps):
+        pure = index in shape_steps
+        arguments = [_argument(plan, step, i, values, computed, pure, device) for i in range(len(step.inputs))]
+        if any(argument is _UNKNOWN for argument in arguments):
+            if pure:
+                return None
+            values.update(dict.fromkeys(step.outputs, _UNKNOWN))
+            continue
+        try:
+            result = step.kernel(*arguments)
+        except (NotImplementedError, RuntimeError, ValueError, TypeError, IndexError) as error:
+            if isinstance(error, ModelError) or not on_meta or pure:
+                error.add_note(f"in the graph's node {step.label}")
+                raise
+            values.update(dict.fromkeys(step.outputs, _UNKNOWN))
+            continue
+        results = result if isinstance(result, tuple) else (result,)
+        for name, item in zip(step.outputs, results, strict=False):
+            if isinstance(item, Tensor):
+                limits.check_elements(item.shape, step.label)
+            (computed if pure else values)[name] = item if isinstance(item, Tensor) or not on_meta else _UNKNOWN
+    return computed
+
+
+def _argument(
+    plan: Plan,
+    step: Step,
+    index: int,
+    values: dict[str, Any],
+    computed: dict[str, Tensor],
+    pure: bool,
+    device: torch.device | None,
+) -> Any:
+    """Return one argument of a step: host values as Python, others where the step runs."""
+    name = step.inputs[index]
+    if not name:
+        return None
+    known = computed.get(name, plan.constants.get(name))
+    if index in step.host:
+        if known is not None:
+            return to_host(known)
+        value = values[name]
+        if isinstance(value, Tensor) and value.device.type == "meta":
+            return _UNKNOWN
+        return to_host(value)
+    if known is None:
+        value = values[name]
+        if pure and isinstance(value, Tensor) and value.device.type != "meta":
+            return value
+        return value
+    if pure or device is None:
+        return known
+    return torch.empty_like(known, device="meta") if device.type == "meta" else known.to(device)
