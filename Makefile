@@ -1,0 +1,46 @@
+# One command each: demo (set up and audit the embedded default), test, check. A virtual environment in .venv.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PATHS := singaudit tests examples
+
+.PHONY: demo test check format bench setup system clean
+
+demo: setup
+	$(BIN)/singaudit demo -o singaudit-demo
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff format --check $(PATHS)
+	$(BIN)/ruff check $(PATHS)
+	$(BIN)/mypy
+	$(BIN)/interrogate -q singaudit
+	$(BIN)/python -m pytest tests/test_architecture.py tests/test_readme.py
+
+format: setup
+	$(BIN)/ruff format $(PATHS)
+	$(BIN)/ruff check --fix $(PATHS)
+
+bench: setup
+	$(BIN)/pip install -q -c constraints.txt -e '.[bench]'
+	$(BIN)/python examples/benchmarks/run.py
+
+setup: $(VENV)/.installed
+
+# The constraints pin what development and CI run on; the package's own ranges are wider.
+$(VENV)/.installed: pyproject.toml constraints.txt | system
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+# PDF reports need pango and a font; where apt-get can be used they are installed, elsewhere the audit says what is missing.
+system:
+	@$(PYTHON) -c "import ctypes.util, sys; sys.exit(not ctypes.util.find_library('pango-1.0'))" \
+	|| { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+	     && apt-get update -qq && apt-get install -y -qq libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fonts-dejavu-core >/dev/null; } \
+	|| echo "pango is missing: reports will have no PDF (apt-get install libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0)"
+
+clean:
+	rm -rf $(VENV) build dist singaudit-demo singaudit-out

@@ -1,0 +1,117 @@
+"""``singaudit inspect``: what the head of a model is and what it cannot see, from the file alone."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from singaudit.classifier.interface import Classifier
+from singaudit.classifier.onnx_file import open_onnx
+from singaudit.errors import ModelError
+from singaudit.geometry.null_space import NullSpace, null_space
+from singaudit.pipeline import providers
+from singaudit.report.build import geometry_part, preprocess_text
+
+_BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+def inspect_model(settings: dict[str, Any]) -> dict[str, Any]:
+    """Facts about a model file as plain data; ``geometry`` is as in result.json. Raises ``SingauditError``."""
+    if not settings.get("model"):
+        raise ModelError("expected a model file, got an empty name")
+    classifier = open_onnx(
+        settings["model"], logits=settings.get("logits"), features=settings.get("features"),
+        preprocess=settings.get("preprocess"), activation=settings.get("activation") or "auto",
+        providers=providers("cpu"),
+    )  # fmt: skip
+    space = null_space(classifier.head)
+    return {
+        **_model_facts(classifier),
+        "geometry": geometry_part(space, classifier).model_dump(),
+        **_head_facts(classifier, space),
+    }
+
+
+def _model_facts(classifier: Classifier) -> dict[str, Any]:
+    p = classifier.preprocessing
+    return {
+        "name": classifier.name,
+        "format": classifier.format,
+        "sha256": classifier.sha256,
+        "description": dict(classifier.description),
+        "class_names": list(classifier.class_names) if classifier.class_names is not None else None,
+        "preprocessing": {"settings": preprocess_text(p), "source": p.source, "guessed": list(p.guessed)},
+    }
+
+
+def _head_facts(classifier: Classifier, space: NullSpace) -> dict[str, Any]:
+    head = classifier.head
+    return {
+        "head": {
+            "kind": head.kind,
+            "nodes": list(head.nodes),
+            "features": head.features,
+            "logits": head.logits,
+            "classes": len(head.weight),
+            "feature_dim": space.feature_dim,
+            "stored_dtype": head.stored_dtype,
+            "activation": head.activation,
+            "activation_stated": head.activation_stated,
+            "max_error": head.max_error,
+        }
+    }
+
+
+def describe(facts: dict[str, Any]) -> None:
+    """Print the facts of ``inspect_model`` for people."""
+    from rich.table import Table
+
+    from singaudit.terminal import console, safe
+
+    out = console(sys.stdout)
+    head, g, p = facts["head"], facts["geometry"], facts["preprocessing"]
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+
+    def row(name: str, value: object) -> None:
+        table.add_row(name, safe(str(value), 600))
+
+    row("model", facts["name"])
+    row("format", facts["format"])
+    row("sha256", facts["sha256"])
+    for name, value in facts["description"].items():
+        row(name, value)
+    row("preprocessing", f"{p['settings']} ({p['source']})")
+    if p["guessed"]:
+        row("guessed", f"{', '.join(p['guessed'])}: state them with --preprocess")
+    names = facts["class_names"]
+    if names:
+        row("class names", ", ".join(names[:8]) + (f", ... ({len(names)})" if len(names) > 8 else ""))
+    row("head", f"{head['kind']}, {head['classes']} x {head['feature_dim']}, {head['stored_dtype']}")
+    row("nodes", ", ".join(head["nodes"]))
+    row("proved", f"|W f + b - logits| at most {head['max_error']:.1e} of the largest logit")
+    assumed = "" if head["activation_stated"] else " (assumed)"
+    row("activation", head["activation"] + assumed)
+    row("rank", f"{g['rank']} (tolerance {g['tolerance']:.3g}, {g['tolerance_reason']})")
+    softmax = "" if g["softmax_null_dim"] is None else f"; softmax {g['softmax_null_dim']}"
+    row("null dimensions", f"logit {g['null_dim']} of {g['feature_dim']}{softmax}")
+    row("rank at tolerance", ", ".join(f"x{r['factor']:g}: {r['rank']}" for r in g["rank_sensitivity"]))
+    row("spectrum", spectrum_chart(g["singular_values"], g["tolerance"]))
+    out.print(table)
+
+
+def spectrum_chart(values: list[float], tolerance: float, width: int = 48) -> str:
+    """Singular values as a line of blocks on a log scale from the tolerance to the largest; dots below it."""
+    import math
+
+    if not values or values[0] <= 0:
+        return "all zero"
+    floor = math.log10(max(tolerance, values[0] * 1e-12))
+    span = max(math.log10(values[0]) - floor, 1e-9)
+    step = max(1, math.ceil(len(values) / width))
+    chart = ""
+    for value in values[::step]:
+        height = (math.log10(value) - floor) / span if value > tolerance else -1
+        chart += "." if height < 0 else _BLOCKS[min(len(_BLOCKS) - 1, int(height * len(_BLOCKS)))]
+    return f"{values[0]:.3g} {chart} {values[-1]:.3g}"

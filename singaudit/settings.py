@@ -1,0 +1,67 @@
+"""Settings from files: ``[tool.singaudit]`` in pyproject.toml, or singaudit.toml. Unknown keys are errors."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from singaudit.errors import ConfigError
+
+_MAX_BYTES = 2**20
+
+
+def load_settings(config: str | None, *, isolated: bool, known: dict[str, str]) -> dict[str, Any]:
+    """Settings of the nearest configuration file, as parameter name -> value.
+
+    ``known`` maps file keys to parameter names. ``config`` names the file; otherwise singaudit.toml in this folder,
+    else the pyproject.toml of this folder or of the nearest one above that has one. Raises ``ConfigError``.
+    """
+    if isolated:
+        return {}
+    path = Path(config) if config else _find()
+    if path is None:
+        return {}
+    if not path.is_file():
+        raise ConfigError(f"expected a TOML configuration file, there is no file {path}")
+    if path.stat().st_size > _MAX_BYTES:
+        raise ConfigError(f"expected at most {_MAX_BYTES} bytes of configuration, {path} is larger")
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"expected TOML in {path}: {error}") from error
+    if path.name == "pyproject.toml" or (config and "tool" in table):
+        table = table.get("tool", {}).get("singaudit", {})
+    return _checked(table, path, known)
+
+
+def _find() -> Path | None:
+    here = Path.cwd()
+    if (here / "singaudit.toml").is_file():
+        return here / "singaudit.toml"
+    return next((f / "pyproject.toml" for f in (here, *here.parents) if (f / "pyproject.toml").is_file()), None)
+
+
+def _checked(table: dict[str, Any], path: Path, known: dict[str, str]) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    for key, value in table.items():
+        plain = key.replace("-", "_")
+        if plain == "gates":
+            plain = "gate"
+        if plain not in known:
+            near = difflib.get_close_matches(plain, known, 1)
+            raise ConfigError(
+                f"unknown key {key!r} in {path}",
+                hint=f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(sorted(known))}.",
+            )
+        settings[known[plain]] = _value(key, value, path)
+    return settings
+
+
+def _value(key: str, value: Any, path: Path) -> Any:
+    if isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return tuple(value) if key in ("gate", "gates") else ",".join(value)
+    raise ConfigError(f"expected a text, number, true/false or list of texts for {key!r} in {path}")

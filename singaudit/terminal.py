@@ -1,0 +1,182 @@
+"""What a person sees in the terminal: progress on stderr, the audit's outcome on stdout."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import unicodedata
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    from singaudit.report.result import AuditResult, FindingPart, Statistic
+
+ProgressKind = Literal["auto", "rich", "plain", "none"]
+
+_PLAIN_SECONDS = 30.0
+# Names come from files: control, format (bidi) and surrogate characters must not reach a terminal.
+_UNSAFE = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+
+
+def safe(text: str, limit: int = 200) -> str:
+    """Text that cannot move the cursor, change direction or flood the line."""
+    shown = "".join("�" if unicodedata.category(ch) in _UNSAFE else ch for ch in text)
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+def console(stream: TextIO) -> Console:
+    """A rich console without markup; no control codes off a terminal, under CI or with NO_COLOR."""
+    from rich.console import Console
+
+    plain = not interactive(stream)
+    return Console(
+        file=stream, markup=False, highlight=False, force_terminal=False if plain else None, soft_wrap=plain,
+        no_color=True if plain or os.environ.get("NO_COLOR") else None, width=100 if plain else None,
+    )  # fmt: skip
+
+
+def interactive(stream: TextIO) -> bool:
+    """True on a terminal outside CI."""
+    return stream.isatty() and not os.environ.get("CI") and os.environ.get("TERM") != "dumb"
+
+
+class Reporter:
+    """Shows (stage, done, total) as it advances: bars on a terminal, a line per 10 % or 30 s elsewhere."""
+
+    def __init__(self, kind: ProgressKind, stream: TextIO | None = None, title: str = "") -> None:
+        self._stream = stream or sys.stderr
+        self._kind = ("rich" if interactive(self._stream) else "plain") if kind == "auto" else kind
+        self._title = title
+        self._bars: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._said: dict[str, tuple[float, float]] = {}
+        self._started: dict[str, float] = {}
+
+    def __enter__(self) -> Reporter:
+        if self._kind == "rich":
+            from rich.progress import (
+                BarColumn,
+                MofNCompleteColumn,
+                Progress,
+                SpinnerColumn,
+                TextColumn,
+                TimeElapsedColumn,
+                TimeRemainingColumn,
+            )
+
+            self._bars = Progress(
+                SpinnerColumn(finished_text="[green]✓[/green]"), TextColumn("{task.description}"), BarColumn(24),
+                MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TimeRemainingColumn(),
+                TextColumn("{task.fields[memory]}"),
+                console=console(self._stream), transient=False,
+            )  # fmt: skip
+            self._bars.start()
+        if self._title and self._kind != "none":
+            self._line(self._title)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Tell that ``done`` of ``total`` are done in ``stage``."""
+        if self._bars is not None:
+            self._show(stage, done, total)
+        elif self._kind == "plain":
+            self._say(stage, done, total)
+
+    def _line(self, text: str) -> None:
+        if self._bars is not None:
+            self._bars.console.print(text)
+        else:
+            print(text, file=self._stream, flush=True)
+
+    def _show(self, stage: str, done: int, total: int) -> None:
+        assert self._bars is not None
+        now = time.monotonic()
+        started = self._started.setdefault(stage, now)
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bars.add_task(safe(stage), total=total, rate="", memory="")
+        rate = f"{done / (now - started):,.0f} images/s" if "images" in stage and done and now > started else ""
+        self._bars.update(self._tasks[stage], completed=done, total=total, rate=rate, memory=_memory())
+
+    def _say(self, stage: str, done: int, total: int) -> None:
+        now, share = time.monotonic(), done / total if total else 1.0
+        said_at, said_share = self._said.get(stage, (0.0, -1.0))
+        if share < 1 and share - said_share < 0.1 and now - said_at < _PLAIN_SECONDS:
+            return
+        if said_share >= 1 or (share == 0 and total == 1):
+            return
+        self._said[stage] = (now, share)
+        self._line(f"{stage}: done" if total == 1 else f"{stage}: {done}/{total} ({share:.0%})")
+
+
+def _memory() -> str:
+    """Resident memory of this process, where the system tells."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            pages = int(file.read().split()[1])
+    except (OSError, ValueError, IndexError):
+        return ""
+    return f"{pages * os.sysconf('SC_PAGE_SIZE') / 2**30:.1f} GiB"
+
+
+_COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow", "no gates set": "cyan"}
+_MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?", "no gates set": "–"}
+_FINDING_COLOURS = {"strong": "red", "partial": "yellow", "redundant": "magenta", "not detected": "green"}
+
+
+def show_result(result: AuditResult, stream: TextIO | None = None) -> None:
+    """Print the outcome of an audit: verdict, geometry, findings, gates, reasons."""
+    from rich.table import Table
+    from rich.text import Text
+
+    out = console(stream or sys.stdout)
+    v, g = result.verdict, result.geometry
+    out.print(
+        Text(f"{_MARKS[v.status]} {v.status.upper()}", style=f"bold {_COLOURS[v.status]}"), safe(result.model.name)
+    )
+    out.print(f"  {safe(v.sentence, 500)}")
+    softmax = f", {g.softmax_null_dim} for the class probabilities" if g.softmax_null_dim is not None else ""
+    out.print(f"  {g.null_dim} of {g.feature_dim} feature dimensions are invisible to the {g.classes} logits{softmax}.")
+    if result.scores is not None:
+        s = result.scores
+        out.print(
+            f"  image score {_degrees(s.image_score_deg)}, class |attribute score| {_degrees(s.attribute_score_deg)}, "
+            f"n = {s.image_score_deg.n}"
+        )
+    if result.findings:
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for heading in ("concept group", "finding", "carried share", "contrast", "control"):
+            table.add_column(heading, style="bold" if heading == "finding" else "")
+        for f in result.findings:
+            table.add_row(
+                safe(f.group, 40), Text(f.finding, style=_FINDING_COLOURS.get(f.finding, "")),
+                _share(f.carried_share), _degrees(f.contrast_deg), _control(f),
+            )  # fmt: skip
+        out.print(table)
+    for gate in result.gates:
+        mark = Text(f"  {_MARKS[gate.status]} ", style=_COLOURS[gate.status])
+        out.print(mark, f"{safe(gate.rule)}: found {safe(gate.found)}", sep="")
+    for reason in v.reasons + result.warnings:
+        out.print(f"  ! {safe(reason, 500)}")
+
+
+def _degrees(s: Statistic) -> str:
+    return f"{s.value:.1f}° [{s.low:.1f}, {s.high:.1f}]"
+
+
+def _share(s: Statistic | None) -> str:
+    return "–" if s is None else f"{s.value:.0%} [{s.low:.0%}, {s.high:.0%}]"
+
+
+def _control(f: FindingPart) -> str:
+    c = f.control
+    return "–" if c is None else f"random: {c.control_mean:.1f}° [{c.control_low:.1f}, {c.control_high:.1f}]"
