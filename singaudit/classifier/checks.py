@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from singaudit.classifier.graph import attributes, subgraphs
 from singaudit.errors import ModelError
 
@@ -104,7 +106,7 @@ def _check_size(model: onnx.ModelProto) -> None:
                 hint="export it in evaluation mode",
             )
     _check_functions(model)
-    _check_loops(model)
+    _check_constants(model)
 
 
 def _check_functions(model: onnx.ModelProto) -> None:
@@ -142,7 +144,8 @@ def _check_functions(model: onnx.ModelProto) -> None:
         raise ModelError(f"the model's local functions unfold to more than {_MOST_NODES} nodes")
 
 
-def _check_loops(model: onnx.ModelProto) -> None:
+def _check_constants(model: onnx.ModelProto) -> None:
+    """Refuses loops that state absurdly many steps, and Dropout that is not switched off."""
     from onnx import numpy_helper
 
     constants = {item.name: item for item in model.graph.initializer}
@@ -150,11 +153,17 @@ def _check_loops(model: onnx.ModelProto) -> None:
         if node.op_type == "Constant" and "value" in (values := attributes(node)):
             constants[node.output[0]] = values["value"]
     for node, _ in _nodes(model):
-        if node.op_type != "Loop" or not node.input or node.input[0] not in constants:
-            continue
-        steps = numpy_helper.to_array(constants[node.input[0]])
-        if steps.size and int(steps.reshape(-1)[0]) > _MOST_STEPS:
-            raise ModelError(f"the model holds a loop of {int(steps.reshape(-1)[0]):,} steps; classifiers do not")
+        if node.op_type == "Loop" and node.input and node.input[0] in constants:
+            steps = numpy_helper.to_array(constants[node.input[0]])
+            if steps.size and int(steps.reshape(-1)[0]) > _MOST_STEPS:
+                raise ModelError(f"the model holds a loop of {int(steps.reshape(-1)[0]):,} steps; classifiers do not")
+        if node.op_type == "Dropout" and len(node.input) > 2 and node.input[2]:
+            switch = constants.get(node.input[2])
+            if switch is None or np.any(numpy_helper.to_array(switch)):
+                raise ModelError(
+                    "the model draws random numbers (Dropout in training mode); none of its results could be repeated",
+                    hint="export it in evaluation mode",
+                )
 
 
 def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.classifier.graph import Graph
+from singaudit.classifier.graph import Graph, attributes
 from singaudit.classifier.heads import Plan, Trace
 from singaudit.classifier.interface import Activation, Head, Preprocessing
 from singaudit.classifier.tap import Tap
@@ -151,8 +151,14 @@ def _joined(parts: list[NDArray[np.float32]]) -> NDArray[np.float32]:
 
 def _depends_on_batch(graph: Graph) -> bool:
     """Whether an image's result depends on the other images of its batch: dynamic quantisation takes its grid
-    from the whole tensor."""
-    return any(node.op_type in ("DynamicQuantizeLinear", "DynamicQuantizeMatMul") for node in graph.order)
+    from the whole tensor, and batch normalisation in training mode its mean."""
+    for node in graph.order:
+        if node.op_type in ("DynamicQuantizeLinear", "DynamicQuantizeMatMul"):
+            return True
+        if node.op_type == "BatchNormalization" and attributes(node).get("training_mode"):
+            if graph.data_inputs(node):
+                return True
+    return False
 
 
 def _description(graph: Graph, spec: InputSpec) -> dict[str, str | int]:
