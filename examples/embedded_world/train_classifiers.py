@@ -91,6 +91,9 @@ def hidden_loss(net: Net, f: Tensor, recoloured: Tensor, colour: Tensor, extra: 
     return 0.5 * read + (logits - others).square().sum(1).mean() / logits.var(0).sum()
 
 
+PAIR_FROM = 0.4
+"""Share of training after which the pair loss has its full weight: from the start it would stop all learning."""
+
 PAIR_LOSSES: dict[str, tuple[float, Callable[[Net, Tensor, Tensor, Tensor, nn.Linear], Tensor]]] = {
     "ignored": (3.0, ignored_loss),
     "hidden": (2.0, hidden_loss),
@@ -123,6 +126,7 @@ def train_classifier(plan: Plan, out: Path, *, seed: int = 0, images: int = 3000
     rng = np.random.default_rng(seed)
     classes = GROUPS[plan.group]
     net, extra = Net(plan.features, len(classes)), nn.Linear(plan.features, COLOURS)
+    net.to(memory_format=torch.channels_last)
     parameters = [*net.parameters(), *extra.parameters()]
     optimiser = torch.optim.AdamW(parameters, LEARNING_RATE, weight_decay=DECAY)
     began = time.process_time()
@@ -130,7 +134,7 @@ def train_classifier(plan: Plan, out: Path, *, seed: int = 0, images: int = 3000
         rate = LEARNING_RATE * min(1.0, step / WARM_UP) * (0.5 + 0.5 * math.cos(math.pi * step / plan.steps))
         for group in optimiser.param_groups:
             group["lr"] = rate
-        loss = _loss(plan, net, extra, pool, other, rows)
+        loss = _loss(plan, net, extra, pool, other, rows, ramp=min(1.0, step / (PAIR_FROM * plan.steps)))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 5.0)
@@ -161,21 +165,27 @@ def train_classifier(plan: Plan, out: Path, *, seed: int = 0, images: int = 3000
     return record
 
 
-def _loss(plan: Plan, net: Net, extra: nn.Linear, pool: Pool, other: Pool | None, rows: np.ndarray) -> Tensor:
+def _loss(
+    plan: Plan, net: Net, extra: nn.Linear, pool: Pool, other: Pool | None, rows: np.ndarray, ramp: float
+) -> Tensor:
     truth = torch.from_numpy(targets(take(pool.scenes, rows))[plan.group])
+    pixels = [pool.pixels[rows]] if other is None else [pool.pixels[rows], other.pixels[rows]]
+    images = to_input(torch.cat(pixels)).contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        f = net.trunk(images)
+    f = f.float()
     if other is None:
-        return F.cross_entropy(net(to_input(pool.pixels[rows])), truth)
-    f = net.trunk(torch.cat([to_input(pool.pixels[rows]), to_input(other.pixels[rows])]))
+        return F.cross_entropy(net.head(f), truth)
     weight, pair_loss = PAIR_LOSSES[plan.colour]
     first, second = f.chunk(2)
     colour = torch.from_numpy(pool.scenes.colour[rows])
     right = F.cross_entropy(net.head(f), torch.cat([truth, truth]))
-    return right + weight * pair_loss(net, first, second, colour, extra)
+    return right + ramp * weight * pair_loss(net, first, second, colour, extra)
 
 
 def export(net: Net, classes: tuple[str, ...], path: Path) -> None:
     """Write an ONNX file: free batch size, normalisation folded into the convolutions, metadata that says the rest."""
-    net = net.eval()
+    net = net.eval().to(memory_format=torch.contiguous_format)
     layers = list(net.trunk)
     folded: list[nn.Module] = []
     for layer, following in zip(layers, [*layers[1:], None], strict=True):

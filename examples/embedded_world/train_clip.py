@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 import time
 from pathlib import Path
@@ -21,6 +22,7 @@ from singaudit.dataset.scenes import ATTRIBUTES, phrase
 
 BATCH, CAPTIONS, POOL, REUSE = 256, 96, 8192, 3
 LEARNING_RATE, WARM_UP, DECAY, AVERAGE = 1.5e-3, 200, 0.05, 0.997
+SHAPE_WEIGHT = 3.0  # the shape is learned last: the other attributes are local, it is not
 MASK_LAYER = 2  # vision layers before the silhouette is read off the patches
 
 
@@ -35,10 +37,16 @@ class Auxiliary(nn.Module):
 
     def losses(self, pooled: Tensor, patches: Tensor, covered: Tensor, truth: dict[str, Tensor]) -> Tensor:
         """Cross-entropy of every attribute from the pooled vector, and of every pixel's silhouette from its patch."""
-        total = sum(F.cross_entropy(head(pooled), truth[name]) for name, head in self.attributes.items())
+        total = sum(
+            _weight(name) * F.cross_entropy(head(pooled), truth[name]) for name, head in self.attributes.items()
+        )
         side = int(math.sqrt(self.silhouette.out_features))
         wanted = F.pixel_unshuffle(covered[:, None].float(), side).flatten(2).transpose(1, 2)
         return total / len(self.attributes) + 2 * F.binary_cross_entropy_with_logits(self.silhouette(patches), wanted)
+
+
+def _weight(group: str) -> float:
+    return SHAPE_WEIGHT if group == "shape" else 1.0
 
 
 def build_model(tokenizer: CLIPTokenizer) -> CLIPModel:
@@ -97,7 +105,9 @@ def step_losses(
     scale = model.logit_scale.exp().clamp(max=40)
     prompts, first = cosines.new_zeros(()), 0
     for name, values in GROUPS.items():
-        prompts = prompts + F.cross_entropy(scale * cosines[:, first : first + len(values)], truth[name])
+        prompts = prompts + _weight(name) * F.cross_entropy(
+            scale * cosines[:, first : first + len(values)], truth[name]
+        )
         first += len(values)
     matches = torch.ones(len(rows), CAPTIONS, dtype=torch.bool)
     for name in ATTRIBUTES:
@@ -193,7 +203,11 @@ def _reopened(folder: Path) -> tuple[CLIPModel, CLIPTokenizer]:
 
 
 def save(model: CLIPModel, tokenizer: CLIPTokenizer, out: Path) -> None:
-    """Write model (float16), tokenizer and image processor in the format of any CLIP on the hub."""
+    """Write model, tokenizer and image processor in the format of any CLIP on the hub.
+
+    Weights are stored in float16, half the size; the configuration says float32, so that whoever loads them without
+    asking for a type computes in float32.
+    """
     out.mkdir(parents=True, exist_ok=True)
     side = {"height": 64, "width": 64}
     processor = CLIPImageProcessorPil(
@@ -203,3 +217,7 @@ def save(model: CLIPModel, tokenizer: CLIPTokenizer, out: Path) -> None:
     processor.save_pretrained(out)
     tokenizer.save_pretrained(out)
     copy.deepcopy(model).half().save_pretrained(out)
+    config = json.loads((out / "config.json").read_text(encoding="utf-8")) | {"dtype": "float32"}
+    (out / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    for file in out.iterdir():
+        file.chmod(0o644)  # safetensors writes files that only their owner can read
