@@ -16,7 +16,7 @@ from measure import measure
 from train_classifiers import PLANS, train_classifier
 from train_clip import train_clip
 
-CLIP_STEPS = 3600
+CLIP_STEPS = 2200
 HELD_OUT = 3000
 
 
