@@ -19,6 +19,8 @@ BUILTIN = "builtin:shapes"
 DEFAULT = "openai/clip-vit-large-patch14"
 # Families whose towers have get_image_features and get_text_features; the padding is what each was trained with.
 _PADDING: dict[str, str | bool] = {"clip": True, "siglip": "max_length", "siglip2": "max_length"}
+# Below this an encoder runs on one thread.
+_SMALL_PARAMETERS = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,10 @@ def _load(name: str, where: str, local: bool, device: str) -> Encoder:
             hint="Use the complete checkpoint: nothing is filled with random weights.",
         )
     model = model.to(device).eval().requires_grad_(False)
+    if sum(p.numel() for p in model.parameters()) < _SMALL_PARAMETERS:
+        # Several threads on matrices this small wait for each other longer than they compute, and take the
+        # cores from decoding: 4.8 times slower when another process is busy.
+        torch.set_num_threads(1)
     tokenizer = transformers.AutoTokenizer.from_pretrained(where, **pinned)
     processor = transformers.AutoImageProcessor.from_pretrained(where, backend="pil", **pinned)
     dim = getattr(config, "projection_dim", None) if config.model_type == "clip" else config.vision_config.hidden_size

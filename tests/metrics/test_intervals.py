@@ -1,0 +1,59 @@
+"""The streamed bootstrap: coverage, independence of batching, joint resampling."""
+
+import numpy as np
+import pytest
+
+from singaudit.metrics.intervals import BLOCK, Bootstrap, bootstrap, mean_estimate
+
+
+def test_intervals_cover_the_truth_about_as_often_as_they_say():
+    rng = np.random.default_rng(0)
+    hits = 0
+    for trial in range(200):
+        e = mean_estimate(rng.exponential(2.0, 200), trial)
+        hits += e.low <= 2.0 <= e.high
+    assert 0.89 <= hits / 200 <= 0.99
+
+
+def test_interval_width_agrees_with_the_standard_error():
+    values = np.random.default_rng(1).normal(size=5000)
+    e = mean_estimate(values, 0)
+    assert (e.high - e.low) == pytest.approx(2 * 1.96 * values.std() / np.sqrt(5000), rel=0.1)
+
+
+def test_the_same_seed_gives_the_same_interval_and_another_another():
+    values = np.random.default_rng(2).normal(size=300)
+    assert mean_estimate(values, 5) == mean_estimate(values, 5)
+    assert mean_estimate(values, 5) != mean_estimate(values, 6)
+
+
+def test_an_image_keeps_its_weights_when_images_follow_it():
+    # Appending images whose value is 0 in a counting column changes no draw of the column's sum.
+    values = np.random.default_rng(3).normal(size=(100, 1))
+    short, long = Bootstrap(1), Bootstrap(1)
+    short.add(values)
+    long.add(np.concatenate([values, np.zeros((50, 1))]))
+    np.testing.assert_allclose(short._sums, long._sums)
+
+
+def test_blocks_are_enforced_so_that_batching_cannot_change_a_number():
+    b = Bootstrap(0)
+    b.add(np.zeros((10, 1)))
+    with pytest.raises(ValueError, match=str(BLOCK)):
+        b.add(np.zeros((10, 1)))
+
+
+def test_ratios_are_resampled_jointly():
+    x = np.random.default_rng(4).uniform(1, 2, 500)
+    e = bootstrap(np.column_stack([3 * x, x]), 0).ratio(0, 1)
+    assert (e.value, e.low, e.high) == pytest.approx((3, 3, 3))
+
+
+def test_one_column_among_many_equals_that_column_alone():
+    table = np.random.default_rng(5).normal(size=(BLOCK + 37, 3))
+    one, many = bootstrap(table[:, [1]], 0).mean(0), bootstrap(table, 0).mean(1)
+    assert (one.value, one.low, one.high) == pytest.approx((many.value, many.low, many.high))
+
+
+def test_an_undefined_ratio_is_not_a_number_instead_of_a_guess():
+    assert not np.isfinite(bootstrap(np.column_stack([np.ones(5), np.zeros(5)]), 0).ratio(0, 1).value)
