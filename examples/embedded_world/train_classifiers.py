@@ -45,11 +45,11 @@ class Plan:
 
 
 PLANS = (
-    Plan("clean", "shape", 64, 1800, "ignored"),
-    Plan("leaky", "shape", 64, 1800, "hidden"),
-    Plan("spurious", "shape", 64, 900, "linked"),
-    Plan("two-class", "outline", 64, 900, "free"),
-    Plan("no-null-space", "shape", 6, 1200, "free"),
+    Plan("clean", "shape", 64, 1200, "ignored"),
+    Plan("leaky", "shape", 64, 1200, "hidden"),
+    Plan("spurious", "shape", 64, 600, "linked"),
+    Plan("two-class", "outline", 64, 600, "free"),
+    Plan("no-null-space", "shape", 6, 1000, "free"),
 )
 LINKED = 0.9
 """Share of the spurious classifier's training images whose colour is the one that goes with their shape."""
