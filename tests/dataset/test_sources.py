@@ -1,0 +1,116 @@
+"""Folders, labels and the loader: deterministic order, reasons for what is left out."""
+
+import os
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from singaudit.dataset.interface import Image, Skipped
+from singaudit.dataset.loader import batches
+from singaudit.dataset.sources import open_source, resolve_labels
+from singaudit.errors import DatasetError
+
+
+def write(path, value=0, size=8):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    PIL.Image.fromarray(np.full((size, size, 3), value, np.uint8)).save(path)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for i, name in enumerate(["dog/b.png", "dog/a.PNG", "cat/deep/c.jpg", "cat/x.bmp"]):
+        write(tmp_path / name, 10 * i)
+    (tmp_path / "dog" / "notes.txt").write_text("not an image")
+    (tmp_path / "dog" / ".hidden.png").write_bytes(b"")
+    return tmp_path
+
+
+def test_folder_is_listed_in_one_order_with_its_subfolders_as_labels(folder):
+    source = open_source(str(folder))
+    assert source.paths == ("cat/deep/c.jpg", "cat/x.bmp", "dog/a.PNG", "dog/b.png")
+    assert source.labels == ("cat", "cat", "dog", "dog")
+    assert resolve_labels(source, "auto", ("dog", "cat"))[0] == [1, 1, 0, 0]
+    assert resolve_labels(source, "none", ("dog", "cat"))[0] is None
+
+
+def test_flat_folder_has_no_labels(tmp_path):
+    write(tmp_path / "a.png")
+    source = open_source(str(tmp_path))
+    assert source.labels is None
+    assert resolve_labels(source, "auto", ("dog",))[0] is None
+
+
+def test_subfolders_that_are_no_classes_are_named(folder):
+    with pytest.raises(DatasetError, match="'cat'") as info:
+        resolve_labels(open_source(str(folder)), "auto", ("dog", "bird"))
+    assert "--labels none" in info.value.hint
+
+
+def test_label_file(folder):
+    source = open_source(str(folder))
+    file = folder / "labels.csv"
+    file.write_text("path,label\n" + "\n".join(f"{p},bird" for p in source.paths))
+    assert resolve_labels(source, str(file), ("bird", "x"))[0] == [0, 0, 0, 0]
+    file.write_text("path,label\ncat/x.bmp,bird\n")
+    with pytest.raises(DatasetError, match="3 have none"):
+        resolve_labels(source, str(file), ("bird",))
+    file.write_text("a,b\n1,2\n")
+    with pytest.raises(DatasetError, match="columns"):
+        resolve_labels(source, str(file), ("bird",))
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda p: p / "missing", "there is no"),
+        (lambda p: p / "file.png", "not a folder"),
+        (lambda p: p / "empty", "holds no file"),
+        (lambda p: p / "mixed", "loose images"),
+    ],
+)
+def test_bad_folders_are_explained(tmp_path, make, match):
+    write(tmp_path / "file.png")
+    (tmp_path / "empty").mkdir()
+    write(tmp_path / "mixed" / "a.png")
+    write(tmp_path / "mixed" / "dog" / "b.png")
+    with pytest.raises(DatasetError, match=match):
+        open_source(str(make(tmp_path)))
+
+
+def test_links_to_folders_cannot_loop(folder):
+    os.symlink(folder, folder / "dog" / "loop")
+    assert len(open_source(str(folder))) == 4
+
+
+def test_unreadable_images_become_skipped(folder):
+    (folder / "dog" / "bad.png").write_bytes(b"nonsense")
+    source = open_source(str(folder))
+    loaded = [source.load(i) for i in range(len(source))]
+    assert [item.name for item in loaded if isinstance(item, Skipped)] == ["dog/bad.png"]
+    assert sum(isinstance(item, Image) for item in loaded) == 4
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 50])
+def test_loader_keeps_the_order_whatever_the_batches(folder, batch_size):
+    (folder / "dog" / "aa.png").write_bytes(b"nonsense")
+    source = open_source(str(folder))
+    found = list(batches(source, {"mean": lambda p: np.float32(p.mean())}, batch_size, workers=3))
+    assert [i for b in found for i in b.indices] == [0, 1, 2, 4]
+    assert [s.name for b in found for s in b.skipped] == ["dog/aa.png"]
+    values = np.concatenate([b.inputs["mean"] for b in found if b.indices])
+    np.testing.assert_allclose(values, [20, 30, 10, 0], atol=1)
+    assert max(len(b.indices) + len(b.skipped) for b in found) <= batch_size
+
+
+def test_loader_stops_at_the_count(folder):
+    found = list(batches(open_source(str(folder)), {}, 3, count=2))
+    assert [i for b in found for i in b.indices] == [0, 1]
+
+
+def test_an_error_in_preparation_reaches_the_caller(folder):
+    def broken(pixels):
+        raise RuntimeError("bug")
+
+    with pytest.raises(RuntimeError, match="bug"):
+        list(batches(open_source(str(folder)), {"x": broken}, 2))

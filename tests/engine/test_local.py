@@ -1,0 +1,72 @@
+"""One pass: rows line up, duplicates and excluded images are left out, memory can spill to disk."""
+
+import numpy as np
+import pytest
+
+from singaudit.dataset.interface import Image, Skipped
+from singaudit.engine import local
+from singaudit.engine.local import Step, run_pass
+from singaudit.errors import DatasetError
+
+
+class Source:
+    name, labels = "made", None
+
+    def __init__(self, values):
+        self.values = values
+
+    def __len__(self):
+        return len(self.values)
+
+    def load(self, index):
+        value = self.values[index]
+        if value is None:
+            return Skipped(f"i{index}", "broken")
+        return Image(f"i{index}", f"{value:064x}", np.full((2, 2, 3), value, np.uint8))
+
+
+def step(width=1):
+    return Step(
+        lambda p: np.float32(p[0, 0, 0]), lambda x: (np.repeat(np.float32(x)[:, None], width, 1), x[:, None] * 2)
+    )
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 100])
+def test_rows_are_distinct_images_in_order(batch_size):
+    found = run_pass(Source([5, None, 7, 5, 9]), {"m": step()}, batch_size=batch_size)
+    assert found.names == ["i0", "i2", "i4"]
+    assert found.indices.tolist() == [0, 2, 4]
+    assert found.outputs["m"][0][:, 0].tolist() == [5, 7, 9]
+    assert found.outputs["m"][1][:, 0].tolist() == [10, 14, 18]
+    assert (found.found, found.duplicates, [s.name for s in found.skipped]) == (5, 1, ["i1"])
+
+
+def test_images_of_another_set_are_left_out():
+    found = run_pass(Source([5, 6]), {"m": step()}, batch_size=2, exclude=frozenset([f"{5:064x}"]))
+    assert (found.names, found.duplicates) == (["i1"], 1)
+
+
+def test_large_outputs_go_to_disk_with_the_same_values(monkeypatch):
+    values = list(range(40))
+    small = run_pass(Source(values), {"m": step(8)}, batch_size=7)
+    monkeypatch.setattr(local, "_IN_MEMORY_BYTES", 10)
+    large = run_pass(Source(values), {"m": step(8)}, batch_size=7)
+    assert isinstance(large.outputs["m"][0], np.memmap)
+    np.testing.assert_array_equal(small.outputs["m"][0], large.outputs["m"][0])
+
+
+def test_digest_does_not_depend_on_order():
+    one = run_pass(Source([1, 2, 3]), {"m": step()}, batch_size=2)
+    two = run_pass(Source([3, 1, 2]), {"m": step()}, batch_size=2)
+    assert one.digest() == two.digest()
+
+
+def test_limit_and_progress():
+    told = []
+    found = run_pass(Source([1, 2, None, 4]), {"m": step()}, batch_size=2, limit=3, progress=told.append)
+    assert (found.found, found.names, sum(told)) == (3, ["i0", "i1"], 3)
+
+
+def test_nothing_readable_is_one_message():
+    with pytest.raises(DatasetError, match=r"none of its 2 could be used.*broken"):
+        run_pass(Source([None, None]), {"m": step()}, batch_size=2)
