@@ -53,8 +53,10 @@ def interval_bar(stat: Statistic, domain: Domain) -> Markup:
     )
 
 
-def control_bar(score: ControlScore, domain: Domain) -> Markup:
-    """The control's 95 % range as a band, its mean, and the observed value as a mark."""
+def control_bar(score: ControlScore) -> Markup:
+    """The control's 95 % range as a band, its mean, and the observed value as a mark, on a scale of their own."""
+    low, high = domain_of((score.observed, score.control_low, score.control_high), zero=False)
+    domain = (low - 0.12 * (high - low), high + 0.12 * (high - low))
     observed = _x(score.observed, domain)
     mean = _x(score.control_mean, domain)
     return _svg(

@@ -52,7 +52,11 @@ def _keep_drawing(node: ElementTree.Element) -> None:
         else:
             node.remove(child)
     for name, value in list(node.attrib.items()):
-        if name in ("id", "style", "href", "pointer-events") or name.startswith(("on", "aria-", "{")) or "url(" in value:
+        if (
+            name in ("id", "style", "href", "pointer-events")
+            or name.startswith(("on", "aria-", "{"))
+            or "url(" in value
+        ):
             del node.attrib[name]
         elif name in ("d", "transform", "x", "y", "x1", "x2", "y1", "y2", "width", "height"):
             # A hundredth of a pixel is enough, and halves the file.
@@ -174,7 +178,7 @@ def violins(classes: Sequence[ClassPart]) -> str:
         base.mark_text(align="right", dx=-8).encode(x=alt.value(0), y=y, text="name:N"),
     ]
     height = max(60, 26 * len(shown))
-    return to_svg(alt.layer(*layers).properties(width=380, height=height), "Distribution of AS per class")
+    return to_svg(alt.layer(*layers).properties(width=460, height=height), "Distribution of AS per class")
 
 
 def _density(quantiles: Sequence[float]) -> tuple[list[float], list[float]]:

@@ -33,7 +33,11 @@ def environment() -> Environment:
             hint="install singaudit again",
         )
     env = Environment(
-        loader=FileSystemLoader(folders), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(folders),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     env.filters.update(num=text.number, share=text.share, shorten=text.shorten)
     env.globals.update(

@@ -98,7 +98,9 @@ def concept_groups(result: AuditResult) -> list[ConceptGroup]:
     names = sorted(grouped, key=lambda name: name is None)
     return [
         ConceptGroup(
-            name, found.get(name) if name else None, sorted(grouped[name], key=lambda c: -abs(c.attribute_score_deg.value))
+            name,
+            found.get(name) if name else None,
+            sorted(grouped[name], key=lambda c: -abs(c.attribute_score_deg.value)),
         )
         for name in names
     ]
@@ -177,5 +179,3 @@ def context(result: AuditResult) -> dict[str, Any]:
         "print_rows": PRINT_ROWS,
         "print_gallery": PRINT_GALLERY,
     }
-
-

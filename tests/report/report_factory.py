@@ -15,7 +15,7 @@ HOSTILE = [
     "\u202egnp.exe\u202c \u2066dog\u2069",
     "line\nbreak\ttab\x1b[31mred\x00",
     "https://example.org/x.png",
-    "=HYPERLINK(\"https://example.org\")",
+    '=HYPERLINK("https://example.org")',
     "w" * 3000,
     "</style><img src=x onerror=alert(1)>",
     "e" + "\u0301" * 200,
@@ -132,7 +132,11 @@ def _classes(names: list[str], rng: np.random.Generator) -> list[dict[str, Any]]
 
 
 def _concepts(rng: np.random.Generator) -> list[dict[str, Any]]:
-    groups = {"colour": ["red", "green", "blue", "yellow"], "texture": ["smooth", "striped", "dotted"], None: ["a photo"]}
+    groups = {
+        "colour": ["red", "green", "blue", "yellow"],
+        "texture": ["smooth", "striped", "dotted"],
+        None: ["a photo"],
+    }
     return [
         {
             "name": word,
@@ -168,7 +172,9 @@ def _gallery(names: list[str], count: int) -> list[dict[str, Any]]:
 
 
 def _gate(rule: str, status: str, value: float | None) -> dict[str, Any]:
-    half = {"low": None, "high": None, "n": None} if value is None else {"low": value - 0.1, "high": value + 0.1, "n": 800}
+    half = (
+        {"low": None, "high": None, "n": None} if value is None else {"low": value - 0.1, "high": value + 0.1, "n": 800}
+    )
     return {
         "rule": rule, "found": "strong" if value is None else str(value), "value": value, **half,
         "limit": "< 3", "status": status, "reason": "the interval lies above the limit",
@@ -216,36 +222,53 @@ def full(
             "model": _model(names, names[1] if hostile else name),
             "geometry": _geometry(len(names), dim),
             "data": {
-                "audit": images, "probe": None, "labels": "true", "labels_source": names[0] if hostile else "subfolders",
-                "accuracy": stat(0.97, 0.01), "chance_accuracy": 0.125,
-            },  # fmt: skip
+                "audit": images,
+                "probe": None,
+                "labels": "true",
+                "labels_source": names[0] if hostile else "subfolders",
+                "accuracy": stat(0.97, 0.01),
+                "chance_accuracy": 0.125,
+            },
             "encoder": {"name": "builtin:shapes", "revision": "cd" * 32, "family": "clip", "embedding_dim": 64},
             "translator": {
-                "r2": stat(0.62, 0.01), "r2_null_gain": stat(0.31, 0.01), "cosine": stat(0.91, 0.002),
-                "cosine_shuffled": stat(0.48, 0.01), "agreement": stat(0.93, 0.02), "images": 4000,
-                "fitted_on": "other folds", "folds": 5, "penalty": [1.0] * 5,
-            },  # fmt: skip
+                "r2": stat(0.62, 0.01),
+                "r2_null_gain": stat(0.31, 0.01),
+                "cosine": stat(0.91, 0.002),
+                "cosine_shuffled": stat(0.48, 0.01),
+                "agreement": stat(0.93, 0.02),
+                "images": 4000,
+                "fitted_on": "other folds",
+                "folds": 5,
+                "penalty": [1.0] * 5,
+            },
             "logit_check": {
-                "removal": 2.1e-6, "mean_removal": 1.9e-6, "random_equal_norm": 1.3, "principal_equal_norm": 2.9,
+                "removal": 2.1e-6,
+                "mean_removal": 1.9e-6,
+                "random_equal_norm": 1.3,
+                "principal_equal_norm": 2.9,
                 "images": 200,
-            },  # fmt: skip
+            },
             "scores": {**_removal(1.0), "mean_removal": _removal(0.8)},
             "controls": [
                 {
-                    "name": "norm-matched random subspaces", "draws": 99, "images": 800,
+                    "name": "norm-matched random subspaces",
+                    "draws": 99,
+                    "images": 800,
                     "scores": [
                         _control("scores.image_score_deg", 31.4, 35.0, 1.0),
                         _control("scores.attribute_score_deg", 4.13, 3.1, 0.3),
                         _control("scores.signed_attribute_score_deg", -2.2, -0.3, 0.5),
                     ],
                 }
-            ],  # fmt: skip
+            ],
             "classes": _classes(names, rng),
             "concepts": _concepts(rng),
             "findings": [
-                _finding("colour", "strong", 0.81), _finding("texture", "partial", 0.3),
-                _finding("size", "not detected", 0.02), _finding("background", "cannot tell", None),
-            ],  # fmt: skip
+                _finding("colour", "strong", 0.81),
+                _finding("texture", "partial", 0.3),
+                _finding("size", "not detected", 0.02),
+                _finding("background", "cannot tell", None),
+            ],
             "gates": gates if status == "fail" else gates[3:],
             "verdict": {
                 "status": status,
@@ -253,15 +276,20 @@ def full(
                 "sentence": "2 of 4 gates failed: what carries colour is ignored by the head.",
             },
             "scatter": {
-                "image_score_deg": scatter[:, 1].tolist(), "attribute_score_deg": scatter[:, 0].tolist(),
-                "class_index": [0] * points, "mean": [-2.2, 31.4], "covariance": [[4.0, -3.0], [-3.0, 16.0]],
-            },  # fmt: skip
+                "image_score_deg": scatter[:, 1].tolist(),
+                "attribute_score_deg": scatter[:, 0].tolist(),
+                "class_index": [0] * points,
+                "mean": [-2.2, 31.4],
+                "covariance": [[4.0, -3.0], [-3.0, 16.0]],
+            },
             "gallery": _gallery(names, 12),
             "warnings": ["softmax was assumed: state --activation"],
             "not_evaluated": ["Generated pictures: not part of this version."],
             "reproduce": {
-                "command": "singaudit run leaky.onnx --images shapes:800 --vlm builtin:shapes --seed 0", "seed": 0,
-                "precision": "fp32", "versions": {"singaudit": "0.1.0", "numpy": "2.1.0"},
-            },  # fmt: skip
+                "command": "singaudit run leaky.onnx --images shapes:800 --vlm builtin:shapes --seed 0",
+                "seed": 0,
+                "precision": "fp32",
+                "versions": {"singaudit": "0.1.0", "numpy": "2.1.0"},
+            },
         }
     )

@@ -1,0 +1,33 @@
+"""Turns the report's HTML into a PDF: run as a script, in a process of its own.
+
+WeasyPrint changes Pillow's treatment of truncated images when it is imported, which would change an audit's numbers.
+With ``--check`` it only imports the libraries. Otherwise stdin holds the length of the HTML in bytes on a line of its
+own, the HTML, and result.json; stdout receives the PDF. Imports nothing of singaudit: a script has no package.
+"""
+
+import logging
+import sys
+
+
+def main() -> None:
+    """Read the two documents, write the PDF."""
+    import weasyprint
+    from weasyprint.urls import URLFetcher
+
+    if "--check" in sys.argv[1:]:
+        return
+    logging.getLogger("weasyprint").setLevel(logging.CRITICAL)
+    size = int(sys.stdin.buffer.readline())
+    html = sys.stdin.buffer.read(size).decode()
+    result = sys.stdin.buffer.read()
+    # Nothing but the data URIs inside the document may be read: no file, no network.
+    fetcher = URLFetcher(allowed_protocols=("data",), allow_redirects=False)
+    document = weasyprint.HTML(string=html, url_fetcher=fetcher)
+    attachment = weasyprint.Attachment(
+        string=result, name="result.json", description="Everything this report shows", relationship="Data"
+    )
+    sys.stdout.buffer.write(document.write_pdf(pdf_variant="pdf/a-3b", attachments=[attachment]))
+
+
+if __name__ == "__main__":
+    main()

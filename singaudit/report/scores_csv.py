@@ -1,0 +1,40 @@
+"""scores.csv: a row per image, safe to open in a spreadsheet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+# A spreadsheet takes a cell that starts so for a formula, whatever its quoting.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+
+
+def scores_csv(columns: Mapping[str, Sequence[Any]]) -> bytes:
+    """``columns`` (name: one value per image) as UTF-8 CSV, in the order given.
+
+    Floats are written by repr, so that reading gives them back exactly; a missing or non-finite value is an empty
+    cell; text that a spreadsheet would run as a formula gets an apostrophe before it.
+    Raises ValueError when columns differ in length.
+    """
+    file = io.StringIO(newline="")
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow([_cell(name) for name in columns])
+    for row in zip(*columns.values(), strict=True):
+        writer.writerow([_cell(value) for value in row])
+    return file.getvalue().encode("utf-8", errors="backslashreplace")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if hasattr(value, "item"):  # a NumPy scalar
+        value = value.item()
+    if isinstance(value, float):
+        return repr(value) if math.isfinite(value) else ""
+    if isinstance(value, int):
+        return str(value)
+    text = str(value)
+    return "'" + text if text.lstrip(" ").startswith(_FORMULA) else text

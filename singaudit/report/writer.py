@@ -1,0 +1,210 @@
+"""The output folder: what may be written into, what is written, and how an earlier result is read back."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from singaudit.errors import ReportError
+from singaudit.report.atomic import write_files
+from singaudit.report.html import render_html
+from singaudit.report.pdf import pdf_bytes
+from singaudit.report.result import SCHEMA_VERSION, AuditResult
+from singaudit.report.scores_csv import scores_csv
+
+FORMATS = {"html": "report.html", "pdf": "report.pdf", "json": "result.json", "csv": "scores.csv"}
+"""Format and file name."""
+RUN_FILE = "run.json"
+"""Time, host, durations: what differs between two runs; and the mark of a folder that an audit made."""
+_OWN = frozenset([*FORMATS.values(), RUN_FILE])
+_TOOL = "singaudit"
+_MAX_BYTES = 64 * 2**20
+_MAX_DEPTH = 40
+_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_PAGE_MARK = b'<meta name="generator" content="singaudit">'
+
+
+def check_output_folder(
+    path: Path, force: bool = False, folders: Iterable[str] = (), pages: Iterable[str] = ()
+) -> None:
+    """Refuse a folder that an audit must not write into; call it before any work. Writes nothing.
+
+    Allowed are a folder that does not exist, is empty, or holds nothing but an earlier audit's own files; beside them
+    ``folders`` that pass the same check and ``pages`` that singaudit made. ``force`` allows other files too.
+    Raises ReportError.
+    """
+    hint = "choose another folder with -o, or --force"
+    if path.is_symlink() and not force:
+        raise ReportError(f"expected a folder to write into, but {path} is a symbolic link", hint=hint)
+    if not path.exists():
+        parent = next(p for p in path.absolute().parents if p.exists())
+        if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+            raise ReportError(f"cannot create {path}: {parent} is not a writable folder", hint="choose another with -o")
+        return
+    if not path.is_dir():
+        raise ReportError(f"expected a folder to write into, but {path} is a file", hint="choose another with -o")
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise ReportError(f"the folder {path} is not writable", hint="choose another folder with -o")
+    if force:
+        return
+    foreign = _foreign(path, set(folders), set(pages))
+    if foreign:
+        more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
+        raise ReportError(
+            f"{path} holds files that are not an earlier audit's: {', '.join(foreign[:3])}{more}; nothing was written",
+            hint=hint,
+        )
+    for name in folders:
+        check_output_folder(path / name)
+
+
+def _foreign(path: Path, folders: set[str], pages: set[str]) -> list[str]:
+    """Names in ``path`` that no earlier audit wrote. Without run.json nothing there counts as an audit's."""
+    ours = _is_audit(path)
+    out = []
+    for entry in sorted(path.iterdir()):
+        plain = entry.is_file() and not entry.is_symlink()
+        known = (
+            (plain and ours and entry.name in _OWN)
+            or (entry.name in folders and entry.is_dir())
+            or (plain and entry.name in pages and _PAGE_MARK in _start(entry))
+        )
+        if not known:
+            out.append(repr(entry.name)[1:-1])
+    return out
+
+
+def _is_audit(path: Path) -> bool:
+    try:
+        run = json.loads(_start(path / RUN_FILE, 2**20))
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(run, dict) and run.get("tool") == _TOOL
+
+
+def _start(path: Path, size: int = 4096) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(size)
+    except OSError:
+        return b""
+
+
+def canonical_json(result: AuditResult) -> bytes:
+    """result.json: keys sorted, floats by repr, ASCII, one byte sequence per result."""
+    text = json.dumps(result.model_dump(mode="json"), sort_keys=True, indent=1, allow_nan=False)
+    return text.encode("ascii") + b"\n"
+
+
+def write_report(
+    result: AuditResult,
+    per_image: Mapping[str, Sequence[Any]],
+    out_dir: Path,
+    formats: Iterable[str],
+    force: bool = False,
+    run_info: Mapping[str, Any] | None = None,
+) -> list[Path]:
+    """Render ``formats`` ("html", "pdf", "json", "csv") and write them, with run.json, into ``out_dir``.
+
+    ``per_image`` holds scores.csv's columns; ``run_info`` what differs between runs, None for an earlier result that
+    is only rendered again. Everything is rendered before anything is written, and written aside before anything is
+    replaced. Another result's files left in the folder are removed. Returns the paths written.
+    Raises ReportError for a folder or format that cannot be used, MachineError when the disk is full.
+    """
+    wanted = set(formats)
+    if wanted - FORMATS.keys():
+        raise ReportError(f"unknown report formats: {', '.join(sorted(wanted - FORMATS.keys()))}; known: {[*FORMATS]}")
+    check_output_folder(out_dir, force)
+    stored = canonical_json(result)
+    files: dict[str, bytes] = {}
+    if run_info is not None or not _is_audit(out_dir):
+        # First of all: a folder that was left half renamed is still known as an audit's.
+        files[RUN_FILE] = json.dumps({"tool": _TOOL, **(run_info or {})}, indent=1, sort_keys=True).encode() + b"\n"
+    if wanted & {"html", "pdf"}:
+        html = render_html(result)
+        if "html" in wanted:
+            files[FORMATS["html"]] = html.encode()
+        if "pdf" in wanted:
+            files[FORMATS["pdf"]] = pdf_bytes(html, stored)
+    if "json" in wanted:
+        files[FORMATS["json"]] = stored
+    if "csv" in wanted and per_image:
+        files[FORMATS["csv"]] = scores_csv(per_image)
+    same = _start(out_dir / FORMATS["json"], _MAX_BYTES) == stored
+    paths = write_files(out_dir, files)
+    if not same:
+        for name in FORMATS.values():
+            if name not in files and _is_audit(out_dir):
+                (out_dir / name).unlink(missing_ok=True)
+    return paths
+
+
+def write_page(html: str, out_dir: Path, name: str) -> Path:
+    """Write one page, whole or not at all. Raises as ``write_report`` does."""
+    return write_files(out_dir, {name: html.encode()})[0]
+
+
+def load_result(path: Path) -> AuditResult:
+    """Read a result.json that may come from anywhere.
+
+    Raises ReportError, with one message, for a file that is missing, too large, nested too deeply, truncated, holds a
+    key twice, follows a newer schema or does not fit the schema.
+    """
+    data = _read(path)
+    try:
+        _check_depth(data, path)
+        raw = json.loads(data, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as e:
+        raise ReportError(f"{path} is not a complete JSON file: {str(e)[:200]}", hint="run the audit again") from e
+    if not isinstance(raw, dict) or not isinstance(raw.get("schema_version"), str):
+        raise ReportError(f"expected a result.json of singaudit, but {path} has no schema_version")
+    if raw["schema_version"] != SCHEMA_VERSION:
+        raise ReportError(
+            f"{path} follows schema {raw['schema_version'][:20]!r}, this version reads {SCHEMA_VERSION!r}",
+            hint="use the version of singaudit that wrote it, or run the audit again",
+        )
+    try:
+        return AuditResult.model_validate(raw)
+    except ValidationError as e:
+        first = e.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part)[:40] for part in first["loc"])
+        raise ReportError(f"{path} does not fit the schema: {where}: {first['msg'][:200]}") from e
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if not path.is_file():
+            raise ReportError(f"expected a result.json, but {path} is not a file")
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+    except OSError as e:
+        raise ReportError(f"cannot read {path}: {e.strerror}") from e
+    if len(data) > _MAX_BYTES:
+        raise ReportError(f"{path} is larger than {_MAX_BYTES >> 20} MB, no result.json is")
+    return data
+
+
+def _check_depth(data: bytes, path: Path) -> None:
+    """Refuse deep nesting before parsing; brackets inside of strings do not count."""
+    depth = 0
+    for found in _BRACKETS.finditer(data):
+        depth += {b"[": 1, b"{": 1, b"]": -1, b"}": -1}.get(found[0], 0)
+        if depth > _MAX_DEPTH:
+            raise ReportError(f"{path} is nested more than {_MAX_DEPTH} levels deep, no result.json is")
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    out = dict(pairs)
+    if len(out) != len(pairs):
+        raise ValueError("a key occurs twice")
+    return out
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a number")
