@@ -196,7 +196,7 @@ def round_to_format(x: torch.Tensor, element: int, saturate: bool = True) -> tor
     rounded = (v / step).round() * step
     if saturate or not form.nan:
         shown = rounded.clamp(-form.largest, form.largest)
-        shown = torch.where(v.isnan(), v if form.nan else torch.full_like(v, form.largest), shown)
+        shown = torch.where(v.isnan(), v if form.nan else torch.zeros_like(v), shown)
         if type_name(element).endswith("UZ"):
             shown = torch.where(shown == 0, torch.zeros_like(shown), shown)
     else:

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from singaudit.classifier.shadow import carriers
 from singaudit.classifier.shadow.plan import Input, Plan, make_plan
-from singaudit.classifier.shadow.program import Program, used_by
-from singaudit.classifier.shadow.tracing import depends_on_shapes, shape_values
+from singaudit.classifier.shadow.program import Program, depends_on_shapes, used_by
+from singaudit.classifier.shadow.tracing import shape_values
 from singaudit.errors import ModelError
 
 _CACHED_SHAPES = 16
@@ -41,7 +41,7 @@ class ShadowCopy(nn.Module):
         """Take a plan's constants as buffers and compile its program."""
         super().__init__()
         self.plan = plan
-        self._shape_steps = depends_on_shapes(plan)
+        self._shape_steps = depends_on_shapes(plan.steps, plan.constants, plan.input_values)
         self._moving = tuple(step for index, step in enumerate(plan.steps) if index not in self._shape_steps)
         tensors, host = used_by(self._moving, plan.outputs)
         self._host = {name: plan.constants[name].tolist() for name in host if name in plan.constants}

@@ -276,7 +276,7 @@ class _Planner:
         except (RuntimeError, ValueError, IndexError, TypeError) as error:
             raise ModelError(f"The node {step.label} cannot be computed from its constants: {error}") from error
         results = result if isinstance(result, tuple) else (result,)
-        if not all(isinstance(item, Tensor) or item is None for item in results):
+        if not isinstance(results[0], Tensor):
             return False
         for item in results:
             if item is not None:
@@ -289,19 +289,24 @@ class _Planner:
     def _step(self, node: Node) -> program.Step:
         kernel, operator = self._kernels[id(node)]
         return program.Step(
-            kernel,
-            tuple(node.inputs),
-            tuple(node.outputs),
-            operator.host,
-            operator.creates,
-            _label(node),
-            operator.data_shape,
+            kernel=kernel,
+            inputs=tuple(node.inputs),
+            outputs=tuple(node.outputs),
+            host=operator.host,
+            creates=operator.creates,
+            label=_label(node),
+            data_shape=operator.data_shape,
+            reads_shape=node.domain == "" and node.kind in ("Shape", "Size"),
         )
 
     def _fuse(self, nodes: list[Node], outputs: Sequence[str]) -> list[Node]:
         """Replace decomposed patterns by single operators of the internal domain, and build those."""
         keep = set(outputs) | {name for node in nodes for body in node.bodies.values() for name in self._captures(body)}
-        fused = fusions.fuse(nodes, self._constants, self._types, keep)
+        steps = [self._step(node) for node in nodes]
+        by_shape = program.depends_on_shapes(steps, self._constants, self._graph.inputs)
+        scalars = {name for name, value in self._constants.items() if value.numel() == 1}
+        scalars.update(name for index in by_shape for name in steps[index].outputs)
+        fused = fusions.fuse(nodes, self._constants, scalars, keep)
         for node in fused:
             if id(node) not in self._kernels and not self._build(node):
                 raise AssertionError(f"a fusion produced an unsupported node: {self._problems}")

@@ -29,6 +29,8 @@ class Step(NamedTuple):
     """Operator and node name, for messages."""
     data_shape: bool
     """Whether output shapes depend on values other than host inputs."""
+    reads_shape: bool
+    """Whether the result depends on the input's shape, not on its values."""
 
 
 class _Instruction(NamedTuple):
@@ -175,3 +177,26 @@ def used_by(steps: Sequence[Step], outputs: Collection[str]) -> tuple[set[str], 
             if name:
                 (host if index in step.host else tensors).add(name)
     return tensors, host
+
+
+def depends_on_shapes(steps: Sequence[Step], constants: Collection[str], inputs: Collection[str]) -> frozenset[int]:
+    """Return the indices of steps whose results depend on input shapes alone.
+
+    A value's *shape* is determined by input shapes unless an operator derives it from data (NonZero, or Reshape to a
+    computed shape); what Shape reads of such a value, and all that follows from it, is known once shapes are.
+    """
+    static = set(constants)
+    determined = static | set(inputs)
+    found = set()
+    for index, step in enumerate(steps):
+        sources = {name for name in step.inputs if name}
+        if step.data_shape or not sources <= determined:
+            continue
+        hosts = [step.inputs[i] for i in step.host if i < len(step.inputs) and step.inputs[i]]
+        if sources <= static or step.reads_shape:
+            found.add(index)
+            static.update(step.outputs)
+            determined.update(step.outputs)
+        elif all(name in static for name in hosts):
+            determined.update(step.outputs)
+    return frozenset(found)

@@ -1,4 +1,4 @@
-"""Which values depend on input shapes alone, and their computation without touching any data.
+"""Computes the values that depend on input shapes alone, without touching any data.
 
 A dry run on torch's ``meta`` device, which computes shapes only, finds them; it also refuses tensors beyond the size
 limit before any memory is asked for.
@@ -16,30 +16,6 @@ from singaudit.classifier.shadow import limits
 from singaudit.classifier.shadow.plan import Plan
 from singaudit.classifier.shadow.program import Step, to_host
 from singaudit.errors import ModelError
-
-_SHAPE_READERS = ("Shape", "Size")
-
-
-def depends_on_shapes(plan: Plan) -> frozenset[int]:
-    """Return the indices of steps whose results depend on input shapes alone.
-
-    A value's *shape* is determined by input shapes unless an operator derives it from data (NonZero, or Reshape to a
-    computed shape); what Shape reads of such a value, and all that follows from it, is known once shapes are.
-    """
-    static = set(plan.constants)
-    determined = static | set(plan.input_values)
-    found = set()
-    for index, step in enumerate(plan.steps):
-        sources = {name for name in step.inputs if name}
-        reads_shape = step.label.split(" ")[0] in _SHAPE_READERS and sources <= determined
-        if (sources <= static or reads_shape) and not step.data_shape:
-            found.add(index)
-            static.update(step.outputs)
-            determined.update(step.outputs)
-        elif not step.data_shape and sources <= determined:
-            if all(step.inputs[i] in static for i in step.host if i < len(step.inputs) and step.inputs[i]):
-                determined.update(step.outputs)
-    return frozenset(found)
 
 
 class _Unknown:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from singaudit.classifier.shadow.operators.registry import Kernel, Site, operator, same_as_input

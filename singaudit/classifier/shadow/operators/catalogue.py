@@ -9,6 +9,7 @@ from singaudit.classifier.shadow.operators import (  # noqa: F401
     comparison,
     control,
     convolution,
+    fused,
     indexing,
     linear,
     loss,

@@ -14,6 +14,11 @@ from singaudit.classifier.shadow.operators.shape import split_sizes
 _SAME = same_as_input()
 
 
+def scalar(value: Any) -> Any:
+    """Return a Python number that may come as a list of one."""
+    return value[0] if isinstance(value, list) else value
+
+
 @operator("SequenceConstruct", 11, data_shape=True, types=_SAME)
 def sequence_construct(site: Site) -> Kernel:
     """A list of the inputs."""
@@ -30,8 +35,8 @@ def sequence_empty(site: Site) -> Kernel:
 def sequence_insert(site: Site) -> Kernel:
     """The list with one more tensor, at the end unless a position is given."""
 
-    def run(sequence: list[Tensor], item: Tensor, position: int | None = None) -> list[Tensor]:
-        at = len(sequence) if position is None else position
+    def run(sequence: list[Tensor], item: Tensor, position: Any = None) -> list[Tensor]:
+        at = len(sequence) if position is None else scalar(position)
         at = at + len(sequence) if at < 0 else at
         return [*sequence[:at], item, *sequence[at:]]
 
@@ -42,8 +47,8 @@ def sequence_insert(site: Site) -> Kernel:
 def sequence_erase(site: Site) -> Kernel:
     """The list without one tensor, the last unless a position is given."""
 
-    def run(sequence: list[Tensor], position: int = -1) -> list[Tensor]:
-        at = position % len(sequence)
+    def run(sequence: list[Tensor], position: Any = -1) -> list[Tensor]:
+        at = scalar(position) % len(sequence)
         return [*sequence[:at], *sequence[at + 1 :]]
 
     return run
@@ -52,7 +57,7 @@ def sequence_erase(site: Site) -> Kernel:
 @operator("SequenceAt", 11, host=(1,), data_shape=True, types=_SAME)
 def sequence_at(site: Site) -> Kernel:
     """One tensor of the list."""
-    return lambda sequence, position: sequence[position]
+    return lambda sequence, position: sequence[scalar(position)]
 
 
 @operator("SequenceLength", 11, data_shape=True, creates=True, types=fixed(TensorProto.INT64))

@@ -6,11 +6,12 @@ import math
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 from onnx import TensorProto
 from torch import Tensor
 
 from singaudit.classifier.shadow import limits
+from singaudit.classifier.shadow.carriers import CARRIERS
 from singaudit.classifier.shadow.operators.convolution import torch_pads
 from singaudit.classifier.shadow.operators.registry import Kernel, Site, Unsupported, fixed, operator
 from singaudit.errors import ModelError
@@ -188,8 +189,6 @@ def constant_of_shape(site: Site) -> Kernel:
 @operator("EyeLike", 9, attributes=("dtype", "k"), types=lambda site: (site.get("dtype", site.input_types[0]),))
 def eye_like(site: Site) -> Kernel:
     """Ones on the ``k``-th diagonal of a matrix of the input's shape."""
-    from singaudit.classifier.shadow.carriers import CARRIERS
-
     element, k = site.get("dtype", site.input_types[0]), site.get("k", 0)
     if element not in CARRIERS:
         raise Unsupported(f"dtype {element}")
@@ -205,11 +204,10 @@ def eye_like(site: Site) -> Kernel:
 @operator("Range", 11, attributes=("stash_type",), host=(0, 1, 2), creates=True)
 def number_range(site: Site) -> Kernel:
     """Numbers from start to limit (exclusive) in steps of delta."""
-    from singaudit.classifier.shadow.carriers import CARRIERS
-
     dtype = CARRIERS[site.output_types[0]]
 
-    def run(start: float, limit: float, delta: float) -> Tensor:
+    def run(*bounds: Any) -> Tensor:
+        start, limit, delta = (bound[0] if isinstance(bound, list) else bound for bound in bounds)
         count = max(math.ceil((limit - start) / delta), 0)
         limits.check_elements([count], "Range")
         steps = torch.arange(count, dtype=dtype if dtype.is_floating_point else torch.int64)
