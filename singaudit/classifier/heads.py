@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.classifier.affine import HANDLERS, Affine, Scale, Step, apply_linear
+from singaudit.classifier.affine import Affine, Scale, apply_linear
+from singaudit.classifier.affine_ops import HANDLERS, Step
 from singaudit.classifier.graph import Graph, node_inputs
 from singaudit.classifier.linear import LINEAR_OPS, Array, Linear, NotLinear, read_linear
 from singaudit.classifier.logits import finite

@@ -74,6 +74,14 @@ class OnnxClassifier:
             logits.append(self._logits.read(out[0])[:count])
         return _joined(logits) if logits else np.empty((0, self._logits.size), np.float32)
 
+    def representable(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The features (n, m) as the head's inputs can hold them: rounded to a quantised head's grid or to half."""
+        parts, start = [], 0
+        for tap in self._taps:
+            parts.append(tap.read(tap.write(features[:, start : start + tap.size])))
+            start += tap.size
+        return np.hstack(parts)
+
     @staticmethod
     def _run(session: Any, names: Sequence[str], feeds: dict[str, Any]) -> list[Any]:
         from singaudit.classifier.session import run
@@ -155,9 +163,9 @@ def _depends_on_batch(graph: Graph) -> bool:
     for node in graph.order:
         if node.op_type in ("DynamicQuantizeLinear", "DynamicQuantizeMatMul"):
             return True
-        if node.op_type == "BatchNormalization" and attributes(node).get("training_mode"):
-            if graph.data_inputs(node):
-                return True
+        learns = node.op_type == "BatchNormalization" and attributes(node).get("training_mode")
+        if learns and graph.data_inputs(node):
+            return True
     return False
 
 

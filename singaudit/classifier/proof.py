@@ -40,6 +40,16 @@ _STORED: dict[int, StoredDtype] = {
 
 
 @dataclass(frozen=True)
+class Checked:
+    """The outcome of one comparison."""
+
+    error: float
+    """Largest difference over the logits' largest magnitude."""
+    seen: NDArray[np.bool_]
+    """(c,): logits that were compared at least once."""
+
+
+@dataclass(frozen=True)
 class FoundHead:
     """A head read from the graph, not yet proved."""
 
@@ -68,13 +78,11 @@ class FoundHead:
                 f"the head reads as {self.weight.shape[0]} x {self.weight.shape[1]}, "
                 f"but the model gives {logits.shape[1]} logits and {features.shape[1]} features"
             )
-        error = self._check(features, logits, "the features of random images")
-        generator = np.random.default_rng(3)
-        spread = np.maximum(features.std(axis=0), 0.1 * np.abs(features).max(initial=1e-6))
-        drawn = features.mean(axis=0) + spread * generator.standard_normal((5, features.shape[1]))
-        drawn = drawn.astype(np.float32)
-        if self._input_bound() == 0.0 and all(leaf.scale is None for leaf in self.plan.leaves):
-            error = max(error, self._check(drawn, classifier.logits_of(drawn), "random features"))
+        errors = [self._check(features, logits, "the features of random images")]
+        for share in (1.0, 0.25, 0.05) if self.affine.saturations else (1.0,):
+            drawn = classifier.representable(share * self._drawn(features))
+            errors.append(self._check(drawn, classifier.logits_of(drawn), "random features"))
+        error = self._worst(errors)
         return Head(
             weight=self.weight,
             bias=self.bias,
@@ -89,28 +97,53 @@ class FoundHead:
             activation_stated=stated,
         )
 
-    def _input_bound(self) -> float:
-        return 1.0 if any(linear.input_rounding for linear in self.plan.linears.values()) else 0.0
+    def _drawn(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(5, m) random features, spread as the given ones are; of unit size where those are nearly zero."""
+        largest = float(np.abs(features).max(initial=0.0))
+        spread = np.maximum(features.std(axis=0), 0.1 * largest) if largest > 1e-3 else np.float32(1.0)
+        drawn = np.random.default_rng(3).standard_normal((5, features.shape[1]))
+        return (features.mean(axis=0) + spread * drawn).astype(np.float32)
 
-    def _check(self, features: NDArray[np.float32], logits: NDArray[np.float32], where: str) -> float:
-        """Largest difference over the logits' largest magnitude; ModelError above the tolerance."""
-        predicted = features.astype(np.float64) @ self.weight.T + self.bias
-        if self.affine.clip is not None:
-            predicted = np.clip(predicted, *self.affine.clip)
-        largest = max(float(np.abs(logits).max(initial=0.0)), 1e-30)
-        tolerance = _TOLERANCE["float16" if self.half else self.stored_dtype]
-        allowed = tolerance * largest + 2 * self.affine.noise
-        if self._input_bound():
+    def _saturated(self, features: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """(n, c): where a quantised tensor on the way leaves its range, so that W f + b does not hold."""
+        mask = np.zeros((len(features), len(self.weight)), dtype=bool)
+        starts = np.cumsum([0, *(leaf.size for leaf in self.plan.leaves)])
+        for cut in self.affine.saturations:
+            stored = np.zeros((len(features), cut.constant.size)) + cut.constant.reshape(1, -1)
+            for key, part in cut.parts.items():
+                stored += features[:, starts[key] : starts[key + 1]] @ part.reshape(len(part), -1)
+            outside = (stored < cut.low) | (stored > cut.high)
+            mask |= outside if outside.shape == mask.shape else outside.any(axis=1, keepdims=True)
+        return mask
+
+    def _check(self, features: NDArray[np.float32], logits: NDArray[np.float32], where: str) -> Checked:
+        """Differences and where they count; ModelError above the tolerance."""
+        exact = features.astype(np.float64)
+        predicted = exact @ self.weight.T + self.bias
+        counted = ~self._saturated(exact)
+        largest = max(float(np.abs(logits).max(initial=0.0)), float(np.finfo(np.float32).tiny))
+        gain = float(np.abs(self.weight).sum(axis=1).max(initial=0.0))
+        dtype: StoredDtype = "float16" if self.half else self.stored_dtype
+        # Beside the relative part: two roundings of each quantised grid, and the smallest steps of half precision.
+        allowed = _TOLERANCE[dtype] * largest + 2 * self.affine.noise + (6e-8 * (1 + gain) if self.half else 0.0)
+        if any(linear.input_rounding for linear in self.plan.linears.values()):
             # Dynamic quantisation rounds each feature to 1/255 of the range that includes zero.
             width = np.maximum(features.max(axis=1), 0) - np.minimum(features.min(axis=1), 0)
-            allowed += float(width.max()) / 255 / 2 * float(np.abs(self.weight).sum(axis=1).max())
-        difference = float(np.abs(predicted - logits).max(initial=0.0))
+            allowed += float(width.max()) / 255 / 2 * gain
+        difference = float(np.abs(predicted - logits).max(initial=0.0, where=counted))
         if not difference <= allowed:
             raise _unproved(
                 f"on {where}, W f + b of the {self.kind} head differs from the logits by {difference:.3g}, "
                 f"allowed were {allowed:.3g}"
             )
-        return difference / largest
+        return Checked(difference / largest, np.asarray(counted.any(axis=0)))
+
+    def _worst(self, checks: list[Checked]) -> float:
+        """The largest relative error; ModelError when the quantised grids cut off most logits in every sample."""
+        seen = np.any([check.seen for check in checks], axis=0)
+        if 2 * int(seen.sum()) < len(seen):
+            raise _unproved(f"its quantised grids cut off {int((~seen).sum())} of {len(seen)} logits in every sample")
+        return max(check.error for check in checks)
 
 
 def _unproved(reason: str) -> ModelError:
