@@ -27,6 +27,17 @@ NEWEST_OPSET = 28
 """Newest version of ONNX's own operators whose meaning was checked."""
 
 
+class UnsupportedGraphError(UnsupportedModelError):
+    """A graph that the copy cannot execute; ``problems`` lists everything it holds that is not implemented."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__(
+            "The graph cannot be copied into torch; it holds:\n" + "\n".join(f"  - {line}" for line in problems),
+            hint="Everything that does not need gradients still runs on ONNX Runtime.",
+        )
+        self.problems = problems
+
+
 @dataclass(frozen=True)
 class Input:
     """One input of the graph."""
@@ -73,7 +84,7 @@ def make_plan(model: ModelProto, base: Path | None = None, outputs: Sequence[str
     """
     for entry in model.opset_import:
         if entry.domain in ("", "ai.onnx") and entry.version > NEWEST_OPSET:
-            raise UnsupportedModelError(f"The model uses opset {entry.version}; up to {NEWEST_OPSET} are supported.")
+            raise UnsupportedGraphError((f"opset {entry.version}: newer than {NEWEST_OPSET}",))
     return _Planner(read(model, base), model, outputs).plan()
 
 
@@ -141,10 +152,8 @@ class _Planner:
 
     def _refuse(self) -> None:
         if self._problems:
-            found = [f"{what}: {', '.join(reasons)}" for what, reasons in sorted(self._problems.items())]
-            raise UnsupportedModelError(
-                "The graph cannot be copied into torch; it holds:\n" + "\n".join(f"  - {line}" for line in found),
-                hint="Everything that does not need gradients still runs on ONNX Runtime.",
+            raise UnsupportedGraphError(
+                tuple(f"{what}: {', '.join(reasons)}" for what, reasons in sorted(self._problems.items()))
             )
 
     def _final(self, name: str) -> str:

@@ -1,0 +1,309 @@
+"""The certificate: does the shadow copy compute what the deployed model computes, and are its gradients right?"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+
+from singaudit.classifier.shadow import carriers
+from singaudit.classifier.shadow.module import ShadowCopy, shadow_copy
+from singaudit.classifier.shadow.plan import Plan, UnsupportedGraphError
+from singaudit.classifier.shadow.reference import Reference
+from singaudit.errors import ModelError
+
+Precision = Literal["fp32", "fp16", "int8"]
+Array = NDArray[Any]
+
+TOLERANCES: dict[Precision, float] = {"fp32": 1e-4, "fp16": 2e-2, "int8": 6e-2}
+"""Largest allowed difference, as a share of the output's range.
+
+fp32: ten times what two orders of summation differ by in the deepest models tried; fp16: ONNX Runtime rounds every
+value to 11 bits and the copy does not; int8: one quantisation step at several layers.
+"""
+COSINES: dict[Precision, float] = {"fp32": 0.99, "fp16": 0.99, "int8": 0.9}
+"""Smallest allowed cosine between gradients and central differences; int8 differences are those of a staircase."""
+TOP1 = 0.99
+"""Smallest allowed share of images, ties aside, with the same top class."""
+
+_STEPS: dict[Precision, tuple[float, ...]] = {
+    "fp32": (3e-4, 1e-3, 3e-3, 1e-2),
+    "fp16": (1e-2, 3e-2, 1e-1),
+    "int8": (3e-2, 1e-1, 3e-1),
+}
+# Steps of the central differences in standard deviations of the input: small ones drown in rounding, large ones
+# cross kinks. A right gradient agrees at one of them at least; a wrong one at none.
+
+_DIRECTIONS: dict[Precision, int] = {"fp32": 8, "fp16": 8, "int8": 16}
+_GRADIENT_IMAGES = 4
+_NOISE_IMAGES = 4
+_QUANTISED = (
+    "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinear", "QGemm", "MatMulInteger", "ConvInteger",
+    "DynamicQuantizeMatMul",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What was compared, and the verdict."""
+
+    status: Literal["passed", "failed", "unsupported"]
+    """passed: the copy may stand in for the model where gradients are needed."""
+    precision: Precision | None
+    """Precision class that decided the tolerances; None where the graph is unsupported."""
+    tolerance: float | None
+    """Largest allowed ``max_logit_difference``."""
+    max_logit_difference: float | None
+    """Largest difference to the better of ONNX Runtime's two modes, as a share of the output's range."""
+    difference_unoptimised: float | None
+    """The same against ONNX Runtime without graph optimisation; None where it cannot run the model so."""
+    difference_optimised: float | None
+    """The same against ONNX Runtime with all optimisations."""
+    top1_agreement: float | None
+    """Share of images, ties aside, with the same top class; None where no output has classes."""
+    gradient_cosine: float | None
+    """Cosine between the copy's directional derivatives and ONNX Runtime's central differences."""
+    ran_on: str
+    """"noise" or "N probe images"."""
+    unsupported: tuple[str, ...] = ()
+    """What the graph holds that the copy does not implement."""
+    reason: str = ""
+    """Why it did not pass, in words; empty when it did."""
+
+
+def precision_of(plan: Plan) -> Precision:
+    """Return the precision class: int8 where the graph quantises, fp16 where it stores or takes half floats."""
+    if any(kind.split(":")[-1].startswith(_QUANTISED) for kind in plan.kinds):
+        return "int8"
+    elements = plan.stored | {item.element for item in plan.inputs}
+    half = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
+    return "fp16" if elements & half else "fp32"
+
+
+def certify(
+    model: onnx.ModelProto | str | os.PathLike[str],
+    shadow: ShadowCopy | None = None,
+    inputs: Array | None = None,
+    seed: int = 0,
+) -> Certificate:
+    """Compare a shadow copy with ONNX Runtime on the CPU: values, top classes, gradients.
+
+    model: the deployed model; shadow: its copy, made here where None. inputs: preprocessed images (n, ...) of the
+    input's declared type; None means standard normal noise, which needs every size but the batch's to be declared.
+    seed: of noise and of the gradient check's directions.
+
+    Returns a certificate; raises ModelError where the inputs do not fit or ONNX Runtime cannot run the model at all.
+    """
+    if shadow is None:
+        try:
+            shadow = shadow_copy(model)
+        except UnsupportedGraphError as error:
+            return _unsupported(error, inputs)
+    precision = precision_of(shadow.plan)
+    generator = np.random.default_rng(seed)
+    images = _noise(shadow, generator) if inputs is None else np.asarray(inputs)
+    reference = Reference(model, shadow.output_names, shadow.input_names, _batch(shadow))
+    with torch.no_grad():
+        copied = [_numpy(value) for value in run_in_batches(shadow, images, _batch(shadow))]
+    differences: dict[str, float | None] = {}
+    values: dict[str, list[Array]] = {}
+    for mode in reference.modes:
+        values[mode] = reference.run(mode, images)
+        differences[mode] = _worst(copied, values[mode])
+    best = min(reference.modes, key=lambda mode: differences[mode] or 0.0)
+    difference = differences[best]
+    agreement = _top1(copied[0], values[best][0], TOLERANCES[precision])
+    cosine = _gradient_cosine(shadow, reference, best, images, precision, generator)
+    reason = _verdict(precision, difference, agreement, cosine)
+    return Certificate(
+        status="failed" if reason else "passed",
+        precision=precision,
+        tolerance=TOLERANCES[precision],
+        max_logit_difference=difference,
+        difference_unoptimised=differences.get("unoptimised"),
+        difference_optimised=differences.get("optimised"),
+        top1_agreement=agreement,
+        gradient_cosine=cosine,
+        ran_on=_ran_on(inputs),
+        reason=reason,
+    )
+
+
+def _unsupported(error: UnsupportedGraphError, inputs: Array | None) -> Certificate:
+    return Certificate(
+        status="unsupported",
+        precision=None,
+        tolerance=None,
+        max_logit_difference=None,
+        difference_unoptimised=None,
+        difference_optimised=None,
+        top1_agreement=None,
+        gradient_cosine=None,
+        ran_on=_ran_on(inputs),
+        unsupported=error.problems,
+        reason="the graph holds operators, attributes or types that the copy does not implement",
+    )
+
+
+def _ran_on(inputs: Array | None) -> str:
+    return "noise" if inputs is None else f"{len(inputs)} probe images"
+
+
+def _verdict(precision: Precision, difference: float | None, agreement: float | None, cosine: float | None) -> str:
+    """Return why the copy does not pass, "" where it does."""
+    reasons = []
+    if difference is None or not difference <= TOLERANCES[precision]:
+        reasons.append(f"outputs differ by {difference} of their range (allowed: {TOLERANCES[precision]})")
+    if agreement is not None and agreement < TOP1:
+        reasons.append(f"top classes agree on {agreement:.1%} of images (required: {TOP1:.0%})")
+    if cosine is not None and not cosine > COSINES[precision]:
+        reasons.append(f"gradients agree to a cosine of {cosine:.4f} (required: {COSINES[precision]})")
+    return "; ".join(reasons)
+
+
+def _batch(shadow: ShadowCopy) -> int | None:
+    """Return the declared batch size of the first input, None where it is dynamic."""
+    shape = shadow.plan.inputs[0].shape
+    return shape[0] if shape else None
+
+
+def _noise(shadow: ShadowCopy, generator: np.random.Generator) -> Array:
+    """Standard normal images for the only input; whole numbers in 0-255 where it takes integers."""
+    if len(shadow.plan.inputs) != 1:
+        raise ModelError(f"The graph takes {len(shadow.plan.inputs)} inputs; a certificate needs exactly one.")
+    declared = shadow.plan.inputs[0]
+    if declared.shape is None or any(size is None for size in declared.shape[1:]):
+        raise ModelError(
+            f"Input {declared.name} has no fixed size, so no noise of its shape can be made.",
+            hint="State the size (--preprocess size=HxW) or give probe images.",
+        )
+    shape = (max(declared.shape[0] or 0, _NOISE_IMAGES), *(int(size or 1) for size in declared.shape[1:]))
+    if carriers.is_integer(declared.element):
+        return generator.integers(0, 256, shape).astype(_dtype(declared.element))
+    return generator.standard_normal(shape).astype(_dtype(declared.element))
+
+
+def _dtype(element: int) -> np.dtype[Any]:
+    return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(element))
+
+
+def run_in_batches(shadow: ShadowCopy, images: Array, batch: int | None) -> list[torch.Tensor]:
+    """Run the copy over images (n, ...) in batches of the declared size (8 where dynamic); outputs are joined."""
+    size = batch or 8
+    device = next((buffer.device for buffer in shadow.buffers()), torch.device("cpu"))
+    parts = []
+    for start in range(0, len(images), size):
+        chunk = images[start : start + size]
+        short = size - len(chunk) if batch else 0
+        # A fixed batch is filled up with copies of its last image, whose results are dropped again.
+        full = np.concatenate([chunk, np.repeat(chunk[-1:], short, 0)]) if short else chunk
+        tensor = torch.from_numpy(np.ascontiguousarray(full)).to(device)
+        parts.append([value[: len(chunk)] for value in shadow(tensor)])
+    return [torch.cat(items) for items in zip(*parts, strict=True)]
+
+
+def _numpy(value: torch.Tensor) -> Array:
+    return value.detach().cpu().to(torch.float64).numpy()
+
+
+def _worst(copied: Sequence[Array], reference: Sequence[Array]) -> float:
+    """Return the largest difference over all outputs, each as a share of its own range."""
+    worst = 0.0
+    for ours, theirs in zip(copied, reference, strict=True):
+        theirs = theirs.astype(np.float64)
+        if ours.shape != theirs.shape or not np.isfinite(ours[np.isfinite(theirs)]).all():
+            return float("inf")
+        finite = np.isfinite(theirs)
+        if not finite.any():
+            continue
+        spread = float(np.ptp(theirs[finite])) or float(np.abs(theirs[finite]).max()) or 1.0
+        worst = max(worst, float(np.abs(ours - theirs)[finite].max()) / spread)
+    return worst
+
+
+def _top1(ours: Array, theirs: Array, tolerance: float) -> float | None:
+    """Return the share of rows with the same largest entry; rows whose two best are closer than half the tolerance
+    (as a share of the range) count as ties and are left out."""
+    if theirs.ndim < 2 or theirs.shape[-1] < 2:
+        return None
+    ours, theirs = ours.reshape(-1, ours.shape[-1]), theirs.reshape(-1, theirs.shape[-1]).astype(np.float64)
+    best = np.sort(theirs, axis=1)
+    clear = best[:, -1] - best[:, -2] > tolerance / 2 * np.ptp(theirs)
+    if not clear.any():
+        return 1.0
+    return float((ours.argmax(1) == theirs.argmax(1))[clear].mean())
+
+
+def _gradient_cosine(
+    shadow: ShadowCopy,
+    reference: Reference,
+    mode: str,
+    images: Array,
+    precision: Precision,
+    generator: np.random.Generator,
+) -> float | None:
+    """Return the cosine between directional derivatives of the copy and central differences of ONNX Runtime.
+
+    Each image has its own random weights on the first output and its own random directions; the cosine is over all
+    images and directions together, at the step where it is largest. None where the input takes integers.
+    """
+    if not np.issubdtype(images.dtype, np.floating):
+        return None
+    batch = _batch(shadow)
+    images = images[: max(_GRADIENT_IMAGES, batch or 0)]
+    output = reference.run(mode, images)[0]
+    weights = generator.standard_normal(output.shape)
+    leaf = torch.from_numpy(images.astype(np.float32)).requires_grad_()
+    gradient = _input_gradient(shadow, leaf, weights, batch)
+    count = _DIRECTIONS[precision]
+    directions = generator.standard_normal((count, *images.shape))
+    ours = (directions * gradient).reshape(count, len(images), -1).sum(-1)
+    deviation = float(images.astype(np.float64).std()) or 1.0
+
+    def objective(moved: Array) -> Array:
+        value = reference.run(mode, moved.astype(images.dtype))[0].astype(np.float64)
+        return np.asarray((value * weights).reshape(len(images), -1).sum(-1))
+
+    best = -1.0
+    for step in _STEPS[precision]:
+        size = step * deviation
+        theirs = np.stack(
+            [(objective(images + size * d) - objective(images - size * d)) / (2 * size) for d in directions]
+        )
+        best = max(best, _cosine(ours, theirs))
+        if best > 1 - (1 - COSINES[precision]) / 10:
+            break
+    return best
+
+
+def _input_gradient(shadow: ShadowCopy, leaf: torch.Tensor, weights: Array, batch: int | None) -> Array:
+    """Return the gradient of the weighted first output with respect to each image, float64."""
+    size = batch or len(leaf)
+    device = next((buffer.device for buffer in shadow.buffers()), torch.device("cpu"))
+    parts = []
+    for start in range(0, len(leaf), size):
+        chunk = leaf[start : start + size].detach().to(device).requires_grad_()
+        if len(chunk) < size:
+            chunk = torch.cat([chunk, chunk[-1:].expand(size - len(chunk), *chunk.shape[1:])]).detach().requires_grad_()
+        value = shadow(chunk)[0]
+        wanted = torch.zeros_like(value)
+        count = min(size, len(leaf) - start)
+        wanted[:count] = torch.from_numpy(weights[start : start + count]).to(value)
+        value.backward(wanted)
+        gradient = chunk.grad if chunk.grad is not None else torch.zeros_like(chunk)
+        parts.append(_numpy(gradient[:count]))
+    return np.concatenate(parts)
+
+
+def _cosine(a: Array, b: Array) -> float:
+    scale = float(np.linalg.norm(a) * np.linalg.norm(b))
+    if scale == 0.0:
+        # Both vanish where the output does not depend on the input; one alone means disagreement.
+        return 1.0 if not np.any(a) and not np.any(b) else 0.0
+    return float((a * b).sum() / scale)

@@ -1,0 +1,96 @@
+"""ONNX Runtime as the reference: the deployed model's own arithmetic, with and without graph optimisation."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+
+from singaudit.errors import ModelError
+
+Array = NDArray[Any]
+
+_LEVELS = {
+    "unoptimised": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    "optimised": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
+}
+
+
+class Reference:
+    """One model opened by ONNX Runtime on the CPU in both optimisation modes."""
+
+    def __init__(
+        self,
+        model: onnx.ModelProto | str | os.PathLike[str],
+        outputs: Sequence[str],
+        inputs: Sequence[str],
+        batch: int | None,
+    ) -> None:
+        """Open the model.
+
+        outputs: names of tensors to return, intermediate ones included; inputs: names of the graph's inputs; batch:
+        the declared batch size, None where dynamic. Raises ModelError where neither mode can run the model.
+        """
+        self._outputs = list(outputs)
+        self._inputs = list(inputs)
+        self._batch = batch
+        source = _source(model, outputs)
+        self._sessions: dict[str, Any] = {}
+        problems = []
+        for mode, level in _LEVELS.items():
+            options = onnxruntime.SessionOptions()
+            options.graph_optimization_level = level
+            options.intra_op_num_threads = torch.get_num_threads()
+            # Errors are raised below in words of our own; the runtime's log would only repeat them.
+            options.log_severity_level = 4
+            try:
+                self._sessions[mode] = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+            except Exception as error:  # onnxruntime raises its own kinds, none of which share a base
+                problems.append(f"{mode}: {error}")
+        if not self._sessions:
+            raise ModelError("ONNX Runtime cannot open the model: " + "; ".join(problems))
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """Which of "unoptimised" and "optimised" can run the model."""
+        return tuple(self._sessions)
+
+    def run(self, mode: str, images: Array) -> list[Array]:
+        """Return all outputs for images (n, ...), run in batches of the declared size (8 where dynamic)."""
+        size = self._batch or 8
+        parts = []
+        for start in range(0, len(images), size):
+            chunk = images[start : start + size]
+            short = size - len(chunk) if self._batch else 0
+            full = np.concatenate([chunk, np.repeat(chunk[-1:], short, 0)]) if short else chunk
+            values = self._sessions[mode].run(self._outputs, {self._inputs[0]: np.ascontiguousarray(full)})
+            parts.append([value[: len(chunk)] for value in values])
+        return [np.concatenate(items) for items in zip(*parts, strict=True)]
+
+
+def _source(model: onnx.ModelProto | str | os.PathLike[str], outputs: Sequence[str]) -> str | bytes:
+    """Return what a session opens: the path or the serialised model, with wanted intermediate tensors as outputs."""
+    if isinstance(model, onnx.ModelProto):
+        existing = {value.name for value in model.graph.output}
+        missing = [name for name in outputs if name not in existing]
+        if not missing:
+            return model.SerializeToString()
+        copy = onnx.ModelProto()
+        copy.CopyFrom(model)
+    else:
+        path = str(Path(model))
+        header = onnx.load(path, load_external_data=False)
+        existing = {value.name for value in header.graph.output}
+        missing = [name for name in outputs if name not in existing]
+        if not missing:
+            return path
+        copy = onnx.load(path)
+    copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in missing)
+    return copy.SerializeToString()
