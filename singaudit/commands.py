@@ -21,6 +21,7 @@ from singaudit.terminal import Reporter, safe, show_result
 
 # The demo's two models; both see the same generated images.
 DEMO_MODELS = ("clean", "leaky")
+DEMO_GATES = ("finding[colour] not in (strong, partial)", "translator.r2.low > 0.1")
 DEMO_IMAGES = "shapes:4000:20260316"
 
 
@@ -90,7 +91,7 @@ def run_demo(settings: dict[str, Any]) -> dict[str, Any]:
     for name in DEMO_MODELS:
         config = make_config(
             model=str(resources.files("singaudit") / "demo" / "models" / f"{name}.onnx"),
-            images=DEMO_IMAGES, vlm="builtin:shapes", gates=("default", "finding[colour] not in (strong, partial)"),
+            images=DEMO_IMAGES, vlm="builtin:shapes", gates=DEMO_GATES,
         )  # fmt: skip
         with Reporter("none" if quiet else settings["progress"], title=f"The {name} classifier") as reporter:
             found = _audit_into(config, output / name, formats, force, reporter, ["demo"])

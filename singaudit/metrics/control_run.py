@@ -38,7 +38,7 @@ def run_controls(
     stacked = np.concatenate([g.texts for g in subject.groups])
     before = _own_margins(subject, measured, rows, text_angles(block.original, stacked))
     dim, draws = subject.space.null_dim, []
-    for _ in range(DRAWS):
+    for draw in range(DRAWS):
         basis, complement = random_subspace(dim, subject.space.feature_dim, generator)
 
         def moved(vectors: Array, norms: Array, basis: Array = basis, complement: bool = complement) -> Array:
@@ -50,7 +50,7 @@ def run_controls(
         change = class_before - np.take_along_axis(text_angles(zero, subject.class_texts), own, axis=1)
         angle, leak = float(image_score(block.original, zero).mean()), float(np.abs(change).mean())
         draws.append([angle, leak, angle / leak if leak > 0 else 0.0, *(before - after).mean(axis=0)])
-        progress(1)
+        progress(draw + 1)
     table = np.asarray(draws)
     angle, leak = float(measured.image_score[rows].mean()), float(np.abs(measured.attribute_score[rows]).mean())
     observed = {"image_score_deg": angle, "attribute_score_deg": leak, "ratio": angle / leak if leak > 0 else 0.0}

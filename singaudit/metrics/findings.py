@@ -53,6 +53,8 @@ class Evidence:
     """The vision-language model's own reading of the group."""
     margin: Estimate
     """margin(T f), degrees."""
+    margin_share: Estimate
+    """margin(T f) over that of the images' own embeddings, resampled jointly."""
     margin_excess: Estimate
     """margin(T f) less that of shuffled pairs, degrees, resampled jointly."""
     carried_share: Estimate
@@ -77,6 +79,17 @@ def decide(e: Evidence, limits: Thresholds = THRESHOLDS) -> tuple[Finding, str]:
         return "not applicable", "the head has no logit null space"
     if unsure:
         return "cannot tell", unsure
+    if probe.high < limits.absent_probe and abs(e.margin_share.low) <= limits.absent_share >= abs(e.margin_share.high):
+        # Neither a probe of the null part nor the translator shows the group, though the encoder reads it from the
+        # images. The carried share would be a ratio of two numbers near 0 and is not asked.
+        return (
+            "not detected",
+            f"the features show {_span(e.margin_share)} of the images' own margin, probe {_span(probe)}",
+        )
+    if not (e.margin_excess.low > 0 and e.margin.low > 0):
+        return "cannot tell", (
+            f"the features do not show this group: margin {_span(e.margin)} degrees, no more than shuffled pairs"
+        )
     above_chance = probe.low > 0
     if share.low >= limits.strong_share and e.follow_normalised >= limits.strong_follow and above_chance:
         return "strong", numbers
@@ -99,8 +112,6 @@ def _cannot_tell(e: Evidence, limits: Thresholds) -> str:
         return f"the translator explains nothing for certain: R2 {_span(e.r2)}"
     if not e.readable.low > limits.readable:
         return f"the vision-language model does not read this group reliably: {_span(e.readable)}"
-    if not (e.margin_excess.low > 0 and e.margin.low > 0):
-        return f"the features do not show this group: margin {_span(e.margin)} degrees, no more than shuffled pairs"
     return ""
 
 

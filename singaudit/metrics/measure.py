@@ -122,7 +122,7 @@ MODEL_COLUMNS = (
 )  # fmt: skip
 GROUP_COLUMNS = (
     "margin", "margin_shuffled", "contrast", "follow", "follow_chance", "readable", "probe", "probe_principal",
-    "probe_null",
+    "probe_null", "margin_encoder",
 )  # fmt: skip
 
 
@@ -176,7 +176,12 @@ def measure(subject: Subject) -> Measured:
         correct = probes.correct(block)
         for g, group in enumerate(groups):
             table = np.column_stack(
-                [*_group_columns(group, own[g], shares[g], block), _readable(subject, group, block), *correct[g]]
+                [
+                    *_group_columns(group, own[g], shares[g], block),
+                    _readable(subject, group, block),
+                    *correct[g],
+                    _encoder_margin(subject, group, own[g], block),
+                ]
             )
             tables[g].add(table)
             margin[g][block.rows], contrast[g][block.rows] = table[:, 0], table[:, 2]
@@ -256,6 +261,13 @@ def _readable(subject: Subject, group: GroupTexts, block: Block) -> Array:
     read = np.argmax(z @ group.texts.T, axis=1)
     other = group.labels[block.rows] if group.labels is not None else np.argmax(z @ group.second_texts.T, axis=1)
     return (read == other).astype(np.float64)
+
+
+def _encoder_margin(subject: Subject, group: GroupTexts, own: NDArray[np.intp], block: Block) -> Array:
+    """(b,) margin of the own value in the image's own embedding: what a perfect translator would show."""
+    found = margins(text_angles(subject.embeddings[block.rows], group.texts))
+    mine: Array = np.take_along_axis(found, own[block.rows][:, None], axis=1)[:, 0]
+    return mine
 
 
 def _halves(subject: Subject, own: list[NDArray[np.intp]], shares: list[Array]) -> list[tuple[Bootstrap, Bootstrap]]:

@@ -223,7 +223,7 @@ def finding_part(
     evidence = _evidence(table, space, fitted, r2, readable, probe["probe_null"])
     found, rule = decide(evidence)
     halves = tuple(
-        decide(at_half(_evidence(half, space, fitted, r2, readable, probe["probe_null"])))[0]
+        decide(at_half(_evidence(half, space, fitted, r2, readable, probe["probe_null"], evidence.margin_share)))[0]
         for half in m.halves[index]
     )
     is_unstable = unstable(found, (halves[0], halves[1]))
@@ -237,6 +237,7 @@ def finding_part(
         sentence=sentence(group.name, final, evidence.carried_share if share else None),
         values=list(group.values), own_value="labels" if texts.labels is not None else "zero-shot",
         margin_deg=statistic(evidence.margin), margin_shuffled_deg=statistic(table.mean(_G["margin_shuffled"])),
+        margin_encoder_deg=statistic(table.mean(_G["margin_encoder"])),
         contrast_deg=statistic(table.mean(_G["contrast"])), carried_share=share,
         null_follow=NullFollow(
             **statistic(follow).model_dump(), chance=table.mean(_G["follow_chance"]).value,
@@ -255,13 +256,20 @@ def finding_part(
 
 
 def _evidence(
-    table: Bootstrap, space: NullSpace, fitted: Fitted, r2: Estimate, readable: Estimate, probe_null: Estimate
+    table: Bootstrap,
+    space: NullSpace,
+    fitted: Fitted,
+    r2: Estimate,
+    readable: Estimate,
+    probe_null: Estimate,
+    margin_share: Estimate | None = None,
 ) -> Evidence:
     follow, chance = _G["follow"], _G["follow_chance"]
     share = table.ratio(_G["contrast"], _G["margin"])
     return Evidence(
         null_dim=space.null_dim, images=share.n, translator_images=fitted.images, r2=r2, readable=readable,
         margin=table.mean(_G["margin"]),
+        margin_share=margin_share or table.ratio(_G["margin"], _G["margin_encoder"]),
         margin_excess=table.estimate(lambda c: c[..., _G["margin"]] - c[..., _G["margin_shuffled"]]),
         carried_share=share,
         follow_excess=table.estimate(lambda c: c[..., follow] - c[..., chance]),

@@ -253,6 +253,9 @@ class FindingPart(_Part):
     own_value: Literal["labels", "zero-shot"] = Field(description="Where an image's own value was read from.")
     margin_deg: Statistic = Field(description="How clearly T f reads the own value: mean over others less own.")
     margin_shuffled_deg: Statistic = Field(description="The same for pairs that do not belong together.")
+    margin_encoder_deg: Statistic | None = Field(
+        default=None, description="The same for the images' own embeddings: what a perfect translator would show."
+    )
     contrast_deg: Statistic = Field(description="margin(T f) - margin(T f~) under mean removal.")
     carried_share: Statistic | None = Field(
         description="Contrast over margin: share of the reading that vanishes; null where nothing is to share out."

@@ -14,7 +14,8 @@ def e(value, low=None, high=None):
 
 LEAK = Evidence(
     null_dim=56, images=500, translator_images=4000, r2=e(0.6), readable=e(0.95), margin=e(30.0),
-    margin_excess=e(30.0), carried_share=e(0.9), follow_excess=e(0.8), follow_normalised=0.9, probe_null=e(0.95),
+    margin_share=e(0.8), margin_excess=e(30.0), carried_share=e(0.9), follow_excess=e(0.8), follow_normalised=0.9,
+    probe_null=e(0.95),
 )  # fmt: skip
 
 
@@ -37,6 +38,9 @@ LEAK = Evidence(
         ({"carried_share": e(0.0, -0.2, 0.2), "probe_null": e(0.05, 0.0, 0.1)}, "cannot tell"),
         ({"carried_share": e(0.0, -0.05, 0.05), "probe_null": e(0.2, 0.1, 0.3)}, "cannot tell"),
         ({"probe_null": e(0.0, -0.1, 0.1)}, "cannot tell"),
+        ({"probe_null": e(0.0, -0.1, 0.1), "margin_share": e(0.02, 0.0, 0.04)}, "not detected"),
+        ({"probe_null": e(0.5, 0.4, 0.6), "margin_share": e(0.02, 0.0, 0.04)}, "strong"),
+        ({"probe_null": e(0.0, -0.1, 0.1), "margin_share": e(0.08, 0.0, 0.12)}, "cannot tell"),
     ],
 )
 def test_first_rule_that_applies_decides(change, finding):
