@@ -21,6 +21,7 @@ _LARGEST_FILE = 2 << 30
 """Bytes; a protobuf message cannot be larger."""
 _MOST_NODES = 200_000
 _MOST_FUNCTIONS = 2_000
+_MOST_OUTPUTS = 256
 _DEEPEST = 32
 _MOST_STEPS = 100_000
 """Iterations a Loop may state."""
@@ -93,6 +94,8 @@ def _nodes(model: onnx.ModelProto) -> Iterator[tuple[onnx.NodeProto, int]]:
 
 
 def _check_size(model: onnx.ModelProto) -> None:
+    if len(model.graph.output) > _MOST_OUTPUTS:
+        raise ModelError(f"the model has {len(model.graph.output)} outputs; the limit is {_MOST_OUTPUTS}")
     if len(model.functions) > _MOST_FUNCTIONS:
         raise ModelError(f"the model holds {len(model.functions)} local functions; the limit is {_MOST_FUNCTIONS}")
     for count, (node, depth) in enumerate(_nodes(model), start=1):
@@ -168,6 +171,8 @@ def _check_constants(model: onnx.ModelProto) -> None:
 
 def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     yield from model.graph.initializer
+    for sparse in model.graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
     for node, _ in _nodes(model):
         for item in node.attribute:
             if item.HasField("t"):

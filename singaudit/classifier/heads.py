@@ -22,6 +22,10 @@ _CHAIN = frozenset(
     }
 )
 """What may stand between stacked linear layers that are read as one."""
+_MOST_NODES = 500
+"""Operators between features and logits; a head has a few, a graph made to exhaust the reader has more."""
+_LONGEST_SCALE = 20
+"""Operators between a dynamic quantisation and the place where its scale is multiplied on."""
 
 
 @dataclass(frozen=True)
@@ -113,14 +117,17 @@ def surroundings(graph: Graph, tensors: list[str]) -> tuple[list[str], list[str]
         for item in node_inputs(node):
             if graph.kind(item) == "data":
                 stack.append(item)
-            elif not graph.is_stored(item):
+            elif item in graph.producers and not graph.is_stored(item):
                 other[item] = None
     return list(data), list(other)
 
 
 def _dynamic_scale(graph: Graph, name: str) -> bool:
     """Whether the tensor is the scale of a dynamic quantisation, times constants."""
-    while (node := graph.producers.get(name)) is not None:
+    for _ in range(_LONGEST_SCALE):
+        node = graph.producers.get(name)
+        if node is None:
+            return False
         if node.op_type == "DynamicQuantizeLinear":
             return name == node.output[1]
         data = graph.data_inputs(node)
@@ -172,6 +179,8 @@ def _walk(
         node = graph.producers.get(name)
         if node is None:
             raise NotLinear("the way back from the logits reaches the image itself")
+        if len(plan.nodes) > _MOST_NODES:
+            raise NotLinear(f"more than {_MOST_NODES} operators stand between the logits and a linear layer")
         if node.op_type in LINEAR_OPS:
             linear = read_linear(graph, node, values)
             plan.linears[graph.positions[id(node)]] = linear

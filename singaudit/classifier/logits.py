@@ -158,12 +158,19 @@ def is_unit_norm(graph: Graph, name: str) -> bool:
         return True
     if node.op_type != "Div":
         return False
-    seen = graph.ancestors([node.input[1]])
-    norms = {"ReduceL2", "ReduceSumSquare", "Sqrt", "LpNormalization"}
-    near = [graph.producers[item] for item in seen if item in graph.producers]
-    return node.input[0] in seen and any(
-        maker.op_type in norms and node.input[0] in graph.ancestors(maker.input[:1]) for maker in near
-    )
+    norms = {"ReduceL2", "ReduceSumSquare", "Sqrt"}
+    stack, normed = [node.input[1]], False
+    for _ in range(12):  # Clip or Add, Sqrt, ReduceSum, Mul or Pow, and casts between; a norm takes no more
+        if not stack:
+            break
+        maker = graph.producers.get(stack.pop())
+        if maker is None:
+            continue
+        normed |= maker.op_type in norms
+        if normed and node.input[0] in maker.input:
+            return True
+        stack += graph.data_inputs(maker)
+    return False
 
 
 def finite(name: str, array: np.ndarray) -> None:

@@ -13,7 +13,7 @@ from singaudit.classifier.graph import Graph, attributes
 from singaudit.classifier.heads import Plan, Trace
 from singaudit.classifier.interface import Activation, Head, Preprocessing
 from singaudit.classifier.tap import Tap
-from singaudit.errors import ConfigError
+from singaudit.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
     from singaudit.classifier.probe import InputSpec
@@ -108,17 +108,34 @@ def open_onnx(
     Raises ModelError for a file that cannot be opened, crashes or hangs its reader, or whose head cannot be found
     or proved; ConfigError for options that do not fit it.
     """
+    if activation not in ("auto", "softmax", "sigmoid", "none"):
+        raise ConfigError(
+            f"activation expected auto, softmax, sigmoid or none, got {activation!r}", hint="--activation auto"
+        )
+    path = Path(path)
+    try:
+        return _open(path, logits, features, preprocess, activation, providers, threads)
+    except ModelError as error:
+        if path.name in error.message:
+            raise
+        raise type(error)(f"{path.name}: {error.message}", hint=error.hint) from error
+
+
+def _open(
+    path: Path,
+    logits: str | None,
+    features: str | None,
+    preprocess: str | None,
+    activation: str,
+    providers: Sequence[str],
+    threads: int | None,
+) -> OnnxClassifier:
     from singaudit.classifier import checks
     from singaudit.classifier.probe import input_spec, probe
     from singaudit.classifier.proof import find_head
     from singaudit.classifier.session import exposed, make_session
     from singaudit.classifier.subgraph import head_model
 
-    if activation not in ("auto", "softmax", "sigmoid", "none"):
-        raise ConfigError(
-            f"activation expected auto, softmax, sigmoid or none, got {activation!r}", hint="--activation auto"
-        )
-    path = Path(path)
     checks.check_file(path)
     trace = probe(path, logits, features, preprocess)
     model = checks.parse(path)

@@ -91,7 +91,7 @@ def probe(path: Path, logits: str | None, features: str | None, preprocess: str 
         request["out"] = folder
         try:
             done = subprocess.run(
-                [sys.executable, "-m", "singaudit.classifier.probe_child"],
+                [sys.executable, "-P", "-m", "singaudit.classifier.probe_child"],
                 input=json.dumps(request),
                 capture_output=True,
                 text=True,

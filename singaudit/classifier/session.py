@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from singaudit.errors import ModelError
+from singaudit.errors import MachineError, ModelError
 
 if TYPE_CHECKING:
     import onnx
@@ -65,7 +65,7 @@ def make_session(
 
 
 def run(session: Any, outputs: Sequence[str], feeds: dict[str, Any]) -> list[Any]:
-    """One run; ModelError with ONNX Runtime's reason when it fails."""
+    """One run; ModelError with ONNX Runtime's reason when it fails, MachineError when memory runs out."""
     import onnxruntime
 
     options = onnxruntime.RunOptions()
@@ -73,6 +73,10 @@ def run(session: Any, outputs: Sequence[str], feeds: dict[str, Any]) -> list[Any
     try:
         return list(session.run(list(outputs), feeds, options))
     except Exception as error:
+        if any(words in str(error) for words in ("bad_alloc", "Failed to allocate memory", "out of memory")):
+            raise MachineError(
+                f"memory ran out while the classifier ran: {short(error)}", hint="use a smaller --batch-size"
+            ) from error
         raise ModelError(
             f"the model fails on an input of its own shape: {short(error)}",
             hint="run it once with onnxruntime; it must accept a batch of images",

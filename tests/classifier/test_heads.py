@@ -395,7 +395,7 @@ def check(classifier: OnnxClassifier, w: np.ndarray, b: np.ndarray, tolerance: f
     assert logits.shape == (7, w.shape[0])
 
 
-@pytest.mark.parametrize("batch", ["batch", 4])
+@pytest.mark.parametrize("batch", ["batch", 1, 4])
 @pytest.mark.parametrize("build", FLOAT_HEADS)
 def test_head_is_read_as_the_truth(build: Callable[[Build], Truth], batch: int | str, tmp_path: Path) -> None:
     model, w, b, kind = build(Build(batch=batch))
