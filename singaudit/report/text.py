@@ -85,7 +85,7 @@ def places_for(low: float, high: float, scale: float = 1.0) -> int:
     half = abs(high - low) * scale / 2
     if half == 0:
         return 1 if scale == 100 else 2
-    return min(4, max(1, -math.floor(math.log10(half))))
+    return min(4, max(1, -math.floor(math.log10(half) + 1e-9)))
 
 
 def parts(stat: Statistic, unit: str = "") -> dict[str, str]:

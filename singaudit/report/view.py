@@ -36,13 +36,13 @@ VERDICTS: dict[str, tuple[str, str]] = {
 FINDINGS: dict[str, str] = {
     "strong": "bad",
     "partial": "warn",
+    "unstable": "unsure",
     "redundant": "plain",
+    "cannot tell": "unsure",
     "not detected": "good",
     "not applicable": "plain",
-    "unstable": "unsure",
-    "cannot tell": "unsure",
 }
-"""Style of each finding."""
+"""Style of each finding, the gravest first."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,14 @@ def concept_groups(result: AuditResult) -> list[ConceptGroup]:
         )
         for name in names
     ]
+
+
+def ranked_findings(result: AuditResult) -> list[FindingPart]:
+    """Findings, the gravest kind first, the largest carried share first inside a kind."""
+    order = list(FINDINGS)
+    return sorted(
+        result.findings, key=lambda f: (order.index(f.finding), -(f.carried_share.value if f.carried_share else 0.0))
+    )
 
 
 def telling_pairs(result: AuditResult) -> list[GalleryItem]:
@@ -171,6 +179,7 @@ def context(result: AuditResult) -> dict[str, Any]:
         "verdict": VERDICTS[result.verdict.status],
         "ranked": ranked[:MAX_ROWS],
         "groups": groups,
+        "findings": ranked_findings(result),
         "pairs": telling_pairs(result),
         "unmet": unmet_gates(result),
         "class_domain": bars.domain_of(q for c in ranked for q in c.quantiles_deg),

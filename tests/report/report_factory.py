@@ -105,7 +105,8 @@ def _geometry(classes: int, dim: int) -> dict[str, Any]:
     rank = min(classes, dim)
     values = np.geomspace(9.0, 0.4, rank).tolist()
     return {
-        "classes": classes, "feature_dim": dim, "rank": rank, "null_dim": dim - rank, "softmax_null_dim": dim - rank + 1,
+        "classes": classes, "feature_dim": dim, "rank": rank, "null_dim": dim - rank,
+        "softmax_null_dim": dim - rank + 1,
         "singular_values": values, "tolerance": 6.9e-5, "tolerance_reason": "float32 rounding of the weight's SVD",
         "gap": None, "rank_sensitivity": [{"factor": f, "rank": rank} for f in (0.01, 0.1, 1.0, 10.0, 100.0)],
         "null_energy_share": stat(0.412, 0.012), "near_null": {"fraction": 0.01, "dim": 51, "variance_share": 0.8},
@@ -208,7 +209,8 @@ def full(
     rng = np.random.default_rng(0)
     scatter = rng.multivariate_normal((-2.2, 31.4), [[4.0, -3.0], [-3.0, 16.0]], points)
     images = {
-        "source": names[0] if hostile else "shapes:800", "found": 812, "used": 800, "skipped_count": 2, "duplicates": 10,
+        "source": names[0] if hostile else "shapes:800", "found": 812, "used": 800, "skipped_count": 2,
+        "duplicates": 10,
         "skipped": [{"name": n, "reason": "not an image"} for n in names[:2]], "digest": "ab" * 32,
     }  # fmt: skip
     gates = [
