@@ -157,7 +157,8 @@ def test_spec_is_read(spec, parsed):
 @pytest.mark.parametrize(
     "spec",
     ["shapes", "shapes:", "shapes:0", "shapes:-3", "shapes:1.5", "shapes:ten", "shapes:\u00b2", "shapes:5:",
-     "shapes:5:-1", "shapes:5:1:2", f"shapes:{MAX_IMAGES + 1}", "shapes:" + "9" * 5000, "shapes:5:" + "9" * 40, "shapes: 5"],
+     "shapes:5:-1", "shapes:5:1:2", f"shapes:{MAX_IMAGES + 1}", "shapes:" + "9" * 5000,
+     "shapes:5:" + "9" * 40, "shapes: 5"],
 )  # fmt: skip
 def test_bad_spec_says_what_was_expected_what_arrived_and_what_to_try(spec):
     with pytest.raises(DatasetError, match="expected shapes:N or shapes:N:SEED") as caught:
