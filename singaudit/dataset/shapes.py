@@ -18,6 +18,8 @@ MAX_IMAGES = 10_000_000
 _MAX_SEED = 2**63 - 1
 _BLOCK = 64
 """Images drawn at once: enough to amortise numpy's overhead, 0.8 MB of pixels."""
+_LABELS_AT_ONCE = 1 << 16
+"""Scenes drawn at once for their labels alone: 10 MB of random bits."""
 _KEPT_BLOCKS = 32
 """Blocks kept, so that threads that read a batch together draw each block once."""
 
@@ -61,8 +63,12 @@ class ShapesSource:
     def labels(self) -> tuple[str, ...] | None:
         """The shape of each image, (N,) names."""
         if self._labels is None:
-            shapes = draw_scenes(np.arange(self._count), self.seed).shape
-            self._labels = tuple(np.asarray(ATTRIBUTES["shape"], dtype=object)[shapes])
+            names = ATTRIBUTES["shape"]
+            found: list[str] = []
+            for first in range(0, self._count, _LABELS_AT_ONCE):
+                rows = np.arange(first, min(first + _LABELS_AT_ONCE, self._count))
+                found.extend(names[k] for k in draw_scenes(rows, self.seed).shape)
+            self._labels = tuple(found)
         return self._labels
 
     def load(self, index: int) -> Image:
