@@ -259,7 +259,9 @@ def _collapse(
 
 
 def _leaf(trace: Trace, name: str, linear: Linear | None) -> Leaf:
-    shape = trace.shapes[name]
+    shape = trace.shapes.get(name)
+    if shape is None:
+        raise NotLinear("the last linear layer reads the image itself; there are no penultimate features")
     batch_axis = trace.batch_axes.get(name)
     if batch_axis is None:
         raise NotLinear(f"the axis of {name!r} that counts images could not be told")

@@ -162,6 +162,8 @@ def find_head(graph: Graph, trace: Trace, logits: str | None, features: str | No
         try:
             if shape is None:
                 raise NotLinear(f"the output {item.output!r} does not depend on the image")
+            if sum(length > 1 for length in shape) > 1:
+                raise NotLinear(f"the output {item.output!r} has shape {shape} per image; expected one logit per class")
             plan = make_plan(graph, trace, item.tensor, features)
             affine = read_head(graph, trace, plan)
             found[item] = (plan, affine, *weight_and_bias(plan, affine, shape))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from singaudit.errors import MachineError, ModelError
+from singaudit.errors import ConfigError, MachineError, ModelError
 
 if TYPE_CHECKING:
     import onnx
 
+_CUDA = "CUDAExecutionProvider"
 _WEIGHT_ONLY_LEVEL = "session.qdq_matmulnbits_accuracy_level"
 _EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
 
@@ -37,16 +40,14 @@ def make_session(
     """An InferenceSession that is silent, takes external data from ``folder`` and runs on ``providers`` alone.
 
     ``threads`` bounds the threads one operator uses; None leaves it to ONNX Runtime. ModelError when ONNX Runtime
-    refuses the model.
+    refuses the model, ConfigError when it cannot use the first provider.
     """
     import onnxruntime
 
+    onnxruntime.set_default_logger_severity(4)  # libraries a provider lacks are reported below, in one message
     missing = [name for name in providers if name not in onnxruntime.get_available_providers()]
     if missing:
-        raise ModelError(
-            f"ONNX Runtime here has no {', '.join(missing)}; it has {', '.join(onnxruntime.get_available_providers())}",
-            hint="run on the CPU: --device cpu",
-        )
+        raise _no_provider(missing[0])
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.add_session_config_entry(_EXTERNAL_FOLDER, str(folder))
@@ -55,13 +56,36 @@ def make_session(
     if threads is not None:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+    if providers[0] == _CUDA and hasattr(onnxruntime, "preload_dlls"):
+        with contextlib.redirect_stdout(io.StringIO()):
+            onnxruntime.preload_dlls()  # finds the CUDA libraries that came as Python packages
     try:
-        return onnxruntime.InferenceSession(data, sess_options=options, providers=list(providers))
+        session = onnxruntime.InferenceSession(
+            data, sess_options=options, providers=[_with_options(name) for name in providers], enable_fallback=0
+        )
     except Exception as error:
         raise ModelError(
             f"ONNX Runtime cannot open the model: {short(error)}",
             hint="check it with onnx.checker.check_model, or export it again",
         ) from error
+    if session.get_providers()[0] != providers[0]:
+        raise _no_provider(providers[0])
+    return session
+
+
+def _with_options(provider: str) -> Any:
+    """TF32 would round the head's products to 10 bits, a thousand times the proof's tolerance."""
+    return (provider, {"use_tf32": "0"}) if provider == _CUDA else provider
+
+
+def _no_provider(name: str) -> ConfigError:
+    import onnxruntime
+
+    return ConfigError(
+        f"ONNX Runtime cannot use {name} here; it offers {', '.join(onnxruntime.get_available_providers())}, "
+        "those that need a GPU only with its libraries installed",
+        hint="install the libraries it needs, or run on the CPU: --device cpu",
+    )
 
 
 def run(session: Any, outputs: Sequence[str], feeds: dict[str, Any]) -> list[Any]:

@@ -629,7 +629,18 @@ def refuse_weighted_positions(g: Build) -> Any:
     return g.model(g.node("Flatten", g.node("GlobalAveragePool", y)))
 
 
+def refuse_score_maps(g: Build) -> Any:
+    return g.model(g.node("Conv", g.maps(), g.const(g.weight(C, M, 1, 1)), g.const(g.weight(C))))
+
+
+def refuse_linear_in_pixels(g: Build) -> Any:
+    y = g.node("Conv", "x", g.const(g.weight(C, 3, 1, 1)))
+    return g.model(g.node("Flatten", g.node("GlobalAveragePool", y)))
+
+
 REFUSALS = [
+    (refuse_score_maps, "expected one logit per class"),
+    (refuse_linear_in_pixels, "reads the image itself"),
     (refuse_squeezenet, "Relu.*not linear"),
     (refuse_labels, "labels only"),
     (refuse_no_linear, "no final linear layer"),

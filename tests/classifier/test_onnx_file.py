@@ -313,7 +313,7 @@ def test_wrong_options_are_refused(model: Path) -> None:
         open_onnx(model, preprocess="size=9")
     with pytest.raises(ConfigError, match="activation expected"):
         open_onnx(model, activation="relu")
-    with pytest.raises(ModelError, match="has no NoSuchProvider"):
+    with pytest.raises(ConfigError, match="cannot use NoSuchProvider"):
         open_onnx(model, providers=("NoSuchProvider",))
 
 
