@@ -178,7 +178,7 @@ def violins(classes: Sequence[ClassPart]) -> str:
         base.mark_text(align="right", dx=-8).encode(x=alt.value(0), y=y, text="name:N"),
     ]
     height = max(60, 26 * len(shown))
-    return to_svg(alt.layer(*layers).properties(width=460, height=height), "Distribution of AS per class")
+    return to_svg(alt.layer(*layers).properties(width=600, height=height), "Distribution of AS per class")
 
 
 def _density(quantiles: Sequence[float]) -> tuple[list[float], list[float]]:

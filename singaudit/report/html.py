@@ -39,7 +39,9 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    env.filters.update(num=text.number, share=text.share, shorten=text.shorten)
+    env.filters.update(
+        num=text.number, share=text.share, shorten=text.shorten, plain=text.plain, sentence=text.sentence
+    )
     env.globals.update(
         parts=text.parts,
         interval_bar=bars.interval_bar,

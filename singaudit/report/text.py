@@ -67,13 +67,26 @@ def shorten(text: str, limit: int = 60) -> str:
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
 
 
+def plain(name: str) -> str:
+    """An identifier as words: underscores become spaces."""
+    return name.replace("_", " ")
+
+
+def sentence(text: str) -> str:
+    """``text`` with a capital first letter."""
+    return text[:1].upper() + text[1:]
+
+
 def number(value: float, places: int | None = None) -> str:
     """``value`` with ``places`` decimals; without, about three significant digits. Thousands are set apart."""
     if places is None:
         size = abs(value)
         if size and (size < 1e-3 or size >= 1e7):
-            return f"{value:.1e}".replace("-", _MINUS)
-        places = 0 if size >= 100 or value == int(value) else 1 if size >= 10 else 2 if size >= 0.1 else 4
+            mantissa, exponent = f"{value:.1e}".split("e")
+            return f"{mantissa}e{int(exponent)}".replace("-", _MINUS)
+        if size < 0.1:
+            return f"{value:.2g}".replace("-", _MINUS)
+        places = 0 if size >= 100 or value == int(value) else 1 if size >= 10 else 2
     text = f"{value:,.{places}f}"
     if text.startswith("-"):
         text = text[1:] if not float(text.replace(",", "")) else _MINUS + text[1:]

@@ -52,6 +52,8 @@ class Figures:
     spectrum: str
     scatter: str | None
     violins: str | None
+    box: bool
+    """The control is known for both scores of the scatter."""
 
 
 @dataclass(frozen=True)
@@ -70,16 +72,15 @@ def control_of(result: AuditResult, name: str) -> ControlScore | None:
 
 def figures(result: AuditResult) -> Figures:
     """Draw every chart the result has data for."""
-    scatter = None
+    scatter, box = None, False
     if result.scatter is not None and result.scatter.image_score_deg:
         signed = min(result.scatter.attribute_score_deg) < 0
         across = "scores.signed_attribute_score_deg" if signed else "scores.attribute_score_deg"
-        scatter = charts.scatter(
-            result.scatter, control_of(result, across), control_of(result, "scores.image_score_deg")
-        )
+        controls = control_of(result, across), control_of(result, "scores.image_score_deg")
+        scatter, box = charts.scatter(result.scatter, *controls), None not in controls
     ranked = ranked_classes(result)
     drawn = [c for c in ranked if len(c.quantiles_deg) == 21]
-    return Figures(charts.spectrum(result.geometry), scatter, charts.violins(drawn) if drawn else None)
+    return Figures(charts.spectrum(result.geometry), scatter, charts.violins(drawn) if drawn else None, box)
 
 
 def ranked_classes(result: AuditResult) -> list[ClassPart]:

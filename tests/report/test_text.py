@@ -32,8 +32,10 @@ def test_text_never_grows() -> None:
         (4.126, 1, "4.1"),
         (-4.126, 2, "−4.13"),
         (1234567.0, None, "1,234,567"),
-        (3e-7, None, "3.0e−07"),
+        (3e-7, None, "3.0e−7"),
         (-0.01, 1, "0.0"),
+        (0.001, None, "0.001"),
+        (0.0, None, "0"),
     ],
 )
 def test_number(value: float, places: int | None, shown: str) -> None:
