@@ -33,7 +33,7 @@ class _Group(click.Group):
         except click.UsageError as error:
             near = difflib.get_close_matches(args[0], self.commands, 1)
             if near:
-                error.message += f" Did you mean {near[0]!r}?"
+                raise click.UsageError(f"No such command {args[0]!r}. Did you mean {near[0]!r}?", ctx) from error
             raise
 
 

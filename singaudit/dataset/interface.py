@@ -36,10 +36,15 @@ class Skipped:
 class ImageSource(Protocol):
     """A finite, ordered set of images."""
 
-    name: str
-    """As the user named it."""
-    labels: tuple[str, ...] | None
-    """A label per image where the source knows them (a subfolder per class), else None."""
+    @property
+    def name(self) -> str:
+        """As the user named it."""
+        ...
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """A label per image where the source knows them (a subfolder per class), else None."""
+        ...
 
     def __len__(self) -> int:
         """Number of images, unreadable ones included."""

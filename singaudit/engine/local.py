@@ -109,11 +109,9 @@ def run_pass(
                 fresh.append(row)
         if fresh:
             for key, step in steps.items():
-                outputs = step.compute(
-                    batch.inputs[key][fresh] if len(fresh) < len(batch.sha256) else batch.inputs[key]
-                )
-                kept = stores.setdefault(key, [_Store(count, folder) for _ in outputs])
-                for store, values in zip(kept, outputs, strict=True):
+                found = step.compute(batch.inputs[key][fresh] if len(fresh) < len(batch.sha256) else batch.inputs[key])
+                kept = stores.setdefault(key, [_Store(count, folder) for _ in found])
+                for store, values in zip(kept, found, strict=True):
                     store.put(len(indices), values)
             indices += [batch.indices[row] for row in fresh]
             names += [batch.names[row] for row in fresh]

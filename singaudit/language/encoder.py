@@ -160,7 +160,7 @@ def _load(name: str, where: str, local: bool, device: str) -> Encoder:
         torch.set_num_threads(1)
     tokenizer = transformers.AutoTokenizer.from_pretrained(where, **pinned)
     processor = transformers.AutoImageProcessor.from_pretrained(where, backend="pil", **pinned)
-    dim = getattr(config, "projection_dim", None) if config.model_type == "clip" else config.vision_config.hidden_size
+    dim = config.projection_dim if config.model_type == "clip" else config.vision_config.hidden_size
     return Encoder(
         name, _digest(Path(where)) if local else str(revision), config.model_type, int(dim), model, tokenizer,
         processor, device,

@@ -71,13 +71,14 @@ def fit_ridge(data: Statistics, penalty: float, space: NullSpace | None = None) 
 
     With ``space``, on the principal part of f: the statistics are projected, no image is touched again.
     """
-    mean_f, mean_z = data.f / data.n, data.z / data.n
+    mean_f: Array = data.f / data.n
+    mean_z: Array = data.z / data.n
     ff, fz, _ = data.centred_at(mean_f, mean_z)
     if space is not None:
         ff = space.principal_part(space.principal_part(ff).T)
         fz = space.principal_part(fz.T).T
     ff[np.diag_indices_from(ff)] += penalty
-    weight = np.linalg.solve(ff, fz)
+    weight = np.linalg.solve(ff, fz).astype(np.float64, copy=False)
     return Translator(weight, mean_z - mean_f @ weight, mean_f, penalty, data.n)
 
 

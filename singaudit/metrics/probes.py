@@ -35,7 +35,8 @@ def fit_probes(
             ff = project(project(ff).T)
             fy = project(fy.T).T
         ff = ff + penalty * np.eye(len(ff))
-        fitted.append((np.linalg.solve(ff, fy), mean_f, mean_y))
+        weight = np.linalg.solve(ff, fy).astype(np.float64, copy=False)
+        fitted.append((weight, mean_f, mean_y))
     return fitted
 
 

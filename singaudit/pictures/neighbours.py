@@ -38,7 +38,7 @@ def telling_images(subject: Subject, measured: Measured, count: int, lead: int |
     strength = measured.contrast[lead] if lead is not None else measured.image_score_mean
     order = np.lexsort((np.asarray(subject.sha256), -strength))
     seen: dict[int, int] = {}
-    turns = []
+    turns: list[tuple[int, int, int]] = []
     for row in order[: max(200, 20 * count)]:
         turn = seen.get(int(subject.class_of[row]), 0)
         seen[int(subject.class_of[row])] = turn + 1

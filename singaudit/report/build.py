@@ -194,7 +194,9 @@ def class_parts(m: Measured, class_of: NDArray[np.intp], names: Sequence[str], s
 
 def concept_parts(concepts: Bootstrap, groups: Sequence[Group], singles: Sequence[str]) -> list[ConceptPart]:
     """Scores per concept; columns as ``Measured.concepts`` says."""
-    named = [(v, g.name, prompts(g.template, v)[0]) for g in groups for v in g.values]
+    named: list[tuple[str, str | None, str]] = [
+        (v, g.name, prompts(g.template, v)[0]) for g in groups for v in g.values
+    ]
     named += [(v, None, prompts("{}", v)[0]) for v in singles]
     k = len(named)
     return [

@@ -17,7 +17,7 @@ GateOn = Literal["upper", "point", "lower"]
 # Selectable lists of the result: the name in a rule, the field, and the entry's key.
 _SELECTORS = {"class": ("classes", "name"), "concept": ("concepts", "name"), "finding": ("findings", "group")}
 _RULE = re.compile(
-    r"^\s*(?P<path>[^<>=!]+?)\s*(?:(?P<op><=|>=|<|>)\s*(?P<limit>[-+]?[\d.]+(?:[eE][-+]?\d+)?)"
+    r"^\s*(?P<path>(?:[^<>=!\[\]]|\[[^\[\]]*\])+?)\s*(?:(?P<op><=|>=|<|>)\s*(?P<limit>[-+]?[\d.]+(?:[eE][-+]?\d+)?)"
     r"|(?P<word>(?:not\s+)?in)\s*\((?P<members>[^()]*)\))\s*$"
 )
 _PART = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)(?:\[((?:[^\[\]])*)\])?\s*(?:\.|$)")
@@ -137,15 +137,15 @@ def _judge_one(rule: Rule, result: AuditResult, gate_on: GateOn) -> GatePart:
             status="inconclusive", reason="the number it names was not measured, and what is missing never passes",
         )  # fmt: skip
     if rule.members:
-        value = str(getattr(found, "finding", found))
-        if value in ("cannot tell", "unstable", "not applicable") and rule.operator == "not in":
+        word = str(getattr(found, "finding", found))
+        if word in ("cannot tell", "unstable", "not applicable") and rule.operator == "not in":
             status: Literal["pass", "fail", "inconclusive"] = "inconclusive"
-            reason = f"{value!r} neither passes nor fails"
+            reason = f"{word!r} neither passes nor fails"
         else:
-            status = "pass" if (value in rule.members) == (rule.operator == "in") else "fail"
-            reason = f"the finding is {value!r}"
+            status = "pass" if (word in rule.members) == (rule.operator == "in") else "fail"
+            reason = f"the finding is {word!r}"
         return GatePart(
-            rule=rule.text, found=value, value=None, low=None, high=None, n=None, limit=limit, status=status,
+            rule=rule.text, found=word, value=None, low=None, high=None, n=None, limit=limit, status=status,
             reason=reason,
         )  # fmt: skip
     if isinstance(found, int | float):
