@@ -57,6 +57,8 @@ def _reshape(step: Step) -> Affine:
     if value.constant.size != int(np.prod(step.out_shape)):
         if int(np.prod(true_shape)) * max(1, len(value.parts)) > LARGEST:
             raise NotLinear("the head reshapes a feature map too large to follow")
+        if int(np.prod(true_shape)) != int(np.prod(step.out_shape)):
+            raise NotLinear(f"{step.graph.label(step.node)} mixes the images of a batch")
         value = mapped(value, lambda x: np.broadcast_to(x, (x.shape[0], *true_shape)))
     return mapped(value, lambda x: x.reshape(x.shape[0], *step.out_shape))
 

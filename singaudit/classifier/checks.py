@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from singaudit.classifier.graph import attributes, subgraphs
+from singaudit.classifier.graph import attributes, opset_imports, subgraphs
 from singaudit.errors import ModelError
 
 if TYPE_CHECKING:
@@ -98,11 +98,13 @@ def _check_size(model: onnx.ModelProto) -> None:
         raise ModelError(f"the model has {len(model.graph.output)} outputs; the limit is {_MOST_OUTPUTS}")
     if len(model.functions) > _MOST_FUNCTIONS:
         raise ModelError(f"the model holds {len(model.functions)} local functions; the limit is {_MOST_FUNCTIONS}")
+    versions = opset_imports(model)
     for count, (node, depth) in enumerate(_nodes(model), start=1):
         if count > _MOST_NODES:
             raise ModelError(f"the model holds more than {_MOST_NODES} nodes; classifiers do not")
         if depth > _DEEPEST:
             raise ModelError(f"the model nests its graphs deeper than {_DEEPEST} levels; classifiers do not")
+        _check_arity(node, versions)
         if node.op_type in _RANDOM:
             raise ModelError(
                 f"the model draws random numbers ({node.op_type}); none of its results could be repeated",
@@ -110,6 +112,25 @@ def _check_size(model: onnx.ModelProto) -> None:
             )
     _check_functions(model)
     _check_constants(model)
+
+
+def _check_arity(node: onnx.NodeProto, versions: Mapping[str, int]) -> None:
+    """Enough inputs and outputs for the node's operator, so that whatever reads the graph may index them."""
+    from onnx import defs
+
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    try:
+        schema = defs.get_schema(node.op_type, versions.get(domain, 1), domain)
+    except defs.SchemaError:  # ONNX Runtime's own or the model's functions
+        inputs, outputs = 0 if domain else 1, 1
+    else:
+        inputs, outputs = schema.min_input, schema.min_output
+    if len(node.input) < inputs or len(node.output) < outputs:
+        raise ModelError(
+            f"the node {node.name or node.op_type!r} ({node.op_type}) has {len(node.input)} inputs and "
+            f"{len(node.output)} outputs; expected at least {inputs} and {outputs}",
+            hint="check the file with onnx.checker.check_model",
+        )
 
 
 def _check_functions(model: onnx.ModelProto) -> None:

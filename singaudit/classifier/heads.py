@@ -42,6 +42,8 @@ class Trace:
     """The batch size the graph insists on, or None."""
     dtypes: Mapping[str, str]
     """NumPy's names of the data tensors' element types."""
+    least_batch: int = 1
+    """2 where the graph drops the batch axis of a single image (Squeeze without axes)."""
 
 
 @dataclass(frozen=True)
@@ -337,6 +339,8 @@ def _step(graph: Graph, trace: Trace, node: Any, name: str, known: Mapping[str, 
 def weight_and_bias(plan: Plan, found: Affine, classes: tuple[int, ...]) -> tuple[Array, Array]:
     """(W (c, m), b (c,)) of the logits, flattened; ``classes`` is their shape for one image."""
     size = int(np.prod(classes))
+    if size == 0 or any(leaf.size == 0 for leaf in plan.leaves):
+        raise NotLinear("there are no features or no logits")
     shape = np.broadcast_shapes(found.constant.shape, classes)
     if int(np.prod(shape)) != size:
         raise NotLinear(f"the logits have shape {shape}; expected {classes}")

@@ -41,6 +41,7 @@ class OnnxClassifier:
         self._session, self._head_session = sessions
         self._taps = [Tap.of_leaf(trace, leaf) for leaf in plan.leaves]
         self._logits = Tap.of_logits(trace, plan.logits)
+        self._least = trace.least_batch
         self._batch = 1 if _depends_on_batch(graph) and trace.static_batch is None else trace.static_batch
 
     def forward(self, inputs: NDArray[np.generic]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -51,7 +52,7 @@ class OnnxClassifier:
         """
         names = [*dict.fromkeys([*(tap.tensor for tap in self._taps), self._logits.tensor])]
         features, logits = [], []
-        for piece, count in _pieces(np.asarray(inputs), self._batch):
+        for piece, count in _pieces(np.asarray(inputs), self._batch, self._least):
             arrays = dict(zip(names, self._run(self._session, names, {self._input: piece}), strict=True))
             parts = [tap.read(arrays[tap.tensor])[:count] for tap in self._taps]
             features.append(parts[0] if len(parts) == 1 else np.hstack(parts))
@@ -65,7 +66,7 @@ class OnnxClassifier:
         """Logits (n, c) that the classifier's own head arithmetic gives for features (n, m)."""
         logits = []
         rows = np.ascontiguousarray(features, dtype=np.float32)
-        for piece, count in _pieces(rows, self._batch, _LARGEST_CHUNK):
+        for piece, count in _pieces(rows, self._batch, self._least, _LARGEST_CHUNK):
             feeds, start = {}, 0
             for tap in self._taps:
                 feeds[tap.tensor] = tap.write(piece[:, start : start + tap.size])
@@ -159,14 +160,18 @@ def _activation(asked: str, graph: Activation | None, metadata: str | None) -> t
     return (stated or "softmax"), stated is not None  # type: ignore[return-value]
 
 
-def _pieces(rows: NDArray[Any], size: int | None, most: int | None = None) -> Any:
-    """(piece, how many of its rows count): of exactly ``size`` rows where given, else of at most ``most``."""
+def _pieces(rows: NDArray[Any], size: int | None, least: int = 1, most: int | None = None) -> Any:
+    """(piece, how many of its rows count): of exactly ``size`` rows where given, else of ``least`` to ``most``.
+
+    A piece that is too short is filled up with its last row.
+    """
     step = size or most or max(1, len(rows))
     for start in range(0, len(rows), step):
         piece = rows[start : start + step]
         count = len(piece)
-        if size is not None and count < size:
-            piece = np.concatenate([piece, np.repeat(piece[-1:], size - count, axis=0)])
+        missing = (size or least) - count
+        if missing > 0:
+            piece = np.concatenate([piece, np.repeat(piece[-1:], missing, axis=0)])
         yield np.ascontiguousarray(piece), count
 
 

@@ -121,7 +121,7 @@ def _answer(path: Path, folder: Path) -> Trace:
     with np.load(folder / "values.npz", allow_pickle=False) as archive:
         values = {name: archive[f"v{index}"] for index, name in enumerate(answer["values"])}
     shapes = {name: tuple(shape) for name, shape in answer["shapes"].items()}
-    return Trace(shapes, answer["batch_axes"], values, answer["static_batch"], answer["dtypes"])
+    return Trace(shapes, answer["batch_axes"], values, answer["static_batch"], answer["dtypes"], answer["least_batch"])
 
 
 def _memory_limit() -> int:
@@ -167,22 +167,39 @@ def take_trace(graph: Graph, spec: InputSpec, session: Any, names: tuple[list[st
     data, other = names
     static = spec.shape[0]
     first = run(session, data + other, {spec.name: random_images(spec.preprocessing, static or 1, 0)})
-    shapes = {name: np.shape(array) for name, array in zip(data, first, strict=False)}
-    dtypes = {name: np.asarray(array).dtype.name for name, array in zip(data, first, strict=False)}
+    arrays = dict(zip(data, first, strict=False))
+    shapes = {name: np.shape(array) for name, array in arrays.items()}
+    dtypes = {name: np.asarray(array).dtype.name for name, array in arrays.items()}
     values = {name: np.asarray(array) for name, array in zip(other, first[len(data) :], strict=True)}
-    if static is None:
-        try:
-            second = run(session, data, {spec.name: random_images(spec.preprocessing, 2, 1)})
-        except ModelError:
-            static = 1  # the axis is named as free, yet one image is baked into the graph
-        else:
-            axes = {}
-            for name, array in zip(data, second, strict=True):
-                pairs = list(zip(shapes[name], np.shape(array), strict=True))
-                moved = [axis for axis, (one, two) in enumerate(pairs) if one != two]
-                axes[name] = moved[0] if len(moved) == 1 and pairs[moved[0]] == (1, 2) else None
-            return Trace(shapes, axes, values, None, dtypes)
-    return _static_trace(shapes, values, static, dtypes)
+    if static is not None:
+        return _static_trace(shapes, values, static, dtypes)
+
+    def shapes_of(count: int) -> dict[str, tuple[int, ...]]:
+        out = run(session, data, {spec.name: random_images(spec.preprocessing, count, count)})
+        return {name: np.shape(array) for name, array in zip(data, out, strict=True)}
+
+    try:
+        two = shapes_of(2)
+    except ModelError:  # the axis is named as free, yet one image is baked into the graph
+        return _static_trace(shapes, values, 1, dtypes)
+    least = 1
+    if any(len(two[name]) != len(shape) for name, shape in shapes.items()):
+        least, shapes, two = 2, two, shapes_of(3)
+    axes = {name: _batch_axis(shape, two[name], least) for name, shape in shapes.items()}
+    single = {name: _for_one(shape, axes[name]) for name, shape in shapes.items()}
+    return Trace(single, axes, values, None, dtypes, least)
+
+
+def _batch_axis(fewer: tuple[int, ...], more: tuple[int, ...], count: int) -> int | None:
+    """The only axis that grows from ``count`` to ``count + 1``; None where that is not what happens."""
+    if len(fewer) != len(more):
+        return None
+    moved = [axis for axis, pair in enumerate(zip(fewer, more, strict=True)) if pair[0] != pair[1]]
+    return moved[0] if len(moved) == 1 and (fewer[moved[0]], more[moved[0]]) == (count, count + 1) else None
+
+
+def _for_one(shape: tuple[int, ...], batch_axis: int | None) -> tuple[int, ...]:
+    return tuple(1 if axis == batch_axis else length for axis, length in enumerate(shape))
 
 
 def _static_trace(
@@ -197,5 +214,5 @@ def _static_trace(
         fits = [axis for axis, length in enumerate(shape) if length == batch]
         axis = None if not fits else 0 if fits[0] == 0 else fits[-1]
         axes[name] = axis
-        single[name] = tuple(1 if place == axis else length for place, length in enumerate(shape))
+        single[name] = _for_one(shape, axis)
     return Trace(single, axes, values, batch, dtypes)

@@ -49,6 +49,7 @@ def _look(request: dict[str, Any], out: Path) -> dict[str, Any]:
         "values": list(trace.values),
         "static_batch": trace.static_batch,
         "dtypes": trace.dtypes,
+        "least_batch": trace.least_batch,
     }
 
 

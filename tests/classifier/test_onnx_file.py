@@ -372,6 +372,26 @@ def test_a_batch_axis_named_free_though_one_image_is_baked_in(tmp_path: Path) ->
     np.testing.assert_allclose(features @ w, logits, rtol=1e-4, atol=1e-5)
 
 
+def test_a_single_image_whose_batch_axis_is_squeezed_away(tmp_path: Path) -> None:
+    """As TorchScript writes ``pool(x).squeeze()``."""
+    g = Build()
+    y, w, _ = g.gemm(g.node("Squeeze", g.node("GlobalAveragePool", g.maps())))
+    classifier = open_onnx(g.save(tmp_path / "m.onnx", y))
+    np.testing.assert_allclose(classifier.head.weight, w)
+    images = probe.random_images(classifier.preprocessing, 3, 1)
+    together, alone = classifier.forward(images)[1], classifier.forward(images[:1])[1]
+    assert alone.shape == (1, C)
+    np.testing.assert_allclose(alone, together[:1], rtol=1e-5)
+
+
+def test_a_batch_folded_into_one_image_is_refused(tmp_path: Path) -> None:
+    g = Build(batch=4)
+    w = g.weight(C, M, 1, 1)
+    y = g.node("Conv", g.node("GlobalAveragePool", g.maps()), g.const(w))
+    with pytest.raises(ModelError):
+        open_onnx(g.save(tmp_path / "m.onnx", g.node("Reshape", y, g.const(np.array([1, -1])))))
+
+
 def test_unsorted_nodes_are_read(tmp_path: Path) -> None:
     proto = onnx.load(str(plain(tmp_path / "m.onnx")))
     nodes = list(proto.graph.node)[::-1]
