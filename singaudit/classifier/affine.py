@@ -116,6 +116,8 @@ def apply_linear(value: Affine, linear: Linear, out_rank: int) -> Affine:
 
 def quantised(value: Affine, scale: float, zero: float, bounds: tuple[float, float]) -> Affine:
     """Rounded to the grid: stored = round(value / scale) + zero, cut to ``bounds``."""
+    if not 0 < scale < np.inf:
+        raise NotLinear(f"a quantised tensor has the scale {scale}; expected a number above zero")
     stored = shifted(scaled(value, np.asarray(1 / scale)), zero)
     parts = {key: part for key, part in stored.parts.items() if part is not None}
     cut = Saturation(parts, stored.constant, *bounds)
