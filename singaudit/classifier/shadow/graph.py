@@ -94,7 +94,7 @@ class _Reader:
         self._constants: dict[str, Tensor] = {}
         self._types: dict[str, int] = {}
         self._stored: set[int] = set()
-        self._taken: set[str] = set()
+        self._taken: dict[str, int] = {}
         self._nodes = 0
         self._bytes = 0
 
@@ -105,11 +105,12 @@ class _Reader:
 
     def _fresh(self, name: str) -> str:
         """Return a value name not used so far, the given one where possible."""
-        unique, count = name, 1
-        while unique in self._taken:
-            unique, count = f"{name}#{count}", count + 1
-        self._taken.add(unique)
-        return unique
+        count = self._taken.get(name, 0)
+        self._taken[name] = count + 1
+        if not count:
+            return name
+        # Inlined functions repeat their inner names; counting keeps this linear in the number of calls.
+        return self._fresh(f"{name}#{count}")
 
     def _graph(
         self,

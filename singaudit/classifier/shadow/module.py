@@ -159,5 +159,6 @@ def shadow_copy(model: onnx.ModelProto | str | os.PathLike[str], outputs: Sequen
             model = onnx.load(str(path), load_external_data=False)
         except Exception as error:  # protobuf and the file system raise many kinds
             raise ModelError(f"{path.name} cannot be read as an ONNX model: {error}") from error
-    copy = ShadowCopy(make_plan(model, base, outputs))
-    return copy.eval()
+    with torch.inference_mode(False):
+        # Weights made within inference mode could never take part in a gradient.
+        return ShadowCopy(make_plan(model, base, outputs)).eval()

@@ -19,10 +19,11 @@ def batch_norm(site: Site) -> Kernel:
     epsilon, momentum = site.get("epsilon", 1e-5), site.get("momentum", 0.9)
     if site.get("spatial", 1) != 1:
         raise Unsupported("spatial=0")
-    training = bool(site.get("training_mode", 0)) if site.version >= 14 else False
+    # Before opset 14 the mere presence of further outputs meant training mode.
+    training = bool(site.get("training_mode", 0)) if site.version >= 14 else any(site.wanted[1:])
     if site.version < 7 and not site.get("is_test", 0):
         raise Unsupported("is_test=0 (training)")
-    if not training and any(site.wanted[1:]):
+    if site.version >= 14 and not training and any(site.wanted[1:]):
         raise Unsupported("statistics as outputs without training_mode")
 
     def run(x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, var: Tensor) -> Tensor | tuple[Tensor, ...]:
@@ -31,7 +32,8 @@ def batch_norm(site: Site) -> Kernel:
         axes = [axis for axis in range(x.ndim) if axis != 1]
         batch_var, batch_mean = torch.var_mean(x, axes, correction=0)
         y = torch.batch_norm(x, scale, bias, None, None, True, 0.0, epsilon, False)
-        if not any(site.wanted[1:]):
+        if site.version < 14 or not any(site.wanted[1:]):
+            # Older versions never said how their statistics are averaged; a reader of them fails on a missing value.
             return y
         running_mean = mean * momentum + batch_mean * (1 - momentum)
         return y, running_mean, var * momentum + batch_var * (1 - momentum)

@@ -1,0 +1,175 @@
+"""Copies of exported networks compute what the networks compute, forward and backward."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnxruntime import quantization
+from shadow_models import FAMILIES, InvertedResidual, ViTBlock, build, cosine, export, gradient, images
+
+from singaudit.classifier.shadow.certificate import certify
+from singaudit.classifier.shadow.module import shadow_copy
+from singaudit.errors import ModelError
+
+
+def range_share(a, b) -> float:
+    return float((a - b).detach().abs().max() / (b.max() - b.min()).detach())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("opset", "dynamic", "fold"), [(13, False, True), (17, True, True), (17, False, False)])
+def test_values_and_gradients_are_those_of_the_native_module(family, opset, dynamic, fold):
+    network = build(family)
+    copy = shadow_copy(export(network, opset, dynamic, fold))
+    for count in (2, 3) if dynamic else (2,):
+        x = images(count)
+        (expected, expected_gradient), (value, grad) = gradient(network, x), gradient(copy, x)
+        assert range_share(value, expected) < 1e-4
+        assert cosine(grad, expected_gradient) > 0.9999
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_callers_model_is_left_untouched(family):
+    model = export(build(family))
+    before = model.SerializeToString(deterministic=True)
+    shadow_copy(model)(images())
+    assert model.SerializeToString(deterministic=True) == before
+
+
+def test_weights_take_no_gradient_and_the_state_moves_with_the_module():
+    copy = shadow_copy(export(build(InvertedResidual)))
+    assert not list(copy.parameters())
+    assert all(not buffer.requires_grad for buffer in copy.buffers())
+    assert copy.to("cpu")(images())[0].shape == (2, 5)
+
+
+def test_a_copy_made_in_inference_mode_still_has_gradients_later():
+    network = build(ViTBlock)
+    with torch.inference_mode():
+        copy = shadow_copy(export(network, dynamic=True))
+        copy(images())
+    assert cosine(gradient(copy, images())[1], gradient(network, images())[1]) > 0.9999
+
+
+def test_intermediate_tensors_can_be_read():
+    model = export(build(InvertedResidual))
+    features = model.graph.node[-1].input[0]
+    copy = shadow_copy(model, outputs=(features, "logits"))
+    read, logits = copy(images())
+    head = [onnx.numpy_helper.to_array(t) for t in model.graph.initializer if t.name.startswith("head")]
+    weight, bias = sorted(head, key=lambda array: -array.ndim)
+    np.testing.assert_allclose(read.numpy() @ weight.T + bias, logits.numpy(), atol=1e-5)
+    assert copy.output_names == (features, "logits")
+
+
+def test_an_unknown_tensor_is_named():
+    with pytest.raises(ModelError, match="no tensor named nowhere"):
+        shadow_copy(export(build(InvertedResidual)), outputs=("nowhere",))
+
+
+def test_inputs_that_do_not_fit_are_refused():
+    copy = shadow_copy(export(build(InvertedResidual)))
+    with pytest.raises(ModelError, match="2x3x32x32"):
+        copy(torch.zeros(2, 3, 16, 16))
+    with pytest.raises(ModelError, match=r"arrived as torch\.int64"):
+        copy(torch.zeros(2, 3, 32, 32, dtype=torch.int64))
+    with pytest.raises(ModelError, match="takes 1 inputs"):
+        copy()
+
+
+def test_external_data_is_found_beside_the_file(tmp_path):
+    network = build(ViTBlock)
+    path = tmp_path / "model.onnx"
+    onnx.save(export(network), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    assert range_share(shadow_copy(path)(images())[0], network(images())) < 1e-5
+    with pytest.raises(ModelError, match="another file"):
+        shadow_copy(onnx.load(path, load_external_data=False))
+    os.remove(tmp_path / "weights.bin")
+    with pytest.raises(ModelError, match="cannot be read"):
+        shadow_copy(path)
+
+
+def test_nodes_in_any_order_are_sorted():
+    model = export(build(ViTBlock))
+    expected = shadow_copy(model)(images())[0]
+    nodes = list(model.graph.node)[::-1]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    assert torch.equal(shadow_copy(model)(images())[0], expected)
+
+
+@pytest.mark.parametrize("family", [InvertedResidual, ViTBlock])
+@pytest.mark.parametrize("keep_io", [True, False])
+def test_half_precision_graphs_run_in_float32(family, keep_io):
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    network = build(family)
+    model = convert_float_to_float16(export(network), keep_io_types=keep_io)
+    copy = shadow_copy(model)
+    value, grad = gradient(copy, images())
+    expected, expected_gradient = gradient(network, images())
+    assert value.dtype == torch.float32
+    assert range_share(value, expected) < 2e-2
+    assert cosine(grad, expected_gradient) > 0.99
+    assert copy(images().half())[0].dtype == torch.float32
+    certificate = certify(model, copy)
+    assert (certificate.status, certificate.precision) == ("passed", "fp16"), certificate
+
+
+class Calibration(quantization.CalibrationDataReader):
+    def __init__(self):
+        self.batches = iter([{"image": images(2, seed).numpy()} for seed in range(8)])
+
+    def get_next(self):
+        return next(self.batches, None)
+
+
+def quantised(model, form, tmp_path):
+    source, target = tmp_path / "float.onnx", tmp_path / "int8.onnx"
+    onnx.save(model, source)
+    if form == "dynamic":
+        quantization.quantize_dynamic(source, target)
+    else:
+        quantization.quantize_static(source, target, Calibration(), quant_format=quantization.QuantFormat[form])
+    return target
+
+
+@pytest.mark.parametrize("form", ["QDQ", "QOperator", "dynamic"])
+@pytest.mark.parametrize("family", [InvertedResidual, ViTBlock])
+def test_int8_graphs_have_straight_through_gradients(family, form, tmp_path):
+    network = build(family)
+    path = quantised(export(network), form, tmp_path)
+    copy = shadow_copy(path)
+    value, grad = gradient(copy, images())
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    expected = torch.from_numpy(session.run(None, {"image": images().numpy()})[0])
+    assert range_share(value, expected) < 6e-2
+    assert cosine(grad, gradient(network, images())[1]) > 0.9
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_files_that_onnx_runtime_optimised_are_copied(family, tmp_path):
+    network = build(family)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    onnxruntime.InferenceSession(export(network).SerializeToString(), options, providers=["CPUExecutionProvider"])
+    value, grad = gradient(shadow_copy(tmp_path / "optimised.onnx"), images())
+    expected, expected_gradient = gradient(network, images())
+    assert range_share(value, expected) < 1e-4
+    assert cosine(grad, expected_gradient) > 0.999
+
+
+def test_static_graphs_compile():
+    network = build(InvertedResidual)
+    copy = shadow_copy(export(network))
+    compiled = torch.compile(copy, backend="aot_eager", fullgraph=True)
+    value, grad = gradient(compiled, images())
+    expected, expected_gradient = gradient(network, images())
+    assert range_share(value, expected) < 1e-4
+    assert cosine(grad, expected_gradient) > 0.9999
