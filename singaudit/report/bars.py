@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from markupsafe import Markup
 
 from singaudit.report.charts import BLUE, GRID, ORANGE, VERMILLION
-from singaudit.report.result import ControlScore, Statistic
+from singaudit.report.result import ControlScore, FindingPart, Statistic
 
 Domain = tuple[float, float]
 
@@ -50,6 +50,39 @@ def interval_bar(stat: Statistic, domain: Domain) -> Markup:
             _rect(_x(stat.low, domain), _x(stat.high, domain), 4.75, 2.5, "#77818c"),
             _rect(zero, zero, 0, 12, GRID),
         ]
+    )
+
+
+def reading_bar(finding: FindingPart, domain: Domain) -> Markup:
+    """How clearly an attribute is read (pale), how much of it vanishes (dark, with its interval), in degrees.
+
+    Below it, where the control's random subspaces put what vanishes (orange).
+    """
+    gone = finding.contrast_deg
+    zero = _x(0.0, domain)
+    rects = [
+        _rect(0, 100, 0, 9, GRID, 0.12),
+        _rect(zero, max(zero, _x(finding.margin_deg.value, domain)), 0, 9, BLUE, 0.35),
+        _rect(min(zero, _x(gone.value, domain)), max(zero, _x(gone.value, domain)), 0, 9, BLUE),
+        _rect(_x(gone.low, domain), _x(gone.high, domain), 3.5, 2, "#77818c"),
+    ]
+    if finding.control is not None:
+        low, high = _x(finding.control.control_low, domain), _x(finding.control.control_high, domain)
+        rects.append(_rect(low, high, 10, 2, ORANGE))
+    return _svg(rects)
+
+
+def reading_domain(findings: Iterable[FindingPart]) -> Domain:
+    """One scale in degrees for the reading bars of ``findings``."""
+    return domain_of(
+        bound
+        for f in findings
+        for bound in (
+            f.margin_deg.value,
+            f.contrast_deg.low,
+            f.contrast_deg.high,
+            f.control.control_high if f.control else 0.0,
+        )
     )
 
 

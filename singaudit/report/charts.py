@@ -65,14 +65,14 @@ def _keep_drawing(node: ElementTree.Element) -> None:
 
 def _config() -> dict[str, Any]:
     axis = {
-        "labelColor": INK, "titleColor": INK, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": 600,
+        "labelColor": INK, "titleColor": INK, "labelFontSize": 13, "titleFontSize": 13, "titleFontWeight": 600,
         "gridColor": GRID, "gridOpacity": 0.25, "domainColor": GRID, "tickColor": GRID, "titlePadding": 8,
         "labelFont": _FONT, "titleFont": _FONT,
     }  # fmt: skip
     legend = {"labelColor": INK, "labelFont": _FONT, "labelFontSize": 12, "title": None, "orient": "top"}
     return {
         "font": _FONT, "background": "transparent", "view": {"stroke": None}, "axis": axis, "legend": legend,
-        "aria": False, "text": {"font": _FONT, "fontSize": 12, "color": INK},
+        "aria": False, "text": {"font": _FONT, "fontSize": 13, "color": INK},
     }  # fmt: skip
 
 
@@ -178,7 +178,7 @@ def violins(classes: Sequence[ClassPart]) -> str:
         base.mark_text(align="right", dx=-8).encode(x=alt.value(0), y=y, text="name:N"),
     ]
     height = max(60, 26 * len(shown))
-    return to_svg(alt.layer(*layers).properties(width=600, height=height), "Distribution of AS per class")
+    return to_svg(alt.layer(*layers).properties(width=420, height=height), "Distribution of AS per class")
 
 
 def _density(quantiles: Sequence[float]) -> tuple[list[float], list[float]]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from singaudit.report import charts, view
+from singaudit.report import bars, charts, view
 from singaudit.report.html import page
 from singaudit.report.result import AuditResult, FindingPart, GalleryItem, Statistic
 from singaudit.report.text import display_text, displayable
@@ -25,6 +25,8 @@ class Column:
     style: str
     spectrum: str
     pairs: list[GalleryItem]
+    domain: bars.Domain
+    """Scale of the reading bars, degrees; one for all audits read by the same vision-language model."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ def render_pair(results: Sequence[AuditResult], links: Sequence[str], title: str
 
     Raises ValueError when a link is not a plain relative path, or their number differs from the results'.
     """
-    columns = [_column(displayable(result), _relative(link)) for result, link in zip(results, links, strict=True)]
-    shown = [column.result for column in columns]
+    shown = [displayable(result) for result in results]
+    columns = [_column(result, _relative(link), shown) for result, link in zip(shown, links, strict=True)]
     return page(
         "pair.html.j2", title=display_text(title), columns=columns, groups=_groups(shown), numbers=_numbers(shown)
     )
@@ -62,9 +64,11 @@ def _relative(link: str) -> str:
     return quote(link)
 
 
-def _column(result: AuditResult, link: str) -> Column:
+def _column(result: AuditResult, link: str, shown: Sequence[AuditResult]) -> Column:
     word, style = view.VERDICTS[result.verdict.status]
-    return Column(result, link, word, style, charts.spectrum(result.geometry), view.telling_pairs(result)[:_PAIRS])
+    domain = bars.reading_domain(f for other in shown if other.encoder == result.encoder for f in other.findings)
+    pairs = view.telling_pairs(result)[:_PAIRS]
+    return Column(result, link, word, style, charts.spectrum(result.geometry), pairs, domain)
 
 
 def _groups(results: Sequence[AuditResult]) -> list[GroupRow]:

@@ -181,6 +181,7 @@ def context(result: AuditResult) -> dict[str, Any]:
         "ranked": ranked[:MAX_ROWS],
         "groups": groups,
         "findings": ranked_findings(result),
+        "reading_domain": bars.reading_domain(result.findings),
         "pairs": telling_pairs(result),
         "unmet": unmet_gates(result),
         "class_domain": bars.domain_of(q for c in ranked for q in c.quantiles_deg),
