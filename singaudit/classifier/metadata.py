@@ -30,13 +30,17 @@ class FileMetadata:
     """In logit order."""
     activation: str | None = None
     """"softmax", "sigmoid" or "none"."""
+    logits: str | None = None
+    """Name of the tensor that holds the logits, where the file settles the choice."""
+    features: str | None = None
+    """Name of the tensor that holds the penultimate features, where the file settles the choice."""
 
 
 def read_metadata(properties: Mapping[str, str], folder: Path | None) -> FileMetadata:
     """Preprocessing, class names and activation from ONNX metadata and from configuration files beside the model.
 
     ``properties`` are the file's metadata_props; ``folder`` is the model's folder, None to look at the file alone.
-    Our own keys (``singaudit.preprocess``, ``singaudit.classes``, ``singaudit.activation``) come first; a mistake
+    Our own keys (``singaudit.preprocess``, ``.classes``, ``.activation``, ``.logits``, ``.features``) come first; a mistake
     in them raises ModelError, while other tools' keys that cannot be understood count as absent.
     """
     documents = _documents(properties, folder)
@@ -47,7 +51,9 @@ def read_metadata(properties: Mapping[str, str], folder: Path | None) -> FileMet
             f"the file's metadata singaudit.activation is {activation[:40]!r}; expected softmax, sigmoid or none",
             hint="state it with --activation",
         )
-    return FileMetadata(preprocess, source, _class_names(properties, documents), activation)
+    names = _class_names(properties, documents)
+    tensors = (properties.get(f"singaudit.{key}") or None for key in ("logits", "features"))
+    return FileMetadata(preprocess, source, names, activation, *tensors)
 
 
 def _documents(properties: Mapping[str, str], folder: Path | None) -> list[tuple[str, dict[str, Any]]]:

@@ -102,7 +102,8 @@ def open_onnx(
 ) -> OnnxClassifier:
     """An ONNX classifier with its head proved, ready to run.
 
-    ``logits`` and ``features`` name tensors where the graph leaves a choice; ``preprocess`` is a ``--preprocess``
+    ``logits`` and ``features`` name tensors where the graph leaves a choice (else the file's metadata
+    ``singaudit.logits`` and ``singaudit.features`` do; linear layers in a row are otherwise read as one); ``preprocess`` is a ``--preprocess``
     string; ``activation`` "auto" takes what the graph or its metadata says and assumes softmax where they say
     nothing; ``providers`` are ONNX Runtime's, exactly these; ``threads`` bounds the threads of one operator.
 
@@ -142,7 +143,7 @@ def _open(
     model = checks.parse(path)
     graph = Graph(model, path.parent)
     spec = input_spec(graph, preprocess, path.parent)
-    found = find_head(graph, trace, logits, features)
+    found = find_head(graph, trace, logits or spec.metadata.logits, features or spec.metadata.features)
     plan = found.plan
     names = [*dict.fromkeys([*(leaf.tensor for leaf in plan.leaves), plan.logits])]
     session = make_session(exposed(model, names), path.parent, providers, threads)

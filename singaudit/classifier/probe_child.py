@@ -38,7 +38,8 @@ def _look(request: dict[str, Any], out: Path) -> dict[str, Any]:
     model = parse(path)
     graph = Graph(model, path.parent)
     spec = input_spec(graph, request["preprocess"], path.parent)
-    names = trace_tensors(graph, request["logits"], request["features"])
+    logits = request["logits"] or spec.metadata.logits
+    names = trace_tensors(graph, logits, request["features"] or spec.metadata.features)
     session = make_session(exposed(model, names[0] + names[1]), path.parent)
     trace = take_trace(graph, spec, session, names)
     arrays: dict[str, Any] = {f"v{index}": array for index, array in enumerate(trace.values.values())}

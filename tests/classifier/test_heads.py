@@ -31,6 +31,7 @@ def probe_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
         model = checks.parse(path)
         graph = Graph(model, path.parent)
         spec = probe.input_spec(graph, preprocess, path.parent)
+        logits, features = logits or spec.metadata.logits, features or spec.metadata.features
         names = probe.trace_tensors(graph, logits, features)
         session = make_session(exposed(model, names[0] + names[1]), path.parent)
         return probe.take_trace(graph, spec, session, names)
@@ -544,6 +545,15 @@ def test_named_features_start_the_head_there(tmp_path: Path) -> None:
     assert last.head.weight.shape == (C, 3)
     maps = opened(tmp_path, gemm_plain(Build())[0], features="t2")
     assert maps.head.weight.shape == (C, M)
+
+
+def test_the_file_may_name_its_features_and_logits(tmp_path: Path) -> None:
+    model, _, _, _ = stacked(Build())
+    onnx.helper.set_model_props(model, {"singaudit.features": "t6"})
+    assert opened(tmp_path, model).head.weight.shape == (C, 3)
+    model, name, w, b = two_unrelated(Build())
+    onnx.helper.set_model_props(model, {"singaudit.logits": name})
+    check(opened(tmp_path, model), w, b)
 
 
 def test_named_tensor_that_does_not_exist_names_what_is_close(tmp_path: Path) -> None:
