@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from onnx import TensorProto
 from torch import Tensor
 
@@ -132,6 +133,8 @@ def clip_by_attributes(site: Site) -> Kernel:
     low, high = site.get("min"), site.get("max")
     if low is None and high is None:
         return lambda x: x
+    if low is not None and high is not None and low <= high:
+        return lambda x: F.hardtanh(x, low, high)
     return lambda x: torch.clamp(x, low, high)
 
 
@@ -146,6 +149,9 @@ def clip(site: Site) -> Kernel:
         low, high = (None if value is None else value.reshape(()).item() for value in bounds)
         if (low, high) == (0, None):
             return lambda x, *_: torch.relu(x)
+        if low is not None and high is not None and low <= high and not carriers.is_integer(site.input_types[0]):
+            # The same values as clamp, with a backward pass in one kernel.
+            return lambda x, *_: F.hardtanh(x, low, high)
         return lambda x, *_: torch.clamp(x, low, high)
 
     def run(x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
