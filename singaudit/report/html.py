@@ -66,14 +66,15 @@ def page(template: str, **values: Any) -> str:
     return env.get_template(template).render(style=Markup(style), script=Markup(script), policy=policy, **values)
 
 
-def render_html(result: AuditResult) -> str:
+def render_html(result: AuditResult, paper: bool = False) -> str:
     """The report of ``result`` as one HTML document that loads nothing, readable without JavaScript.
 
     Sections appear where the result has something for them; what was not evaluated is listed with its reason.
+    ``paper`` leaves out the table rows and gallery entries that are not printed: what the PDF is made from.
     Raises ReportError when the templates are missing.
     """
     shown = text.displayable(result)
-    return page("report.html.j2", **view.context(shown))
+    return page("report.html.j2", **view.context(shown, paper))
 
 
 def _asset(env: Environment, name: str) -> str:

@@ -19,6 +19,8 @@ from singaudit.report.result import (
 
 MAX_ROWS = 1000
 """Table rows in HTML; result.json holds all of them."""
+MAX_CONCEPTS = 300
+"""Rows per concept group in HTML."""
 PRINT_ROWS = 25
 """Table rows on paper."""
 PRINT_GALLERY = 6
@@ -169,8 +171,8 @@ def advice(gate: GatePart) -> str:
     )
 
 
-def context(result: AuditResult) -> dict[str, Any]:
-    """Everything the templates read beside the result."""
+def context(result: AuditResult, paper: bool = False) -> dict[str, Any]:
+    """Everything the templates read beside the result; ``paper`` caps rows at what is printed."""
     ranked, groups = ranked_classes(result), concept_groups(result)
     statistics: list[Statistic] = [c.attribute_score_deg for c in result.concepts]
     limits = [bound for s in statistics for bound in (s.low, s.high, s.value)]
@@ -178,7 +180,9 @@ def context(result: AuditResult) -> dict[str, Any]:
         "result": result,
         "figures": figures(result),
         "verdict": VERDICTS[result.verdict.status],
-        "ranked": ranked[:MAX_ROWS],
+        "ranked": ranked[: PRINT_ROWS if paper else MAX_ROWS],
+        "concept_rows": PRINT_ROWS if paper else MAX_CONCEPTS,
+        "gallery": result.gallery[: PRINT_GALLERY if paper else None],
         "groups": groups,
         "findings": ranked_findings(result),
         "reading_domain": bars.reading_domain(result.findings),

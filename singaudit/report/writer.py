@@ -126,12 +126,10 @@ def write_report(
     if run_info is not None or not _is_audit(out_dir):
         # First of all: a folder that was left half renamed is still known as an audit's.
         files[RUN_FILE] = json.dumps({"tool": _TOOL, **(run_info or {})}, indent=1, sort_keys=True).encode() + b"\n"
-    if wanted & {"html", "pdf"}:
-        html = render_html(result)
-        if "html" in wanted:
-            files[FORMATS["html"]] = html.encode()
-        if "pdf" in wanted:
-            files[FORMATS["pdf"]] = pdf_bytes(html, stored)
+    if "html" in wanted:
+        files[FORMATS["html"]] = render_html(result).encode()
+    if "pdf" in wanted:
+        files[FORMATS["pdf"]] = pdf_bytes(render_html(result, paper=True), stored)
     if "json" in wanted:
         files[FORMATS["json"]] = stored
     if "csv" in wanted and per_image:

@@ -152,9 +152,11 @@ def test_thumbnail_that_is_no_picture_is_left_out() -> None:
 
 
 def test_a_thousand_classes_stay_small() -> None:
-    html = render_html(full([f"class {i}" for i in range(1000)], dim=2048, points=2000))
-    assert len(html) < 2_500_000
+    names = [f"class {i}" for i in range(1000)]
+    html = render_html(full(names, dim=2048, points=2000))
+    assert len(html) < 2_000_000
     assert html.count('class="beyond"') > 900
+    assert len(render_html(full(names, dim=2048, points=2000), paper=True)) < len(html) / 2
 
 
 def test_rendering_is_reproducible() -> None:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(pdf_available() is not None, reason=str(pdf_avai
 
 def test_pdf_holds_the_report_and_its_result(tmp_path) -> None:
     result = full()
-    write_pdf(render_html(result), canonical_json(result), tmp_path / "report.pdf")
+    write_pdf(render_html(result, paper=True), canonical_json(result), tmp_path / "report.pdf")
     reader = PdfReader(tmp_path / "report.pdf")
     assert 3 <= len(reader.pages) <= 9
     text = " ".join(" ".join(page.extract_text() for page in reader.pages).split())
