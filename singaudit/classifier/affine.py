@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from singaudit.classifier.linear import Array, Linear, NotLinear
+from singaudit.classifier.linear_form import Array, Linear, NotLinear
 
 LARGEST = 1 << 28
 """Numbers (2 GiB in float64) that one coefficient array may hold."""

@@ -23,7 +23,7 @@ from singaudit.classifier.affine import (
     shifted,
 )
 from singaudit.classifier.graph import Graph, attributes
-from singaudit.classifier.linear import Array, NotLinear
+from singaudit.classifier.linear_form import Array, NotLinear
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from singaudit.classifier.affine import Affine, Scale, apply_linear
 from singaudit.classifier.affine_ops import HANDLERS, Step
 from singaudit.classifier.graph import Graph, node_inputs
-from singaudit.classifier.linear import LINEAR_OPS, Array, Linear, NotLinear, read_linear
+from singaudit.classifier.linear import LINEAR_OPS, read_linear
+from singaudit.classifier.linear_form import Array, Linear, NotLinear
 from singaudit.classifier.logits import finite
 
 _CHAIN = frozenset(

@@ -40,8 +40,8 @@ def read_metadata(properties: Mapping[str, str], folder: Path | None) -> FileMet
     """Preprocessing, class names and activation from ONNX metadata and from configuration files beside the model.
 
     ``properties`` are the file's metadata_props; ``folder`` is the model's folder, None to look at the file alone.
-    Our own keys (``singaudit.preprocess``, ``.classes``, ``.activation``, ``.logits``, ``.features``) come first; a mistake
-    in them raises ModelError, while other tools' keys that cannot be understood count as absent.
+    Our own keys (``singaudit.preprocess``, ``.classes``, ``.activation``, ``.logits``, ``.features``) come first; a
+    mistake in them raises ModelError, while other tools' keys that cannot be understood count as absent.
     """
     documents = _documents(properties, folder)
     preprocess, source = _preprocess(properties, documents)

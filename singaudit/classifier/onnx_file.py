@@ -103,9 +103,10 @@ def open_onnx(
     """An ONNX classifier with its head proved, ready to run.
 
     ``logits`` and ``features`` name tensors where the graph leaves a choice (else the file's metadata
-    ``singaudit.logits`` and ``singaudit.features`` do; linear layers in a row are otherwise read as one); ``preprocess`` is a ``--preprocess``
-    string; ``activation`` "auto" takes what the graph or its metadata says and assumes softmax where they say
-    nothing; ``providers`` are ONNX Runtime's, exactly these; ``threads`` bounds the threads of one operator.
+    ``singaudit.logits`` and ``singaudit.features`` do; linear layers in a row are otherwise read as one);
+    ``preprocess`` is a ``--preprocess`` string; ``activation`` "auto" takes what the graph or its metadata says
+    and assumes softmax where they say nothing; ``providers`` are ONNX Runtime's, exactly these; ``threads`` bounds
+    the threads of one operator.
 
     Raises ModelError for a file that cannot be opened, crashes or hangs its reader, or whose head cannot be found
     or proved; ConfigError for options that do not fit it.

@@ -12,7 +12,7 @@ from singaudit.classifier.affine import Affine
 from singaudit.classifier.graph import Graph
 from singaudit.classifier.heads import Plan, Trace, make_plan, read_head, weight_and_bias
 from singaudit.classifier.interface import Activation, Head, StoredDtype
-from singaudit.classifier.linear import Array, Linear, NotLinear
+from singaudit.classifier.linear_form import Array, Linear, NotLinear
 from singaudit.classifier.logits import candidates, finite, is_unit_norm, sole
 from singaudit.errors import ModelError
 
