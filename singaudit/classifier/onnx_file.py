@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.classifier.graph import Graph, attributes
-from singaudit.classifier.heads import Plan, Trace
 from singaudit.classifier.interface import Activation, Head, Preprocessing
 from singaudit.classifier.tap import Tap
+from singaudit.classifier.trace import Plan, Trace
 from singaudit.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:

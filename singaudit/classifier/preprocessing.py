@@ -1,4 +1,4 @@
-"""How images become inputs: the --preprocess syntax, who states what, and the arithmetic on one image."""
+"""How images become inputs: the --preprocess syntax, and who states what. The arithmetic is in ``pixels``."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from singaudit.classifier.interface import Preprocessing
+from singaudit.classifier.pixels import prepare as prepare
 from singaudit.errors import ConfigError, ModelError
 
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -21,12 +20,6 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "interpolation": ("nearest", "bilinear", "bicubic", "lanczos"),
 }
 _KEYS = ("size", "mode", "crop", "mean", "std", "scale", "channels", "layout", "interpolation")
-_FILTERS = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
 _LARGEST_SIDE = 8192
 """Pixels; a side above this is a typing error or an attempt on the machine's memory."""
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -270,72 +263,3 @@ def _channels(stated: str | None, known: str | None, count: int | None) -> str:
             raise ConfigError("--preprocess: channels=gray does not fit a model whose input has 3 channels")
         return "rgb"
     return known or "rgb"
-
-
-def prepare(pixels: NDArray[np.uint8], how: Preprocessing) -> NDArray[Any]:
-    """One image (h, w, 3) uint8 RGB as the classifier's input, without the batch axis.
-
-    Returns (C, height, width) or (height, width, C) by ``how.layout``, C-contiguous, of ``how.dtype``.
-
-    Rounding. ``crop``: the window of (height, width) / crop is rounded to whole pixels (Python's ``round``); the
-    image is scaled so that it just covers it, its other side truncated; the crop starts at
-    ``round((side - target) / 2)``, as torchvision does. ``pad``: scaled to fit inside, sides rounded, at least 1,
-    placed at ``(target - side) // 2`` on black. Pillow resamples in 8 bits, so values stay whole up to ``scale``.
-    """
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise ValueError(f"expected uint8 pixels (h, w, 3), got {pixels.dtype} {pixels.shape}")
-    image = _resized(Image.fromarray(pixels), how)
-    if how.channels == "gray":
-        array = np.asarray(image.convert("L"))[:, :, None]
-    else:
-        array = np.asarray(image)
-        if how.channels == "bgr":
-            array = array[:, :, ::-1]
-    if how.layout == "nchw":
-        array = array.transpose(2, 0, 1)
-    if how.dtype == "uint8":
-        return np.ascontiguousarray(array)
-    std = np.asarray(how.std, dtype=np.float64)
-    factor = (how.scale / std).astype(np.float32)
-    shift = (-np.asarray(how.mean, dtype=np.float64) / std).astype(np.float32)
-    if how.layout == "nchw":
-        factor, shift = factor.reshape(-1, 1, 1), shift.reshape(-1, 1, 1)
-    out = np.empty(array.shape, dtype=np.float32)
-    np.multiply(array, factor, out=out, casting="unsafe")
-    out += shift
-    return out if how.dtype == "float32" else out.astype(np.float16)
-
-
-def _resized(image: Image.Image, how: Preprocessing) -> Image.Image:
-    """The image at exactly (height, width)."""
-    width, height = image.size
-    sampling = _FILTERS[how.interpolation]
-    if how.mode == "squash":
-        return _resize(image, how.width, how.height, sampling)
-    if how.mode == "pad":
-        factor = min(how.height / height, how.width / width)
-        new_width = min(how.width, max(1, round(width * factor)))
-        new_height = min(how.height, max(1, round(height * factor)))
-        canvas = Image.new("RGB", (how.width, how.height))
-        inside = _resize(image, new_width, new_height, sampling)
-        canvas.paste(inside, ((how.width - new_width) // 2, (how.height - new_height) // 2))
-        return canvas
-    window_height, window_width = round(how.height / how.crop), round(how.width / how.crop)
-    if window_height * width >= window_width * height:
-        new_height, new_width = window_height, window_height * width // height
-    else:
-        new_width, new_height = window_width, window_width * height // width
-    left, top = round((new_width - how.width) / 2), round((new_height - how.height) / 2)
-    if new_width * new_height > 16 * window_width * window_height:
-        # A strip thousands of times longer than wide would be blown up to gigapixels only to be cut.
-        x_scale, y_scale = width / new_width, height / new_height
-        box = (left * x_scale, top * y_scale, (left + how.width) * x_scale, (top + how.height) * y_scale)
-        return image.resize((how.width, how.height), sampling, box=box)
-    resized = _resize(image, new_width, new_height, sampling)
-    if resized.size == (how.width, how.height):
-        return resized
-    return resized.crop((left, top, left + how.width, top + how.height))
-
-
-def _resize(image: Image.Image, width: int, height: int, sampling: Image.Resampling) -> Image.Image:
-    return image if image.size == (width, height) else image.resize((width, height), sampling)

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from singaudit.classifier.graph import Graph, shape_of
-from singaudit.classifier.heads import Trace, surroundings
 from singaudit.classifier.interface import Preprocessing
 from singaudit.classifier.logits import candidates, check_name
 from singaudit.classifier.metadata import FileMetadata, read_metadata
 from singaudit.classifier.preprocessing import parse_preprocess, resolve_preprocessing
+from singaudit.classifier.trace import Trace
+from singaudit.classifier.walk import surroundings
 from singaudit.errors import ConfigError, ModelError, SingauditError
 
 SECONDS = 120.0

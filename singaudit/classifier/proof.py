@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.classifier.affine import Affine
 from singaudit.classifier.graph import Graph
-from singaudit.classifier.heads import Plan, Trace, make_plan, read_head, weight_and_bias
+from singaudit.classifier.head_facts import kind, storage
+from singaudit.classifier.heads import read_head, weight_and_bias
 from singaudit.classifier.interface import Activation, Head, StoredDtype
-from singaudit.classifier.linear_form import Array, Linear, NotLinear
-from singaudit.classifier.logits import candidates, finite, is_unit_norm, sole
+from singaudit.classifier.linear_form import Array, NotLinear
+from singaudit.classifier.logits import candidates, finite, sole
+from singaudit.classifier.trace import Plan, Trace
+from singaudit.classifier.walk import make_plan
 from singaudit.errors import ModelError
 
 if TYPE_CHECKING:
@@ -29,14 +32,6 @@ _TOLERANCE: dict[StoredDtype, float] = {
 """Of the largest logit. Float arithmetic over thousands of terms loses some 1e-6; half precision has 11 bits
 (bfloat16 8); int8 products are exact, so that beyond the grids' own rounding (added apart) little may remain."""
 _IMAGES = 3
-_STORED: dict[int, StoredDtype] = {
-    1: "float32",
-    2: "int8",
-    3: "int8",
-    10: "float16",
-    11: "float64",
-    16: "bfloat16",
-}
 
 
 @dataclass(frozen=True)
@@ -180,7 +175,7 @@ def find_head(graph: Graph, trace: Trace, logits: str | None, features: str | No
         finite(leaf_linear.weight, leaf_linear.matrix)
     finite(plan.logits, weight)
     finite(plan.logits, bias)
-    stored, step = _storage(graph, plan, weight)
+    stored, step = storage(graph, plan, weight)
     half = (
         stored == "float16"
         or trace.dtypes[plan.logits] == "float16"
@@ -193,103 +188,8 @@ def find_head(graph: Graph, trace: Trace, logits: str | None, features: str | No
         bias,
         stored,
         step,
-        _kind(graph, plan),
+        kind(graph, plan),
         tuple(graph.label(node) for node in plan.nodes),
         chosen.activation,
         half,
     )
-
-
-def _storage(graph: Graph, plan: Plan, weight: Array) -> tuple[StoredDtype, Array | None]:
-    """How the file stores the weight; the coarsest counts where there are several. And its int8 step per logit."""
-    order: list[StoredDtype] = ["float64", "float32", "float16", "bfloat16", "int8"]
-    stored: list[StoredDtype] = []
-    steps: list[Array] = []
-    for linear in plan.linears.values():
-        dtype, scale = _stored_as(graph, linear)
-        stored.append(dtype)
-        if scale is not None:
-            steps.append(_final_step(linear, scale, weight))
-    coarsest: StoredDtype = max(stored, key=order.index, default="float32")
-    if coarsest != "int8":
-        return coarsest, None
-    if not steps:
-        raise _unproved("its weight is stored as integers without a scale")
-    size = max(step.size for step in steps)
-    return coarsest, np.max([np.broadcast_to(step, size) for step in steps], axis=0)
-
-
-def _final_step(linear: Linear, scale: Array, weight: Array) -> Array:
-    """The step in units of the final weight: what follows the layer (temperature, normalisation) scales it along."""
-    if linear.matrix.shape != weight.T.shape:
-        # Several heads or stacked layers: the largest gain from one to the other is a bound.
-        gain = float(np.linalg.norm(weight)) / max(float(np.linalg.norm(linear.matrix)), 1e-300)
-        return np.atleast_1d(np.abs(scale).max() * gain)
-    before = np.linalg.norm(linear.matrix, axis=0)
-    after = np.linalg.norm(weight, axis=1)
-    gains = np.divide(after, before, out=np.zeros_like(after), where=before > 0)
-    steps = np.abs(scale) * gains
-    return steps[:1] if np.allclose(steps, steps[0], rtol=1e-6) else steps
-
-
-def _stored_as(graph: Graph, linear: Linear) -> tuple[StoredDtype, Array | None]:
-    """Type of the largest stored tensor that the weight is computed from, and its int8 scale."""
-    names = [name for name in graph.ancestors([linear.weight]) if graph.is_stored(name)]
-    arrays = {name: _stored_tensor(graph, name) for name in names}
-    largest = max(arrays, key=lambda name: (int(np.prod(arrays[name].dims)), name == linear.weight))
-    dtype = _STORED.get(arrays[largest].data_type)
-    if dtype is None:
-        raise _unproved(f"its weight {largest!r} is stored as element type number {arrays[largest].data_type}")
-    if dtype != "int8":
-        return dtype, None
-    if linear.step is not None:
-        return dtype, linear.step
-    for name in graph.ancestors([linear.weight]):
-        node = graph.producers.get(name)
-        if node is None or node.op_type != "DequantizeLinear" or not graph.is_stored(node.input[1]):
-            continue
-        if largest in graph.ancestors([node.input[0]]):
-            return dtype, np.abs(graph.initializer(node.input[1]).astype(np.float64).reshape(-1))
-    return dtype, None
-
-
-def _stored_tensor(graph: Graph, name: str) -> Any:
-    from onnx import numpy_helper
-
-    return graph.initializers.get(name) or numpy_helper.from_array(graph.initializer(name), name)
-
-
-def _kind(graph: Graph, plan: Plan) -> str:
-    """The pattern in words."""
-    operators = {node.op_type for node in plan.nodes}
-    title = next(iter(plan.linears.values())).title if plan.linears else "linear"
-    last = max(plan.linears, default=0)
-    title = plan.linears[last].title if plan.linears else title
-    fed = {name for linear in plan.linears.values() for name in (linear.data,)}
-    if title == "MatMul" and operators & {"Add", "Sub", "QLinearAdd"} and len(fed) == 1:
-        title = "MatMul+Add"
-    stored_by = {
-        graph.producers[name].op_type
-        for linear in plan.linears.values()
-        for name in graph.ancestors([linear.weight])
-        if name in graph.producers
-    }
-    if "DequantizeLinear" in stored_by or "QuantizeLinear" in operators:
-        title += " (quantised)"
-    if any(leaf.pooled for leaf in plan.leaves):
-        title += ", averaged over positions"
-    if plan.collapsed:
-        title = f"{len(plan.linears)} stacked linear layers ({title})"
-    if len(plan.leaves) > 1 or len(plan.linears) > 1 + plan.collapsed:
-        count = len(plan.linears) - plan.collapsed
-        joined = "Concat" in operators
-        words = "concatenated" if joined else "averaged" if operators & {"Div", "Mul", "Mean"} else "added"
-        title = f"{_COUNTS.get(count, str(count))} heads {words} ({title})"
-    if any(is_unit_norm(graph, leaf.tensor) for leaf in plan.leaves):
-        title = f"cosine ({title})"
-    if "BatchNormalization" in operators and not plan.collapsed:
-        title += " + BatchNormalization"
-    return title
-
-
-_COUNTS = {2: "two", 3: "three", 4: "four"}

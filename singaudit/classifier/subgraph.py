@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from singaudit.classifier.graph import Graph, node_inputs
-from singaudit.classifier.heads import Plan, Trace
+from singaudit.classifier.trace import Plan, Trace
 
 
 def head_model(graph: Graph, trace: Trace, plan: Plan) -> bytes:

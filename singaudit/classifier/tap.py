@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.classifier.heads import Leaf, Trace
+from singaudit.classifier.trace import Leaf, Trace
 from singaudit.errors import ModelError
 
 
