@@ -269,8 +269,11 @@ def _doubts(result: AuditResult) -> list[str]:
                 f"the translator rests on {result.translator.images} images, at least "
                 f"{THRESHOLDS.min_translator_images} are needed; add some with --probe"
             )
-        if not result.translator.r2.low > 0:
-            doubts.append("the translator explains nothing of the image embeddings for certain")
+        if not result.translator.r2.low > THRESHOLDS.min_r2:
+            doubts.append(
+                f"the translator explains too little of the image embeddings (R2 {result.translator.r2.value:.3f}, "
+                f"its lower end must exceed {THRESHOLDS.min_r2})"
+            )
     return doubts
 
 

@@ -18,6 +18,11 @@ class Thresholds:
     """Fewer images behind the translator: cannot tell."""
     min_images: int = 100
     """Fewer audited images: cannot tell."""
+    min_r2: float = 0.02
+    """Lower bound of the translator's held-out R2. Above 0, because the interval does not contain the translator's own
+    variance: one fitted on shuffled pairs reached 0.0014 [0.0006, 0.0021]."""
+    min_margin_share: float = 0.05
+    """Lower bound of margin(T f) over the images' own margin: a share of a reading fainter than this means nothing."""
     readable: float = 0.5
     """Lower bound of the vision-language model's own reading of the group."""
     strong_share: float = 0.6
@@ -86,9 +91,10 @@ def decide(e: Evidence, limits: Thresholds = THRESHOLDS) -> tuple[Finding, str]:
             "not detected",
             f"the features show {_span(e.margin_share)} of the images' own margin, probe {_span(probe)}",
         )
-    if not (e.margin_excess.low > 0 and e.margin.low > 0):
+    if not (e.margin_excess.low > 0 and e.margin.low > 0 and e.margin_share.low >= limits.min_margin_share):
         return "cannot tell", (
-            f"the features do not show this group: margin {_span(e.margin)} degrees, no more than shuffled pairs"
+            f"the translated features hardly show this group: margin {_span(e.margin)} degrees, "
+            f"{_span(e.margin_share)} of the images' own"
         )
     above_chance = probe.low > 0
     if share.low >= limits.strong_share and e.follow_normalised >= limits.strong_follow and above_chance:
@@ -108,8 +114,8 @@ def _cannot_tell(e: Evidence, limits: Thresholds) -> str:
         return f"the translator rests on {e.translator_images} images, fewer than {limits.min_translator_images}"
     if e.images < limits.min_images:
         return f"{e.images} images were audited, fewer than {limits.min_images}"
-    if not e.r2.low > 0:
-        return f"the translator explains nothing for certain: R2 {_span(e.r2)}"
+    if not e.r2.low > limits.min_r2:
+        return f"the translator explains too little: R2 {_span(e.r2)}, its lower end not above {limits.min_r2}"
     if not e.readable.low > limits.readable:
         return f"the vision-language model does not read this group reliably: {_span(e.readable)}"
     return ""

@@ -1,0 +1,34 @@
+"""What every test shares: no network, quiet threads, and the embedded models."""
+
+import os
+import socket
+
+# Before numpy and torch are imported: small matrices on a busy machine are slower with several threads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+MODELS = Path(str(resources.files("singaudit") / "demo" / "models"))
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch):
+    """Only this machine may be reached."""
+    connect = socket.socket.connect
+
+    def guarded(self, address):
+        if isinstance(address, tuple) and address[0] not in ("127.0.0.1", "localhost", "::1"):
+            raise RuntimeError(f"a test tried to reach {address}")
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(scope="session")
+def models():
+    """The folder of the embedded classifiers."""
+    return MODELS

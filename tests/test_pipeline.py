@@ -1,0 +1,212 @@
+"""The whole audit on the embedded world: it tells planted models apart, repeats itself, and never passes in doubt."""
+
+import json
+
+import numpy as np
+import onnx
+import PIL.Image
+import pytest
+
+from singaudit import AuditConfig, audit
+from singaudit.errors import ConfigError, DatasetError, LanguageError
+from singaudit.report.writer import canonical_json
+
+VLM = "builtin:shapes"
+
+
+def run(models, name, images="shapes:1500:5", **settings):
+    return audit(AuditConfig(model=str(models / f"{name}.onnx"), images=images, vlm=VLM, **settings))
+
+
+@pytest.fixture(scope="module")
+def leaky(models):
+    return run(models, "leaky")
+
+
+@pytest.fixture(scope="module")
+def clean(models):
+    return run(models, "clean")
+
+
+def finding(found, group):
+    return next(f for f in found.result.findings if f.group == group)
+
+
+def test_a_planted_leak_is_found_and_an_absent_one_is_not(leaky, clean):
+    assert finding(leaky, "colour").finding in ("strong", "partial")
+    assert finding(clean, "colour").finding in ("not detected", "cannot tell")
+    leak, none = finding(leaky, "colour"), finding(clean, "colour")
+    assert leak.contrast_deg.low > none.contrast_deg.high + 5
+    assert leak.carried_share.low > 0.8
+    # The leak stands above random subspaces of the same dimension and move, not only above zero.
+    assert leak.control.percentile == 100
+
+
+def test_logits_stay_and_the_controls_move_them(leaky):
+    check = leaky.result.logit_check
+    assert check.removal < 1e-4
+    assert check.mean_removal < 1e-4
+    assert check.random_equal_norm > 0.01
+    assert check.principal_equal_norm > check.random_equal_norm
+
+
+def test_translator_fidelity_is_held_out_and_above_shuffled_pairs(leaky):
+    t = leaky.result.translator
+    assert t.r2.low > 0.2
+    assert t.cosine.low > t.cosine_shuffled.high
+    assert (t.images, t.fitted_on) == (1500, "other folds")
+
+
+def test_labels_of_the_generated_world_give_the_accuracy(clean):
+    assert clean.result.data.labels == "true"
+    assert clean.result.data.accuracy.value > 0.9
+
+
+def test_no_null_space_is_never_a_pass(models):
+    found = run(models, "no-null-space", images="shapes:1200:1", gates=("translator.r2.low > -10",))
+    assert found.result.geometry.null_dim == 0
+    assert {f.finding for f in found.result.findings} == {"not applicable"}
+    assert found.result.verdict.status == "inconclusive"
+    assert found.exit_code == 4
+
+
+def test_two_classes_are_audited_with_a_warning(models):
+    found = run(models, "two-class", images="shapes:1200:1")
+    assert found.result.geometry.null_dim == found.result.geometry.feature_dim - 2
+    assert any("two classes" in w for w in found.result.warnings)
+
+
+def test_two_runs_are_identical_to_the_byte(models, leaky):
+    assert canonical_json(run(models, "leaky").result) == canonical_json(leaky.result)
+
+
+def test_another_batch_size_changes_nothing_that_matters(models, leaky):
+    other = run(models, "leaky", batch_size=7)
+    for a, b in zip(numbers(leaky.result), numbers(other.result), strict=True):
+        assert a == pytest.approx(b, rel=1e-3, abs=1e-3)
+
+
+def numbers(result):
+    """Means that depend smoothly on the features."""
+    yield result.scores.image_score_deg.value
+    yield result.scores.attribute_score_deg.value
+    yield result.translator.r2.value
+    for f in result.findings:
+        yield f.contrast_deg.value
+        yield f.margin_deg.value
+
+
+def test_order_and_names_of_files_change_nothing(models, tmp_path):
+    from singaudit.dataset.sources import open_source
+
+    source = open_source("shapes:1100:3")
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    for i in range(len(source)):
+        image = PIL.Image.fromarray(source.load(i).pixels)
+        image.save(tmp_path / "a" / f"{i:04d}.png")
+        image.save(tmp_path / "b" / f"{(i * 7919) % 1100:04d}.png")
+    one, two = (run(models, "leaky", images=str(tmp_path / d)).result for d in "ab")
+    assert one.data.audit.digest == two.data.audit.digest
+    for a, b in zip(numbers(one), numbers(two), strict=True):
+        assert a == pytest.approx(b, rel=1e-5, abs=1e-5)
+    for f, g in zip(one.findings, two.findings, strict=True):
+        assert (f.finding, f.contrast_deg.low) == (g.finding, pytest.approx(g.contrast_deg.low, abs=1e-4))
+
+
+def test_probe_images_fit_the_translator_and_overlap_is_left_out(models):
+    found = run(models, "leaky", images="shapes:300:5", probe="shapes:1500:5")
+    assert found.result.translator.fitted_on == "probe images"
+    assert found.result.data.probe.duplicates == 300
+    assert found.result.translator.images == 1200
+
+
+def test_too_few_images_are_inconclusive_not_wrong(models):
+    found = run(models, "leaky", images="shapes:300:5", gates=("finding[colour] not in (strong, partial)",))
+    assert {f.finding for f in found.result.findings} == {"cannot tell"}
+    assert found.exit_code == 4
+    tiny = run(models, "leaky", images="shapes:30:5")
+    assert tiny.result.scores is None
+    assert tiny.exit_code == 4
+    assert any("too few" in reason for reason in tiny.result.verdict.reasons)
+
+
+def test_without_images_only_geometry_is_audited(models):
+    found = audit(AuditConfig(model=str(models / "leaky.onnx"), gates=("geometry.null_dim < 100",)))
+    assert found.result.gates[0].status == "pass"
+    assert found.exit_code == 4
+    assert "--images" in found.result.verdict.reasons[0]
+    assert found.per_image == {}
+
+
+def test_guessed_preprocessing_never_ends_in_a_pass(models, tmp_path):
+    model = onnx.load(models / "leaky.onnx")
+    kept = [p for p in model.metadata_props if p.key != "singaudit.preprocess"]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    onnx.save(model, tmp_path / "bare.onnx")
+    config = {
+        "model": str(tmp_path / "bare.onnx"),
+        "images": "shapes:1200:5",
+        "vlm": VLM,
+        "gates": ("scores.ratio > 0",),
+    }
+    found = audit(AuditConfig(**config))
+    assert found.result.model.preprocessing.guessed
+    assert found.exit_code == 4
+    stated = audit(AuditConfig(**config, preprocess=clean_settings(models)))
+    assert not stated.result.model.preprocessing.guessed
+    assert stated.exit_code == 0
+
+
+def clean_settings(models):
+    props = {p.key: p.value for p in onnx.load(models / "leaky.onnx").metadata_props}
+    return props["singaudit.preprocess"]
+
+
+def test_failed_gate_outranks_doubt_and_doubt_outranks_a_pass(models):
+    few = "shapes:300:5"
+    assert run(models, "leaky", images=few, gates=("geometry.null_dim < 1",)).exit_code == 1
+    assert run(models, "leaky", images=few, gates=("geometry.null_dim > 1",)).exit_code == 4
+
+
+def test_a_shuffled_translator_cannot_tell(models, monkeypatch):
+    from singaudit.language import translator
+
+    fit = translator.fit
+
+    def shuffled(features, embeddings, sha256, space, probe=None):
+        order = np.random.default_rng(0).permutation(len(embeddings))
+        return fit(features, np.asarray(embeddings)[order], sha256, space, probe)
+
+    monkeypatch.setattr("singaudit.pipeline.fit", shuffled)
+    found = run(models, "leaky")
+    assert {f.finding for f in found.result.findings} == {"cannot tell"}
+    assert found.exit_code == 4
+
+
+def test_concept_list_and_hostile_names(models, tmp_path):
+    concepts = tmp_path / "c.txt"
+    concepts.write_text("red\n<script>alert(1)</script>\n=cmd()\n\nblue\n")
+    found = run(models, "leaky", images="shapes:1100:5", concepts=str(concepts))
+    names = [c.name for c in found.result.concepts if c.group is None]
+    assert names == ["red", "<script>alert(1)</script>", "=cmd()", "blue"]
+    json.loads(canonical_json(found.result))
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "match"),
+    [
+        ({"classes": ("dog", "cat")}, ConfigError, "8 class names"),
+        ({"images": "/nowhere"}, DatasetError, "there is no"),
+        ({"vlm": "/nowhere/model"}, LanguageError, "could not be loaded"),
+        ({"concepts": "/nowhere.toml"}, LanguageError, "no file"),
+        ({"gates": ("scores.attribute < 3",)}, ConfigError, "attribute_score_deg"),
+        ({"preprocess": "size=64,sise=3"}, ConfigError, "sise"),
+    ],
+)
+def test_wrong_settings_are_one_error(models, settings, error, match):
+    base = {"model": str(models / "leaky.onnx"), "images": "shapes:1100", "vlm": VLM}
+    with pytest.raises(error) as info:
+        audit(AuditConfig(**{**base, **settings}))
+    assert match in f"{info.value.message} {info.value.hint}"
