@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,15 +12,32 @@ from singaudit.classifier.affine import Affine
 from singaudit.classifier.graph import Graph
 from singaudit.classifier.head_facts import kind, storage
 from singaudit.classifier.heads import read_head, weight_and_bias
-from singaudit.classifier.interface import Activation, Head, StoredDtype
+from singaudit.classifier.interface import Activation, Head, Preprocessing, StoredDtype
 from singaudit.classifier.linear_form import Array, NotLinear
 from singaudit.classifier.logits import candidates, finite, sole
 from singaudit.classifier.trace import Plan, Trace
 from singaudit.classifier.walk import make_plan
 from singaudit.errors import ModelError
 
-if TYPE_CHECKING:
-    from singaudit.classifier.onnx_file import OnnxClassifier
+
+class Runnable(Protocol):
+    """An opened classifier whose head is not proved yet."""
+
+    preprocessing: Preprocessing
+    """How images become inputs."""
+
+    def forward(self, inputs: NDArray[np.generic]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Features (n, m) and logits (n, c)."""
+        ...
+
+    def logits_of(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits (n, c) by the classifier's own head arithmetic."""
+        ...
+
+    def representable(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The features (n, m) as the head's inputs can hold them."""
+        ...
+
 
 _TOLERANCE: dict[StoredDtype, float] = {
     "float64": 1e-5,
@@ -60,7 +77,7 @@ class FoundHead:
     half: bool
     """Whether the head computes in half precision."""
 
-    def proved(self, classifier: OnnxClassifier, activation: Activation, stated: bool) -> Head:
+    def proved(self, classifier: Runnable, activation: Activation, stated: bool) -> Head:
         """The head, once W f + b equals the classifier's logits on images and on random features; else ModelError."""
         from singaudit.classifier.probe import random_images
 
