@@ -44,6 +44,7 @@ def environment() -> Environment:
     )
     env.globals.update(
         parts=text.parts,
+        places_for=text.places_for,
         interval_bar=bars.interval_bar,
         control_bar=bars.control_bar,
         reading_bar=bars.reading_bar,

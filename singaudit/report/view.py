@@ -23,7 +23,7 @@ MAX_CONCEPTS = 300
 """Rows per concept group in HTML."""
 PRINT_ROWS = 25
 """Table rows on paper."""
-PRINT_GALLERY = 6
+PRINT_GALLERY = 5
 """Gallery entries on paper."""
 TELLING_PAIRS = 3
 
