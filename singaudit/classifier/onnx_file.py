@@ -140,7 +140,7 @@ def _open(
     from singaudit.classifier.subgraph import head_model
 
     checks.check_file(path)
-    trace = probe(path, logits, features, preprocess)
+    trace = probe(path, logits, features, preprocess, threads)
     model = checks.parse(path)
     graph = Graph(model, path.parent)
     spec = input_spec(graph, preprocess, path.parent)

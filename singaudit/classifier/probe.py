@@ -79,7 +79,9 @@ def random_images(how: Preprocessing, count: int, seed: int) -> np.ndarray:
     return np.stack(images)
 
 
-def probe(path: Path, logits: str | None, features: str | None, preprocess: str | None) -> Trace:
+def probe(
+    path: Path, logits: str | None, features: str | None, preprocess: str | None, threads: int | None = None
+) -> Trace:
     """What the graph does on random images, found out by a child process that may crash, hang or run out of memory.
 
     ModelError naming the model when it does; errors the child found itself are raised as they are.
@@ -87,7 +89,7 @@ def probe(path: Path, logits: str | None, features: str | None, preprocess: str 
     size = path.stat().st_size
     limit = SECONDS + 60.0 * size / (1 << 30)
     request: dict[str, Any] = {"path": str(path), "logits": logits, "features": features}
-    request.update(preprocess=preprocess, memory=_memory_limit())
+    request.update(preprocess=preprocess, memory=_memory_limit(), threads=threads)
     with tempfile.TemporaryDirectory(prefix="singaudit-") as folder:
         request["out"] = folder
         try:

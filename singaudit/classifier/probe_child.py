@@ -40,7 +40,7 @@ def _look(request: dict[str, Any], out: Path) -> dict[str, Any]:
     spec = input_spec(graph, request["preprocess"], path.parent)
     logits = request["logits"] or spec.metadata.logits
     names = trace_tensors(graph, logits, request["features"] or spec.metadata.features)
-    session = make_session(exposed(model, names[0] + names[1]), path.parent)
+    session = make_session(exposed(model, names[0] + names[1]), path.parent, threads=request["threads"])
     trace = take_trace(graph, spec, session, names)
     arrays: dict[str, Any] = {f"v{index}": array for index, array in enumerate(trace.values.values())}
     np.savez(out / "values.npz", **arrays)
