@@ -53,8 +53,8 @@ def check_file(path: Path) -> None:
         raise ModelError(f"cannot read {path}: permission denied", hint="make the file readable")
 
 
-def parse(path: Path) -> onnx.ModelProto:
-    """The model without its external data, local functions inlined; ModelError when it is not an ONNX model.
+def parse(path: Path) -> tuple[onnx.ModelProto, bytes]:
+    """The model without its external data, local functions inlined, and its bytes; ModelError when it is no model.
 
     Static limits hold: number of nodes and functions, nesting, loops, no random draws, external data within the
     model's folder and present in full.
@@ -64,7 +64,8 @@ def parse(path: Path) -> onnx.ModelProto:
     check_file(path)
     model = onnx.ModelProto()
     try:
-        model.ParseFromString(path.read_bytes())
+        data = path.read_bytes()
+        model.ParseFromString(data)
     except Exception as error:  # protobuf's own classes differ between its implementations
         raise ModelError(
             f"{path} is not an ONNX model or is cut short: {type(error).__name__}",
@@ -79,8 +80,9 @@ def parse(path: Path) -> onnx.ModelProto:
         from onnx import inliner
 
         model = inliner.inline_local_functions(model)
+        data = model.SerializeToString()
     external_files(model, path.parent)
-    return model
+    return model, data
 
 
 def _nodes(model: onnx.ModelProto) -> Iterator[tuple[onnx.NodeProto, int]]:

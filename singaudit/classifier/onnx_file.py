@@ -141,13 +141,13 @@ def _open(
 
     checks.check_file(path)
     trace = probe(path, logits, features, preprocess, threads)
-    model = checks.parse(path)
+    model, data = checks.parse(path)
     graph = Graph(model, path.parent)
     spec = input_spec(graph, preprocess, path.parent)
     found = find_head(graph, trace, logits or spec.metadata.logits, features or spec.metadata.features)
     plan = found.plan
     names = [*dict.fromkeys([*(leaf.tensor for leaf in plan.leaves), plan.logits])]
-    session = make_session(exposed(model, names), path.parent, providers, threads)
+    session = make_session(exposed(model, data, names), path.parent, providers, threads)
     head_session = make_session(head_model(graph, trace, plan), path.parent, providers, threads)
     sha256 = checks.sha256_of(path, checks.external_files(model, path.parent))
     classifier = OnnxClassifier(path, sha256, graph, spec, trace, plan, (session, head_session))

@@ -35,12 +35,12 @@ def _look(request: dict[str, Any], out: Path) -> dict[str, Any]:
     from singaudit.classifier.session import exposed, make_session
 
     path = Path(request["path"])
-    model = parse(path)
+    model, data = parse(path)
     graph = Graph(model, path.parent)
     spec = input_spec(graph, request["preprocess"], path.parent)
     logits = request["logits"] or spec.metadata.logits
     names = trace_tensors(graph, logits, request["features"] or spec.metadata.features)
-    session = make_session(exposed(model, names[0] + names[1]), path.parent, threads=request["threads"])
+    session = make_session(exposed(model, data, names[0] + names[1]), path.parent, threads=request["threads"])
     trace = take_trace(graph, spec, session, names)
     arrays: dict[str, Any] = {f"v{index}": array for index, array in enumerate(trace.values.values())}
     np.savez(out / "values.npz", **arrays)

@@ -18,20 +18,18 @@ _WEIGHT_ONLY_LEVEL = "session.qdq_matmulnbits_accuracy_level"
 _EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
 
 
-def exposed(model: onnx.ModelProto, names: Sequence[str]) -> bytes:
-    """The model serialised with ``names`` as its only outputs; the model itself is as before afterwards."""
-    from onnx import ValueInfoProto
+def exposed(model: onnx.ModelProto, data: bytes, names: Sequence[str]) -> bytes:
+    """The bytes ``data`` of ``model`` with ``names`` among the graph's outputs.
 
-    graph = model.graph
-    kept = list(graph.output)
-    by_name = {item.name: item for item in kept}
-    try:
-        del graph.output[:]
-        graph.output.extend(by_name.get(name, ValueInfoProto(name=name)) for name in names)
-        return model.SerializeToString()
-    finally:
-        del graph.output[:]
-        graph.output.extend(kept)
+    Protocol buffers merge messages that stand one after the other, so that outputs are added without writing the
+    weights again, which takes longer than reading them.
+    """
+    import onnx
+
+    present = {item.name for item in model.graph.output}
+    more = onnx.ModelProto()
+    more.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in present)
+    return data + more.SerializeToString()
 
 
 def make_session(

@@ -28,12 +28,12 @@ def probe_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """The child process has tests of its own; without it these run in milliseconds."""
 
     def trace(path: Path, logits: Any, features: Any, preprocess: Any, threads: int | None) -> probe.Trace:
-        model = checks.parse(path)
+        model, data = checks.parse(path)
         graph = Graph(model, path.parent)
         spec = probe.input_spec(graph, preprocess, path.parent)
         logits, features = logits or spec.metadata.logits, features or spec.metadata.features
         names = probe.trace_tensors(graph, logits, features)
-        session = make_session(exposed(model, names[0] + names[1]), path.parent, threads=threads)
+        session = make_session(exposed(model, data, names[0] + names[1]), path.parent, threads=threads)
         return probe.take_trace(graph, spec, session, names)
 
     monkeypatch.setattr(probe, "probe", trace)
