@@ -224,7 +224,10 @@ def compare(name: str, exporter: str, dynamic: bool) -> dict[str, Any]:
 
 def speed_table(rows: list[dict[str, Any]]) -> str:
     """Return the speed results as text."""
-    lines = [f"{'model':32s} {'exporter':12s} {'native ms':>9s} {'time':>6s} {'memory':>7s} {'onnx2torch':>11s} {'onnx2pytorch':>13s}"]
+    lines = [
+        f"{'model':32s} {'exporter':12s} {'native ms':>9s} {'time':>6s} {'memory':>7s} "
+        f"{'onnx2torch':>11s} {'onnx2pytorch':>13s}"
+    ]
     for row in rows:
         if "export_failed" in row:
             lines.append(f"{row['model']:32s} {row['exporter']:12s} the exporter failed")
@@ -243,7 +246,9 @@ def speed_table(rows: list[dict[str, Any]]) -> str:
 
 def parity_table(rows: list[dict[str, Any]]) -> str:
     """Return the parity results as text."""
-    lines = [f"{'model':32s} {'exporter':12s} {'batch':8s} {'native':>8s} {'cosine':>9s} {'ORT plain':>10s} {'ORT all':>8s}"]
+    lines = [
+        f"{'model':32s} {'exporter':12s} {'batch':8s} {'native':>8s} {'cosine':>9s} {'ORT plain':>10s} {'ORT all':>8s}"
+    ]
     for row in rows:
         head = f"{row['model']:32s} {row['exporter']:12s} {'dynamic' if row['dynamic_batch'] else 'static':8s}"
         if "export_failed" in row:

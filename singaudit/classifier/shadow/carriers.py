@@ -48,7 +48,7 @@ for _name, _dtype in (
     ("UINT2", torch.uint8),
 ):
     # Older versions of the onnx package do not know these.
-    if _name in TensorProto.DataType.keys():
+    if _name in TensorProto.DataType.keys():  # noqa: SIM118  (a protobuf wrapper, not a dict)
         CARRIERS[TensorProto.DataType.Value(_name)] = _dtype
 
 _BITS = {
@@ -129,13 +129,16 @@ class _Replace(torch.autograd.Function):
         return shown.clone()
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         """Hand the gradient to ``real``."""
         return gradient, None
 
 
 def straight_through(real: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
-    """Return ``shown`` with the gradient of ``real`` (same shape and dtype); exact, unlike ``real + (shown - real)``."""
+    """Return ``shown`` with the gradient of ``real``, of the same shape and dtype.
+
+    Exact, unlike the usual ``real + (shown - real)``.
+    """
     if not (torch.is_grad_enabled() and real.requires_grad):
         return shown
     return _Replace.apply(real, shown.detach())

@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 
 from singaudit.classifier.shadow import carriers
+from singaudit.classifier.shadow.gradients import COSINES, Precision, gradient_cosine, run_in_batches, to_numpy
 from singaudit.classifier.shadow.module import ShadowCopy, shadow_copy
 from singaudit.classifier.shadow.plan import Plan, UnsupportedGraphError
 from singaudit.classifier.shadow.reference import Reference
 from singaudit.errors import ModelError
 
-Precision = Literal["fp32", "fp16", "int8"]
 Array = NDArray[Any]
 
 TOLERANCES: dict[Precision, float] = {"fp32": 1e-4, "fp16": 2e-2, "int8": 6e-2}
@@ -27,21 +27,9 @@ TOLERANCES: dict[Precision, float] = {"fp32": 1e-4, "fp16": 2e-2, "int8": 6e-2}
 fp32: ten times what two orders of summation differ by in the deepest models tried; fp16: ONNX Runtime rounds every
 value to 11 bits and the copy does not; int8: one quantisation step at several layers.
 """
-COSINES: dict[Precision, float] = {"fp32": 0.99, "fp16": 0.99, "int8": 0.9}
-"""Smallest allowed cosine between gradients and central differences; int8 differences are those of a staircase."""
 TOP1 = 0.99
 """Smallest allowed share of images, ties aside, with the same top class."""
 
-_STEPS: dict[Precision, tuple[float, ...]] = {
-    "fp32": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
-    "fp16": (1e-2, 3e-2, 1e-1),
-    "int8": (3e-2, 1e-1, 3e-1),
-}
-# Steps of the central differences in standard deviations of the input: small ones drown in rounding, large ones
-# cross kinks. A right gradient agrees at one of them at least; a wrong one at none.
-
-_DIRECTIONS: dict[Precision, int] = {"fp32": 8, "fp16": 8, "int8": 16}
-_GRADIENT_IMAGES = 4
 _NOISE_IMAGES = 4
 _QUANTISED = (
     "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinear", "QGemm", "MatMulInteger", "ConvInteger",
@@ -108,9 +96,9 @@ def certify(
     precision = precision_of(shadow.plan)
     generator = np.random.default_rng(seed)
     images = _noise(shadow, generator) if inputs is None else np.asarray(inputs)
-    reference = Reference(model, shadow.output_names, shadow.input_names, _batch(shadow))
+    reference = Reference(model, shadow.output_names, shadow.input_names, shadow.batch)
     with torch.no_grad():
-        copied = [_numpy(value) for value in run_in_batches(shadow, images, _batch(shadow))]
+        copied = [to_numpy(value) for value in run_in_batches(shadow, images, shadow.batch)]
     differences: dict[str, float | None] = {}
     values: dict[str, list[Array]] = {}
     for mode in reference.modes:
@@ -119,7 +107,7 @@ def certify(
     best = min(reference.modes, key=lambda mode: differences[mode] or 0.0)
     difference = differences[best]
     agreement = _top1(copied[0], values[best][0], TOLERANCES[precision])
-    cosine = _gradient_cosine(shadow, reference, best, images, precision, generator)
+    cosine = gradient_cosine(shadow, reference, best, images, precision, generator)
     reason = _verdict(precision, difference, agreement, cosine)
     return Certificate(
         status="failed" if reason else "passed",
@@ -167,12 +155,6 @@ def _verdict(precision: Precision, difference: float | None, agreement: float | 
     return "; ".join(reasons)
 
 
-def _batch(shadow: ShadowCopy) -> int | None:
-    """Return the declared batch size of the first input, None where it is dynamic."""
-    shape = shadow.plan.inputs[0].shape
-    return shape[0] if shape else None
-
-
 def _noise(shadow: ShadowCopy, generator: np.random.Generator) -> Array:
     """Standard normal images for the only input; whole numbers in 0-255 where it takes integers."""
     if len(shadow.plan.inputs) != 1:
@@ -191,25 +173,6 @@ def _noise(shadow: ShadowCopy, generator: np.random.Generator) -> Array:
 
 def _dtype(element: int) -> np.dtype[Any]:
     return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(element))
-
-
-def run_in_batches(shadow: ShadowCopy, images: Array, batch: int | None) -> list[torch.Tensor]:
-    """Run the copy over images (n, ...) in batches of the declared size (8 where dynamic); outputs are joined."""
-    size = batch or 8
-    device = next((buffer.device for buffer in shadow.buffers()), torch.device("cpu"))
-    parts = []
-    for start in range(0, len(images), size):
-        chunk = images[start : start + size]
-        short = size - len(chunk) if batch else 0
-        # A fixed batch is filled up with copies of its last image, whose results are dropped again.
-        full = np.concatenate([chunk, np.repeat(chunk[-1:], short, 0)]) if short else chunk
-        tensor = torch.from_numpy(np.ascontiguousarray(full)).to(device)
-        parts.append([value[: len(chunk)] for value in shadow(tensor)])
-    return [torch.cat(items) for items in zip(*parts, strict=True)]
-
-
-def _numpy(value: torch.Tensor) -> Array:
-    return value.detach().cpu().to(torch.float64).numpy()
 
 
 def _worst(copied: Sequence[Array], reference: Sequence[Array]) -> float:
@@ -238,72 +201,3 @@ def _top1(ours: Array, theirs: Array, tolerance: float) -> float | None:
     if not clear.any():
         return 1.0
     return float((ours.argmax(1) == theirs.argmax(1))[clear].mean())
-
-
-def _gradient_cosine(
-    shadow: ShadowCopy,
-    reference: Reference,
-    mode: str,
-    images: Array,
-    precision: Precision,
-    generator: np.random.Generator,
-) -> float | None:
-    """Return the cosine between directional derivatives of the copy and central differences of ONNX Runtime.
-
-    Each image has its own random weights on the first output and its own random directions; the cosine is over all
-    images and directions together, at the step where it is largest. None where the input takes integers.
-    """
-    if not np.issubdtype(images.dtype, np.floating):
-        return None
-    batch = _batch(shadow)
-    images = images[: max(_GRADIENT_IMAGES, batch or 0)]
-    output = reference.run(mode, images)[0]
-    weights = generator.standard_normal(output.shape)
-    leaf = torch.from_numpy(images.astype(np.float32)).requires_grad_()
-    gradient = _input_gradient(shadow, leaf, weights, batch)
-    count = _DIRECTIONS[precision]
-    directions = generator.standard_normal((count, *images.shape))
-    ours = (directions * gradient).reshape(count, len(images), -1).sum(-1)
-    deviation = float(images.astype(np.float64).std()) or 1.0
-
-    def objective(moved: Array) -> Array:
-        value = reference.run(mode, moved.astype(images.dtype))[0].astype(np.float64)
-        return np.asarray((value * weights).reshape(len(images), -1).sum(-1))
-
-    best = -1.0
-    for step in _STEPS[precision]:
-        size = step * deviation
-        theirs = np.stack(
-            [(objective(images + size * d) - objective(images - size * d)) / (2 * size) for d in directions]
-        )
-        best = max(best, _cosine(ours, theirs))
-        if best > 1 - (1 - COSINES[precision]) / 10:
-            break
-    return best
-
-
-def _input_gradient(shadow: ShadowCopy, leaf: torch.Tensor, weights: Array, batch: int | None) -> Array:
-    """Return the gradient of the weighted first output with respect to each image, float64."""
-    size = batch or len(leaf)
-    device = next((buffer.device for buffer in shadow.buffers()), torch.device("cpu"))
-    parts = []
-    for start in range(0, len(leaf), size):
-        chunk = leaf[start : start + size].detach().to(device).requires_grad_()
-        if len(chunk) < size:
-            chunk = torch.cat([chunk, chunk[-1:].expand(size - len(chunk), *chunk.shape[1:])]).detach().requires_grad_()
-        value = shadow(chunk)[0]
-        wanted = torch.zeros_like(value)
-        count = min(size, len(leaf) - start)
-        wanted[:count] = torch.from_numpy(weights[start : start + count]).to(value)
-        value.backward(wanted)
-        gradient = chunk.grad if chunk.grad is not None else torch.zeros_like(chunk)
-        parts.append(_numpy(gradient[:count]))
-    return np.concatenate(parts)
-
-
-def _cosine(a: Array, b: Array) -> float:
-    scale = float(np.linalg.norm(a) * np.linalg.norm(b))
-    if scale == 0.0:
-        # Both vanish where the output does not depend on the input; one alone means disagreement.
-        return 1.0 if not np.any(a) and not np.any(b) else 0.0
-    return float((a * b).sum() / scale)

@@ -211,7 +211,8 @@ def _attention(view: _View, node: Node) -> Node | None:
     softmax = view.maker(node.inputs[0], "Softmax")
     if softmax is None or softmax.attributes.get("axis", -1 if softmax.version >= 13 else 1) != -1:
         return None
-    value, masks, scale, divides = softmax.inputs[0], [], "", 0
+    value, scale, divides = softmax.inputs[0], "", 0
+    masks: list[str] = []
     while len(masks) < 2 and (add := view.maker(value, "Add")) is not None:
         # The scores are the operand that leads to a product; the other one is a mask.
         ways = [(s, m) for s, m in _orders(add) if view.maker(s, "MatMul", "Mul", "Div", "Add") is not None]

@@ -27,3 +27,9 @@ def check_elements(shape: Iterable[int], what: str, limit: int = MAX_ELEMENTS) -
     if math.prod(size for size in sizes if size > 0) > limit:
         shown = "x".join(str(size) for size in sizes)
         raise ModelError(f"{what} asks for a tensor of {shown} elements; the limit is {limit}.")
+
+
+def check_depth(depth: int) -> None:
+    """Raise ModelError where functions or subgraphs are nested beyond the limit."""
+    if depth > MAX_DEPTH:
+        raise ModelError(f"Functions or subgraphs are nested deeper than {MAX_DEPTH}, or call themselves.")

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from singaudit.classifier.shadow import carriers
-from singaudit.classifier.shadow.plan import Input, Plan, make_plan
+from singaudit.classifier.shadow.plan import Input, Plan
+from singaudit.classifier.shadow.planner import make_plan
 from singaudit.classifier.shadow.program import Program, depends_on_shapes, used_by
 from singaudit.classifier.shadow.tracing import shape_values
 from singaudit.errors import ModelError
@@ -70,6 +71,12 @@ class ShadowCopy(nn.Module):
     def output_names(self) -> tuple[str, ...]:
         """Names of the tensors that ``forward`` returns, in order."""
         return self.plan.output_names
+
+    @property
+    def batch(self) -> int | None:
+        """Declared batch size of the first input, None where it is dynamic."""
+        shape = self.plan.inputs[0].shape if self.plan.inputs else None
+        return shape[0] if shape else None
 
     def forward(self, *inputs: Tensor) -> tuple[Any, ...]:
         """Execute the graph.

@@ -171,7 +171,8 @@ class Body:
 
 def used_by(steps: Sequence[Step], outputs: Collection[str]) -> tuple[set[str], set[str]]:
     """Return which values are read as tensors and which as Python values; outputs count as tensors."""
-    tensors, host = set(outputs), set()
+    tensors: set[str] = set(outputs)
+    host: set[str] = set()
     for step in steps:
         for index, name in enumerate(step.inputs):
             if name:

@@ -70,7 +70,10 @@ def _follow(plan: Plan, shape_steps: frozenset[int], values: dict[str, Any], on_
         for name, item in zip(step.outputs, results, strict=False):
             if isinstance(item, Tensor):
                 limits.check_elements(item.shape, step.label)
-            (computed if pure else values)[name] = item if isinstance(item, Tensor) or not on_meta else _UNKNOWN
+            if pure and isinstance(item, Tensor):
+                computed[name] = item
+            else:
+                values[name] = item if isinstance(item, Tensor) or not on_meta else _UNKNOWN
     return computed
 
 

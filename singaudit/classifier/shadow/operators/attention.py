@@ -40,7 +40,7 @@ def _allowed(site: Site, q: Tensor, k: Tensor, past: int, lengths: Tensor | None
     key = torch.arange(keys, device=q.device).view(1, 1, 1, -1)
     if lengths is not None:
         lengths = lengths.view(-1, 1, 1, 1)
-        position = position + (lengths - queries if not past else past)
+        position = position + (past if past else lengths - queries)
     else:
         position = position + past
     rules = []
@@ -138,11 +138,8 @@ def rotary_embedding(site: Site) -> Kernel:
         else:
             first, second = rotated.chunk(2, -1)
         real, imaginary = first * cos - second * sin, first * sin + second * cos
-        if interleaved:
-            rotated = torch.stack([real, imaginary], -1).flatten(-2)
-        else:
-            rotated = torch.cat([real, imaginary], -1)
-        result = torch.cat([rotated, rest], -1)
+        pairs = torch.stack([real, imaginary], -1).flatten(-2) if interleaved else torch.cat([real, imaginary], -1)
+        result = torch.cat([pairs, rest], -1)
         return result if x.ndim == 4 else result.transpose(1, 2).flatten(2)
 
     return run

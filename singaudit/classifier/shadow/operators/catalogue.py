@@ -14,6 +14,7 @@ from singaudit.classifier.shadow.operators import (  # noqa: F401
     linear,
     loss,
     normalisation,
+    padding,
     pooling,
     quantised,
     quantised_microsoft,

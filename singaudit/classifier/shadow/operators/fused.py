@@ -62,7 +62,7 @@ def fused_attention(site: Site) -> Kernel:
             scale /= _number(s3)
         mask = masks[0] if masks else None
         for extra in masks[1:]:
-            mask = mask + extra
+            mask = extra if mask is None else mask + extra
         alike = q.shape[:-2] == k.shape[:-2] == v.shape[:-2] and q.shape[-1] == v.shape[-1] and q.ndim == 4
         fits = mask is None or (mask.is_floating_point() and mask.ndim <= 4)
         if not (alike and fits):

@@ -1,4 +1,4 @@
-"""Normalisations (ONNX operator specification: BatchNormalization, LayerNormalization, GroupNormalization, LRN, ...)."""
+"""Normalisations (ONNX operator specification: BatchNormalization, LayerNormalization, LRN, ...)."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def _global_indices(local: Tensor, sizes: Sequence[int], windows: Windows, colum
     """Turn torch's positions within one padded plane into ONNX's within the whole, unpadded tensor."""
     rank = len(sizes)
     padded = [n + windows.all_pads[i] + windows.all_pads[i + rank] for i, n in enumerate(sizes)]
-    coordinates = []
+    coordinates: list[Tensor] = []
     for axis in reversed(range(rank)):
         coordinates.insert(0, local % padded[axis] - windows.all_pads[axis])
         local = local // padded[axis]

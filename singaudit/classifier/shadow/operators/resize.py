@@ -78,14 +78,14 @@ def _weights(s: Sampling, distance: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _nearest(how: str, x: NDArray[np.float64]) -> NDArray[np.int64]:
-    rounding = {
-        "round_prefer_floor": lambda v: np.ceil(v - 0.5),
-        "round_prefer_ceil": lambda v: np.floor(v + 0.5),
-        "floor": np.floor,
-        "ceil": np.ceil,
-    }[how]
-    result: NDArray[np.int64] = rounding(x).astype(np.int64)
-    return result
+    """Round fractional positions to whole ones by the attribute nearest_mode."""
+    if how == "round_prefer_floor":
+        rounded = np.ceil(x - 0.5)
+    elif how == "round_prefer_ceil":
+        rounded = np.floor(x + 0.5)
+    else:
+        rounded = np.floor(x) if how == "floor" else np.ceil(x)
+    return rounded.astype(np.int64)
 
 
 @functools.lru_cache(maxsize=256)

@@ -28,7 +28,7 @@ def sequence_construct(site: Site) -> Kernel:
 @operator("SequenceEmpty", 11, attributes=("dtype",), data_shape=True, types=lambda site: (site.get("dtype", 1),))
 def sequence_empty(site: Site) -> Kernel:
     """An empty list."""
-    return lambda: []
+    return list
 
 
 @operator("SequenceInsert", 11, host=(2,), data_shape=True, types=lambda site: (site.input_types[1],))
