@@ -6,7 +6,6 @@ import difflib
 import json
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -328,7 +327,3 @@ class _Outcome:
             if error.hint:
                 click.echo(f"  try: {safe(error.hint, 1500)}", err=True)
         sys.exit(error.exit_code)
-
-
-if __name__ == "__main__":
-    main(prog_name=Path(sys.argv[0]).name)

@@ -41,7 +41,7 @@ LEAK = Evidence(
         ({"carried_share": e(0.0, -0.05, 0.05), "probe_null": e(0.2, 0.1, 0.3)}, "cannot tell"),
         ({"probe_null": e(0.0, -0.1, 0.1)}, "cannot tell"),
         ({"probe_null": e(0.0, -0.1, 0.1), "margin_share": e(0.02, 0.0, 0.04)}, "not detected"),
-        ({"probe_null": e(0.5, 0.4, 0.6), "margin_share": e(0.02, 0.0, 0.04)}, "strong"),
+        ({"probe_null": e(0.5, 0.4, 0.6), "margin_share": e(0.02, 0.0, 0.04)}, "cannot tell"),
         ({"probe_null": e(0.0, -0.1, 0.1), "margin_share": e(0.08, 0.0, 0.12)}, "cannot tell"),
     ],
 )
