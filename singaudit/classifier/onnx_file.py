@@ -99,11 +99,13 @@ def open_onnx(
     activation: Literal["auto", "softmax", "sigmoid", "none"] | str = "auto",
     providers: Sequence[str] = CPU,
     threads: int | None = None,
+    stacked: Literal["collapsed", "last"] = "collapsed",
 ) -> OnnxClassifier:
     """An ONNX classifier with its head proved, ready to run.
 
     ``logits`` and ``features`` name tensors where the graph leaves a choice (else the file's metadata
-    ``singaudit.logits`` and ``singaudit.features`` do; linear layers in a row are otherwise read as one);
+    ``singaudit.logits`` and ``singaudit.features`` do); ``stacked`` says what the head is where linear layers follow
+    one another with nothing non-linear between: all of them as one, or the last alone;
     ``preprocess`` is a ``--preprocess`` string; ``activation`` "auto" takes what the graph or its metadata says
     and assumes softmax where they say nothing; ``providers`` are ONNX Runtime's, exactly these; ``threads`` bounds
     the threads of one operator.
@@ -117,7 +119,7 @@ def open_onnx(
         )
     path = Path(path)
     try:
-        return _open(path, logits, features, preprocess, activation, providers, threads)
+        return _open(path, logits, features, preprocess, activation, providers, threads, stacked == "collapsed")
     except ModelError as error:
         if path.name in error.message:
             raise
@@ -132,6 +134,7 @@ def _open(
     activation: str,
     providers: Sequence[str],
     threads: int | None,
+    collapse: bool,
 ) -> OnnxClassifier:
     from singaudit.classifier import checks
     from singaudit.classifier.probe import input_spec, probe
@@ -144,7 +147,7 @@ def _open(
     model, data = checks.parse(path)
     graph = Graph(model, path.parent)
     spec = input_spec(graph, preprocess, path.parent)
-    found = find_head(graph, trace, logits or spec.metadata.logits, features or spec.metadata.features)
+    found = find_head(graph, trace, logits or spec.metadata.logits, features or spec.metadata.features, collapse)
     plan = found.plan
     names = [*dict.fromkeys([*(leaf.tensor for leaf in plan.leaves), plan.logits])]
     session = make_session(exposed(model, data, names), path.parent, providers, threads)

@@ -165,7 +165,7 @@ def _unproved(reason: str) -> ModelError:
     )
 
 
-def find_head(graph: Graph, trace: Trace, logits: str | None, features: str | None) -> FoundHead:
+def find_head(graph: Graph, trace: Trace, logits: str | None, features: str | None, collapse: bool = True) -> FoundHead:
     """The head by structure; ModelError with the reason and what to do where there is none, or several."""
     found, reasons = {}, []
     items = candidates(graph, logits)
@@ -176,7 +176,7 @@ def find_head(graph: Graph, trace: Trace, logits: str | None, features: str | No
                 raise NotLinear(f"the output {item.output!r} does not depend on the image")
             if sum(length > 1 for length in shape) > 1:
                 raise NotLinear(f"the output {item.output!r} has shape {shape} per image; expected one logit per class")
-            plan = make_plan(graph, trace, item.tensor, features)
+            plan = make_plan(graph, trace, item.tensor, features, collapse)
             affine = read_head(graph, trace, plan)
             found[item] = (plan, affine, *weight_and_bias(plan, affine, shape))
         except NotLinear as reason:

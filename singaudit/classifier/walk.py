@@ -63,17 +63,17 @@ def _dynamic_scale(graph: Graph, name: str) -> bool:
     return False
 
 
-def make_plan(graph: Graph, trace: Trace, logits: str, features: str | None = None) -> Plan:
+def make_plan(graph: Graph, trace: Trace, logits: str, features: str | None = None, collapse: bool = True) -> Plan:
     """The way back from the logits to the features; NotLinear says what stands in it.
 
     With ``features`` named, every linear layer between that tensor and the logits belongs to the head; otherwise
-    the last one does, and linear layers before it with nothing but affine operators between.
+    the last one does and, with ``collapse``, linear layers before it with nothing but affine operators between.
     """
     plan = Plan(logits)
     values = constants(graph, trace.values)
     heads: dict[str, Linear | None] = {}
     _walk(graph, logits, features, values, plan, heads)
-    if features is None:
+    if features is None and collapse:
         heads = _collapse(graph, trace, values, plan, heads)
     plan.nodes = sorted({graph.positions[id(node)]: node for node in plan.nodes}.items(), key=lambda item: item[0])
     plan.nodes = [node for _, node in plan.nodes]

@@ -547,6 +547,13 @@ def test_named_features_start_the_head_there(tmp_path: Path) -> None:
     assert maps.head.weight.shape == (C, M)
 
 
+def test_stacked_layers_are_one_head_or_the_last_alone(tmp_path: Path) -> None:
+    model, w, b, _ = stacked(Build())
+    check(opened(tmp_path, model), w, b)
+    last = opened(tmp_path, model, stacked="last").head
+    assert (last.weight.shape, last.kind) == ((C, 3), "Gemm")
+
+
 def test_the_file_may_name_its_features_and_logits(tmp_path: Path) -> None:
     model, _, _, _ = stacked(Build())
     onnx.helper.set_model_props(model, {"singaudit.features": "t6"})
