@@ -1,0 +1,142 @@
+"""The certificate passes right copies, and fails those that compute something else or have wrong gradients."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from shadow_models import FAMILIES, Gates, InvertedResidual, ViTBlock, build, export, images
+from test_shadow_models import quantised
+
+from singaudit.classifier.shadow.certificate import certify
+from singaudit.classifier.shadow.module import ShadowCopy, shadow_copy
+from singaudit.errors import ModelError
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_right_copies_pass_on_noise_and_on_images(family):
+    model = export(build(family), dynamic=True)
+    certificate = certify(model)
+    assert certificate.status == "passed", certificate.reason
+    assert certificate.ran_on == "noise"
+    assert certificate.precision == "fp32"
+    assert certificate.max_logit_difference <= 1e-5
+    assert certificate.max_logit_difference == min(certificate.difference_unoptimised, certificate.difference_optimised)
+    assert certificate.top1_agreement == 1.0
+    assert certificate.gradient_cosine > 0.99
+    again = certify(model, shadow_copy(model), images(11).numpy(), seed=3)
+    assert (again.status, again.ran_on) == ("passed", "11 probe images")
+
+
+def test_the_same_seed_gives_the_same_certificate():
+    model = export(build(InvertedResidual))
+    assert certify(model, seed=5) == certify(model, seed=5)
+
+
+@pytest.mark.parametrize("form", ["QDQ", "QOperator", "dynamic"])
+def test_int8_models_pass_with_their_own_tolerances(form, tmp_path):
+    certificate = certify(quantised(export(build(Gates)), form, tmp_path))
+    assert certificate.precision == "int8"
+    assert certificate.status == "passed", certificate.reason
+
+
+class Tampered(ShadowCopy):
+    """A copy whose values or gradients are wrong."""
+
+    tamper = staticmethod(lambda value: value)
+
+    def forward(self, *inputs):
+        return tuple(self.tamper(value) for value in super().forward(*inputs))
+
+
+def tampered(model, tamper):
+    copy = Tampered(shadow_copy(model).plan)
+    copy.tamper = tamper
+    return copy
+
+
+def test_wrong_values_fail():
+    model = export(build(InvertedResidual))
+    certificate = certify(model, tampered(model, lambda y: y * 1.01))
+    assert certificate.status == "failed"
+    assert "outputs differ" in certificate.reason
+
+
+def test_wrong_classes_fail():
+    model = export(build(InvertedResidual))
+    certificate = certify(model, tampered(model, lambda y: y.flip(1)))
+    assert certificate.top1_agreement < 0.99
+    assert "top classes" in certificate.reason
+
+
+@pytest.mark.parametrize("factor", [-1.0, 0.0])
+def test_right_values_with_wrong_gradients_fail(factor):
+    class Wrong(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return factor * gradient
+
+    model = export(build(ViTBlock))
+    certificate = certify(model, tampered(model, Wrong.apply))
+    assert certificate.status == "failed"
+    assert certificate.max_logit_difference <= 1e-5
+    assert "gradients agree" in certificate.reason
+
+
+def test_gradients_of_half_the_image_fail():
+    model = export(build(ViTBlock))
+    right = shadow_copy(model)
+
+    class Half(Tampered):
+        def forward(self, x):
+            blocked = torch.cat([x[..., :16].detach(), x[..., 16:]], -1)
+            return right(blocked)
+
+    assert "gradients agree" in certify(model, Half(right.plan)).reason
+
+
+def one_node(node, shape=(1, 4), element=TensorProto.FLOAT, constants=()):
+    graph = helper.make_graph(
+        [node],
+        "graph",
+        [helper.make_tensor_value_info("x", element, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in constants],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def test_unsupported_graphs_say_what_they_hold():
+    certificate = certify(one_node(helper.make_node("RandomNormalLike", ["x"], ["y"])))
+    assert certificate.status == "unsupported"
+    assert certificate.unsupported == ("RandomNormalLike: draws random numbers, so no result could be repeated",)
+
+
+def test_noise_needs_a_size():
+    model = one_node(helper.make_node("Relu", ["x"], ["y"]), ("n", 3, "h", "w"))
+    with pytest.raises(ModelError, match="no fixed size"):
+        certify(model)
+    assert certify(model, inputs=np.random.default_rng(0).normal(size=(2, 3, 8, 8)).astype("f")).status == "passed"
+
+
+def test_integer_inputs_are_compared_without_gradients():
+    node = helper.make_node("Cast", ["x"], ["y"], to=TensorProto.FLOAT)
+    certificate = certify(one_node(node, ("n", 4), TensorProto.UINT8))
+    assert (certificate.status, certificate.gradient_cosine) == ("passed", None)
+
+
+def test_intermediate_outputs_can_be_certified(tmp_path):
+    model = export(build(InvertedResidual))
+    features = model.graph.node[-1].input[0]
+    before = model.SerializeToString()
+    assert certify(model, shadow_copy(model, outputs=(features, "logits"))).status == "passed"
+    assert model.SerializeToString() == before
+    path = tmp_path / "model.onnx"
+    onnx.save(model, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    assert certify(path, shadow_copy(path, outputs=(features,))).status == "passed"
