@@ -6,7 +6,6 @@ import platform
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +89,7 @@ def run_demo(settings: dict[str, Any]) -> dict[str, Any]:
     results = []
     for name in DEMO_MODELS:
         config = make_config(
-            model=str(resources.files("singaudit") / "demo" / "models" / f"{name}.onnx"),
-            images=DEMO_IMAGES, vlm="builtin:shapes", gates=DEMO_GATES,
+            model=f"builtin:{name}", images=DEMO_IMAGES, vlm="builtin:shapes", gates=DEMO_GATES,
         )  # fmt: skip
         with Reporter("none" if quiet else settings["progress"], title=f"The {name} classifier") as reporter:
             found = _audit_into(config, output / name, formats, force, reporter, ["demo"])

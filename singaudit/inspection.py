@@ -9,7 +9,7 @@ from singaudit.classifier.interface import Classifier
 from singaudit.classifier.onnx_file import open_onnx
 from singaudit.errors import ModelError
 from singaudit.geometry.null_space import NullSpace, null_space
-from singaudit.pipeline import providers
+from singaudit.pipeline import model_path, providers
 from singaudit.report.build import geometry_part, preprocess_text
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -20,7 +20,7 @@ def inspect_model(settings: dict[str, Any]) -> dict[str, Any]:
     if not settings.get("model"):
         raise ModelError("expected a model file, got an empty name")
     classifier = open_onnx(
-        settings["model"], logits=settings.get("logits"), features=settings.get("features"),
+        model_path(settings["model"]), logits=settings.get("logits"), features=settings.get("features"),
         preprocess=settings.get("preprocess"), activation=settings.get("activation") or "auto",
         providers=providers("cpu"),
     )  # fmt: skip

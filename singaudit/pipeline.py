@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,6 +44,7 @@ Progress = Callable[[str, int, int], None]
 _NEAR_NULL_FRACTION = 0.01
 # Fewer images than this and no translator is fitted at all: cross-validation would have next to nothing to hold out.
 _MIN_FIT_IMAGES = 50
+_BUILTIN = "builtin:"
 _PACKAGES = ("numpy", "onnx", "onnxruntime", "torch", "transformers", "pillow")
 
 
@@ -79,7 +82,7 @@ def audit(config: AuditConfig, progress: Progress = lambda stage, done, total: N
     rules = parse_rules(config.gates)
     progress("open the model", 0, 1)
     classifier = open_onnx(
-        config.model, logits=config.logits, features=config.features, preprocess=config.preprocess,
+        model_path(config.model), logits=config.logits, features=config.features, preprocess=config.preprocess,
         activation=config.activation, providers=providers(config.device),
     )  # fmt: skip
     names, names_source = class_names(config, classifier)
@@ -307,6 +310,18 @@ def _without_language(facts: _Facts, reason: str) -> Audit:
         reproduce=reproduce(facts.config),
     )
     return Audit(decided(result, facts.rules, facts.config), {})
+
+
+def model_path(model: str) -> str:
+    """The file that ``model`` names; ``builtin:NAME`` is a classifier of the embedded world. Raises ``ConfigError``."""
+    if not model.startswith(_BUILTIN):
+        return model
+    folder = Path(str(resources.files("singaudit") / "demo" / "models"))
+    known = {path.stem: path for path in folder.glob("*.onnx")}
+    name = model.removeprefix(_BUILTIN)
+    if name not in known:
+        raise ConfigError(f"expected one of {', '.join(sorted(known))} after {_BUILTIN}, got {name!r}")
+    return str(known[name])
 
 
 def class_names(config: AuditConfig, classifier: Classifier) -> tuple[tuple[str, ...], str]:

@@ -31,9 +31,10 @@ class FolderSource:
 
     def load(self, index: int) -> Image | Skipped:
         """Decode one image; whatever is wrong with it becomes a ``Skipped``."""
-        name = self.paths[index]
+        # Names of undecodable bytes reach the result as valid text.
+        name = os.fsencode(self.paths[index]).decode("utf-8", "backslashreplace")
         try:
-            pixels, digest = decode(read_regular_file(self.root / name))
+            pixels, digest = decode(read_regular_file(self.root / self.paths[index]))
         except UndecodableError as error:
             return Skipped(name, str(error))
         return Image(name, digest, pixels)

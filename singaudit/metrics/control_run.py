@@ -49,13 +49,19 @@ def run_controls(
         after = _own_margins(subject, measured, rows, text_angles(mean, stacked))
         change = class_before - np.take_along_axis(text_angles(zero, subject.class_texts), own, axis=1)
         angle, leak = float(image_score(block.original, zero).mean()), float(np.abs(change).mean())
-        draws.append([angle, leak, angle / leak if leak > 0 else 0.0, *(before - after).mean(axis=0)])
+        ratio = angle / leak if leak > 0 else 0.0
+        draws.append([angle, leak, float(change.mean()), ratio, *(before - after).mean(axis=0)])
         progress(draw + 1)
     table = np.asarray(draws)
     angle, leak = float(measured.image_score[rows].mean()), float(np.abs(measured.attribute_score[rows]).mean())
-    observed = {"image_score_deg": angle, "attribute_score_deg": leak, "ratio": angle / leak if leak > 0 else 0.0}
+    observed = {
+        "image_score_deg": angle,
+        "attribute_score_deg": leak,
+        "signed_attribute_score_deg": float(measured.attribute_score[rows].mean()),
+        "ratio": angle / leak if leak > 0 else 0.0,
+    }
     scores = {name: compare(value, table[:, i]) for i, (name, value) in enumerate(observed.items())}
-    contrasts = [compare(float(c[rows].mean()), table[:, 3 + g]) for g, c in enumerate(measured.contrast)]
+    contrasts = [compare(float(c[rows].mean()), table[:, len(observed) + g]) for g, c in enumerate(measured.contrast)]
     return scores, contrasts, len(rows)
 
 

@@ -143,11 +143,12 @@ def at_half(e: Evidence) -> Evidence:
 
 def sentence(group: str, finding: Finding, share: Estimate | None) -> str:
     """The finding in one plain sentence."""
+    group = group.replace("_", " ")
     part = f" ({share.value:.0%} of its reading, {share.low:.0%} to {share.high:.0%})" if share else ""
     return {
-        "strong": f"{group} is readable from the features, and what carries it is ignored by the head{part}.",
-        "partial": f"Part of what carries {group} is ignored by the head{part}.",
-        "redundant": f"{group} can be decoded from what the head ignores, and is present in the logits as well.",
+        "strong": f"What carries {group} in the features is ignored by the head{part}.",
+        "partial": f"At least part of what carries {group} in the features is ignored by the head{part}.",
+        "redundant": f"{group.capitalize()} can be decoded from what the head ignores, and the logits show it too.",
         "not detected": f"No {group} was found in what the head ignores.",
         "not applicable": f"The head ignores no direction of feature space, so {group} cannot be in one.",
         "unstable": f"What was found about {group} changes when the translator is refitted: do not rely on it.",
