@@ -100,6 +100,8 @@ def measure(path: Path, clip: Path, images: int = 3000) -> dict[str, Any]:
         B, a = ridge(f[train], z[train])
         full[test] = f[test] @ B + a
         kept[test] = (f[train].mean(0) + (f[test] - f[train].mean(0)) @ V @ V.T) @ B + a
+    # Without a null space what is left of the features is rounding, and a probe would read even that.
+    has_null = V.shape[1] < f.shape[1]
     report: dict[str, Any] = {
         "images": images,
         "rank": V.shape[1],
@@ -112,12 +114,12 @@ def measure(path: Path, clip: Path, images: int = 3000) -> dict[str, Any]:
         before, after = margin(full, texts[name], own), margin(kept, texts[name], own)
         report["attributes"][name] = {
             "chance": round(1 / len(values), 4),
-            "probe_null": probe(centred - seen, own),
+            "probe_null": probe(centred - seen, own) if has_null else None,
             "probe_logits": probe(seen, own),
             "margin_image_deg": round(float(margin(z, texts[name], own).mean()), 2),
             "margin_translated_deg": round(float(before.mean()), 2),
-            "contrast_deg": round(float((before - after).mean()), 2),
-            "carried_share": _share(before, before - after),
+            "contrast_deg": round(float((before - after).mean()), 2) if has_null else None,
+            "carried_share": _share(before, before - after) if has_null else None,
         }
     return report
 
