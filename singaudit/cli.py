@@ -46,6 +46,8 @@ class _Grouped(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         headings: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
+            if not isinstance(parameter, click.Option):
+                continue
             record = parameter.get_help_record(ctx)
             if record is not None:
                 headings.setdefault(_HEADINGS.get(str(parameter.name), "Other"), []).append(record)

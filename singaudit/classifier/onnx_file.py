@@ -99,13 +99,14 @@ def open_onnx(
     activation: Literal["auto", "softmax", "sigmoid", "none"] | str = "auto",
     providers: Sequence[str] = CPU,
     threads: int | None = None,
-    stacked: Literal["collapsed", "last"] = "collapsed",
+    stacked: Literal["collapsed", "last"] = "last",
 ) -> OnnxClassifier:
     """An ONNX classifier with its head proved, ready to run.
 
     ``logits`` and ``features`` name tensors where the graph leaves a choice (else the file's metadata
     ``singaudit.logits`` and ``singaudit.features`` do); ``stacked`` says what the head is where linear layers follow
-    one another with nothing non-linear between: all of them as one, or the last alone;
+    one another with nothing non-linear between: the last alone, or all of them as one (whose features then include
+    what the earlier ones drop);
     ``preprocess`` is a ``--preprocess`` string; ``activation`` "auto" takes what the graph or its metadata says
     and assumes softmax where they say nothing; ``providers`` are ONNX Runtime's, exactly these; ``threads`` bounds
     the threads of one operator.
