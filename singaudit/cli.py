@@ -179,7 +179,7 @@ def run(ctx: click.Context, /, **given: Any) -> None:
 @_with(_CONFIG_OPTIONS)
 @click.pass_context
 def inspect(ctx: click.Context, /, **given: Any) -> None:
-    """Show MODEL's head, rank and null space; no images, no language model."""
+    """Show MODEL's head, null space and certificate; no images, no language model."""
     with _Outcome(given) as outcome:
         from singaudit.inspection import describe, inspect_model
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import numpy as np
+
 from singaudit.classifier.interface import Classifier
 from singaudit.classifier.onnx_file import open_onnx
 from singaudit.errors import ModelError
+from singaudit.geometry.near_null import near_null_dim
 from singaudit.geometry.null_space import NullSpace, null_space
-from singaudit.pipeline import model_path, providers
+from singaudit.pipeline import NEAR_NULL_FRACTION, certificate_on_noise, model_path, providers
 from singaudit.report.build import geometry_part, preprocess_text
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -25,10 +28,13 @@ def inspect_model(settings: dict[str, Any]) -> dict[str, Any]:
         providers=providers("cpu"),
     )  # fmt: skip
     space = null_space(classifier.head)
+    # Without images nothing is known of the features' covariance: every direction is taken to vary alike.
+    near_null = near_null_dim(classifier.head.weight, np.eye(space.feature_dim), NEAR_NULL_FRACTION)
     return {
         **_model_facts(classifier),
-        "geometry": geometry_part(space, classifier).model_dump(),
         **_head_facts(classifier, space),
+        "geometry": geometry_part(space, classifier, (NEAR_NULL_FRACTION, *near_null)).model_dump(),
+        "certificate": certificate_on_noise(model_path(settings["model"]), classifier).model_dump(),
     }
 
 
@@ -96,9 +102,30 @@ def describe(facts: dict[str, Any]) -> None:
     row("rank", f"{g['rank']} (tolerance {g['tolerance']:.3g}, {g['tolerance_reason']})")
     softmax = "" if g["softmax_null_dim"] is None else f"; softmax {g['softmax_null_dim']}"
     row("null dimensions", f"logit {g['null_dim']} of {g['feature_dim']}{softmax}")
+    near = g["near_null"]
+    row(
+        "near-null",
+        f"{near['dim']} dimensions move every logit by less than {near['fraction']:.0%} of its spread, "
+        f"{near['variance_share']:.0%} of all (if features varied alike in every direction)",
+    )
     row("rank at tolerance", ", ".join(f"x{r['factor']:g}: {r['rank']}" for r in g["rank_sensitivity"]))
     row("spectrum", spectrum_chart(g["singular_values"], g["tolerance"]))
+    for name, value in _certificate_rows(facts["certificate"]):
+        row(name, value)
     out.print(table)
+
+
+def _certificate_rows(c: dict[str, Any]) -> list[tuple[str, str]]:
+    """The shadow copy's certificate for people."""
+    if c["status"] == "unsupported":
+        return [("shadow copy", f"unsupported: {', '.join(c['unsupported'][:8])}")]
+    modes = (("difference_unoptimised", "unoptimised"), ("difference_optimised", "optimised"))
+    compared = ", ".join(f"{c[key]:.1e} {mode}" for key, mode in modes if c[key] is not None)
+    agreement = "" if c["top1_agreement"] is None else f"; top-1 agreement {c['top1_agreement']:.1%}"
+    cosine = "" if c["gradient_cosine"] is None else f"; gradient cosine {c['gradient_cosine']:.5f}"
+    rows = [("shadow copy", f"{c['status']} on {c['ran_on']} ({c['precision']}){agreement}{cosine}")]
+    rows.append(("difference", f"to ONNX Runtime, share of the outputs' range: {compared}; allowed {c['tolerance']:g}"))
+    return rows + ([("reason", c["reason"])] if c["reason"] else [])
 
 
 def spectrum_chart(values: list[float], tolerance: float, width: int = 48) -> str:

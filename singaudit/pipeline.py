@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from singaudit.classifier.interface import Classifier
 from singaudit.classifier.onnx_file import open_onnx
 from singaudit.classifier.preprocessing import prepare
 from singaudit.config import AuditConfig, check_class_names
-from singaudit.dataset.interface import ImageSource
+from singaudit.dataset.interface import Image, ImageSource
 from singaudit.dataset.sources import open_source, resolve_labels
 from singaudit.engine.local import Pass, Step, run_pass
 from singaudit.errors import ConfigError
@@ -35,16 +35,27 @@ from singaudit.metrics.measure import GroupTexts, Measured, Subject, measure
 from singaudit.report import build
 from singaudit.report.gallery import gallery_items
 from singaudit.report.gates import Rule, check_rules, judge, parse_rules, verdict_sentence
-from singaudit.report.result import AuditResult, DataPart, EncoderPart, LogitCheck, Reproduce, Statistic, Verdict
+from singaudit.report.result import (
+    AuditResult,
+    CertificatePart,
+    DataPart,
+    EncoderPart,
+    LogitCheck,
+    Reproduce,
+    Statistic,
+    Verdict,
+)
 
 Progress = Callable[[str, int, int], None]
 """Told (stage, done, total) as the audit advances."""
 
 # Every logit may move by this share of its spread along a near-null direction.
-_NEAR_NULL_FRACTION = 0.01
+NEAR_NULL_FRACTION = 0.01
 # Fewer images than this and no translator is fitted at all: cross-validation would have next to nothing to hold out.
 _MIN_FIT_IMAGES = 50
 _BUILTIN = "builtin:"
+# The certificate is repeated on this many of the audited images.
+_CERTIFIED_IMAGES = 16
 _PACKAGES = ("numpy", "onnx", "onnxruntime", "torch", "transformers", "pillow")
 
 
@@ -90,7 +101,7 @@ def audit(config: AuditConfig, progress: Progress = lambda stage, done, total: N
     progress("open the model", 1, 1)
     if config.images is None:
         check_rules(rules, names, (), ("class",))
-        return _geometry_only(config, classifier, names, names_source, space, rules)
+        return _geometry_only(config, classifier, names, names_source, space, rules, progress)
     vocabulary = open_vocabulary(config.concepts, config.vlm)
     groups = ((class_group(names),) if len(names) > 1 else ()) + vocabulary.groups
     concept_names = tuple(v for g in groups for v in g.values) + vocabulary.concepts
@@ -100,7 +111,7 @@ def audit(config: AuditConfig, progress: Progress = lambda stage, done, total: N
     facts = _Facts(config, classifier, names, names_source, space, rules, seen, vocabulary, groups)
     fit_images = len(seen.probe.names) if seen.probe else len(seen.images.names)
     if fit_images < _MIN_FIT_IMAGES:
-        return _without_language(facts, f"{fit_images} images are too few to fit a translator")
+        return _without_language(facts, progress, f"{fit_images} images are too few to fit a translator")
     subject, fitted, texts = _interpret(facts, features, logits, progress)
     measured = measure(subject)
     progress("measure", 1, 1)
@@ -217,6 +228,7 @@ def _conclude(
         geometry=build.geometry_part(
             facts.space, facts.classifier, _near_null(facts.classifier, subject.features), measured
         ),
+        certificate=_certificate(config, facts.classifier, progress, seen.images),
         data=_data_part(facts, accuracy, chance),
         encoder=EncoderPart(
             name=seen.encoder.name, revision=seen.encoder.revision, family=seen.encoder.family,
@@ -282,11 +294,12 @@ def _doubts(result: AuditResult) -> list[str]:
 
 def _geometry_only(
     config: AuditConfig, classifier: Classifier, names: tuple[str, ...], names_source: str, space: NullSpace,
-    rules: list[Rule],
+    rules: list[Rule], progress: Progress,
 ) -> Audit:  # fmt: skip
     result = AuditResult(
         model=build.model_part(classifier, names, names_source),
         geometry=build.geometry_part(space, classifier),
+        certificate=_certificate(config, classifier, progress),
         verdict=_UNDECIDED,
         not_evaluated=["scores, controls, classes, concepts and pictures were not evaluated: no images were given "
                        "(add --images DIR)"],
@@ -295,13 +308,14 @@ def _geometry_only(
     return Audit(decided(result, rules, config), {})
 
 
-def _without_language(facts: _Facts, reason: str) -> Audit:
+def _without_language(facts: _Facts, progress: Progress, reason: str) -> Audit:
     """Images were given, but too few to say what features mean."""
     features, logits = facts.seen.images.outputs["classifier"]
     accuracy, chance = _accuracy(facts, logits)
     result = AuditResult(
         model=build.model_part(facts.classifier, facts.names, facts.names_source),
         geometry=build.geometry_part(facts.space, facts.classifier, _near_null(facts.classifier, features)),
+        certificate=_certificate(facts.config, facts.classifier, progress, facts.seen.images),
         data=_data_part(facts, accuracy, chance),
         logit_check=_logit_check(facts, logits),
         verdict=_UNDECIDED,
@@ -377,10 +391,38 @@ def _logit_check(facts: _Facts, logits: NDArray[np.float32]) -> LogitCheck:
     return LogitCheck(**asdict(check_logits(facts.classifier, facts.space, features, logits, facts.config.seed)))
 
 
+def certificate_on_noise(path: str, classifier: Classifier) -> CertificatePart:
+    """The shadow copy against ONNX Runtime on images of noise, preprocessed as the classifier's own are."""
+    from singaudit.classifier.probe import random_images
+    from singaudit.classifier.shadow.certificate import certify
+
+    noise = random_images(classifier.preprocessing, _CERTIFIED_IMAGES, 0)
+    return build.certificate_part(replace(certify(path, inputs=noise), ran_on=f"noise ({_CERTIFIED_IMAGES} images)"))
+
+
+def _certificate(
+    config: AuditConfig, classifier: Classifier, progress: Progress, images: Pass | None = None
+) -> CertificatePart:
+    """The shadow copy against ONNX Runtime, on images that were audited; on noise where there are none."""
+    from singaudit.classifier.shadow.certificate import certify
+
+    progress("certify the shadow copy", 0, 1)
+    path = model_path(config.model)
+    if images is None:
+        found = certificate_on_noise(path, classifier)
+    else:
+        source = open_source(str(config.images))
+        loaded = [source.load(int(i)) for i in images.indices[:_CERTIFIED_IMAGES]]
+        inputs = np.stack([prepare(i.pixels, classifier.preprocessing) for i in loaded if isinstance(i, Image)])
+        found = build.certificate_part(certify(path, inputs=inputs, seed=config.seed))
+    progress("certify the shadow copy", 1, 1)
+    return found
+
+
 def _near_null(classifier: Classifier, features: NDArray[np.float32]) -> tuple[float, int, float]:
     data = accumulate(features, features[:, :0], np.zeros(len(features), np.intp), 1)[0]
     covariance = data.centred_at(data.f / data.n, data.z)[0] / data.n
-    return _NEAR_NULL_FRACTION, *near_null_dim(classifier.head.weight, covariance, _NEAR_NULL_FRACTION)
+    return NEAR_NULL_FRACTION, *near_null_dim(classifier.head.weight, covariance, NEAR_NULL_FRACTION)
 
 
 def _warnings(facts: _Facts, accuracy: Statistic | None, chance: float | None) -> list[str]:

@@ -108,11 +108,13 @@ def null_space(head: Head) -> NullSpace:
     """
     weight = np.asarray(head.weight, dtype=np.float64)
     c, m = weight.shape
+    gram: Array | None = None
     if head.stored_dtype == "float64":
-        _, s, vt = np.linalg.svd(weight, full_matrices=m <= _GRAM_RATIO * c)
-        s_all, vectors = s, vt.T
+        _, s_all, vt = np.linalg.svd(weight, full_matrices=m <= _GRAM_RATIO * c)
+        vectors = vt.T
     else:
-        s_all, vectors = _gram_svd(weight)
+        gram = weight.T @ weight if m <= _GRAM_RATIO * c else weight @ weight.T
+        s_all, vectors = _gram_svd(weight, gram)
     tolerance, reason = rank_tolerance(
         weight, float(s_all[0]) if s_all.size else 0.0, head.stored_dtype, head.quantisation_step
     )
@@ -126,45 +128,53 @@ def null_space(head: Head) -> NullSpace:
         tolerance=tolerance,
         tolerance_reason=reason,
         rank=rank,
-        softmax_rank=_softmax_rank(weight, head.stored_dtype, tolerance, rank),
+        softmax_rank=_softmax_rank(weight, gram, tolerance, rank),
         feature_dim=m,
         basis=np.ascontiguousarray(basis),
         basis_is_null=is_null,
     )
 
 
-def _gram_svd(weight: Array) -> tuple[Array, Array]:
-    """Singular values (min(c, m),) descending and right singular vectors, (m, m) or (m, r) for wide weights."""
+def _gram_svd(weight: Array, gram: Array) -> tuple[Array, Array]:
+    """Singular values (min(c, m),) descending and right singular vectors, from W'W (m, m) or WW' (c, c).
+
+    The vectors are (m, m) from W'W, and (m, k) from WW' with k the singular values that are not vanishing.
+    """
     c, m = weight.shape
-    if m <= _GRAM_RATIO * c:
-        values, vectors = np.linalg.eigh(weight.T @ weight)
-        s = np.sqrt(np.clip(values[::-1], 0, None))
-        return s[: min(c, m)], vectors[:, ::-1]
-    values, left = np.linalg.eigh(weight @ weight.T)
-    s = np.sqrt(np.clip(values[::-1], 0, None))
-    left = left[:, ::-1]
+    values, vectors = np.linalg.eigh(gram)
+    s, vectors = np.sqrt(np.clip(values[::-1], 0, None)), vectors[:, ::-1]
+    if len(gram) == m:
+        return s[: min(c, m)], vectors
     # Vectors of vanishing singular values are noise and are never used: the rank cut drops them.
     used = s > (s[0] * 1e-8 if s.size else 0)
-    right = weight.T @ (left[:, used] / s[used])
+    right = weight.T @ (vectors[:, used] / s[used])
     # V = W'U/s loses orthogonality as s_max/s grows; one QR restores it to rounding.
     if used.any() and s[used][-1] < 1e-3 * s[0]:
         right = np.linalg.qr(right)[0]
     return s, right
 
 
-def _softmax_rank(weight: Array, stored_dtype: str, tolerance: float, rank: int) -> int:
+def _softmax_rank(weight: Array, gram: Array | None, tolerance: float, rank: int) -> int:
     """Rank of the row-centred weight: r - 1 when the all-ones vector lies in W's column space, else r.
 
-    Adding one constant to every logit changes no probability. Centring is a rank-one change, so the rank falls
-    by one at most; whether it does is read from the centred matrix's own singular values.
+    Adding one constant to every logit changes no probability. Centring the rows' mean away lowers each singular
+    value, none below its next (interlacing), so that the rank is r or r - 1. Which of the two: the determinant of
+    the centred Gram matrix less tolerance^2 is negative when the number of eigenvalues below is odd. That takes one
+    LU factorisation of the Gram matrix there already is (None: float64 weights, which need a decomposition).
     """
-    c, m = weight.shape
+    c = len(weight)
     if rank == 0 or c == 1:
         return 0
-    centred = weight - weight.mean(axis=0)
-    if stored_dtype == "float64":
-        s = np.linalg.svd(centred, compute_uv=False)
+    mean = weight.mean(axis=0)
+    if gram is None:
+        s = np.linalg.svd(weight - mean, compute_uv=False)
+        return min(rank, int(np.count_nonzero(s > tolerance)))
+    if len(gram) == weight.shape[1]:
+        shifted = gram - c * np.outer(mean, mean)
     else:
-        gram = centred @ centred.T if c <= m else centred.T @ centred
-        s = np.sqrt(np.clip(np.linalg.eigvalsh(gram)[::-1], 0, None))
-    return min(rank, int(np.count_nonzero(s > tolerance)))
+        by_row = gram.mean(axis=0)
+        shifted = gram - by_row - by_row[:, None] + by_row.mean()
+    shifted[np.diag_indices_from(shifted)] -= tolerance**2
+    sign, _ = np.linalg.slogdet(shifted)
+    same_rank = sign == (-1) ** (len(gram) - rank)
+    return rank if same_rank else rank - 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,7 @@ from singaudit.metrics.intervals import Bootstrap, Estimate, mean_estimate
 from singaudit.metrics.measure import GROUP_COLUMNS, MODEL_COLUMNS, GroupTexts, Measured
 from singaudit.metrics.probes import normalised_accuracy
 from singaudit.report.result import (
+    CertificatePart,
     ClassPart,
     ConceptPart,
     ControlPart,
@@ -40,6 +43,10 @@ from singaudit.report.result import (
     Statistic,
     TranslatorPart,
 )
+
+if TYPE_CHECKING:
+    # Its module imports torch, which a geometry-only audit's report does not need.
+    from singaudit.classifier.shadow.certificate import Certificate
 
 Array = NDArray[np.float64]
 
@@ -71,6 +78,11 @@ def preprocess_text(p: Preprocessing) -> str:
         f"size={size},mode={p.mode}{crop},interpolation={p.interpolation},channels={p.channels},scale={scale},"
         f"mean={mean},std={std},layout={p.layout}"
     )
+
+
+def certificate_part(certificate: Certificate) -> CertificatePart:
+    """The shadow copy's certificate as it stands in the result."""
+    return CertificatePart.model_validate({**asdict(certificate), "unsupported": list(certificate.unsupported)})
 
 
 def model_part(classifier: Classifier, class_names: Sequence[str], names_source: str) -> ModelPart:

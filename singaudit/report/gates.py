@@ -11,7 +11,11 @@ from typing import Any, Literal
 from singaudit.errors import ConfigError
 from singaudit.report.result import AuditResult, GatePart
 
-DEFAULT_RULES = ("finding[class] not in (strong, partial)", "translator.r2.low > 0")
+DEFAULT_RULES = (
+    "finding[class] not in (strong, partial)",
+    "translator.r2.low > 0",
+    "certificate.status not in (failed)",
+)
 GateOn = Literal["upper", "point", "lower"]
 
 # Selectable lists of the result: the name in a rule, the field, and the entry's key.

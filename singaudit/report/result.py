@@ -103,6 +103,24 @@ class SkippedImage(_Part):
     reason: Text
 
 
+class CertificatePart(_Part):
+    """Whether the differentiable torch copy of the model computes what ONNX Runtime computes."""
+
+    status: Literal["passed", "failed", "unsupported"]
+    precision: Literal["fp32", "fp16", "int8"] | None
+    tolerance: Finite | None = Field(description="Largest difference allowed, as a share of the outputs' range.")
+    max_logit_difference: Finite | None = Field(
+        description="Against the better of ONNX Runtime's two modes, as a share of the outputs' range."
+    )
+    difference_unoptimised: Finite | None = Field(description="Against ONNX Runtime without graph optimisation.")
+    difference_optimised: Finite | None = Field(description="Against ONNX Runtime with all optimisations.")
+    top1_agreement: Finite | None = Field(description="Share of images with the same top class, ties aside.")
+    gradient_cosine: Finite | None = Field(description="Against central differences along random directions.")
+    ran_on: Text
+    unsupported: list[Text]
+    reason: Text = Field(description="Why it did not pass; empty when it did.")
+
+
 class ImagesPart(_Part):
     """A set of images as it was used."""
 
@@ -340,6 +358,7 @@ class AuditResult(_Part):
     schema_version: Literal["1.0"] = SCHEMA_VERSION
     model: ModelPart
     geometry: GeometryPart
+    certificate: CertificatePart | None = None
     data: DataPart | None = None
     encoder: EncoderPart | None = None
     translator: TranslatorPart | None = None

@@ -8,7 +8,10 @@ gradients pass straight through them.
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,8 +147,26 @@ def straight_through(real: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
     return _Replace.apply(real, shown.detach())
 
 
+_ROUNDING = contextvars.ContextVar("rounding", default=True)
+
+
+@contextlib.contextmanager
+def without_rounding() -> Iterator[None]:
+    """Leave out every rounding that passes gradients straight through, as if all formats were exact.
+
+    Within it the copy computes the function whose derivative its straight-through gradient is.
+    """
+    token = _ROUNDING.set(False)
+    try:
+        yield
+    finally:
+        _ROUNDING.reset(token)
+
+
 def round_straight_through(x: torch.Tensor) -> torch.Tensor:
     """Round half to even; the gradient is that of the identity."""
+    if not _ROUNDING.get():
+        return x
     return straight_through(x, x.detach().round())
 
 
@@ -187,6 +208,8 @@ def round_to_format(x: torch.Tensor, element: int, saturate: bool = True) -> tor
     Half to even; beyond the largest value 8-bit formats saturate, or with ``saturate=False`` become infinite or NaN
     (ONNX specification, Cast); half formats always become infinite. Returns the dtype of ``x``.
     """
+    if not _ROUNDING.get():
+        return x
     if element == TensorProto.FLOAT16:
         return straight_through(x, x.detach().to(torch.float16).to(x.dtype))
     if element == TensorProto.BFLOAT16:

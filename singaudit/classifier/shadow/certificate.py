@@ -56,7 +56,7 @@ class Certificate:
     top1_agreement: float | None
     """Share of images, ties aside, with the same top class; None where no output has classes."""
     gradient_cosine: float | None
-    """Cosine between the copy's directional derivatives and ONNX Runtime's central differences."""
+    """Cosine between the copy's directional derivatives and central differences (``gradients.gradient_cosine``)."""
     ran_on: str
     """"noise" or "N probe images"."""
     unsupported: tuple[str, ...] = ()
