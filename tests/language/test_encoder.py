@@ -1,0 +1,156 @@
+"""Towers of both families through one door; incomplete, foreign and pickled checkpoints are refused."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from singaudit.errors import LanguageError
+from singaudit.language.encoder import BUILTIN, open_encoder
+
+
+@pytest.fixture(scope="module")
+def builtin():
+    return open_encoder(BUILTIN)
+
+
+@pytest.fixture
+def copy(models, tmp_path):
+    """A copy of the embedded CLIP to damage."""
+    return shutil.copytree(models / "clip-shapes", tmp_path / "clip")
+
+
+def test_embeddings_are_unit_vectors_of_one_space(builtin):
+    images = np.stack([builtin.prepare(np.full((40, 70, 3), v, np.uint8)) for v in (0, 128, 255)])
+    z, t = builtin.encode_images(images), builtin.encode_texts(["a red star", "an image"])
+    assert z.shape == (3, builtin.embedding_dim)
+    assert t.shape == (2, builtin.embedding_dim)
+    np.testing.assert_allclose(np.linalg.norm(z, axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(t, axis=1), 1, atol=1e-6)
+    assert (z.dtype, t.dtype) == (np.float32, np.float64)
+
+
+def test_embeddings_do_not_depend_on_the_batch(builtin):
+    rng = np.random.default_rng(0)
+    images = np.stack([builtin.prepare(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)) for _ in range(9)])
+    whole = builtin.encode_images(images)
+    single = np.concatenate([builtin.encode_images(images[i : i + 1]) for i in range(9)])
+    np.testing.assert_allclose(whole, single, atol=1e-5)
+
+
+def test_texts_are_encoded_as_transformers_does_it(builtin, models):
+    from transformers import AutoModel, AutoTokenizer
+
+    folder = models / "clip-shapes"
+    model, tokenizer = AutoModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    texts = ["a photo of a red shape", "an image", "a large striped star on a blue background"]
+    with torch.no_grad():
+        truth = model.get_text_features(**tokenizer(texts, padding=True, return_tensors="pt"))
+    truth = getattr(truth, "pooler_output", truth).double().numpy()
+    truth /= np.linalg.norm(truth, axis=1, keepdims=True)
+    np.testing.assert_allclose(builtin.encode_texts(texts), truth, atol=1e-5)
+
+
+def test_unknown_words_and_endless_texts_do_not_crash(builtin):
+    texts = ["", "zebra crossing", "red " * 5000, "<script>", "\u202e☃"]
+    assert np.isfinite(builtin.encode_texts(texts)).all()
+
+
+def test_many_texts_are_encoded_in_pieces(builtin):
+    texts = [f"{i} red" for i in range(600)]
+    np.testing.assert_allclose(builtin.encode_texts(texts)[555], builtin.encode_texts([texts[555]])[0], atol=1e-5)
+
+
+def tiny_siglip(folder):
+    """A random SigLIP in the hub's format, with a word-level tokenizer."""
+    import transformers
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    words = {w: i for i, w in enumerate(["<pad>", "<unk>", "</s>", "a", "photo", "of", "dog", "cat", "an", "image"])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", eos_token="</s>", model_max_length=16
+    ).save_pretrained(folder)
+    common = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.SiglipConfig(
+        text_config={**common, "vocab_size": 10, "max_position_embeddings": 16, "projection_size": 16},
+        vision_config={**common, "image_size": 32, "patch_size": 16},
+    )
+    torch.manual_seed(0)
+    transformers.SiglipModel(config).save_pretrained(folder)
+    transformers.SiglipImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return folder
+
+
+def test_siglip_is_read_with_its_own_padding(tmp_path):
+    encoder = open_encoder(str(tiny_siglip(tmp_path / "siglip")))
+    assert (encoder.family, encoder.embedding_dim) == ("siglip", 16)
+    z = encoder.encode_images(np.stack([encoder.prepare(np.zeros((40, 40, 3), np.uint8))]))
+    assert z.shape == (1, 16)
+    together = encoder.encode_texts(["a dog", "a photo of a cat"])
+    # Padded to the full length always: the same text gives the same embedding, whatever stands beside it.
+    np.testing.assert_allclose(encoder.encode_texts(["a dog"])[0], together[0], atol=1e-6)
+    assert not np.allclose(together[0], together[1])
+
+
+def test_missing_weights_are_never_filled_in(copy):
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(copy / "model.safetensors")
+    weights.pop("text_projection.weight")
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(LanguageError, match="text_projection"):
+        open_encoder(str(copy))
+
+
+def test_weights_of_another_shape_are_refused(copy):
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(copy / "model.safetensors")
+    weights["text_projection.weight"] = weights["text_projection.weight"][:, :8].contiguous()
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(LanguageError):
+        open_encoder(str(copy))
+
+
+def test_pickled_weights_are_never_loaded(copy):
+    (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
+    with pytest.raises(LanguageError, match="pickled weights are never loaded"):
+        open_encoder(str(copy))
+
+
+@pytest.mark.parametrize("missing", ["config.json", "preprocessor_config.json"])
+def test_incomplete_folders_name_what_is_missing(copy, missing):
+    (copy / missing).unlink()
+    with pytest.raises(LanguageError, match=missing):
+        open_encoder(str(copy))
+
+
+def test_other_families_are_refused(copy):
+    import json
+
+    config = json.loads((copy / "config.json").read_text())
+    config["model_type"] = "bert"
+    (copy / "config.json").write_text(json.dumps(config))
+    with pytest.raises(LanguageError, match="bert"):
+        open_encoder(str(copy))
+
+
+def test_remote_code_is_not_run(copy):
+    import json
+
+    (copy / "evil.py").write_text("raise SystemExit('executed')\n")
+    config = json.loads((copy / "config.json").read_text())
+    config |= {"auto_map": {"AutoModel": "evil.Model", "AutoConfig": "evil.Config"}, "model_type": "evil"}
+    (copy / "config.json").write_text(json.dumps(config))
+    with pytest.raises(LanguageError):
+        open_encoder(str(copy))
+
+
+def test_a_hub_name_without_a_hub_says_what_to_do(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(LanguageError, match="some/where") as info:
+        open_encoder("some/where-that-is-not")
+    assert "--vlm DIR" in info.value.hint
