@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import json
+import os
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -274,6 +276,21 @@ def _requested_formats(ctx: click.Context, given: dict[str, Any]) -> tuple[tuple
     return formats, True
 
 
+def _as_ours(error: Exception) -> SingauditError:
+    """What a user is told: their own mistake, a failing machine, or a bug; only the last keeps its traceback."""
+    if isinstance(error, SingauditError):
+        return error
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return MachineError("the machine ran out of memory", hint="Try a smaller --batch-size or fewer images.")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return MachineError("the disk is full; nothing half-written was left", hint="Free space, or set TMPDIR.")
+    bug = MachineError(
+        f"a bug in singaudit: {type(error).__name__}: {error}", hint="Please report the traceback above."
+    )
+    bug.code = "bug"
+    return bug
+
+
 class _Outcome:
     """One place that turns errors into messages and exit codes, for every command."""
 
@@ -309,18 +326,23 @@ class _Outcome:
         if isinstance(error, KeyboardInterrupt):
             click.echo("Interrupted; no report was written.", err=True)
             sys.exit(_INTERRUPTED)
-        if isinstance(error, MemoryError):
-            error = MachineError("the machine ran out of memory", hint="Try a smaller --batch-size or fewer images.")
-        if isinstance(error, SingauditError):
-            if self._verbose:
-                import traceback
+        if isinstance(error, BrokenPipeError):
+            # The reader of stdout went away (| head): the outcome stands, and exit code 1 would mean a failed gate.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(self._code)
+        if not isinstance(error, Exception | MemoryError) or isinstance(
+            error, click.ClickException | click.exceptions.Exit
+        ):
+            return
+        self._fail(_as_ours(error), error)
 
-                traceback.print_exception(error)
-            self._fail(error)
-
-    def _fail(self, error: SingauditError) -> NoReturn:
+    def _fail(self, error: SingauditError, cause: Exception) -> NoReturn:
         from singaudit.terminal import safe
 
+        if self._verbose or error.code == "bug":
+            import traceback
+
+            traceback.print_exception(cause)
         if self._json:
             facts = {"code": error.code, "message": error.message, "hint": error.hint}
             click.echo(json.dumps(facts), err=True)

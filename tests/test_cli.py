@@ -266,3 +266,26 @@ def test_installed_command_is_the_same_program(tmp_path):
     script = Path(sys.executable).with_name("singaudit")
     shown = subprocess.run([script, "--version"], capture_output=True, text=True, check=True, cwd=tmp_path).stdout
     assert shown == singaudit("--version", cwd=tmp_path).stdout
+
+
+def test_a_bug_keeps_its_traceback_and_never_exits_1(models, tmp_path):
+    # The report stage is made to fail in a way no user can cause.
+    code = (
+        "import singaudit.pipeline as p\n"
+        "def broken(*a, **k): raise ZeroDivisionError('planted')\n"
+        "p.null_space = broken\n"
+        "from singaudit.cli import main\n"
+        f"main(['run', {str(models / 'leaky.onnx')!r}, '--progress', 'none'])\n"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert found.returncode == 3
+    assert "Traceback" in found.stderr
+    assert "planted" in found.stderr
+
+
+def test_a_reader_that_goes_away_is_not_a_failed_gate(models, tmp_path):
+    command = (
+        f"{sys.executable} -m singaudit inspect {models / 'leaky.onnx'} --format json | true; exit ${{PIPESTATUS[0]}}"
+    )
+    found = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert found.returncode == 0, found.stderr
