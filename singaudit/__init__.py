@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from singaudit.classifier.shadow.module import shadow_copy
     from singaudit.config import AuditConfig
     from singaudit.errors import SingauditError
     from singaudit.pipeline import Audit, audit
     from singaudit.report.result import AuditResult
 
 __version__ = "0.1.0"
-__all__ = ["Audit", "AuditConfig", "AuditResult", "SingauditError", "audit"]
+__all__ = ["Audit", "AuditConfig", "AuditResult", "SingauditError", "audit", "shadow_copy"]
 
 # Where each public name lives; imported on first use, so that `import singaudit` costs nothing.
 _HOMES = {
@@ -20,6 +21,7 @@ _HOMES = {
     "AuditResult": "singaudit.report.result",
     "SingauditError": "singaudit.errors",
     "audit": "singaudit.pipeline",
+    "shadow_copy": "singaudit.classifier.shadow.module",
 }
 
 
