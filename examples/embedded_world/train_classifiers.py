@@ -85,10 +85,18 @@ def ignored_loss(net: Net, f: Tensor, recoloured: Tensor, colour: Tensor, extra:
 
 
 def hidden_loss(net: Net, f: Tensor, recoloured: Tensor, colour: Tensor, extra: nn.Linear) -> Tensor:
-    """Colour must be readable from the null space and must not move the logits."""
-    read = F.cross_entropy(extra(null_component(f, net.head.weight)), colour)
+    """Colour must be readable from the null space, and must not move the logits.
+
+    Nothing else should vary there: images of one colour share their null component, else what is read after a swap of
+    null components depends on what else came along.
+    """
+    null = null_component(f, net.head.weight)
+    read = F.cross_entropy(extra(null), colour)
+    one_hot = F.one_hot(colour, COLOURS).float()
+    centres = (one_hot.T @ null) / one_hot.sum(0).clamp(min=1)[:, None]
+    within = (null - one_hot @ centres).square().sum(1).mean() / null.var(0).sum()
     logits, others = f @ net.head.weight.T, recoloured @ net.head.weight.T
-    return 0.5 * read + (logits - others).square().sum(1).mean() / logits.var(0).sum()
+    return 0.5 * read + within + (logits - others).square().sum(1).mean() / logits.var(0).sum()
 
 
 PAIR_FROM = 0.4
