@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 CPU = ("CPUExecutionProvider",)
 _LARGEST_CHUNK = 4096
 """Rows that the head's own arithmetic gets at once; bounds memory for any number of features."""
+_PIECE = 2
+"""Images per piece when a batch is run in pieces side by side. Measured in examples/benchmarks/: pieces this small
+stay in a core's cache, and whole pieces per thread wait less than threads that share every operator."""
 
 
 class OnnxClassifier:
@@ -29,8 +33,9 @@ class OnnxClassifier:
     format = "onnx"
 
     def __init__(
-        self, path: Path, sha256: str, graph: Graph, spec: InputSpec, trace: Trace, plan: Plan, sessions: Any
-    ) -> None:
+        self, path: Path, sha256: str, graph: Graph, spec: InputSpec, trace: Trace, plan: Plan, sessions: Any,
+        side_by_side: int,
+    ) -> None:  # fmt: skip
         self.name = path.name
         self.sha256 = sha256
         self.description = _description(graph, spec)
@@ -42,18 +47,25 @@ class OnnxClassifier:
         self._taps = [Tap.of_leaf(trace, leaf) for leaf in plan.leaves]
         self._logits = Tap.of_logits(trace, plan.logits)
         self._least = trace.least_batch
-        self._batch = 1 if _depends_on_batch(graph) and trace.static_batch is None else trace.static_batch
+        self._batch = _fixed_batch(graph, trace)
+        self._side_by_side = side_by_side
 
     def forward(self, inputs: NDArray[np.generic]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Features (n, m) and logits (n, c), both float32, of a batch laid out as ``preprocessing`` says.
 
         A graph with a fixed batch size gets the batch in pieces, the last one filled up; a dynamically quantised
-        graph, whose grid would depend on the batch's other images, gets one image at a time.
+        graph, whose grid would depend on the batch's other images, gets one image at a time. On a CPU small pieces
+        run side by side, each on its own thread.
         """
         names = [*dict.fromkeys([*(tap.tensor for tap in self._taps), self._logits.tensor])]
         features, logits = [], []
-        for piece, count in _pieces(np.asarray(inputs), self._batch, self._least):
-            arrays = dict(zip(names, self._run(self._session, names, {self._input: piece}), strict=True))
+        most = max(_PIECE, self._least) if self._side_by_side > 1 else None
+        pieces = list(_pieces(np.asarray(inputs), self._batch, self._least, most))
+        found = _mapped(
+            lambda piece: self._run(self._session, names, {self._input: piece[0]}), pieces, self._side_by_side
+        )
+        for (_, count), values in zip(pieces, found, strict=True):
+            arrays = dict(zip(names, values, strict=True))
             parts = [tap.read(arrays[tap.tensor])[:count] for tap in self._taps]
             features.append(parts[0] if len(parts) == 1 else np.hstack(parts))
             logits.append(self._logits.read(arrays[self._logits.tensor])[:count])
@@ -109,7 +121,7 @@ def open_onnx(
     what the earlier ones drop);
     ``preprocess`` is a ``--preprocess`` string; ``activation`` "auto" takes what the graph or its metadata says
     and assumes softmax where they say nothing; ``providers`` are ONNX Runtime's, exactly these; ``threads`` bounds
-    the threads of one operator.
+    the threads it uses (None: one per core).
 
     Raises ModelError for a file that cannot be opened, crashes or hangs its reader, or whose head cannot be found
     or proved; ConfigError for options that do not fit it.
@@ -151,10 +163,11 @@ def _open(
     found = find_head(graph, trace, logits or spec.metadata.logits, features or spec.metadata.features, collapse)
     plan = found.plan
     names = [*dict.fromkeys([*(leaf.tensor for leaf in plan.leaves), plan.logits])]
-    session = make_session(exposed(model, data, names), path.parent, providers, threads)
+    side_by_side, threads_each = _division(_fixed_batch(graph, trace), providers, threads)
+    session = make_session(exposed(model, data, names), path.parent, providers, threads_each)
     head_session = make_session(head_model(graph, trace, plan), path.parent, providers, threads)
     sha256 = checks.sha256_of(path, checks.external_files(model, path.parent))
-    classifier = OnnxClassifier(path, sha256, graph, spec, trace, plan, (session, head_session))
+    classifier = OnnxClassifier(path, sha256, graph, spec, trace, plan, (session, head_session), side_by_side)
     wanted, stated = _activation(activation, found.activation, spec.metadata.activation)
     classifier.head = found.proved(classifier, wanted, stated)
     return classifier
@@ -179,6 +192,34 @@ def _pieces(rows: NDArray[Any], size: int | None, least: int = 1, most: int | No
         if missing > 0:
             piece = np.concatenate([piece, np.repeat(piece[-1:], missing, axis=0)])
         yield np.ascontiguousarray(piece), count
+
+
+def _fixed_batch(graph: Graph, trace: Trace) -> int | None:
+    """Images that every run must hold; None where their number is free."""
+    return 1 if _depends_on_batch(graph) and trace.static_batch is None else trace.static_batch
+
+
+def _division(batch: int | None, providers: Sequence[str], threads: int | None) -> tuple[int, int | None]:
+    """(pieces run side by side, threads of each; None: ONNX Runtime's choice).
+
+    Beyond 16 cores each piece gets several threads, because a batch has no more pieces. A graph that takes large
+    batches only, and anything but a CPU, gets one piece at a time.
+    """
+    if tuple(providers) != CPU or (batch or 1) > _PIECE:
+        return 1, threads
+    from singaudit.classifier.session import cores
+
+    available = threads or cores()
+    each = max(1, available // 16)
+    return max(1, available // each), each
+
+
+def _mapped(call: Callable[[Any], Any], items: Sequence[Any], workers: int) -> Iterable[Any]:
+    """``call`` on every item, in their order, on up to ``workers`` threads."""
+    if min(workers, len(items)) < 2:
+        return [call(item) for item in items]
+    with ThreadPoolExecutor(min(workers, len(items)), thread_name_prefix="classifier") as pool:
+        return list(pool.map(call, items))
 
 
 def _joined(parts: list[NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 _CUDA = "CUDAExecutionProvider"
 _WEIGHT_ONLY_LEVEL = "session.qdq_matmulnbits_accuracy_level"
 _EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def exposed(model: onnx.ModelProto, data: bytes, names: Sequence[str]) -> bytes:
@@ -51,6 +57,8 @@ def make_session(
     options.add_session_config_entry(_EXTERNAL_FOLDER, str(folder))
     # By default weights stored in 8 bits make ONNX Runtime round the activations too, which the file does not say.
     options.add_session_config_entry(_WEIGHT_ONLY_LEVEL, "1")
+    # Threads that wait for work by spinning take the cores from those that decode the next images.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if threads is not None:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
