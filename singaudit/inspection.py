@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from singaudit.classifier.certifying import certify_on_noise
 from singaudit.classifier.interface import Classifier
+from singaudit.classifier.naming import model_path, providers
 from singaudit.classifier.onnx_file import open_onnx
 from singaudit.errors import ModelError
-from singaudit.geometry.near_null import near_null_dim
+from singaudit.geometry.near_null import NEAR_NULL_FRACTION, near_null_dim
 from singaudit.geometry.null_space import NullSpace, null_space
-from singaudit.pipeline import NEAR_NULL_FRACTION, certificate_on_noise, model_path, providers
-from singaudit.report.build import geometry_part, preprocess_text
+from singaudit.report.build import certificate_part, geometry_part, preprocess_text
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
@@ -34,7 +35,7 @@ def inspect_model(settings: dict[str, Any]) -> dict[str, Any]:
         **_model_facts(classifier),
         **_head_facts(classifier, space),
         "geometry": geometry_part(space, classifier, (NEAR_NULL_FRACTION, *near_null)).model_dump(),
-        "certificate": certificate_on_noise(model_path(settings["model"]), classifier).model_dump(),
+        "certificate": certificate_part(certify_on_noise(model_path(settings["model"]), classifier)).model_dump(),
     }
 
 

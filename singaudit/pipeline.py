@@ -2,61 +2,51 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from importlib import resources
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit import __version__
+from singaudit.classifier.certifying import CERTIFIED_IMAGES, certify_on_images, certify_on_noise
 from singaudit.classifier.interface import Classifier
+from singaudit.classifier.naming import class_names, model_path, predicted, providers, torch_device
 from singaudit.classifier.onnx_file import open_onnx
 from singaudit.classifier.preprocessing import prepare
-from singaudit.config import AuditConfig, check_class_names
+from singaudit.config import AuditConfig
 from singaudit.dataset.interface import Image, ImageSource
 from singaudit.dataset.sources import open_source, resolve_labels
 from singaudit.engine.local import Pass, Step, run_pass
-from singaudit.errors import ConfigError
-from singaudit.geometry.near_null import near_null_dim
+from singaudit.geometry.near_null import NEAR_NULL_FRACTION, near_null_dim
 from singaudit.geometry.null_space import NullSpace, null_space
 from singaudit.language.concepts import LEADS, Group, Vocabulary, class_group, embed_group, open_vocabulary
 from singaudit.language.encoder import Encoder, open_encoder
 from singaudit.language.statistics import accumulate
 from singaudit.language.translator import Fitted, fit
 from singaudit.metrics.control_run import DRAWS, run_controls
-from singaudit.metrics.findings import THRESHOLDS
 from singaudit.metrics.intervals import mean_estimate
 from singaudit.metrics.logit_check import check_logits
 from singaudit.metrics.measure import GroupTexts, Measured, Subject, measure
 from singaudit.report import build
 from singaudit.report.gallery import gallery_items
-from singaudit.report.gates import Rule, check_rules, judge, parse_rules, verdict_sentence
+from singaudit.report.gates import Rule, check_rules, parse_rules
+from singaudit.report.reproduce import reproduce
 from singaudit.report.result import (
     AuditResult,
     CertificatePart,
     DataPart,
     EncoderPart,
     LogitCheck,
-    Reproduce,
     Statistic,
-    Verdict,
 )
+from singaudit.report.verdict import UNDECIDED, decided
 
 Progress = Callable[[str, int, int], None]
 """Told (stage, done, total) as the audit advances."""
 
-# Every logit may move by this share of its spread along a near-null direction.
-NEAR_NULL_FRACTION = 0.01
 # Fewer images than this and no translator is fitted at all: cross-validation would have next to nothing to hold out.
 _MIN_FIT_IMAGES = 50
-_BUILTIN = "builtin:"
-# The certificate is repeated on this many of the audited images.
-_CERTIFIED_IMAGES = 16
-_PACKAGES = ("numpy", "onnx", "onnxruntime", "torch", "transformers", "pillow")
 
 
 @dataclass(frozen=True)
@@ -241,55 +231,14 @@ def _conclude(
         classes=build.class_parts(measured, subject.class_of, facts.names, config.seed),
         concepts=build.concept_parts(measured.concepts, groups, facts.vocabulary.concepts),
         findings=findings,
-        verdict=_UNDECIDED,
+        verdict=UNDECIDED,
         scatter=build.scatter_part(measured, subject.sha256, subject.class_of),
         gallery=gallery,
         warnings=_warnings(facts, accuracy, chance),
         reproduce=reproduce(config),
     )  # fmt: skip
     per_image = _per_image(facts, subject, measured, logits)
-    return Audit(decided(result, facts.rules, config), per_image)
-
-
-_UNDECIDED = Verdict(status="inconclusive", reasons=[], sentence="")
-
-
-def decided(result: AuditResult, rules: list[Rule], config: AuditConfig) -> AuditResult:
-    """The result with its gates judged and its verdict: a failed gate outranks all, any doubt outranks a pass."""
-    gates = judge(rules, result, config.gate_on)
-    failed = [f"the gate {g.rule!r} failed: found {g.found}" for g in gates if g.status == "fail"]
-    doubts = _doubts(result) + [
-        f"the gate {g.rule!r} could not be decided: {g.reason}" for g in gates if g.status == "inconclusive"
-    ]
-    status = "fail" if failed else "inconclusive" if doubts else "pass" if gates else "no gates set"
-    verdict = Verdict.model_validate(
-        {"status": status, "reasons": failed + doubts, "sentence": verdict_sentence(status, gates, doubts)}
-    )
-    return result.model_copy(update={"gates": gates, "verdict": verdict})
-
-
-def _doubts(result: AuditResult) -> list[str]:
-    """Why no gate's pass could be trusted, whatever the gates say."""
-    doubts = list(result.not_evaluated)
-    if result.model.preprocessing.guessed:
-        keys = ", ".join(result.model.preprocessing.guessed)
-        doubts.append(f"preprocessing was only guessed ({keys}); state it with --preprocess")
-    if result.geometry.null_dim == 0:
-        doubts.append("the head has no logit null space: there is nothing it ignores by construction")
-    if result.data is not None and result.data.audit.used < THRESHOLDS.min_images:
-        doubts.append(f"{result.data.audit.used} images are too few, at least {THRESHOLDS.min_images} are needed")
-    if result.translator is not None:
-        if result.translator.images < THRESHOLDS.min_translator_images:
-            doubts.append(
-                f"the translator rests on {result.translator.images} images, at least "
-                f"{THRESHOLDS.min_translator_images} are needed; add some with --probe"
-            )
-        if not result.translator.r2.low > THRESHOLDS.min_r2:
-            doubts.append(
-                f"the translator explains too little of the image embeddings (R2 {result.translator.r2.value:.3f}, "
-                f"its lower end must exceed {THRESHOLDS.min_r2})"
-            )
-    return doubts
+    return Audit(decided(result, facts.rules, config.gate_on), per_image)
 
 
 def _geometry_only(
@@ -300,12 +249,12 @@ def _geometry_only(
         model=build.model_part(classifier, names, names_source),
         geometry=build.geometry_part(space, classifier),
         certificate=_certificate(config, classifier, progress),
-        verdict=_UNDECIDED,
+        verdict=UNDECIDED,
         not_evaluated=["scores, controls, classes, concepts and pictures were not evaluated: no images were given "
                        "(add --images DIR)"],
         reproduce=reproduce(config),
     )  # fmt: skip
-    return Audit(decided(result, rules, config), {})
+    return Audit(decided(result, rules, config.gate_on), {})
 
 
 def _without_language(facts: _Facts, progress: Progress, reason: str) -> Audit:
@@ -318,54 +267,12 @@ def _without_language(facts: _Facts, progress: Progress, reason: str) -> Audit:
         certificate=_certificate(facts.config, facts.classifier, progress, facts.seen.images),
         data=_data_part(facts, accuracy, chance),
         logit_check=_logit_check(facts, logits),
-        verdict=_UNDECIDED,
+        verdict=UNDECIDED,
         warnings=_warnings(facts, accuracy, chance),
         not_evaluated=[f"scores, controls, classes, concepts and pictures were not evaluated: {reason}"],
         reproduce=reproduce(facts.config),
     )
-    return Audit(decided(result, facts.rules, facts.config), {})
-
-
-def model_path(model: str) -> str:
-    """The file that ``model`` names; ``builtin:NAME`` is a classifier of the embedded world. Raises ``ConfigError``."""
-    if not model.startswith(_BUILTIN):
-        return model
-    folder = Path(str(resources.files("singaudit") / "demo" / "models"))
-    known = {path.stem: path for path in folder.glob("*.onnx")}
-    name = model.removeprefix(_BUILTIN)
-    if name not in known:
-        raise ConfigError(f"expected one of {', '.join(sorted(known))} after {_BUILTIN}, got {name!r}")
-    return str(known[name])
-
-
-def class_names(config: AuditConfig, classifier: Classifier) -> tuple[tuple[str, ...], str]:
-    """The names in logit order and where they come from. Raises ``ConfigError`` when they do not fit the head."""
-    count = len(classifier.head.weight)
-    allowed = (1, 2) if count == 1 else (count,)
-    names, source = config.classes, "--classes"
-    if names is None:
-        if classifier.class_names is None:
-            raise ConfigError(
-                f"expected the names of the model's {count} classes, its file holds none",
-                hint="Pass --classes a,b,c in logit order, or a file with one name a line.",
-            )
-        names, source = check_class_names(classifier.class_names), "the model's own metadata"
-    if len(names) not in allowed:
-        one = " (the positive class, or negative,positive)" if count == 1 else ""
-        raise ConfigError(
-            f"expected {' or '.join(map(str, allowed))} class names for the head's {count} logits{one}, "
-            f"got {len(names)} from {source}",
-            hint="Name every logit once, in logit order.",
-        )
-    return names, source
-
-
-def predicted(logits: NDArray[np.float32], names: int) -> NDArray[np.intp]:
-    """(n,) predicted class: the largest logit; for a single logit its sign."""
-    if logits.shape[1] > 1:
-        return np.argmax(logits, axis=1)
-    positive = (logits[:, 0] > 0).astype(np.intp)
-    return positive if names == 2 else np.zeros(len(logits), np.intp)
+    return Audit(decided(result, facts.rules, facts.config.gate_on), {})
 
 
 def _accuracy(facts: _Facts, logits: NDArray[np.float32]) -> tuple[Statistic | None, float | None]:
@@ -391,32 +298,21 @@ def _logit_check(facts: _Facts, logits: NDArray[np.float32]) -> LogitCheck:
     return LogitCheck(**asdict(check_logits(facts.classifier, facts.space, features, logits, facts.config.seed)))
 
 
-def certificate_on_noise(path: str, classifier: Classifier) -> CertificatePart:
-    """The shadow copy against ONNX Runtime on images of noise, preprocessed as the classifier's own are."""
-    from singaudit.classifier.probe import random_images
-    from singaudit.classifier.shadow.certificate import certify
-
-    noise = random_images(classifier.preprocessing, _CERTIFIED_IMAGES, 0)
-    return build.certificate_part(replace(certify(path, inputs=noise), ran_on=f"noise ({_CERTIFIED_IMAGES} images)"))
-
-
 def _certificate(
     config: AuditConfig, classifier: Classifier, progress: Progress, images: Pass | None = None
 ) -> CertificatePart:
     """The shadow copy against ONNX Runtime, on images that were audited; on noise where there are none."""
-    from singaudit.classifier.shadow.certificate import certify
-
     progress("certify the shadow copy", 0, 1)
     path = model_path(config.model)
     if images is None:
-        found = certificate_on_noise(path, classifier)
+        found = certify_on_noise(path, classifier)
     else:
         source = open_source(str(config.images))
-        loaded = [source.load(int(i)) for i in images.indices[:_CERTIFIED_IMAGES]]
+        loaded = [source.load(int(i)) for i in images.indices[:CERTIFIED_IMAGES]]
         inputs = np.stack([prepare(i.pixels, classifier.preprocessing) for i in loaded if isinstance(i, Image)])
-        found = build.certificate_part(certify(path, inputs=inputs, seed=config.seed))
+        found = certify_on_images(path, inputs, config.seed)
     progress("certify the shadow copy", 1, 1)
-    return found
+    return build.certificate_part(found)
 
 
 def _near_null(classifier: Classifier, features: NDArray[np.float32]) -> tuple[float, int, float]:
@@ -468,54 +364,3 @@ def _per_image(
         columns[f"{group.name}_margin_deg"] = measured.margin[g].tolist()
         columns[f"{group.name}_contrast_deg"] = measured.contrast[g].tolist()
     return columns
-
-
-def reproduce(config: AuditConfig) -> Reproduce:
-    """Command line, seed and versions that give the same result again."""
-    from importlib import metadata
-
-    versions = {"singaudit": __version__}
-    for package in _PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = metadata.version("onnxruntime-gpu") if package == "onnxruntime" else "unknown"
-    return Reproduce(command=command_line(config), seed=config.seed, precision="fp32", versions=versions)
-
-
-def command_line(config: AuditConfig) -> str:
-    """The shell command that runs this audit; settings at their default are left out."""
-    import shlex
-
-    words = ["singaudit", "run", config.model]
-    if config.classes is not None:
-        words += ["--classes", ",".join(config.classes)]
-    for name, field in AuditConfig.model_fields.items():
-        value = getattr(config, name)
-        if name in ("model", "classes", "gates") or value == field.default:
-            continue
-        words += [f"--{name.replace('_', '-')}", str(value)]
-    for gate in config.gates:
-        words += ["--gate", gate]
-    return shlex.join(words)
-
-
-def providers(device: str) -> tuple[str, ...]:
-    """ONNX Runtime's execution providers for a device; CUDA only where it is asked for or really there."""
-    if device == "cpu" or (device == "auto" and not _cuda_here()):
-        return ("CPUExecutionProvider",)
-    return ("CUDAExecutionProvider", "CPUExecutionProvider")
-
-
-def torch_device(device: str) -> str:
-    """torch's name of a device."""
-    return ("cuda" if _cuda_here() else "cpu") if device == "auto" else device
-
-
-def _cuda_here() -> bool:
-    # Asking torch costs its import; a machine without the driver's device file has no CUDA to ask for.
-    if os.name == "posix" and not os.path.exists("/dev/nvidiactl") and not os.path.exists("/dev/dxg"):
-        return False
-    import torch
-
-    return bool(torch.cuda.is_available())

@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+NEAR_NULL_FRACTION = 0.01
+"""Along a near-null direction every logit moves by less than this share of its spread."""
+
 
 def near_null_dim(weight: Array, covariance: Array, fraction: float) -> tuple[int, float]:
     """Dimensions of whitened feature variation along which every logit moves by less than ``fraction``.

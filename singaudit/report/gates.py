@@ -198,15 +198,3 @@ def _look_up(rule: Rule, result: AuditResult) -> Any:
         if found is None:
             return None
     return found
-
-
-def verdict_sentence(status: str, gates: list[GatePart], reasons: list[str]) -> str:
-    """The verdict in one plain sentence."""
-    failed = sum(g.status == "fail" for g in gates)
-    if status == "fail":
-        return f"{failed} of {len(gates)} {'gate' if len(gates) == 1 else 'gates'} failed."
-    if status == "pass":
-        return f"All {len(gates)} gates passed." if len(gates) > 1 else "The gate passed."
-    if status == "inconclusive":
-        return f"No conclusion: {reasons[0]}." if reasons else "No conclusion."
-    return "The audit is conclusive, but no gates were set: this is no pass."

@@ -1,0 +1,79 @@
+"""Which file, which classes, which device: what a user's words mean for a classifier."""
+
+from __future__ import annotations
+
+import os
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from singaudit.classifier.interface import Classifier
+from singaudit.config import AuditConfig, check_class_names
+from singaudit.errors import ConfigError
+
+_BUILTIN = "builtin:"
+
+
+def model_path(model: str) -> str:
+    """The file that ``model`` names; ``builtin:NAME`` is a classifier of the embedded world. Raises ``ConfigError``."""
+    if not model.startswith(_BUILTIN):
+        return model
+    folder = Path(str(resources.files("singaudit") / "demo" / "models"))
+    known = {path.stem: path for path in folder.glob("*.onnx")}
+    name = model.removeprefix(_BUILTIN)
+    if name not in known:
+        raise ConfigError(f"expected one of {', '.join(sorted(known))} after {_BUILTIN}, got {name!r}")
+    return str(known[name])
+
+
+def class_names(config: AuditConfig, classifier: Classifier) -> tuple[tuple[str, ...], str]:
+    """The names in logit order and where they come from. Raises ``ConfigError`` when they do not fit the head."""
+    count = len(classifier.head.weight)
+    allowed = (1, 2) if count == 1 else (count,)
+    names, source = config.classes, "--classes"
+    if names is None:
+        if classifier.class_names is None:
+            raise ConfigError(
+                f"expected the names of the model's {count} classes, its file holds none",
+                hint="Pass --classes a,b,c in logit order, or a file with one name a line.",
+            )
+        names, source = check_class_names(classifier.class_names), "the model's own metadata"
+    if len(names) not in allowed:
+        one = " (the positive class, or negative,positive)" if count == 1 else ""
+        raise ConfigError(
+            f"expected {' or '.join(map(str, allowed))} class names for the head's {count} logits{one}, "
+            f"got {len(names)} from {source}",
+            hint="Name every logit once, in logit order.",
+        )
+    return names, source
+
+
+def predicted(logits: NDArray[np.float32], names: int) -> NDArray[np.intp]:
+    """(n,) predicted class: the largest logit; for a single logit its sign."""
+    if logits.shape[1] > 1:
+        return np.argmax(logits, axis=1)
+    positive = (logits[:, 0] > 0).astype(np.intp)
+    return positive if names == 2 else np.zeros(len(logits), np.intp)
+
+
+def providers(device: str) -> tuple[str, ...]:
+    """ONNX Runtime's execution providers for a device; CUDA only where it is asked for or really there."""
+    if device == "cpu" or (device == "auto" and not _cuda_here()):
+        return ("CPUExecutionProvider",)
+    return ("CUDAExecutionProvider", "CPUExecutionProvider")
+
+
+def torch_device(device: str) -> str:
+    """torch's name of a device."""
+    return ("cuda" if _cuda_here() else "cpu") if device == "auto" else device
+
+
+def _cuda_here() -> bool:
+    # Asking torch costs its import; a machine without the driver's device file has no CUDA to ask for.
+    if os.name == "posix" and not os.path.exists("/dev/nvidiactl") and not os.path.exists("/dev/dxg"):
+        return False
+    import torch
+
+    return bool(torch.cuda.is_available())
