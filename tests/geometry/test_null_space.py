@@ -102,6 +102,19 @@ def test_softmax_null_space_has_one_more_dimension_only_when_ones_are_reachable(
     assert (space.null_dim, space.softmax_null_dim) == (23, 23)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "int8"])
+@pytest.mark.parametrize("shape", [(2, 40), (30, 40), (40, 30), (33, 33), (50, 8)])
+def test_softmax_rank_is_that_of_the_centred_weight(shape, dtype):
+    rng = np.random.default_rng(7)
+    dependent = rng.normal(size=(shape[0], 2)) @ rng.normal(size=(2, shape[1]))
+    for w in (rng.normal(size=shape), rng.normal(size=shape) + 30 * rng.normal(size=shape[1]), dependent * 1e-3):
+        for weight in (w, w - w.mean(axis=0)):
+            space = null_space(stored(weight, dtype))
+            kept = stored(weight, dtype).weight
+            truth = np.linalg.svd(kept - kept.mean(axis=0), compute_uv=False)
+            assert space.softmax_rank == min(space.rank, np.count_nonzero(truth > space.tolerance))
+
+
 def test_a_zero_head_sees_nothing():
     space = null_space(head(np.zeros((3, 5))))
     assert (space.rank, space.null_dim, space.softmax_null_dim) == (0, 5, 5)
