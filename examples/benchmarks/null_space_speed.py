@@ -61,8 +61,6 @@ def ranks(reference: Path | None) -> Outcome:
             "numpy.linalg.matrix_rank (float32)": int(np.linalg.matrix_rank(head.weight.astype(np.float32))),
             "tolerance from": space.tolerance_reason,
         })  # fmt: skip
-    outcome = Outcome(
-        f"Ranks of a (1000, 1280) head ({trained_head(reference)[1]} weights) and what becomes of it", rows
-    )
+    outcome = Outcome(f"Ranks of a (1000, 1280) head ({trained_head(reference)[1]}) and what becomes of it", rows)
     outcome.expect("wrong ranks", sum(not row["right"] for row in rows), at_most=0)
     return outcome

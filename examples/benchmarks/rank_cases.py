@@ -38,10 +38,12 @@ def trained_head(reference: Path | None) -> tuple[Array, str]:
     if reference is not None:
         data = np.load(reference, allow_pickle=False)
         name = next(n for n in data.files if "head" in n.lower() and "weight" in n.lower())
-        return data[name].astype(np.float64), "a trained head"
+        return data[name].astype(np.float64), "trained weights"
     rng = np.random.default_rng(0)
     # Rows of unequal size around a common mean, as training leaves them.
-    return rng.normal(0, 0.03, (1000, 1280)) * rng.uniform(0.5, 2, (1000, 1)) + rng.normal(0, 0.01, 1280), "random"
+    return rng.normal(0, 0.03, (1000, 1280)) * rng.uniform(0.5, 2, (1000, 1)) + rng.normal(
+        0, 0.01, 1280
+    ), "random weights"
 
 
 def rank_cases(reference: Path | None) -> Iterator[tuple[str, Head, int]]:

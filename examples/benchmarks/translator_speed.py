@@ -31,7 +31,7 @@ def speed(quick: bool, rows: Sequence[int] | None) -> Outcome:
     sizes = rows or ((2_000, 8_000, 40_000) if quick else ROWS)
     found = []
     for size in sizes:
-        repetitions = 2 if size <= 10_000 else 1
+        repetitions = 3 if size <= 10_000 else 1
         ours, theirs = [], []
         for _ in range(repetitions):
             ours.append(child("singaudit", size, m, d))
