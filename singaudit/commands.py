@@ -60,6 +60,7 @@ def config_from(settings: dict[str, Any]) -> AuditConfig:
     """The audit's configuration from merged settings. Raises ``ConfigError``."""
     values = {name: settings[name] for name in AuditConfig.model_fields if name in settings}
     if isinstance(values.get("classes"), str):
+        values["classes_from"] = values["classes"]
         values["classes"] = parse_classes(values["classes"])
     return make_config(**values)
 

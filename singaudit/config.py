@@ -12,6 +12,7 @@ from singaudit.errors import ConfigError
 
 _MAX_CLASS_FILE_BYTES = 64 * 2**20
 _MAX_CLASSES = 1_000_000
+_MAX_NAME = 1000
 
 
 class AuditConfig(BaseModel):
@@ -21,6 +22,7 @@ class AuditConfig(BaseModel):
 
     model: str = Field(min_length=1, description="Model file.")
     classes: tuple[str, ...] | None = Field(default=None, description="Class names in logit order.")
+    classes_from: str | None = Field(default=None, description="How --classes was given, for the report.")
     images: str | None = Field(default=None, description="Images to audit on: a folder, or shapes:N.")
     labels: str = Field(default="auto", min_length=1, description="auto, none, or a CSV file with path,label.")
     probe: str | None = Field(default=None, description="Unlabelled images that the translator is fitted on alone.")
@@ -68,6 +70,8 @@ def check_class_names(names: tuple[str, ...]) -> tuple[str, ...]:
         )
     seen: set[str] = set()
     for name in cleaned:
+        if len(name) > _MAX_NAME:
+            raise ConfigError(f"expected class names of at most {_MAX_NAME} characters, one has {len(name)}")
         if name in seen:
             raise ConfigError(
                 f"expected distinct class names, {name!r} occurs more than once",

@@ -210,3 +210,22 @@ def test_wrong_settings_are_one_error(models, settings, error, match):
     with pytest.raises(error) as info:
         audit(AuditConfig(**{**base, **settings}))
     assert match in f"{info.value.message} {info.value.hint}"
+
+
+def test_a_thousand_long_names_do_not_break_the_command_line(models, tmp_path):
+    import torch
+
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 16, 5, 4), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(),
+        torch.nn.Linear(16, 1000),
+    )  # fmt: skip
+    path = tmp_path / "thousand.onnx"
+    torch.onnx.export(net, torch.rand(1, 3, 64, 64), str(path), dynamo=False, dynamic_axes={"x": {0: "n"}},
+                      input_names=["x"])  # fmt: skip
+    names = tuple(f"class {i}, a name with a comma <b>" for i in range(1000))
+    found = audit(AuditConfig(model=str(path), classes=names, classes_from="names.txt", images="shapes:60", vlm=VLM))
+    assert "--classes names.txt" in found.result.reproduce.command
+    assert len(found.result.model.class_names) == 1000
+    whole = audit(AuditConfig(model=str(path), classes=names, images="shapes:60", vlm=VLM, labels="none"))
+    assert whole.exit_code == 4

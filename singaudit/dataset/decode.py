@@ -67,6 +67,9 @@ def decode(data: bytes) -> tuple[NDArray[np.uint8], str]:
                 return np.asarray(_to_rgb(PIL.ImageOps.exif_transpose(image))), digest
     except UndecodableError:
         raise
+    except PIL.UnidentifiedImageError as error:
+        # Pillow's own text holds a memory address, which would differ between two runs.
+        raise UndecodableError(f"is no image of the formats {', '.join(FORMATS)}") from error
     except PIL.Image.DecompressionBombError as error:
         raise UndecodableError(f"has too many pixels: {error}") from error
     except Exception as error:  # Pillow raises whatever a broken file provokes, and none of it is our bug

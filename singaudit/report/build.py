@@ -15,7 +15,7 @@ from singaudit.geometry.null_space import NullSpace
 from singaudit.language.concepts import Group, prompts
 from singaudit.language.translator import FOLDS, Fitted
 from singaudit.metrics.controls import Against
-from singaudit.metrics.findings import Evidence, Finding, at_half, decide, sentence, unstable
+from singaudit.metrics.findings import THRESHOLDS, Evidence, Finding, at_half, decide, sentence, unstable
 from singaudit.metrics.intervals import Bootstrap, Estimate, mean_estimate
 from singaudit.metrics.measure import GROUP_COLUMNS, MODEL_COLUMNS, GroupTexts, Measured
 from singaudit.metrics.probes import normalised_accuracy
@@ -54,6 +54,7 @@ _M = {name: i for i, name in enumerate(MODEL_COLUMNS)}
 _G = {name: i for i, name in enumerate(GROUP_COLUMNS)}
 _SENSITIVITY = (1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3)
 _SHOWN_SKIPPED = 100
+_LONGEST_NAME = 300
 _SCATTER_POINTS = 2000
 
 
@@ -80,6 +81,11 @@ def preprocess_text(p: Preprocessing) -> str:
     )
 
 
+def _short(text: str) -> str:
+    """A name from the model's file, cut where no person would read on."""
+    return text if len(text) <= _LONGEST_NAME else text[: _LONGEST_NAME - 1] + "…"
+
+
 def certificate_part(certificate: Certificate) -> CertificatePart:
     """The shadow copy's certificate as it stands in the result."""
     return CertificatePart.model_validate({**asdict(certificate), "unsupported": list(certificate.unsupported)})
@@ -95,7 +101,8 @@ def model_part(classifier: Classifier, class_names: Sequence[str], names_source:
         class_names=list(class_names),
         class_names_source=names_source,
         head=HeadPart(
-            kind=head.kind, nodes=list(head.nodes), features=head.features, logits=head.logits,
+            kind=_short(head.kind), nodes=[_short(n) for n in head.nodes], features=_short(head.features),
+            logits=_short(head.logits),
             stored_dtype=head.stored_dtype, activation=head.activation, activation_stated=head.activation_stated,
             max_error=head.max_error,
         ),
@@ -244,7 +251,9 @@ def finding_part(
     if is_unstable:
         rule = f"{found!r} by the whole, {halves[0]!r} and {halves[1]!r} by translators of either half"
     final: Finding = "unstable" if is_unstable else found
-    share = maybe(evidence.carried_share) if evidence.margin_excess.low > 0 else None
+    # A share of a reading too faint to be one would only mislead.
+    faint = evidence.margin_excess.low <= 0 or evidence.margin_share.low < THRESHOLDS.min_margin_share
+    share = None if faint else maybe(evidence.carried_share)
     follow = table.mean(_G["follow"])
     return FindingPart(
         group=group.name, finding=final, rule=rule,

@@ -14,7 +14,7 @@ from singaudit.dataset.interface import ImageSource, Skipped
 from singaudit.engine.local import Pass
 from singaudit.language.concepts import Group
 from singaudit.metrics.measure import Measured, Subject
-from singaudit.pictures.neighbours import retrieve, telling_images
+from singaudit.pictures.neighbours import Pair, retrieve, telling_images
 from singaudit.report.result import FindingPart, GalleryItem, Neighbour
 
 _ITEMS = 12
@@ -42,24 +42,43 @@ def gallery_items(
         f"large contrast in {groups[lead].name}" if lead is not None else "large image score under mean removal"
     ) + ", classes taking turns"
     pictures = _Thumbnails(source, images)
-    words = [v for group in groups if group.name != "class" for v in group.values]
-    first = len(groups[0].values) if groups and groups[0].name == "class" else 0
     items = []
     for pair in retrieve(subject, telling_images(subject, measured, _ITEMS, lead), _NEIGHBOURS):
-        change = pair.concept_change[first : first + len(words)]
-        order = np.argsort(change, kind="stable")
+        lost, gained = _words(pair, measured, findings, groups)
         items.append(GalleryItem(
             name=images.names[pair.row], class_name=_class(subject, class_names, pair.row),
             predicted=_predicted(class_names, logits[pair.row]),
             probability=_probability(logits[pair.row], activation),
             image_score_deg=float(measured.image_score_mean[pair.row]),
             attribute_score_deg=float(measured.attribute_score_mean[pair.row]), why=why,
-            words_lost=[words[i] for i in order[:_WORDS] if change[i] < -_WORD_DEG],
-            words_gained=[words[i] for i in order[::-1][:_WORDS] if change[i] > _WORD_DEG],
+            words_lost=lost, words_gained=gained,
             thumbnail=pictures(pair.row), near_original=_near(pair.near_original, pictures, subject, class_names),
             near_equivalent=_near(pair.near_equivalent, pictures, subject, class_names),
         ))  # fmt: skip
     return items
+
+
+def _words(
+    pair: Pair, measured: Measured, findings: Sequence[FindingPart], groups: Sequence[Group]
+) -> tuple[list[str], list[str]]:
+    """Words the image loses (values it has) and gains (values it does not have), with their groups, strongest first.
+
+    Only of groups in whose reading something was found to be carried: elsewhere a word would be noise.
+    """
+    lost, gained, start = [], [], 0
+    for index, (group, finding) in enumerate(zip(groups, findings, strict=True)):
+        change = pair.concept_change[start : start + len(group.values)]
+        start += len(group.values)
+        if finding.finding not in ("strong", "partial"):
+            continue
+        own = int(measured.own[index][pair.row])
+        best = int(np.argmax(np.where(np.arange(len(change)) == own, -np.inf, change)))
+        name = group.name.replace("_", " ")
+        if change[own] < -_WORD_DEG:
+            lost.append((-change[own], f"{name}: {group.values[own]}"))
+            if change[best] > _WORD_DEG:
+                gained.append((change[best], f"{name}: {group.values[best]}"))
+    return [w for _, w in sorted(lost, reverse=True)[:_WORDS]], [w for _, w in sorted(gained, reverse=True)[:_WORDS]]
 
 
 def _class(subject: Subject, names: Sequence[str], row: int) -> str:

@@ -6,7 +6,7 @@ import difflib
 import math
 import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from singaudit.errors import ConfigError
 from singaudit.report.result import AuditResult, GatePart
@@ -105,9 +105,25 @@ def check_rules(
                 )
             fields = _entry_model(fields, name)
         membership = bool(rule.members)
+        if membership:
+            _check_members(rule, fields)
         is_number = fields in (int, float) or getattr(fields, "__name__", "") in ("Statistic", "NullFollow")
         if not membership and not is_number:
             raise ConfigError(f"expected a number or statistic at the end of the gate {rule.text!r}")
+
+
+def _check_members(rule: Rule, model: Any) -> None:
+    """A word that the named part can never hold would make ``not in`` always pass: refuse it."""
+    field = model.model_fields.get("finding") if hasattr(model, "model_fields") else None
+    words = get_args(field.annotation) if field is not None else get_args(model)
+    if hasattr(model, "model_fields") and field is None:
+        raise ConfigError(f"expected a finding or status before 'in' in the gate {rule.text!r}")
+    for member in rule.members:
+        if words and member not in words:
+            raise ConfigError(
+                f"the gate {rule.text!r} asks for {member!r}, which is never found there",
+                hint=_nearest(member, tuple(map(str, words))),
+            )
 
 
 def _nearest(name: str, known: tuple[str, ...]) -> str:
@@ -122,7 +138,7 @@ def _entry_model(model: Any, field: str) -> Any:
     while getattr(found, "__args__", None) and not hasattr(found, "model_fields"):
         inner = [a for a in found.__args__ if a is not type(None)]
         if not inner or isinstance(inner[0], str):
-            return str
+            return found
         found = inner[0]
     return found
 

@@ -28,10 +28,10 @@ def command_line(config: AuditConfig) -> str:
 
     words = ["singaudit", "run", config.model]
     if config.classes is not None:
-        words += ["--classes", ",".join(config.classes)]
+        words += ["--classes", config.classes_from or ",".join(config.classes)]
     for name, field in AuditConfig.model_fields.items():
         value = getattr(config, name)
-        if name in ("model", "classes", "gates") or value == field.default:
+        if name in ("model", "classes", "classes_from", "gates") or value == field.default:
             continue
         words += [f"--{name.replace('_', '-')}", str(value)]
     for gate in config.gates:

@@ -346,7 +346,7 @@ class ScatterPart(_Part):
 class Reproduce(_Part):
     """What is needed to run the same audit again."""
 
-    command: Text
+    command: Annotated[str, Field(max_length=2**24)]
     seed: int
     precision: Text
     versions: dict[str, Text]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ def check_output_folder(
     hint = "choose another folder with -o, or --force"
     if path.is_symlink() and not force:
         raise ReportError(f"expected a folder to write into, but {path} is a symbolic link", hint=hint)
+    _try_writing(path)
     if not path.exists():
         parent = next(p for p in path.absolute().parents if p.exists())
         if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
@@ -62,6 +64,20 @@ def check_output_folder(
         )
     for name in folders:
         check_output_folder(path / name)
+
+
+def _try_writing(path: Path) -> None:
+    """Some folders refuse files whatever their permission bits say: try with one that has no name."""
+    folder = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
+    if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
+        try:
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as e:
+            raise ReportError(
+                f"expected a folder that can be written, but {folder} refuses files: {e.strerror}",
+                hint="choose another folder with -o",
+            ) from e
 
 
 def _foreign(path: Path, folders: set[str], pages: set[str]) -> list[str]:

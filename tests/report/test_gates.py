@@ -110,3 +110,17 @@ def test_good_rules_are_accepted():
 
 def test_class_names_may_hold_anything_but_brackets(result):
     check_rules(parse_rules(("class[<b>a.b</b> x].images > 0",)), ("<b>a.b</b> x",), (), ())
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("finding[class] not in (strnog)", "strnog"),
+        ("finding[class].finding not in (srong)", "srong"),
+        ("certificate.status not in (faild)", "faild"),
+        ("finding[class].probe not in (strong)", "finding or status"),
+    ],
+)
+def test_words_that_are_never_found_are_refused_lest_not_in_always_passes(text, match):
+    with pytest.raises(ConfigError, match=match):
+        check_rules(parse_rules((text,)), ("dog", "cat"), (), ("class",))
