@@ -18,6 +18,7 @@ from singaudit.config import AuditConfig
 from singaudit.dataset.interface import Image, ImageSource
 from singaudit.dataset.sources import open_source, resolve_labels
 from singaudit.engine.local import Pass, Step, run_pass
+from singaudit.errors import ModelError
 from singaudit.geometry.near_null import NEAR_NULL_FRACTION, near_null_dim
 from singaudit.geometry.null_space import NullSpace, null_space
 from singaudit.language.concepts import LEADS, Group, Vocabulary, class_group, embed_group, open_vocabulary
@@ -98,6 +99,7 @@ def audit(config: AuditConfig, progress: Progress = lambda stage, done, total: N
     check_rules(rules, names, concept_names, tuple(g.name for g in groups))
     seen = _look(config, classifier, names, progress)
     features, logits = seen.images.outputs["classifier"]
+    _check_finite(classifier, features, logits)
     facts = _Facts(config, classifier, names, names_source, space, rules, seen, vocabulary, groups)
     fit_images = len(seen.probe.names) if seen.probe else len(seen.images.names)
     if fit_images < _MIN_FIT_IMAGES:
@@ -157,6 +159,17 @@ def _look(config: AuditConfig, classifier: Classifier, names: tuple[str, ...], p
     images = look("look at the images", source, frozenset())
     probe = look("look at the probe images", probe_source, frozenset(images.sha256)) if probe_source else None
     return _Seen(images, probe, encoder, labels, labels_source)
+
+
+def _check_finite(classifier: Classifier, *outputs: NDArray[np.float32]) -> None:
+    """Raise ``ModelError`` for a model that gives what is no number: no mean, angle or verdict could be trusted."""
+    for output in outputs:
+        if not np.isfinite(output).all():
+            bad = int((~np.isfinite(output).all(axis=1)).sum())
+            raise ModelError(
+                f"expected finite features and logits of {classifier.name}, those of {bad} images are not",
+                hint="Check the preprocessing (--preprocess) and the weights.",
+            )
 
 
 def _interpret(

@@ -229,3 +229,45 @@ def test_a_thousand_long_names_do_not_break_the_command_line(models, tmp_path):
     assert len(found.result.model.class_names) == 1000
     whole = audit(AuditConfig(model=str(path), classes=names, images="shapes:60", vlm=VLM, labels="none"))
     assert whole.exit_code == 4
+
+
+def single_logit(path):
+    import torch
+
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 16, 5, 4), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(),
+        torch.nn.Linear(16, 1), torch.nn.Sigmoid(),
+    )  # fmt: skip
+    torch.onnx.export(net, torch.rand(1, 3, 64, 64), str(path), dynamo=False, dynamic_axes={"x": {0: "n"}},
+                      input_names=["x"])  # fmt: skip
+    return str(path)
+
+
+def test_one_logit_with_one_name_and_a_plain_word_list_has_no_groups(tmp_path):
+    words = tmp_path / "words.txt"
+    words.write_text("red\nblue\n")
+    found = audit(AuditConfig(
+        model=single_logit(tmp_path / "one.onnx"), classes=("round",), images="shapes:200", vlm=VLM,
+        concepts=str(words),
+    ))  # fmt: skip
+    assert found.result.findings == []
+    assert [c.name for c in found.result.concepts] == ["red", "blue"]
+    assert found.exit_code == 4
+
+
+def test_features_that_are_no_numbers_are_refused(models, monkeypatch):
+    from singaudit.classifier.onnx_file import OnnxClassifier
+    from singaudit.errors import ModelError
+
+    forward = OnnxClassifier.forward
+
+    def broken(self, inputs):
+        features, logits = forward(self, inputs)
+        features = features.copy()
+        features[0, 0] = np.nan
+        return features, logits
+
+    monkeypatch.setattr(OnnxClassifier, "forward", broken)
+    with pytest.raises(ModelError, match="finite"):
+        run(models, "leaky", images="shapes:100")

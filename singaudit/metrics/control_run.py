@@ -35,7 +35,8 @@ def run_controls(
     mean_norm = np.linalg.norm(block.null - block.null_mean, axis=1)
     own = subject.class_of[rows][:, None]
     class_before = np.take_along_axis(text_angles(block.original, subject.class_texts), own, axis=1)
-    stacked = np.concatenate([g.texts for g in subject.groups])
+    empty = np.zeros((0, subject.class_texts.shape[1]))
+    stacked = np.concatenate([empty, *(g.texts for g in subject.groups)])
     before = _own_margins(subject, measured, rows, text_angles(block.original, stacked))
     dim, draws = subject.space.null_dim, []
     for draw in range(DRAWS):
@@ -72,4 +73,4 @@ def _own_margins(subject: Subject, measured: Measured, rows: NDArray[np.intp], a
         mine = margins(angles[:, start : start + len(group.texts)])
         found.append(np.take_along_axis(mine, own[rows][:, None], axis=1)[:, 0])
         start += len(group.texts)
-    return np.stack(found, axis=1)
+    return np.stack(found, axis=1) if found else np.zeros((len(rows), 0))

@@ -339,12 +339,16 @@ class _Probes:
         self._own, self._sizes = own, [len(group.texts) for group in subject.groups]
         self._space = subject.space
         self._fold = fold_of(subject.sha256)
+        if not own:
+            return
         folds = accumulate(subject.features, _OneHot(own, self._sizes), self._fold, FOLDS)
         parts = (None, subject.space.principal_part, subject.space.null_part)
         self._fitted = [fit_probes(folds, part) for part in parts]
 
     def correct(self, block: Block) -> list[list[Array]]:
         """Per group: (b,) 1 where the probe from f, from P_p f, from P_n f is right."""
+        if not self._sizes:
+            return []
         fold = self._fold[block.rows]
         principal = block.features - block.null
         result: list[list[Array]] = [[] for _ in self._sizes]

@@ -16,6 +16,8 @@ DEFAULT_RULES = (
     "translator.r2.low > 0",
     "certificate.status not in (failed)",
 )
+MIN_GATE_IMAGES = 20
+"""A bootstrap of fewer images says nothing: of one image it is a point."""
 GateOn = Literal["upper", "point", "lower"]
 
 # Selectable lists of the result: the name in a rule, the field, and the entry's key.
@@ -176,6 +178,11 @@ def _judge_one(rule: Rule, result: AuditResult, gate_on: GateOn) -> GatePart:
         value, low, high, n = found.value, found.low, found.high, found.n
         status, reason = _judge_interval(rule, value, low, high, gate_on)
         shown = f"{value:.4g} [{low:.4g}, {high:.4g}], n = {n}"
+        if n < MIN_GATE_IMAGES:
+            status, reason = (
+                "inconclusive",
+                f"{n} images are too few for an interval, at least {MIN_GATE_IMAGES} are needed",
+            )
     return GatePart(
         rule=rule.text, found=shown, value=value, low=low, high=high, n=n, limit=limit, status=status, reason=reason
     )

@@ -124,3 +124,10 @@ def test_class_names_may_hold_anything_but_brackets(result):
 def test_words_that_are_never_found_are_refused_lest_not_in_always_passes(text, match):
     with pytest.raises(ConfigError, match=match):
         check_rules(parse_rules((text,)), ("dog", "cat"), (), ("class",))
+
+
+def test_an_interval_of_a_handful_of_images_decides_nothing(result):
+    few = Statistic(value=1.0, low=1.0, high=1.0, n=1)
+    scores = result.scores.model_copy(update={"attribute_score_deg": few})
+    found = judge([parse_rule("scores.attribute_score_deg < 3")], result.model_copy(update={"scores": scores}), "upper")
+    assert found[0].status == "inconclusive"
