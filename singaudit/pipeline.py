@@ -27,7 +27,7 @@ from singaudit.language.statistics import accumulate
 from singaudit.language.translator import Fitted, fit
 from singaudit.metrics.control_run import DRAWS, run_controls
 from singaudit.metrics.intervals import mean_estimate
-from singaudit.metrics.logit_check import check_logits
+from singaudit.metrics.logit_check import Toward, check_logits
 from singaudit.metrics.measure import GroupTexts, Measured, Subject, measure
 from singaudit.report import build
 from singaudit.report.gallery import gallery_items
@@ -238,7 +238,7 @@ def _conclude(
             embedding_dim=seen.encoder.embedding_dim,
         ),
         translator=build.translator_part(fitted, measured, len(facts.names)),
-        logit_check=_logit_check(facts, logits),
+        logit_check=_logit_check(facts, logits, subject),
         scores=build.scores_part(measured),
         controls=[build.control_part(scores, DRAWS, control_images)] if scores else [],
         classes=build.class_parts(measured, subject.class_of, facts.names, config.seed),
@@ -306,9 +306,15 @@ def _data_part(facts: _Facts, accuracy: Statistic | None, chance: float | None) 
     )  # fmt: skip
 
 
-def _logit_check(facts: _Facts, logits: NDArray[np.float32]) -> LogitCheck:
+def _logit_check(facts: _Facts, logits: NDArray[np.float32], subject: Subject | None = None) -> LogitCheck:
     features = facts.seen.images.outputs["classifier"][0]
-    return LogitCheck(**asdict(check_logits(facts.classifier, facts.space, features, logits, facts.config.seed)))
+    toward = None
+    if subject is not None:
+        translator = subject.fitted.translators[0]
+        others = (subject.class_of + 1) % len(subject.class_texts)
+        toward = Toward(translator.weight, translator.intercept, subject.class_texts[others])
+    change = check_logits(facts.classifier, facts.space, features, logits, facts.config.seed, toward)
+    return LogitCheck(**asdict(change))
 
 
 def _certificate(

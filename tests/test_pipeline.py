@@ -44,8 +44,10 @@ def test_a_planted_leak_is_found_and_an_absent_one_is_not(leaky, clean):
 
 def test_logits_stay_and_the_controls_move_them(leaky):
     check = leaky.result.logit_check
-    assert check.removal < 1e-4
-    assert check.mean_removal < 1e-4
+    for equivalent in ("removal", "mean_removal", "swap", "conditional_mean", "steering"):
+        assert getattr(check, equivalent) < 1e-4, equivalent
+    # A step to 40 degrees is long: what remains is float32 rounding of longer features.
+    assert check.steering_calibrated < 1e-2
     assert check.random_equal_norm > 0.01
     assert check.principal_equal_norm > check.random_equal_norm
 

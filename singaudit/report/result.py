@@ -172,6 +172,14 @@ class LogitCheck(_Part):
 
     removal: Finite
     mean_removal: Finite
+    swap: Finite | None = Field(default=None, description="Another image's null component.")
+    conditional_mean: Finite | None = Field(
+        default=None, description="The null component that the principal one lets expect."
+    )
+    steering: Finite | None = Field(default=None, description="One typical null norm toward another class's text.")
+    steering_calibrated: Finite | None = Field(
+        default=None, description="Toward the same, to an image score of 40 degrees, where it can be reached."
+    )
     random_equal_norm: Finite = Field(description="A random perturbation of equal norm.")
     principal_equal_norm: Finite = Field(description="A perturbation inside the principal space of equal norm.")
     images: int
