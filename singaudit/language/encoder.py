@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.errors import LanguageError
+from singaudit.torchvision_import import import_torchvision
 
 BUILTIN = "builtin:shapes"
 DEFAULT = "openai/clip-vit-large-patch14"
@@ -129,6 +130,8 @@ def _load(name: str, where: str, local: bool, device: str) -> Encoder:
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     import torch
+
+    import_torchvision()
     import transformers
 
     transformers.logging.set_verbosity_error()

@@ -8,28 +8,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from singaudit.report.parts import Finite, Part, Statistic, Text
 
 SCHEMA_VERSION: Literal["1.0"] = "1.0"
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Text = Annotated[str, Field(max_length=4096)]
 
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Statistic(_Part):
-    """A mean, share or ratio over images, with its 95 % bootstrap interval."""
-
-    value: Finite
-    low: Finite
-    high: Finite
-    n: Annotated[int, Field(ge=0)] = Field(description="Images it was computed from.")
-
-
-class HeadPart(_Part):
+class HeadPart(Part):
     """The final linear layer, and how it was found and proved."""
 
     kind: Text = Field(description="Pattern found in the graph, e.g. Gemm.")
@@ -42,7 +28,7 @@ class HeadPart(_Part):
     max_error: Finite = Field(description="Largest |W f + b - logits| over the largest |logit|.")
 
 
-class PreprocessingPart(_Part):
+class PreprocessingPart(Part):
     """How images became inputs of the classifier."""
 
     settings: Text = Field(description="In the syntax of --preprocess.")
@@ -50,7 +36,7 @@ class PreprocessingPart(_Part):
     guessed: list[Text] = Field(description="Keys nobody stated; not empty means inconclusive.")
 
 
-class ModelPart(_Part):
+class ModelPart(Part):
     """What was audited."""
 
     name: Text
@@ -62,14 +48,14 @@ class ModelPart(_Part):
     preprocessing: PreprocessingPart
 
 
-class RankAt(_Part):
+class RankAt(Part):
     """The rank the head would have at another tolerance."""
 
     factor: Finite = Field(description="Times the tolerance used.")
     rank: int
 
 
-class NearNull(_Part):
+class NearNull(Part):
     """Feature variation that hardly moves any logit, though it is not exactly null."""
 
     fraction: Finite = Field(description="Every logit moves by less than this share of its own spread.")
@@ -77,7 +63,7 @@ class NearNull(_Part):
     variance_share: Finite = Field(description="Share of the features' whitened directions, 0 to 1.")
 
 
-class GeometryPart(_Part):
+class GeometryPart(Part):
     """What the logits see of feature space, and what they cannot."""
 
     classes: int
@@ -96,14 +82,14 @@ class GeometryPart(_Part):
     near_null: NearNull | None = None
 
 
-class SkippedImage(_Part):
+class SkippedImage(Part):
     """An image left out, and why."""
 
     name: Text
     reason: Text
 
 
-class CertificatePart(_Part):
+class CertificatePart(Part):
     """Whether the differentiable torch copy of the model computes what ONNX Runtime computes."""
 
     status: Literal["passed", "failed", "unsupported"]
@@ -121,7 +107,7 @@ class CertificatePart(_Part):
     reason: Text = Field(description="Why it did not pass; empty when it did.")
 
 
-class ImagesPart(_Part):
+class ImagesPart(Part):
     """A set of images as it was used."""
 
     source: Text
@@ -133,7 +119,7 @@ class ImagesPart(_Part):
     digest: Text = Field(description="sha256 over the sorted sha256 of the images used.")
 
 
-class DataPart(_Part):
+class DataPart(Part):
     """The images the classifier was shown."""
 
     audit: ImagesPart
@@ -144,7 +130,7 @@ class DataPart(_Part):
     chance_accuracy: Finite | None
 
 
-class EncoderPart(_Part):
+class EncoderPart(Part):
     """The vision-language model that gave features their meaning."""
 
     name: Text
@@ -153,7 +139,7 @@ class EncoderPart(_Part):
     embedding_dim: int
 
 
-class TranslatorPart(_Part):
+class TranslatorPart(Part):
     """The linear map from features to image embeddings, judged on images it was not fitted on."""
 
     r2: Statistic
@@ -167,7 +153,7 @@ class TranslatorPart(_Part):
     penalty: list[Finite] = Field(description="Ridge penalty per fold, chosen inside the training folds.")
 
 
-class LogitCheck(_Part):
+class LogitCheck(Part):
     """Largest change of any logit in the classifier's own arithmetic, in units of that logit's spread."""
 
     removal: Finite
@@ -185,7 +171,7 @@ class LogitCheck(_Part):
     images: int
 
 
-class Removal(_Part):
+class Removal(Part):
     """Scores of one kind of equivalent."""
 
     image_score_deg: Statistic = Field(description="IS: angle between T f and T f~, mean.")
@@ -200,7 +186,7 @@ class ScoresPart(Removal):
     mean_removal: Removal
 
 
-class ControlScore(_Part):
+class ControlScore(Part):
     """One score against its control's draws."""
 
     score: Text = Field(description="Which number of this file is compared.")
@@ -212,7 +198,7 @@ class ControlScore(_Part):
     effect_size: Finite | None = Field(description="(observed - mean) / standard deviation of the draws.")
 
 
-class ControlPart(_Part):
+class ControlPart(Part):
     """What the scores would be if the null space were any other subspace of its size."""
 
     name: Text
@@ -221,7 +207,7 @@ class ControlPart(_Part):
     scores: list[ControlScore]
 
 
-class ClassPart(_Part):
+class ClassPart(Part):
     """One class: images counted under it, and their scores under zero removal."""
 
     name: Text
@@ -232,7 +218,7 @@ class ClassPart(_Part):
     quantiles_deg: list[Finite] = Field(description="AS at 0, 5, ..., 100 %; empty without images.")
 
 
-class ConceptPart(_Part):
+class ConceptPart(Part):
     """One concept's text: how removal moves images toward (positive) or away from it."""
 
     name: Text
@@ -250,7 +236,7 @@ class NullFollow(Statistic):
     normalised: Finite = Field(description="(value - chance) / (1 - chance).")
 
 
-class ProbePart(_Part):
+class ProbePart(Part):
     """Cross-validated linear probes for the group's value: normalised accuracy, 0 chance, 1 perfect."""
 
     features: Statistic = Field(description="From f.")
@@ -258,7 +244,7 @@ class ProbePart(_Part):
     null: Statistic = Field(description="From P_n f.")
 
 
-class Readability(_Part):
+class Readability(Part):
     """Whether the vision-language model itself reads the group from the images."""
 
     readable: bool
@@ -268,7 +254,7 @@ class Readability(_Part):
     basis: Literal["labels", "two prompt sets"]
 
 
-class FindingPart(_Part):
+class FindingPart(Part):
     """A group of mutually exclusive concept values, e.g. colour: what of its reading the null space carries."""
 
     group: Text
@@ -293,7 +279,7 @@ class FindingPart(_Part):
     control: ControlScore | None = Field(description="The contrast against norm-matched random subspaces.")
 
 
-class GatePart(_Part):
+class GatePart(Part):
     """A rule, what was found, and whether it holds."""
 
     rule: Text
@@ -307,7 +293,7 @@ class GatePart(_Part):
     reason: Text
 
 
-class Verdict(_Part):
+class Verdict(Part):
     """What the audit concludes."""
 
     status: Literal["pass", "fail", "inconclusive", "no gates set"]
@@ -315,7 +301,7 @@ class Verdict(_Part):
     sentence: Text
 
 
-class Neighbour(_Part):
+class Neighbour(Part):
     """A real image retrieved for a gallery entry."""
 
     name: Text
@@ -324,7 +310,7 @@ class Neighbour(_Part):
     thumbnail: str = Field(description="PNG as a data URI.", max_length=400_000)
 
 
-class GalleryItem(_Part):
+class GalleryItem(Part):
     """One image, and the real images nearest to T f and to its equivalent T f~ (mean removal)."""
 
     name: Text
@@ -341,7 +327,7 @@ class GalleryItem(_Part):
     near_equivalent: list[Neighbour]
 
 
-class ScatterPart(_Part):
+class ScatterPart(Part):
     """At most 2,000 images for the AS-IS chart, chosen by content hash; and the covariance of all."""
 
     image_score_deg: list[Finite]
@@ -351,7 +337,7 @@ class ScatterPart(_Part):
     covariance: list[list[Finite]] = Field(description="2 x 2, of (AS, IS) over all images.")
 
 
-class Reproduce(_Part):
+class Reproduce(Part):
     """What is needed to run the same audit again."""
 
     command: Annotated[str, Field(max_length=2**24)]
@@ -360,7 +346,7 @@ class Reproduce(_Part):
     versions: dict[str, Text]
 
 
-class AuditResult(_Part):
+class AuditResult(Part):
     """Everything an audit found."""
 
     schema_version: Literal["1.0"] = SCHEMA_VERSION
@@ -372,15 +358,15 @@ class AuditResult(_Part):
     translator: TranslatorPart | None = None
     logit_check: LogitCheck | None = None
     scores: ScoresPart | None = None
-    controls: list[ControlPart] = []
-    classes: list[ClassPart] = []
-    concepts: list[ConceptPart] = []
-    findings: list[FindingPart] = []
-    gates: list[GatePart] = []
+    controls: list[ControlPart] = Field(default=[])
+    classes: list[ClassPart] = Field(default=[])
+    concepts: list[ConceptPart] = Field(default=[])
+    findings: list[FindingPart] = Field(default=[])
+    gates: list[GatePart] = Field(default=[])
     verdict: Verdict
     scatter: ScatterPart | None = None
-    gallery: list[GalleryItem] = []
-    warnings: list[Text] = []
+    gallery: list[GalleryItem] = Field(default=[])
+    warnings: list[Text] = Field(default=[])
     not_evaluated: list[Text] = Field(default=[], description="Section and reason, one sentence each.")
     reproduce: Reproduce
 

@@ -1,0 +1,22 @@
+"""singaudit report: an earlier result rendered again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from singaudit.commands.run import possible_formats
+from singaudit.report.writer import check_output_folder, load_result, write_report
+
+
+def render_again(settings: dict[str, Any], formats: tuple[tuple[str, ...], bool]) -> dict[str, Any]:
+    """Write the report of an earlier result; scores.csv is not made again, it holds what result.json does not."""
+    result = load_result(Path(settings["result"]))
+    output = Path(settings["output"])
+    check_output_folder(output, force=bool(settings.get("force")))
+    wanted = tuple(f for f in possible_formats(formats) if f != "csv")
+    paths = write_report(result, {}, output, formats=wanted, force=bool(settings.get("force")), run_info=None)
+    if not settings.get("quiet") and settings.get("output_format") != "json":
+        for path in paths:
+            print(path)
+    return {"files": [str(path) for path in paths]}

@@ -1,0 +1,75 @@
+"""singaudit run: settings in, an audit's files and its exit code out."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from singaudit.config import AuditConfig, make_config, parse_classes
+from singaudit.errors import ReportError
+from singaudit.pipeline import Audit, audit
+from singaudit.report.pdf import pdf_available
+from singaudit.report.result import AuditResult
+from singaudit.report.writer import check_output_folder, write_report
+from singaudit.terminal import Reporter, safe
+
+
+def run_audit(
+    settings: dict[str, Any], formats: tuple[tuple[str, ...], bool], argv: Sequence[str]
+) -> tuple[int, AuditResult]:
+    """Audit and write the report. Returns the exit code and the result; raises ``SingauditError``."""
+    config = config_from(settings)
+    output = Path(settings["output"])
+    check_output_folder(output, force=bool(settings.get("force")))
+    wanted = possible_formats(formats)
+    with Reporter("none" if settings.get("quiet") else settings["progress"]) as reporter:
+        found = audit_into(config, output, wanted, bool(settings.get("force")), reporter, argv)
+    return found.exit_code, found.result
+
+
+def audit_into(
+    config: AuditConfig, output: Path, formats: Sequence[str], force: bool, reporter: Reporter, argv: Sequence[str]
+) -> Audit:
+    """Audit and write the report into ``output``. Raises ``SingauditError``; then nothing is written."""
+    started, clock = datetime.now(UTC), time.monotonic()
+    found = audit(config, reporter)
+    reporter("write the report", 0, 1)
+    info = {
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": round(time.monotonic() - clock, 3),
+        "host": platform.node(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "arguments": list(argv),
+    }
+    write_report(found.result, found.per_image, output, formats=formats, force=force, run_info=info)
+    reporter("write the report", 1, 1)
+    return found
+
+
+def config_from(settings: dict[str, Any]) -> AuditConfig:
+    """The audit's configuration from merged settings. Raises ``ConfigError``."""
+    values = {name: settings[name] for name in AuditConfig.model_fields if name in settings}
+    if isinstance(values.get("classes"), str):
+        values["classes_from"] = values["classes"]
+        values["classes"] = parse_classes(values["classes"])
+    return make_config(**values)
+
+
+def possible_formats(formats: tuple[tuple[str, ...], bool]) -> tuple[str, ...]:
+    """The formats to write: without the PDF libraries no PDF, unless it was asked for by name."""
+    wanted, named = formats
+    if "pdf" not in wanted:
+        return wanted
+    reason = pdf_available()
+    if reason is None:
+        return wanted
+    if named:
+        raise ReportError(f"expected to write a PDF, but {reason}", hint="Or leave pdf out of --report.")
+    print(f"singaudit: no PDF is written: {safe(reason)}", file=sys.stderr)
+    return tuple(f for f in wanted if f != "pdf")

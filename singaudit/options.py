@@ -1,0 +1,211 @@
+"""Options shared by the commands: headings in --help, variables, and settings merged from where they come from."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import click
+
+from singaudit.errors import ConfigError
+from singaudit.settings import load_settings
+
+FORMATS = ("html", "pdf", "json", "csv")
+
+
+class CommandGroup(click.Group):
+    """Commands in the order of use; a mistyped one is answered with what was close."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order in which they were added."""
+        return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; an unknown name raises click's error with the nearest known one."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = difflib.get_close_matches(args[0], self.commands, 1)
+            if near:
+                raise click.UsageError(f"No such command {args[0]!r}. Did you mean {near[0]!r}?", ctx) from error
+            raise
+
+
+class Command(click.Command):
+    """A command whose --help lists its options under headings and ends with a runnable example."""
+
+    def __init__(self, *args: Any, example: str = "", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.example = example
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options under their headings, and the example."""
+        headings: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            if not isinstance(parameter, click.Option):
+                continue
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                headings.setdefault(_HEADINGS.get(str(parameter.name), "Other"), []).append(record)
+        for heading in sorted(headings, key=_ORDER.index):
+            with formatter.section(heading):
+                formatter.write_dl(headings[heading])
+        if self.example:
+            with formatter.section("Example"):
+                formatter.write_text(self.example)
+
+
+_ORDER = ["Model", "Images", "Language", "Gates", "Output", "Machine", "Other"]
+_HEADINGS = {
+    **dict.fromkeys(("classes", "logits", "features", "activation", "preprocess"), "Model"),
+    **dict.fromkeys(("images", "labels", "probe", "limit"), "Images"),
+    **dict.fromkeys(("vlm", "concepts"), "Language"),
+    **dict.fromkeys(("gates", "gate_on", "exit_zero"), "Gates"),
+    **dict.fromkeys(("output", "formats", "force", "output_format", "progress", "quiet", "verbose"), "Output"),
+    **dict.fromkeys(("device", "batch_size", "seed"), "Machine"),
+}
+
+
+def option(*names: str, **settings: Any) -> Callable[[Any], Any]:
+    """An option that can also be set by SINGAUDIT_<NAME> and in the configuration file."""
+    long = next(name for name in names if name.startswith("--"))
+    variable = "SINGAUDIT_" + long.split("/")[0].removeprefix("--").replace("-", "_").upper()
+    return click.option(*names, envvar=variable, show_envvar=False, **settings)
+
+
+MODEL_OPTIONS = [
+    option("--logits", metavar="NAME", help="Output that holds the logits, where the graph leaves a choice."),
+    option("--features", metavar="NAME", help="Tensor that holds the features, where the graph leaves a choice."),
+    option("--activation", type=click.Choice(["auto", "softmax", "sigmoid"]), help="What follows the logits."),
+    option(
+        "--preprocess",
+        metavar="KEY=VALUE,...",
+        help="size=224 or HxW, mode=crop|squash|pad, crop=0.95, mean=, std= (per channel joined by /), "
+        "scale=1/255|1, channels=rgb|bgr|gray, layout=nchw|nhwc, interpolation=. Default: the file's metadata.",
+    ),
+]
+CLASSES_OPTION = option(
+    "--classes", metavar="A,B,C|FILE", help="Class names in logit order. Default: the model's own metadata."
+)
+IMAGE_OPTIONS = [
+    option("--images", metavar="SOURCE", help="Folder (flat, or one subfolder per class), or shapes:N[:SEED]."),
+    option("--labels", metavar="auto|none|FILE", help="auto: subfolders are labels. FILE: CSV with path,label."),
+    option("--probe", metavar="SOURCE", help="Extra unlabelled images; the translator is then fitted on these alone."),
+    option("--limit", type=click.IntRange(1), metavar="N", help="Use the first N images of each source only."),
+]
+LANGUAGE_OPTIONS = [
+    option(
+        "--vlm",
+        metavar="NAME|DIR",
+        help="CLIP or SigLIP model: hub name, folder, or builtin:shapes. [default: openai/clip-vit-large-patch14]",
+    ),
+    option("--concepts", metavar="FILE", help="Concepts: a text file, one a line, or TOML groups. Default: built-in."),
+]
+GATE_OPTIONS = [
+    option(
+        "--gate",
+        "gates",
+        multiple=True,
+        metavar="RULE",
+        help="e.g. 'scores.attribute_score_deg < 3' or 'finding[colour] not in (strong, partial)'; default for a "
+        "ready policy. May be given several times.",
+    ),
+    option(
+        "--gate-on",
+        type=click.Choice(["upper", "point", "lower"]),
+        help="End of the interval a gate is judged on. upper, the default: the bad one; a straddled limit is "
+        "inconclusive.",
+    ),
+    click.option("--exit-zero", is_flag=True, help="Exit 0 instead of 1 or 4."),
+]
+FORCE_OPTION = click.option("--force", is_flag=True, help="Write into a folder that holds other files.")
+OUTPUT_OPTIONS = [
+    option("--format", "output_format", type=click.Choice(["text", "json"]), default="text", show_default=True,
+           help="What stdout carries; with json, errors are {code, message, hint}."),
+    option("--progress", type=click.Choice(["auto", "rich", "plain", "none"]), default="auto", show_default=True,
+           help="How progress is shown on stderr."),
+    click.option("-q", "--quiet", is_flag=True, help="Neither progress nor summary; exit code and files only."),
+    click.option("-v", "--verbose", is_flag=True, help="Show the traceback of errors."),
+]  # fmt: skip
+MACHINE_OPTIONS = [
+    option("--device", metavar="auto|cpu|cuda[:i]", help="Where to compute. [default: auto]"),
+    option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per batch. Default: 16."),
+    option("--seed", type=click.IntRange(0), metavar="N", help="Of controls and intervals. [default: 0]"),
+]
+CONFIG_OPTIONS = [
+    click.option("--config", metavar="FILE", help="TOML file to read instead of singaudit.toml or pyproject.toml."),
+    click.option("--isolated", is_flag=True, help="Ignore configuration files."),
+]
+
+
+def output_option(default: str, help_text: str = "Folder of the report.") -> Callable[[Any], Any]:
+    """-o, with the folder that is written where nobody names one."""
+    return option("-o", "--output", metavar="DIR", default=default, show_default=True, help=help_text)
+
+
+def report_option(formats: tuple[str, ...] = FORMATS) -> Callable[[Any], Any]:
+    """--report, with the formats that the command can write."""
+    return option(
+        "--report", "formats", metavar="LIST", help=f"Which of {','.join(formats)}. Default: all that can be made."
+    )
+
+
+def with_options(*groups: list[Callable[[Any], Any]] | Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """All options of the groups, in the order in which --help lists them."""
+    flat = [each for group in groups for each in (group if isinstance(group, list) else [group])]
+
+    def add(command: Any) -> Any:
+        for each in reversed(flat):
+            command = each(command)
+        return command
+
+    return add
+
+
+def each_command(group: click.Group, prefix: str = "") -> Iterator[tuple[str, click.Command]]:
+    """(name as typed after singaudit, command) of every command, those of sub-groups included."""
+    for name, command in group.commands.items():
+        yield prefix + name, command
+        if isinstance(command, click.Group):
+            yield from each_command(command, f"{prefix}{name} ")
+
+
+def merged_settings(ctx: click.Context, given: dict[str, Any]) -> dict[str, Any]:
+    """Options and variables over configuration file over defaults; keys that were not set are absent."""
+    set_here = {
+        name: value
+        for name, value in given.items()
+        if value is not None
+        and value != ()
+        and str(ctx.get_parameter_source(name)).rsplit(".", 1)[-1] not in ("DEFAULT", "DEFAULT_MAP")
+    }
+    settings = load_settings(given.get("config"), isolated=bool(given.get("isolated")), known=_known_keys(ctx))
+    defaults = {name: value for name, value in given.items() if value is not None and value != ()}
+    return {**defaults, **settings, **set_here}
+
+
+def _known_keys(ctx: click.Context) -> dict[str, str]:
+    """Configuration key -> parameter name, over every command, so that one file serves all."""
+    known: dict[str, str] = {}
+    root = ctx.find_root().command
+    for _, command in each_command(root) if isinstance(root, click.Group) else ():
+        for parameter in command.params:
+            if isinstance(parameter, click.Option) and parameter.envvar:
+                known[str(parameter.envvar).removeprefix("SINGAUDIT_").lower()] = str(parameter.name)
+    return known
+
+
+def requested_formats(ctx: click.Context, given: dict[str, Any]) -> tuple[tuple[str, ...], bool]:
+    """(formats to write, whether the user named them)."""
+    text = merged_settings(ctx, given).get("formats")
+    if text is None:
+        return FORMATS, False
+    words = text if isinstance(text, list) else str(text).split(",")
+    formats = tuple(str(word).strip() for word in words)
+    wrong = [word for word in formats if word not in FORMATS]
+    if wrong:
+        raise ConfigError(f"expected --report to list some of {', '.join(FORMATS)}, got {wrong[0]!r}")
+    return formats, True

@@ -1,0 +1,93 @@
+"""One place that turns an outcome into what is shown and into the exit code, for every command."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import click
+
+from singaudit.errors import MachineError, SingauditError
+
+INTERRUPTED = 130
+
+
+def as_ours(error: Exception) -> SingauditError:
+    """What a user is told: their own mistake, a failing machine, or a bug; only the last keeps its traceback."""
+    if isinstance(error, SingauditError):
+        return error
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return MachineError("the machine ran out of memory", hint="Try a smaller --batch-size or fewer images.")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return MachineError("the disk is full; nothing half-written was left", hint="Free space, or set TMPDIR.")
+    bug = MachineError(
+        f"a bug in singaudit: {type(error).__name__}: {error}", hint="Please report the traceback above."
+    )
+    bug.code = "bug"
+    return bug
+
+
+class Outcome:
+    """One place that turns errors into messages and exit codes, for every command."""
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        self._json = given.get("output_format") == "json"
+        self._verbose = bool(given.get("verbose"))
+        self._quiet = bool(given.get("quiet"))
+        self._code = 0
+
+    def __enter__(self) -> Outcome:
+        return self
+
+    def done(self, result: Any, code: int) -> None:
+        """Show an audit's result and remember its exit code."""
+        self._code = code
+        if self._json:
+            click.echo(result.model_dump_json())
+        elif not self._quiet:
+            from singaudit.terminal import show_result
+
+            show_result(result)
+
+    def print(self, facts: dict[str, Any], text: Callable[[], None]) -> None:
+        """Print facts as JSON, or by ``text``."""
+        if self._json:
+            click.echo(json.dumps(facts))
+        elif not self._quiet:
+            text()
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if error is None:
+            sys.exit(self._code)
+        if isinstance(error, KeyboardInterrupt):
+            click.echo("Interrupted; no report was written.", err=True)
+            sys.exit(INTERRUPTED)
+        if isinstance(error, BrokenPipeError):
+            # The reader of stdout went away (| head): the outcome stands, and exit code 1 would mean a failed gate.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(self._code)
+        if not isinstance(error, Exception | MemoryError) or isinstance(
+            error, click.ClickException | click.exceptions.Exit
+        ):
+            return
+        self._fail(as_ours(error), error)
+
+    def _fail(self, error: SingauditError, cause: Exception) -> NoReturn:
+        from singaudit.terminal import safe
+
+        if self._verbose or error.code == "bug":
+            import traceback
+
+            traceback.print_exception(cause)
+        if self._json:
+            facts = {"code": error.code, "message": error.message, "hint": error.hint}
+            click.echo(json.dumps(facts), err=True)
+        else:
+            click.echo(f"singaudit: {safe(error.message, 1500)}", err=True)
+            if error.hint:
+                click.echo(f"  try: {safe(error.hint, 1500)}", err=True)
+        sys.exit(error.exit_code)

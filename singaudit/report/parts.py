@@ -1,0 +1,25 @@
+"""What every part of the result is made of: finite numbers, bounded texts, statistics with their intervals."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Text = Annotated[str, Field(max_length=4096)]
+
+
+class Part(BaseModel):
+    """Strict and immutable: an unknown key is an error, in our own results as in those read from a file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Statistic(Part):
+    """A mean, share or ratio over images, with its 95 % bootstrap interval."""
+
+    value: Finite
+    low: Finite
+    high: Finite
+    n: Annotated[int, Field(ge=0)] = Field(description="Images it was computed from.")
