@@ -10,19 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.classifier.certifying import CERTIFIED_IMAGES, certify_on_images, certify_on_noise
+from singaudit.classifier.identity import forward_identity
 from singaudit.classifier.interface import Classifier
 from singaudit.classifier.naming import class_names, model_path, predicted, providers, torch_device
 from singaudit.classifier.onnx_file import open_onnx
 from singaudit.classifier.preprocessing import prepare
 from singaudit.config import AuditConfig
+from singaudit.dataset.cache import Cache, cache_folder
 from singaudit.dataset.interface import Image, ImageSource
 from singaudit.dataset.sources import open_source, resolve_labels
 from singaudit.engine.local import Pass, Step, run_pass
 from singaudit.errors import ModelError
 from singaudit.geometry.near_null import NEAR_NULL_FRACTION, near_null_dim
 from singaudit.geometry.null_space import NullSpace, null_space
+from singaudit.language.cached import CachedEncoder
 from singaudit.language.concepts import LEADS, Group, Vocabulary, class_group, embed_group, open_vocabulary
-from singaudit.language.encoder import Encoder, open_encoder
+from singaudit.language.encoder import open_encoder
+from singaudit.language.interface import Encoder
 from singaudit.language.statistics import accumulate
 from singaudit.language.translator import Fitted, fit
 from singaudit.metrics.control_run import DRAWS, run_controls
@@ -136,12 +140,20 @@ def _look(config: AuditConfig, classifier: Classifier, names: tuple[str, ...], p
     source = open_source(str(config.images))
     labels, labels_source = resolve_labels(source, config.labels, names)
     probe_source = open_source(config.probe) if config.probe else None
-    progress("open the vision-language model", 0, 1)
-    encoder = open_encoder(config.vlm, device=torch_device(config.device))
-    progress("open the vision-language model", 1, 1)
+    cache, device = Cache(cache_folder(config.cache)), torch_device(config.device)
+
+    def opened() -> Encoder:
+        progress("open the vision-language model", 0, 1)
+        found = open_encoder(config.vlm, device=device)
+        progress("open the vision-language model", 1, 1)
+        return found
+
+    encoder = CachedEncoder(config.vlm, device, cache, opened)
+    identity = forward_identity(classifier, providers(config.device)[0])
+    features = cache.shelf("features", identity) if cache.folder is not None else None
     steps = {
-        "classifier": Step(lambda pixels: prepare(pixels, classifier.preprocessing), classifier.forward),
-        "encoder": Step(encoder.prepare, lambda inputs: (encoder.encode_images(inputs),)),
+        "classifier": Step(lambda pixels: prepare(pixels, classifier.preprocessing), classifier.forward, features),
+        "encoder": Step(encoder.prepare, lambda inputs: (encoder.encode_images(inputs),), encoder.images),
     }
 
     def look(stage: str, images: ImageSource, exclude: frozenset[str]) -> Pass:
@@ -158,6 +170,7 @@ def _look(config: AuditConfig, classifier: Classifier, names: tuple[str, ...], p
 
     images = look("look at the images", source, frozenset())
     probe = look("look at the probe images", probe_source, frozenset(images.sha256)) if probe_source else None
+    cache.prune()
     return _Seen(images, probe, encoder, labels, labels_source)
 
 

@@ -6,6 +6,8 @@ import socket
 # Before numpy and torch are imported: small matrices on a busy machine are slower with several threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# What one test computed must not reach another; tests of the cache name a folder of their own.
+os.environ["SINGAUDIT_CACHE"] = "none"
 
 from importlib import resources
 from pathlib import Path

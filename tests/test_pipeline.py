@@ -273,3 +273,15 @@ def test_features_that_are_no_numbers_are_refused(models, monkeypatch):
     monkeypatch.setattr(OnnxClassifier, "forward", broken)
     with pytest.raises(ModelError, match="finite"):
         run(models, "leaky", images="shapes:100")
+
+
+def test_a_second_audit_never_opens_the_language_model_and_finds_the_same(models, tmp_path, monkeypatch):
+    settings = {"images": "shapes:300:5", "probe": "shapes:200:6"}
+    plain = canonical_json(run(models, "leaky", **settings).result)
+    first = canonical_json(run(models, "leaky", cache=str(tmp_path), **settings).result)
+    assert first == plain
+    monkeypatch.setattr("singaudit.pipeline.open_encoder", lambda *a, **k: pytest.fail("the model was opened"))
+    assert canonical_json(run(models, "leaky", cache=str(tmp_path), **settings).result) == plain
+    # Another classifier computes its own features; the embeddings are the images' and stay.
+    other = run(models, "clean", cache=str(tmp_path), **settings)
+    assert canonical_json(other.result) == canonical_json(run(models, "clean", cache=str(tmp_path), **settings).result)

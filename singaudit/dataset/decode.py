@@ -14,6 +14,8 @@ import PIL.Image
 import PIL.ImageOps
 from numpy.typing import NDArray
 
+from singaudit.dataset.interface import Content, Image, Skipped
+
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 MAX_PIXELS = 100_000_000
@@ -74,6 +76,19 @@ def decode(data: bytes) -> tuple[NDArray[np.uint8], str]:
         raise UndecodableError(f"has too many pixels: {error}") from error
     except Exception as error:  # Pillow raises whatever a broken file provokes, and none of it is our bug
         raise UndecodableError(f"cannot be decoded: {type(error).__name__}: {str(error)[:200]}") from error
+
+
+def content(name: str, data: bytes) -> Content:
+    """The image ``name`` with the encoded bytes ``data``; decoding them gives an ``Image`` or a ``Skipped``."""
+
+    def image() -> Image | Skipped:
+        try:
+            pixels, digest = decode(data)
+        except UndecodableError as error:
+            return Skipped(name, str(error))
+        return Image(name, digest, pixels)
+
+    return Content(name, hashlib.sha256(data).hexdigest(), image)
 
 
 def _to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:

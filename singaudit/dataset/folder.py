@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from singaudit.dataset.decode import SUFFIXES, UndecodableError, decode, read_regular_file
-from singaudit.dataset.interface import Image, Skipped
+from singaudit.dataset.decode import SUFFIXES, UndecodableError, content, read_regular_file
+from singaudit.dataset.interface import Content, Image, Skipped
 from singaudit.errors import DatasetError
 
 _MAX_FILES = 20_000_000
@@ -29,15 +29,20 @@ class FolderSource:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def load(self, index: int) -> Image | Skipped:
-        """Decode one image; whatever is wrong with it becomes a ``Skipped``."""
+    def read(self, index: int) -> Content | Skipped:
+        """The bytes' hash and how to decode them; whatever is wrong becomes a ``Skipped``."""
         # Names of undecodable bytes reach the result as valid text.
         name = os.fsencode(self.paths[index]).decode("utf-8", "backslashreplace")
         try:
-            pixels, digest = decode(read_regular_file(self.root / self.paths[index]))
+            data = read_regular_file(self.root / self.paths[index])
         except UndecodableError as error:
             return Skipped(name, str(error))
-        return Image(name, digest, pixels)
+        return content(name, data)
+
+    def load(self, index: int) -> Image | Skipped:
+        """Decode one image; whatever is wrong with it becomes a ``Skipped``."""
+        found = self.read(index)
+        return found.decode() if isinstance(found, Content) else found
 
 
 def open_folder(text: str) -> FolderSource:

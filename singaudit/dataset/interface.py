@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -33,6 +34,18 @@ class Skipped:
     """One clause, e.g. "cannot be decoded: truncated"."""
 
 
+@dataclass(frozen=True)
+class Content:
+    """An image whose content is known and that is not decoded yet: what is cached by content never has to be."""
+
+    name: str
+    """As ``Image.name``."""
+    sha256: str
+    """As ``Image.sha256``."""
+    decode: Callable[[], Image | Skipped]
+    """The image itself. Raises nothing for a bad image: that is a ``Skipped``."""
+
+
 class ImageSource(Protocol):
     """A finite, ordered set of images."""
 
@@ -50,6 +63,10 @@ class ImageSource(Protocol):
         """Number of images, unreadable ones included."""
         ...
 
+    def read(self, index: int) -> Content | Skipped:
+        """Read one image's bytes without decoding them. What cannot be read is a ``Skipped``."""
+        ...
+
     def load(self, index: int) -> Image | Skipped:
-        """Decode one image. Raises nothing for a bad image: that is a ``Skipped``."""
+        """Read and decode one image. Raises nothing for a bad image: that is a ``Skipped``."""
         ...

@@ -1,19 +1,22 @@
-"""Decode and prepare images in threads while the models compute, in a fixed order and bounded memory."""
+"""Read, decode and prepare images in threads while the models compute, in a fixed order and bounded memory."""
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.dataset.interface import Image, ImageSource, Skipped
+from singaudit.dataset.interface import ImageSource, Skipped
 
 Prepare = Callable[[NDArray[np.uint8]], NDArray[np.generic]]
+Known = Callable[[str, str], bool]
+"""Told (key of a model, content hash): whether the model's outputs are known, so that it needs no input."""
+_Loaded = tuple[str, str, dict[str, NDArray[np.generic]]]
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,10 @@ class Batch:
     """Their names."""
     sha256: list[str]
     """Their content hashes."""
+    rows: dict[str, list[int]]
+    """Per model: which of them it has to see."""
     inputs: dict[str, NDArray[np.generic]]
-    """Per model: (n, ...) as its ``prepare`` gives, stacked."""
+    """Per model: (rows, ...) as its ``prepare`` gives, stacked; absent where it has to see none."""
     skipped: list[Skipped]
     """Images of this stretch that could not be read."""
 
@@ -38,22 +43,30 @@ def batches(
     batch_size: int,
     count: int | None = None,
     workers: int | None = None,
+    known: Known = lambda key, sha256: False,
 ) -> Iterator[Batch]:
     """Batches of at most ``batch_size`` of the first ``count`` images (default: all), in the source's order.
 
     At most three batches are in memory, however large the source. ``workers`` defaults to the cores there are.
+    An image is decoded only when a model has to see it.
     """
 
-    def load(index: int) -> Skipped | tuple[Image, dict[str, NDArray[np.generic]]]:
-        image = source.load(index)
+    def load(index: int) -> Skipped | _Loaded:
+        content = source.read(index)
+        if isinstance(content, Skipped):
+            return content
+        wanted = [key for key in prepare if not known(key, content.sha256)]
+        if not wanted:
+            return content.name, content.sha256, {}
+        image = content.decode()
         if isinstance(image, Skipped):
             return image
-        return image, {key: step(image.pixels) for key, step in prepare.items()}
+        return image.name, image.sha256, {key: prepare[key](image.pixels) for key in wanted}
 
     end = len(source) if count is None else min(count, len(source))
     workers = workers or os.cpu_count() or 1
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
-        pending: deque[tuple[int, Future[Skipped | tuple[Image, dict[str, NDArray[np.generic]]]]]] = deque()
+        pending: deque[tuple[int, Future[Skipped | _Loaded]]] = deque()
         position = 0
         try:
             while position < end or pending:
@@ -66,18 +79,15 @@ def batches(
                 future.cancel()
 
 
-def _collect(
-    loaded: list[tuple[int, Future[Skipped | tuple[Image, dict[str, NDArray[np.generic]]]]]],
-    prepare: Mapping[str, Prepare],
-) -> Batch:
-    indices, images, arrays, skipped = [], [], [], []
+def _collect(loaded: list[tuple[int, Future[Skipped | _Loaded]]], models: Iterable[str]) -> Batch:
+    indices, images, skipped = [], [], []
     for index, future in loaded:
         result = future.result()
         if isinstance(result, Skipped):
             skipped.append(result)
         else:
             indices.append(index)
-            images.append(result[0])
-            arrays.append(result[1])
-    inputs = {key: np.stack([array[key] for array in arrays]) for key in prepare} if arrays else {}
-    return Batch(indices, [i.name for i in images], [i.sha256 for i in images], inputs, skipped)
+            images.append(result)
+    rows = {key: [row for row, image in enumerate(images) if key in image[2]] for key in models}
+    inputs = {key: np.stack([images[row][2][key] for row in own]) for key, own in rows.items() if own}
+    return Batch(indices, [name for name, _, _ in images], [sha for _, sha, _ in images], rows, inputs, skipped)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.dataset.drawing import SIDE, render
-from singaudit.dataset.interface import Image
+from singaudit.dataset.interface import Content, Image
 from singaudit.dataset.scenes import ATTRIBUTES, Scenes, draw_scenes
 from singaudit.errors import DatasetError
 
@@ -70,6 +70,11 @@ class ShapesSource:
                 found.extend(names[k] for k in draw_scenes(rows, self.seed).shape)
             self._labels = tuple(found)
         return self._labels
+
+    def read(self, index: int) -> Content:
+        """Image ``index`` as content; it is drawn to know its hash. Raises IndexError outside."""
+        image = self.load(index)
+        return Content(image.name, image.sha256, lambda: image)
 
     def load(self, index: int) -> Image:
         """Image ``index`` of 0 to N - 1, 64 x 64 pixels. Raises IndexError outside."""

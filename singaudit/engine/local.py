@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.dataset.interface import ImageSource, Skipped
-from singaudit.dataset.loader import Prepare, batches
+from singaudit.dataset.loader import Batch, Prepare, batches
+from singaudit.dataset.shelf import Shelf
 from singaudit.errors import DatasetError
 
 Compute = Callable[[NDArray[np.generic]], tuple[NDArray[np.float32], ...]]
@@ -29,6 +30,12 @@ class Step:
     """(h, w, 3) uint8 -> one input."""
     compute: Compute
     """Stacked inputs -> one or more (n, width) arrays."""
+    shelf: Shelf | None = None
+    """Rows that were computed before, by content hash, and where new ones are kept; None: compute all."""
+
+    def knows(self, sha256: str) -> bool:
+        """True when this content need not be computed again."""
+        return self.shelf is not None and sha256 in self.shelf
 
 
 @dataclass(frozen=True)
@@ -98,24 +105,31 @@ def run_pass(
     skipped: list[Skipped] = []
     duplicates = 0
     count = len(source) if limit is None else min(limit, len(source))
-    for batch in batches(source, {key: step.prepare for key, step in steps.items()}, batch_size, count):
-        skipped += batch.skipped
-        fresh = []
-        for row, digest in enumerate(batch.sha256):
-            if digest in exclude or digest in hashes:
-                duplicates += 1
-            else:
-                hashes[digest] = None
-                fresh.append(row)
-        if fresh:
-            for key, step in steps.items():
-                found = step.compute(batch.inputs[key][fresh] if len(fresh) < len(batch.sha256) else batch.inputs[key])
-                kept = stores.setdefault(key, [_Store(count, folder) for _ in found])
-                for store, values in zip(kept, found, strict=True):
-                    store.put(len(indices), values)
-            indices += [batch.indices[row] for row in fresh]
-            names += [batch.names[row] for row in fresh]
-        progress(len(batch.indices) + len(batch.skipped))
+    known = lambda key, sha256: steps[key].knows(sha256)  # noqa: E731
+    try:
+        for batch in batches(source, {k: s.prepare for k, s in steps.items()}, batch_size, count, known=known):
+            skipped += batch.skipped
+            fresh = []
+            for row, digest in enumerate(batch.sha256):
+                if digest in exclude or digest in hashes:
+                    duplicates += 1
+                else:
+                    hashes[digest] = None
+                    fresh.append(row)
+            if fresh:
+                for key, step in steps.items():
+                    found = _outputs(step, key, batch, fresh)
+                    kept = stores.setdefault(key, [_Store(count, folder) for _ in found])
+                    for store, values in zip(kept, found, strict=True):
+                        store.put(len(indices), values)
+                indices += [batch.indices[row] for row in fresh]
+                names += [batch.names[row] for row in fresh]
+            progress(len(batch.indices) + len(batch.skipped))
+    finally:
+        # An interrupted pass leaves what it computed to the next one.
+        for step in steps.values():
+            if step.shelf is not None:
+                step.shelf.flush()
     if not indices:
         reasons = f"; the first: {skipped[0].name!r} {skipped[0].reason}" if skipped else ""
         raise DatasetError(
@@ -125,3 +139,28 @@ def run_pass(
     n = len(indices)
     outputs = {key: tuple(s.array[:n] for s in kept if s.array is not None) for key, kept in stores.items()}
     return Pass(source.name, count, np.asarray(indices, np.intp), names, list(hashes), outputs, skipped, duplicates)
+
+
+def _outputs(step: Step, key: str, batch: Batch, fresh: list[int]) -> tuple[NDArray[np.float32], ...]:
+    """The step's arrays for the batch's rows ``fresh``: computed where it has to be, else from its shelf."""
+    position = {row: i for i, row in enumerate(batch.rows[key])}
+    new = [row for row in fresh if row in position]
+    computed: tuple[NDArray[np.float32], ...] = ()
+    if new:
+        inputs = batch.inputs[key]
+        computed = step.compute(inputs if len(new) == len(inputs) else inputs[[position[row] for row in new]])
+        if step.shelf is not None:
+            step.shelf.add([batch.sha256[row] for row in new], computed)
+    if len(new) == len(fresh):
+        return computed
+    assert step.shelf is not None
+    old = [row for row in fresh if row not in position]
+    stored = step.shelf.take([batch.sha256[row] for row in old])
+    if not new:
+        return stored
+    merged = tuple(np.empty((len(fresh), a.shape[1]), a.dtype) for a in stored)
+    at = {row: i for i, row in enumerate(fresh)}
+    for array, mine, theirs in zip(merged, computed, stored, strict=True):
+        array[[at[row] for row in new]] = mine
+        array[[at[row] for row in old]] = theirs
+    return merged

@@ -25,8 +25,8 @@ _SMALL_PARAMETERS = 10_000_000
 
 
 @dataclass(frozen=True)
-class Encoder:
-    """An opened vision-language model."""
+class HubEncoder:
+    """An opened checkpoint of the CLIP or SigLIP families; implements ``Encoder``."""
 
     name: str
     """As the user named it."""
@@ -82,13 +82,13 @@ def _unit(output: Any) -> NDArray[np.float32]:
     return array
 
 
-def open_encoder(name: str, *, device: str = "cpu") -> Encoder:
+def open_encoder(name: str, *, device: str = "cpu") -> HubEncoder:
     """Open a CLIP or SigLIP checkpoint: ``builtin:shapes``, a local folder, or a name on the model hub.
 
     Weights are read from safetensors only, remote code is never run, and a checkpoint that lacks part of the
     weights is refused instead of being filled with random ones. Raises ``LanguageError``.
     """
-    where = _builtin_folder() if name == BUILTIN else name
+    where = builtin_folder() if name == BUILTIN else name
     local = Path(where).is_dir()
     if local:
         _check_folder(Path(where))
@@ -106,7 +106,8 @@ def open_encoder(name: str, *, device: str = "cpu") -> Encoder:
         ) from error
 
 
-def _builtin_folder() -> Path:
+def builtin_folder() -> Path:
+    """The built-in model, in the hub's format."""
     return Path(str(resources.files("singaudit") / "demo" / "models" / "clip-shapes"))
 
 
@@ -124,7 +125,7 @@ def _check_folder(folder: Path) -> None:
         )
 
 
-def _load(name: str, where: str, local: bool, device: str) -> Encoder:
+def _load(name: str, where: str, local: bool, device: str) -> HubEncoder:
     # Telemetry and advisory chatter have no place in an audit's output.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
@@ -164,7 +165,7 @@ def _load(name: str, where: str, local: bool, device: str) -> Encoder:
     tokenizer = transformers.AutoTokenizer.from_pretrained(where, **pinned)
     processor = transformers.AutoImageProcessor.from_pretrained(where, backend="pil", **pinned)
     dim = config.projection_dim if config.model_type == "clip" else config.vision_config.hidden_size
-    return Encoder(
+    return HubEncoder(
         name, _digest(Path(where)) if local else str(revision), config.model_type, int(dim), model, tokenizer,
         processor, device,
     )  # fmt: skip

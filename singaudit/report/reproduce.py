@@ -23,7 +23,7 @@ def reproduce(config: AuditConfig) -> Reproduce:
 
 
 def command_line(config: AuditConfig) -> str:
-    """The shell command that runs this audit; settings at their default are left out."""
+    """The shell command that runs this audit, without settings at their default and those that change no number."""
     import shlex
 
     words = ["singaudit", "run", config.model]
@@ -31,7 +31,7 @@ def command_line(config: AuditConfig) -> str:
         words += ["--classes", config.classes_from or ",".join(config.classes)]
     for name, field in AuditConfig.model_fields.items():
         value = getattr(config, name)
-        if name in ("model", "classes", "classes_from", "gates") or value == field.default:
+        if name in ("model", "classes", "classes_from", "gates", "cache") or value == field.default:
             continue
         words += [f"--{name.replace('_', '-')}", str(value)]
     for gate in config.gates:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from singaudit.dataset.interface import Image, Skipped
+from singaudit.dataset.cache import Cache
+from singaudit.dataset.interface import Content, Image, Skipped
 from singaudit.engine import local
 from singaudit.engine.local import Step, run_pass
 from singaudit.errors import DatasetError
@@ -18,16 +19,25 @@ class Source:
     def __len__(self):
         return len(self.values)
 
-    def load(self, index):
+    decoded = 0
+
+    def read(self, index):
         value = self.values[index]
         if value is None:
             return Skipped(f"i{index}", "broken")
-        return Image(f"i{index}", f"{value:064x}", np.full((2, 2, 3), value, np.uint8))
+
+        def decode():
+            self.decoded += 1
+            return Image(f"i{index}", f"{value:064x}", np.full((2, 2, 3), value, np.uint8))
+
+        return Content(f"i{index}", f"{value:064x}", decode)
 
 
-def step(width=1):
+def step(width=1, shelf=None):
     return Step(
-        lambda p: np.float32(p[0, 0, 0]), lambda x: (np.repeat(np.float32(x)[:, None], width, 1), x[:, None] * 2)
+        lambda p: np.float32(p[0, 0, 0]),
+        lambda x: (np.repeat(np.float32(x)[:, None], width, 1), np.float32(x)[:, None] * 2),
+        shelf,
     )
 
 
@@ -70,3 +80,39 @@ def test_limit_and_progress():
 def test_nothing_readable_is_one_message():
     with pytest.raises(DatasetError, match=r"none of its 2 could be used.*broken"):
         run_pass(Source([None, None]), {"m": step()}, batch_size=2)
+
+
+@pytest.mark.parametrize("known", [[], [5], [7, 9], [5, 7, 9]])
+@pytest.mark.parametrize("batch_size", [1, 2, 8])
+def test_known_rows_are_neither_decoded_nor_computed_and_the_numbers_are_the_same(tmp_path, known, batch_size):
+    shelf = Cache(tmp_path).shelf("features", {})
+    if known:
+        run_pass(Source(known), {"m": step(3, shelf)}, batch_size=2)
+    source, plain = Source([5, None, 7, 5, 9]), Source([5, None, 7, 5, 9])
+    found = run_pass(source, {"m": step(3, shelf)}, batch_size=batch_size)
+    expected = run_pass(plain, {"m": step(3)}, batch_size=batch_size)
+    for mine, theirs in zip(found.outputs["m"], expected.outputs["m"], strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert (found.names, found.duplicates, found.skipped) == (expected.names, expected.duplicates, expected.skipped)
+    assert source.decoded == sum(value not in known for value in [5, 7, 5, 9])
+    again = Source([9, 7, 5])
+    run_pass(again, {"m": step(3, Cache(tmp_path).shelf("features", {}))}, batch_size=batch_size)
+    assert again.decoded == 0
+
+
+def test_one_model_may_know_what_another_does_not(tmp_path):
+    shelf = Cache(tmp_path).shelf("images", {})
+    run_pass(Source([5, 7]), {"m": step(2, shelf)}, batch_size=2)
+    found = run_pass(Source([5, 6, 7]), {"m": step(2, shelf), "n": step(1)}, batch_size=3)
+    assert found.outputs["m"][0][:, 0].tolist() == found.outputs["n"][0][:, 0].tolist() == [5, 6, 7]
+
+
+def test_an_interrupted_pass_leaves_what_it_computed(tmp_path):
+    shelf = Cache(tmp_path).shelf("features", {})
+
+    def stop(n):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_pass(Source([1, 2, 3, 4]), {"m": step(1, shelf)}, batch_size=2, progress=stop)
+    assert f"{2:064x}" in Cache(tmp_path).shelf("features", {})

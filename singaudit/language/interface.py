@@ -1,0 +1,45 @@
+"""What every vision-language model offers: two towers into one space, and who it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Encoder(Protocol):
+    """A vision-language model's two towers."""
+
+    @property
+    def name(self) -> str:
+        """As the user named it."""
+        ...
+
+    @property
+    def revision(self) -> str:
+        """Commit on the hub, or sha256 of the local weights."""
+        ...
+
+    @property
+    def family(self) -> str:
+        """clip, siglip, ..."""
+        ...
+
+    @property
+    def embedding_dim(self) -> int:
+        """d: width of both towers' outputs."""
+        ...
+
+    def prepare(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """One image (h, w, 3) uint8 -> one input of the image tower, float32."""
+        ...
+
+    def encode_images(self, inputs: NDArray[np.generic]) -> NDArray[np.float32]:
+        """Prepared images (n, ...) -> embeddings (n, d), float32, unit length."""
+        ...
+
+    def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """Texts -> embeddings (k, d), float64, unit length."""
+        ...
