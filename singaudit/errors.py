@@ -6,16 +6,18 @@ from __future__ import annotations
 class SingauditError(Exception):
     """A problem that is the input's or the machine's, not a bug: shown as one message, without a traceback.
 
-    The message says what was expected and what arrived; ``hint`` says what to try.
+    The message says what was expected and what arrived; ``hint`` says what to try; ``place`` is the text that was
+    read and the position in it where it went wrong.
     """
 
     exit_code = 2
     code = "input"
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", place: tuple[str, int] | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.place = place
 
 
 class ConfigError(SingauditError):

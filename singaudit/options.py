@@ -69,6 +69,12 @@ _HEADINGS = {
 }
 
 
+class RuleText(click.types.StringParamType):
+    """A gate; several in a variable stand one a line, because rules hold spaces."""
+
+    envvar_list_splitter = "\n"
+
+
 def option(*names: str, **settings: Any) -> Callable[[Any], Any]:
     """An option that can also be set by SINGAUDIT_<NAME> and in the configuration file."""
     long = next(name for name in names if name.startswith("--"))
@@ -108,6 +114,7 @@ GATE_OPTIONS = [
     option(
         "--gate",
         "gates",
+        type=RuleText(),
         multiple=True,
         metavar="RULE",
         help="e.g. 'scores.attribute_score_deg < 3' or 'finding[colour] not in (strong, partial)'; default for a "

@@ -77,7 +77,7 @@ class Outcome:
         self._fail(as_ours(error), error)
 
     def _fail(self, error: SingauditError, cause: Exception) -> NoReturn:
-        from singaudit.terminal import safe
+        from singaudit.terminal import pointed_at, safe
 
         if self._verbose or error.code == "bug":
             import traceback
@@ -88,6 +88,8 @@ class Outcome:
             click.echo(json.dumps(facts), err=True)
         else:
             click.echo(f"singaudit: {safe(error.message, 1500)}", err=True)
+            for line in pointed_at(error.place):
+                click.echo(line, err=True)
             if error.hint:
                 click.echo(f"  try: {safe(error.hint, 1500)}", err=True)
         sys.exit(error.exit_code)

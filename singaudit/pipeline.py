@@ -35,7 +35,7 @@ from singaudit.metrics.logit_check import Toward, check_logits
 from singaudit.metrics.measure import GroupTexts, Measured, Subject, measure
 from singaudit.report import build
 from singaudit.report.gallery import gallery_items
-from singaudit.report.gates import Rule, check_rules, parse_rules
+from singaudit.report.gate_rules import Known, Rule, check_rules, parse_rules
 from singaudit.report.reproduce import reproduce
 from singaudit.report.result import (
     AuditResult,
@@ -94,13 +94,13 @@ def audit(config: AuditConfig, progress: Progress = lambda stage, done, total: N
     names, names_source = class_names(config, classifier)
     space = null_space(classifier.head)
     progress("open the model", 1, 1)
-    if config.images is None:
-        check_rules(rules, names, (), ("class",))
-        return _geometry_only(config, classifier, names, names_source, space, rules, progress)
     vocabulary = open_vocabulary(config.concepts, config.vlm)
     groups = ((class_group(names),) if len(names) > 1 else ()) + vocabulary.groups
-    concept_names = tuple(v for g in groups for v in g.values) + vocabulary.concepts
-    check_rules(rules, names, concept_names, tuple(g.name for g in groups))
+    grouped = tuple((g.name, v) for g in groups for v in g.values)
+    singles = tuple((None, v) for v in vocabulary.concepts)
+    check_rules(rules, Known(names, grouped + singles, tuple(g.name for g in groups)))
+    if config.images is None:
+        return _geometry_only(config, classifier, names, names_source, space, rules, progress)
     seen = _look(config, classifier, names, progress)
     features, logits = seen.images.outputs["classifier"]
     _check_finite(classifier, features, logits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from singaudit.errors import ConfigError
 
 _MAX_BYTES = 2**20
+_GATE_NAME = re.compile(r"[^\W\d][\w .-]*")
 
 
 def load_settings(config: str | None, *, isolated: bool, known: dict[str, str]) -> dict[str, Any]:
@@ -60,8 +62,24 @@ def _checked(table: dict[str, Any], path: Path, known: dict[str, str]) -> dict[s
 
 
 def _value(key: str, value: Any, path: Path) -> Any:
+    gates = key in ("gate", "gates")
     if isinstance(value, str | bool | int | float):
-        return value
+        return (value,) if gates else value
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return tuple(value) if key in ("gate", "gates") else ",".join(value)
+        return tuple(value) if gates else ",".join(value)
+    if gates and isinstance(value, dict):
+        return _named_gates(value, path)
     raise ConfigError(f"expected a text, number, true/false or list of texts for {key!r} in {path}")
+
+
+def _named_gates(table: dict[str, Any], path: Path) -> tuple[str, ...]:
+    """A table of gates as rules with their names before them. Raises ``ConfigError``."""
+    for name, rule in table.items():
+        if not isinstance(rule, str):
+            raise ConfigError(f"expected a rule as text for the gate {name!r} in {path}, got {type(rule).__name__}")
+        if not _GATE_NAME.fullmatch(name):
+            raise ConfigError(
+                f"expected a gate name of letters, digits, spaces, dots and dashes in {path}, got {name!r}",
+                hint="The rule itself may hold anything: put odd names of classes or concepts there.",
+            )
+    return tuple(f"{name} = {rule}" for name, rule in table.items())

@@ -28,6 +28,15 @@ def safe(text: str, limit: int = 200) -> str:
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
+def pointed_at(place: tuple[str, int] | None) -> list[str]:
+    """The text that was read with a caret under the place where it went wrong; nothing without a place."""
+    if place is None:
+        return []
+    text, at = place
+    start = max(0, at - 60)
+    return ["    " + safe(text[start : start + 100]), " " * (4 + at - start) + "^"]
+
+
 def console(stream: TextIO) -> Console:
     """A rich console without markup; no control codes off a terminal, under CI or with NO_COLOR."""
     from rich.console import Console
@@ -164,7 +173,8 @@ def show_result(result: AuditResult, stream: TextIO | None = None) -> None:
         out.print(table)
     for gate in result.gates:
         mark = Text(f"  {_MARKS[gate.status]} ", style=_COLOURS[gate.status])
-        out.print(mark, f"{safe(gate.rule)}: found {safe(gate.found)}", sep="")
+        name = f"{safe(gate.name)}, " if gate.name else ""
+        out.print(mark, f"{name}{safe(gate.rule)}: found {safe(gate.found)}", sep="")
     for reason in v.reasons + result.warnings:
         out.print(f"  ! {safe(reason, 500)}")
 

@@ -169,6 +169,15 @@ def test_bad_input_exits_2_with_one_message_and_writes_nothing(models, tmp_path)
     assert not failures, "\n".join(failures)
 
 
+def test_a_wrong_gate_is_pointed_at(models, tmp_path):
+    gate = "mine = scores.ratio < abc"
+    found = singaudit("run", models / "leaky.onnx", cwd=tmp_path, env={"SINGAUDIT_GATE": f"default\n{gate}"})
+    assert found.returncode == 2
+    shown = found.stderr.splitlines()
+    assert shown[1].strip() == gate
+    assert shown[2].index("^") == shown[1].index("abc")
+
+
 def test_errors_as_json(tmp_path):
     found = singaudit("run", "none.onnx", "--format", "json", cwd=tmp_path)
     assert found.returncode == 2

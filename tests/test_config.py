@@ -64,3 +64,17 @@ def test_bad_settings_files_name_the_key(tmp_path, content, match):
         load_settings(str(path), isolated=False, known=KNOWN)
     with pytest.raises(ConfigError, match="no file"):
         load_settings(str(tmp_path / "none.toml"), isolated=False, known=KNOWN)
+
+
+def test_gates_may_be_a_text_a_list_or_a_table_of_names(tmp_path):
+    path = tmp_path / "s.toml"
+    path.write_text('[gates]\n"colour is kept" = "finding[colour] not in (strong)"\nready = "default"\n')
+    assert load_settings(str(path), isolated=False, known=KNOWN) == {
+        "gates": ("colour is kept = finding[colour] not in (strong)", "ready = default")
+    }
+    path.write_text('gates = "default"')
+    assert load_settings(str(path), isolated=False, known=KNOWN) == {"gates": ("default",)}
+    for wrong in ("[gates]\na = 3", '[gates]\n"a = b" = "scores.ratio < 3"'):
+        path.write_text(wrong)
+        with pytest.raises(ConfigError, match="gate"):
+            load_settings(str(path), isolated=False, known=KNOWN)

@@ -282,6 +282,7 @@ class FindingPart(Part):
 class GatePart(Part):
     """A rule, what was found, and whether it holds."""
 
+    name: Text | None = Field(default=None, description="What the user calls it.")
     rule: Text
     found: Text = Field(description="The value judged, in words.")
     value: Finite | None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from singaudit.metrics.findings import THRESHOLDS
-from singaudit.report.gates import GateOn, Rule, judge
+from singaudit.report.gate_rules import Rule
+from singaudit.report.gates import GateOn, judge
 from singaudit.report.result import AuditResult, GatePart, Verdict
 
 UNDECIDED = Verdict(status="inconclusive", reasons=[], sentence="")

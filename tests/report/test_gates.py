@@ -4,8 +4,14 @@ import pytest
 from report_factory import full
 
 from singaudit.errors import ConfigError
-from singaudit.report.gates import check_rules, judge, parse_rule, parse_rules
+from singaudit.report.gate_rules import Known, check_rules, parse_rule, parse_rules
+from singaudit.report.gates import judge
 from singaudit.report.result import AuditResult, Statistic
+
+KNOWN = Known(
+    ("dog", "cat", "n01, [a] \"b\"", "x ] y"), (("colour", "red"), ("weather", "snow"), ("ground", "snow")),
+    ("class", "colour"),
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +101,7 @@ def test_rules_that_cannot_be_read_are_refused(text):
 )
 def test_rules_that_name_nothing_are_refused_before_any_work(text, match):
     with pytest.raises(ConfigError, match=match):
-        check_rules(parse_rules((text,)), ("dog", "cat"), ("red",), ("class", "colour"))
+        check_rules(parse_rules((text,)), KNOWN)
 
 
 def test_good_rules_are_accepted():
@@ -105,11 +111,11 @@ def test_good_rules_are_accepted():
         "scores.mean_removal.image_score_deg < 50", "geometry.near_null.dim < 10", "data.accuracy > 0.5",
         "finding[colour].null_follow < 0.5", "finding[colour].null_follow.normalised < 0.5",
     ))  # fmt: skip
-    check_rules(rules, ("dog", "cat"), ("red",), ("class", "colour"))
+    check_rules(rules, KNOWN)
 
 
 def test_class_names_may_hold_anything_but_brackets(result):
-    check_rules(parse_rules(("class[<b>a.b</b> x].images > 0",)), ("<b>a.b</b> x",), (), ())
+    check_rules(parse_rules(("class[<b>a.b</b> x].images > 0",)), Known(("<b>a.b</b> x",), (), ()))
 
 
 @pytest.mark.parametrize(
@@ -123,7 +129,7 @@ def test_class_names_may_hold_anything_but_brackets(result):
 )
 def test_words_that_are_never_found_are_refused_lest_not_in_always_passes(text, match):
     with pytest.raises(ConfigError, match=match):
-        check_rules(parse_rules((text,)), ("dog", "cat"), (), ("class",))
+        check_rules(parse_rules((text,)), KNOWN)
 
 
 def test_an_interval_of_a_handful_of_images_decides_nothing(result):
@@ -131,3 +137,82 @@ def test_an_interval_of_a_handful_of_images_decides_nothing(result):
     scores = result.scores.model_copy(update={"attribute_score_deg": few})
     found = judge([parse_rule("scores.attribute_score_deg < 3")], result.model_copy(update={"scores": scores}), "upper")
     assert found[0].status == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'class[n01, [a] "b"].images > 0', 'class["n01, [a] \\"b\\""].images > 0', "class['x ] y'].images > 0",
+        "class[ dog ].images > 0", "concept[ground: snow].absolute_deg < 3", "classes[dog].images > 0",
+        "finding[colour].stable in (true)", 'finding[colour] in ("not detected", redundant)',
+        "control[norm-matched random subspaces].score[scores.ratio].effect_size < 3",
+        "reproduce.versions[torch] not in (2.0)", "certificate.max_logit_difference < 1e-3",
+        "colour is kept = finding[colour] not in (strong)", "a.b-c = default",
+    ],
+)  # fmt: skip
+def test_awkward_names_controls_and_named_gates_are_accepted(text):
+    check_rules(parse_rules((text,)), KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("text", "pointed"),
+    [
+        ("scores.ratio < abc", "abc"),
+        ("scores.ratio ~ 3", "~ 3"),
+        ("finding[colour not in (a)", "[colour"),
+        ("finding['colour] < 3", "'colour"),
+        ("finding[colour] in (strong", ""),
+        ("finding[colour] in (strong partial) x", "x"),
+        ("scores..ratio < 1", ".ratio"),
+        ("scores.ratio < 1 and 2", "and 2"),
+        ("fine = scores.ratoi < 1", "ratoi"),
+        ("class[dgo].images > 1", "class[dgo]"),
+        ("class[dog].imges > 1", "imges"),
+        ("concept[snow].absolute_deg < 3", "concept[snow]"),
+        ("controls.draws > 3", "controls"),
+        ("model.class_names[dog] in (x)", "class_names"),
+    ],
+)
+def test_a_wrong_rule_is_pointed_at_where_it_is_wrong(text, pointed):
+    with pytest.raises(ConfigError) as info:
+        check_rules(parse_rules((text,)), KNOWN)
+    line, at = info.value.place
+    assert line[at:].startswith(pointed)
+    assert at == len(line) if pointed == "" else True
+
+
+def test_a_concept_of_two_groups_is_told_apart(result):
+    with pytest.raises(ConfigError, match="ambiguous") as info:
+        check_rules(parse_rules(("concept[snow].absolute_deg < 3",)), KNOWN)
+    assert "concept[weather: snow] or concept[ground: snow]" in info.value.hint
+
+
+def test_controls_are_gated_like_scores(result):
+    rule = "control[norm-matched random subspaces].score[scores.image_score_deg].percentile < 101"
+    assert judge(parse_rules((rule,)), result, "upper")[0].status == "pass"
+    missing = "control[shuffled].score[scores.image_score_deg].percentile < 101"
+    assert judge(parse_rules((missing,)), result, "upper")[0].status == "inconclusive"
+
+
+def test_what_is_no_number_never_passes(result):
+    broken = Statistic.model_construct(value=float("nan"), low=float("nan"), high=float("nan"), n=500)
+    found = result.model_copy(update={"scores": result.scores.model_copy(update={"attribute_score_deg": broken})})
+    for text in ("scores.attribute_score_deg < 3", "scores.attribute_score_deg.value < 3"):
+        for gate_on in ("upper", "point", "lower"):
+            assert judge([parse_rule(text)], found, gate_on)[0].status != "pass"
+
+
+def test_one_end_of_a_handful_of_images_decides_nothing_either(result):
+    few = Statistic(value=1.0, low=1.0, high=1.0, n=2)
+    scores = result.scores.model_copy(update={"attribute_score_deg": few})
+    found = result.model_copy(update={"scores": scores})
+    assert judge([parse_rule("scores.attribute_score_deg.high < 3")], found, "upper")[0].status == "inconclusive"
+    assert judge([parse_rule("scores.attribute_score_deg.n > 1")], found, "upper")[0].status == "pass"
+
+
+def test_names_stand_in_the_result(result):
+    named, *_ = judge(parse_rules(("mine = geometry.null_dim < 1e9",)), result, "upper")
+    assert (named.name, named.rule) == ("mine", "geometry.null_dim < 1e9")
+    assert [g.name for g in judge(parse_rules(("default",)), result, "upper")] == [
+        "class meaning", "translator readable", "shadow certificate",
+    ]  # fmt: skip
