@@ -9,9 +9,8 @@ import numpy as np
 
 from singaudit.classifier.certifying import certify_on_noise
 from singaudit.classifier.interface import Classifier
-from singaudit.classifier.naming import model_path, providers
-from singaudit.classifier.onnx_file import open_onnx
-from singaudit.errors import ModelError
+from singaudit.classifier.naming import providers
+from singaudit.classifier.opening import Wishes, open_classifier
 from singaudit.geometry.near_null import NEAR_NULL_FRACTION, near_null_dim
 from singaudit.geometry.null_space import NullSpace, null_space
 from singaudit.report.build import certificate_part, geometry_part, preprocess_text
@@ -21,13 +20,11 @@ _BLOCKS = "▁▂▃▄▅▆▇█"
 
 def inspect_model(settings: dict[str, Any]) -> dict[str, Any]:
     """Facts about a model file as plain data; ``geometry`` is as in result.json. Raises ``SingauditError``."""
-    if not settings.get("model"):
-        raise ModelError("expected a model file, got an empty name")
-    classifier = open_onnx(
-        model_path(settings["model"]), logits=settings.get("logits"), features=settings.get("features"),
-        preprocess=settings.get("preprocess"), activation=settings.get("activation") or "auto",
-        providers=providers("cpu"),
+    wishes = Wishes(
+        settings.get("logits"), settings.get("features"), settings.get("preprocess"),
+        settings.get("activation") or "auto", providers("cpu"),
     )  # fmt: skip
+    classifier = open_classifier(settings.get("model") or "", wishes)
     space = null_space(classifier.head)
     # Without images nothing is known of the features' covariance: every direction is taken to vary alike.
     near_null = near_null_dim(classifier.head.weight, np.eye(space.feature_dim), NEAR_NULL_FRACTION)
@@ -35,7 +32,7 @@ def inspect_model(settings: dict[str, Any]) -> dict[str, Any]:
         **_model_facts(classifier),
         **_head_facts(classifier, space),
         "geometry": geometry_part(space, classifier, (NEAR_NULL_FRACTION, *near_null)).model_dump(),
-        "certificate": certificate_part(certify_on_noise(model_path(settings["model"]), classifier)).model_dump(),
+        "certificate": certificate_part(certify_on_noise(classifier)).model_dump(),
     }
 
 

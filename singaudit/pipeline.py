@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from singaudit.classifier.certifying import CERTIFIED_IMAGES, certify_on_images, certify_on_noise
 from singaudit.classifier.identity import forward_identity
 from singaudit.classifier.interface import Classifier
-from singaudit.classifier.naming import class_names, model_path, predicted, providers, torch_device
-from singaudit.classifier.onnx_file import open_onnx
+from singaudit.classifier.naming import class_names, predicted, providers, torch_device
+from singaudit.classifier.opening import Wishes, open_classifier
 from singaudit.classifier.preprocessing import prepare
 from singaudit.config import AuditConfig
 from singaudit.dataset.cache import Cache, cache_folder
@@ -87,10 +87,7 @@ def audit(config: AuditConfig, progress: Progress = lambda stage, done, total: N
     """
     rules = parse_rules(config.gates)
     progress("open the model", 0, 1)
-    classifier = open_onnx(
-        model_path(config.model), logits=config.logits, features=config.features, preprocess=config.preprocess,
-        activation=config.activation, providers=providers(config.device),
-    )  # fmt: skip
+    classifier = open_classifier(config.model, _wishes(config))
     names, names_source = class_names(config, classifier)
     space = null_space(classifier.head)
     progress("open the model", 1, 1)
@@ -112,6 +109,10 @@ def audit(config: AuditConfig, progress: Progress = lambda stage, done, total: N
     measured = measure(subject)
     progress("measure", 1, 1)
     return _conclude(facts, subject, measured, fitted, texts, logits, progress)
+
+
+def _wishes(config: AuditConfig) -> Wishes:
+    return Wishes(config.logits, config.features, config.preprocess, config.activation, providers(config.device))
 
 
 @dataclass(frozen=True)
@@ -335,14 +336,13 @@ def _certificate(
 ) -> CertificatePart:
     """The shadow copy against ONNX Runtime, on images that were audited; on noise where there are none."""
     progress("certify the shadow copy", 0, 1)
-    path = model_path(config.model)
     if images is None:
-        found = certify_on_noise(path, classifier)
+        found = certify_on_noise(classifier)
     else:
         source = open_source(str(config.images))
         loaded = [source.load(int(i)) for i in images.indices[:CERTIFIED_IMAGES]]
         inputs = np.stack([prepare(i.pixels, classifier.preprocessing) for i in loaded if isinstance(i, Image)])
-        found = certify_on_images(path, inputs, config.seed)
+        found = certify_on_images(classifier, inputs, config.seed)
     progress("certify the shadow copy", 1, 1)
     return build.certificate_part(found)
 

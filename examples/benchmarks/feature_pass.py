@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import io
-import sys
 import tempfile
-import types
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -34,14 +31,9 @@ RIVAL_BATCHES = (1, 4, 16)
 
 def export(path: Path) -> None:
     """The model with random weights as an ONNX file with a free batch axis."""
-    try:
-        importlib.import_module("torchvision")
-    except RuntimeError:
-        # A CPU build of torch beside the registry's torchvision cannot load the fake kernels of torchvision's
-        # compiled operators, which nothing here needs.
-        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        sys.modules["torchvision._meta_registrations"] = types.ModuleType("torchvision._meta_registrations")
+    from singaudit.torchvision_import import import_torchvision
+
+    import_torchvision()
     import timm
     import torch
 

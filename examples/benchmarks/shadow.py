@@ -21,9 +21,7 @@ import logging
 import os
 import platform
 import statistics
-import sys
 import time
-import types
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -36,10 +34,9 @@ import torch
 from torch import Tensor, nn
 
 from singaudit.classifier.shadow.module import shadow_copy
+from singaudit.torchvision_import import import_torchvision
 
-# A CPU build of torch beside the registry's torchvision cannot load the fake kernels of its compiled operators, which
-# nothing here needs.
-sys.modules.setdefault("torchvision._meta_registrations", types.ModuleType("torchvision._meta_registrations"))
+import_torchvision()
 
 # The profiler announces each start and stop on the terminal otherwise.
 os.environ.setdefault("KINETO_LOG_LEVEL", "5")

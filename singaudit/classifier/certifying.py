@@ -20,17 +20,17 @@ CERTIFIED_IMAGES = 16
 """Images the certificate is made on: enough for a top-1 agreement, few enough for seconds."""
 
 
-def certify_on_images(path: str, inputs: np.ndarray, seed: int) -> Certificate:
-    """The shadow copy of the file against ONNX Runtime on prepared images (n, ...). Raises ``ModelError``."""
+def certify_on_images(classifier: Classifier, inputs: np.ndarray, seed: int) -> Certificate:
+    """The shadow copy of its graph against ONNX Runtime on prepared images (n, ...). Raises ``ModelError``."""
     from singaudit.classifier.shadow.certificate import certify
 
-    return certify(path, inputs=inputs, seed=seed)
+    return certify(classifier.graph_path, inputs=inputs, seed=seed)
 
 
-def certify_on_noise(path: str, classifier: Classifier) -> Certificate:
+def certify_on_noise(classifier: Classifier) -> Certificate:
     """The same on random images, where there are no real ones; ``ran_on`` says so."""
     noise = np.stack([prepare(pixels, classifier.preprocessing) for pixels in _smooth_noise(classifier.preprocessing)])
-    return replace(certify_on_images(path, noise, 0), ran_on=f"noise ({CERTIFIED_IMAGES} images)")
+    return replace(certify_on_images(classifier, noise, 0), ran_on=f"noise ({CERTIFIED_IMAGES} images)")
 
 
 def _smooth_noise(how: Preprocessing) -> list[np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
@@ -92,6 +93,8 @@ class Classifier(Protocol):
     """How images become inputs."""
     head: Head
     """The final linear layer, proved."""
+    graph_path: Path
+    """The ONNX graph that is run: the model's own file, or its export, which lives as long as the classifier."""
 
     def forward(self, inputs: NDArray[np.generic]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Features (n, m) and logits (n, c), both float32, of a batch laid out as ``preprocessing`` says."""

@@ -1,10 +1,8 @@
-"""Which file, which classes, which device: what a user's words mean for a classifier."""
+"""Which classes, which device: what a user's words mean for a classifier."""
 
 from __future__ import annotations
 
 import os
-from importlib import resources
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,20 +10,6 @@ from numpy.typing import NDArray
 from singaudit.classifier.interface import Classifier
 from singaudit.config import AuditConfig, check_class_names
 from singaudit.errors import ConfigError
-
-_BUILTIN = "builtin:"
-
-
-def model_path(model: str) -> str:
-    """The file that ``model`` names; ``builtin:NAME`` is a classifier of the embedded world. Raises ``ConfigError``."""
-    if not model.startswith(_BUILTIN):
-        return model
-    folder = Path(str(resources.files("singaudit") / "demo" / "models"))
-    known = {path.stem: path for path in folder.glob("*.onnx")}
-    name = model.removeprefix(_BUILTIN)
-    if name not in known:
-        raise ConfigError(f"expected one of {', '.join(sorted(known))} after {_BUILTIN}, got {name!r}")
-    return str(known[name])
 
 
 def class_names(config: AuditConfig, classifier: Classifier) -> tuple[tuple[str, ...], str]:

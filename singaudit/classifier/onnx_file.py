@@ -37,6 +37,7 @@ class OnnxClassifier:
         side_by_side: int,
     ) -> None:  # fmt: skip
         self.name = path.name
+        self.graph_path = path
         self.sha256 = sha256
         self.description = _description(graph, spec)
         self.class_names = spec.metadata.class_names

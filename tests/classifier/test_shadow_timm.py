@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-import types
-
 import pytest
 import torch
 from shadow_models import cosine, gradient
 
 from singaudit.classifier.shadow.module import shadow_copy
+from singaudit.torchvision_import import import_torchvision
 
-# See the note in examples/benchmarks/shadow.py: torchvision's fake kernels cannot load beside a CPU build of torch.
-sys.modules.setdefault("torchvision._meta_registrations", types.ModuleType("torchvision._meta_registrations"))
+import_torchvision()
 timm = pytest.importorskip("timm")
 
 
