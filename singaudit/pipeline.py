@@ -18,7 +18,8 @@ from singaudit.classifier.preprocessing import prepare
 from singaudit.config import AuditConfig
 from singaudit.dataset.cache import Cache, cache_folder
 from singaudit.dataset.interface import Image, ImageSource
-from singaudit.dataset.sources import open_source, resolve_labels
+from singaudit.dataset.labels import resolve_labels
+from singaudit.dataset.sources import open_source
 from singaudit.engine.local import Pass, Step, run_pass
 from singaudit.errors import ModelError
 from singaudit.geometry.near_null import NEAR_NULL_FRACTION, near_null_dim
@@ -359,6 +360,8 @@ def _warnings(facts: _Facts, accuracy: Statistic | None, chance: float | None) -
     if skipped:
         first = facts.seen.images.skipped[0]
         warnings.append(f"{skipped} images could not be read and were left out; the first: {first.name} {first.reason}")
+    for note, noted in facts.seen.images.notes.items():
+        warnings.append(f"{note}: {len(noted)} images; the first: {noted[0]}")
     if accuracy is not None and chance is not None and accuracy.low <= chance:
         warnings.append(
             f"accuracy {accuracy.value:.1%} is no better than chance ({chance:.1%}): the preprocessing or the order of "

@@ -20,6 +20,11 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 512 * 2**20
+FIRST_FRAME = "only the first of several frames was used"
+
+# Whatever Pillow warns of (sizes near its own cap, odd metadata) is decided here by the caps and checks below. Set
+# once: warnings.catch_warnings is not safe in the threads that decode.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 # Integer and 16-bit modes in which Pillow opens greyscale PNG and TIFF files.
 _WIDE_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
@@ -50,23 +55,21 @@ def read_regular_file(path: Path, limit: int = MAX_BYTES) -> bytes:
         os.close(descriptor)
 
 
-def decode(data: bytes) -> tuple[NDArray[np.uint8], str]:
-    """Pixels (height, width, 3) uint8 RGB and the sha256 (hex) of the encoded bytes.
+def decode(data: bytes) -> NDArray[np.uint8]:
+    """Pixels (height, width, 3) uint8 RGB of an encoded image.
 
-    The first frame of animations; EXIF orientation applied; transparency laid over white; 16-bit values scaled,
-    not clipped. Raises ``UndecodableError`` for anything else than a whole image of an allowed format.
+    The first frame of animations and the first page of documents; EXIF orientation applied; transparency laid over
+    white; 16-bit values scaled, not clipped; colour profiles left aside, as in the training of classifiers. Raises
+    ``UndecodableError`` for anything else than a whole image of an allowed format.
     """
     if not data:
         raise UndecodableError("is empty")
-    digest = hashlib.sha256(data).hexdigest()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with PIL.Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise UndecodableError(f"has {image.width} x {image.height} pixels, over the cap of {MAX_PIXELS}")
-                image.load()
-                return np.asarray(_to_rgb(PIL.ImageOps.exif_transpose(image))), digest
+        with PIL.Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise UndecodableError(f"has {image.width} x {image.height} pixels, over the cap of {MAX_PIXELS}")
+            image.load()
+            return np.asarray(_to_rgb(PIL.ImageOps.exif_transpose(image)))
     except UndecodableError:
         raise
     except PIL.UnidentifiedImageError as error:
@@ -80,15 +83,31 @@ def decode(data: bytes) -> tuple[NDArray[np.uint8], str]:
 
 def content(name: str, data: bytes) -> Content:
     """The image ``name`` with the encoded bytes ``data``; decoding them gives an ``Image`` or a ``Skipped``."""
+    digest = hashlib.sha256(data).hexdigest()
+    note = FIRST_FRAME if has_several_frames(data) else ""
 
     def image() -> Image | Skipped:
         try:
-            pixels, digest = decode(data)
+            return Image(name, digest, decode(data), note=note)
         except UndecodableError as error:
             return Skipped(name, str(error))
-        return Image(name, digest, pixels)
 
-    return Content(name, hashlib.sha256(data).hexdigest(), image)
+    return Content(name, digest, image, note)
+
+
+def has_several_frames(data: bytes) -> bool:
+    """True for an animation or a document of several pages, told from the headers: nothing is decoded."""
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        return b"acTL" in data[:65536]  # the chunk must stand before the pixels
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return data[12:16] == b"VP8X" and len(data) > 20 and bool(data[20] & 2)
+    if data[:4] not in (b"GIF8", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return False
+    try:
+        with PIL.Image.open(io.BytesIO(data), formats=("GIF", "TIFF")) as image:
+            return bool(getattr(image, "is_animated", False))
+    except Exception:  # a broken file, of which decoding says more
+        return False
 
 
 def _to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:

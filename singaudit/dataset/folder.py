@@ -3,87 +3,107 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from singaudit.dataset.decode import SUFFIXES, UndecodableError, content, read_regular_file
-from singaudit.dataset.interface import Content, Image, Skipped
+from singaudit.dataset.decode import SUFFIXES, read_regular_file
+from singaudit.dataset.interface import Skipped
+from singaudit.dataset.listing import Listing
 from singaudit.errors import DatasetError
 
 _MAX_FILES = 20_000_000
+_EXPECTED = "expected a folder of images (flat, or one subfolder per class)"
 
 
-@dataclass(frozen=True)
-class FolderSource:
-    """Image files below a folder in a deterministic order; labels are the first-level subfolders, if any."""
+def open_folder(text: str) -> Listing:
+    """List the image files below the folder ``text``, names sorted by code point.
 
-    name: str
-    """As the user named it."""
-    root: Path
-    """The folder."""
-    paths: tuple[str, ...]
-    """Relative POSIX paths, sorted by code point."""
-    labels: tuple[str, ...] | None
-    """First path component of each image when every image lies in a subfolder, else None."""
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def read(self, index: int) -> Content | Skipped:
-        """The bytes' hash and how to decode them; whatever is wrong becomes a ``Skipped``."""
-        # Names of undecodable bytes reach the result as valid text.
-        name = os.fsencode(self.paths[index]).decode("utf-8", "backslashreplace")
-        try:
-            data = read_regular_file(self.root / self.paths[index])
-        except UndecodableError as error:
-            return Skipped(name, str(error))
-        return content(name, data)
-
-    def load(self, index: int) -> Image | Skipped:
-        """Decode one image; whatever is wrong with it becomes a ``Skipped``."""
-        found = self.read(index)
-        return found.decode() if isinstance(found, Content) else found
-
-
-def open_folder(text: str) -> FolderSource:
-    """List the image files below the folder ``text``.
-
-    Subfolders are walked to any depth without following links to folders, so that a link cannot loop. Raises
-    ``DatasetError`` when the folder is missing, unreadable or holds no image, or mixes labelled and loose images.
+    Subfolders are walked to any depth; links to folders are followed, each real folder once, so that no link can
+    loop. What cannot be listed is left out and counted. Labels are the first-level subfolders, if there are any.
+    Raises ``DatasetError`` when the folder is missing, unreadable or holds no image.
     """
     root = Path(text).expanduser()
-    expected = "expected a folder of images (flat, or one subfolder per class)"
     if not root.exists():
-        raise DatasetError(f"{expected}, but there is no {text}", hint="Check the path given to --images.")
+        raise DatasetError(f"{_EXPECTED}, but there is no {text}", hint="Check the path given to --images.")
     if not root.is_dir():
-        raise DatasetError(f"{expected}, but {text} is not a folder", hint="Name the folder that holds the images.")
+        raise DatasetError(f"{_EXPECTED}, but {text} is not a folder", hint="Name the folder that holds the images.")
     if not os.access(root, os.R_OK | os.X_OK):
-        raise DatasetError(f"{expected}, but {text} cannot be read", hint="Check the folder's permissions.")
-    paths = sorted(_walk(root))
-    if not paths:
+        raise DatasetError(f"{_EXPECTED}, but {text} cannot be read", hint="Check the folder's permissions.")
+    walk = _Walk(root)
+    walk.all()
+    files = sorted(walk.files)
+    if not files:
+        first = f"; left out: {walk.left_out[0].name} {walk.left_out[0].reason}" if walk.left_out else ""
         raise DatasetError(
-            f"{expected}, but {text} holds no file ending in {', '.join(SUFFIXES)}",
+            f"{_EXPECTED}, but {text} holds no file ending in {', '.join(SUFFIXES)}{first}",
             hint="Name the folder that holds the images.",
         )
-    in_subfolder = ["/" in path for path in paths]
-    if any(in_subfolder) and not all(in_subfolder):
-        loose = [p for p, inside in zip(paths, in_subfolder, strict=True) if not inside]
-        raise DatasetError(
-            f"{expected}, but {text} holds both subfolders and {len(loose)} loose images such as {loose[0]!r}",
-            hint="Move the loose images into a class's subfolder, or pass --labels none.",
-        )
-    labels = tuple(path.split("/", 1)[0] for path in paths) if all(in_subfolder) else None
-    return FolderSource(text, root, tuple(paths), labels)
+    names = [readable(path) for path in files]
+    labels = tuple(name.split("/", 1)[0] if "/" in name else None for name in names)
+    return Listing(
+        text, names, lambda index: read_regular_file(root / files[index]),
+        labels if any(label is not None for label in labels) else None,
+        left_out=tuple(sorted(walk.left_out, key=lambda skipped: skipped.name)),
+    )  # fmt: skip
 
 
-def _walk(root: Path) -> list[str]:
-    found: list[str] = []
-    for folder, subfolders, files in os.walk(root, followlinks=False):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        prefix = Path(folder).relative_to(root)
-        for name in files:
-            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
-                found.append((prefix / name).as_posix())
-        if len(found) > _MAX_FILES:
-            raise DatasetError(f"expected at most {_MAX_FILES} images, found more below {root}")
-    return found
+def readable(path: str) -> str:
+    """A path as valid text: bytes that are no UTF-8 are shown escaped."""
+    return path if path.isascii() else os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+@dataclass
+class _Walk:
+    """Every image file below ``root``: real folders first, then links to folders that were not seen yet."""
+
+    root: Path
+    files: list[str] = field(default_factory=list)
+    left_out: list[Skipped] = field(default_factory=list)
+    _seen: set[tuple[int, int]] = field(default_factory=set)
+    _links: list[str] = field(default_factory=list)
+
+    def all(self) -> None:
+        """Walk the root, then what links point to; a link to a folder already seen is left out."""
+        self._tree("")
+        while self._links:
+            link = self._links.pop(0)
+            self._tree(link, "is a link to a folder that was read already")
+
+    def _tree(self, start: str, seen_reason: str = "was read already") -> None:
+        pending = [start]
+        while pending:
+            folder = pending.pop()
+            try:
+                status = os.stat(self.root / folder)
+                if (status.st_dev, status.st_ino) in self._seen:
+                    self.left_out.append(Skipped(readable(folder), seen_reason))
+                    continue
+                self._seen.add((status.st_dev, status.st_ino))
+                with os.scandir(self.root / folder) as entries:
+                    found = sorted(entries, key=lambda entry: entry.name)
+            except OSError as error:
+                self.left_out.append(Skipped(readable(folder), f"cannot be read: {error.strerror}"))
+                continue
+            pending += [path for entry in reversed(found) if (path := self._subfolder(folder, entry)) is not None]
+            if len(self.files) > _MAX_FILES:
+                raise DatasetError(f"expected at most {_MAX_FILES} images, found more below {self.root}")
+
+    def _subfolder(self, folder: str, entry: os.DirEntry[str]) -> str | None:
+        """Take the entry as what it is; the path of a real subfolder is handed back."""
+        path = f"{folder}/{entry.name}" if folder else entry.name
+        if entry.name.startswith("."):
+            return None
+        is_image = entry.name.lower().endswith(SUFFIXES)
+        try:
+            is_folder = entry.is_dir()
+        except OSError:  # a link in a circle
+            is_folder = False
+        if is_folder and is_image:
+            self.left_out.append(Skipped(readable(path), "is a folder"))
+        elif is_folder and entry.is_symlink():
+            self._links.append(path)
+        elif is_folder:
+            return path
+        elif is_image:
+            self.files.append(path)
+        return None

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+LabelKind = Literal["folders", "column", "beside"]
+"""Where labels stand. ``folders``: each must be a class name. ``column``: class names, or positions of classes.
+``beside``: texts that may be something else, such as captions, and are labels only where some are class names."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,8 @@ class Image:
     """(height, width, 3), RGB, orientation applied."""
     attributes: tuple[tuple[str, str], ...] = ()
     """Known attributes of generated images, e.g. (("shape", "star"), ("colour", "red")); empty for files."""
+    note: str = ""
+    """What a reader of the report should know of how it was read, e.g. "only the first frame"; empty for most."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,8 @@ class Content:
     """As ``Image.sha256``."""
     decode: Callable[[], Image | Skipped]
     """The image itself. Raises nothing for a bad image: that is a ``Skipped``."""
+    note: str = ""
+    """As ``Image.note``."""
 
 
 class ImageSource(Protocol):
@@ -55,12 +63,32 @@ class ImageSource(Protocol):
         ...
 
     @property
-    def labels(self) -> tuple[str, ...] | None:
-        """A label per image where the source knows them (a subfolder per class), else None."""
+    def names(self) -> Sequence[str]:
+        """(n,) the name of each image, as ``Image.name``; a label file refers to images by it."""
+        ...
+
+    @property
+    def labels(self) -> tuple[str | None, ...] | None:
+        """(n,) a label per image, None for an image without one; None where the source knows no labels at all."""
+        ...
+
+    @property
+    def label_kind(self) -> LabelKind:
+        """Where the labels stand, which decides what they may be."""
+        ...
+
+    @property
+    def columns(self) -> Mapping[str, Sequence[str]]:
+        """Further values per image by column name, (n,) texts each; an empty text is unknown."""
+        ...
+
+    @property
+    def left_out(self) -> tuple[Skipped, ...]:
+        """What was found while listing and can never be an image: unreadable folders, URLs, links that loop."""
         ...
 
     def __len__(self) -> int:
-        """Number of images, unreadable ones included."""
+        """Number of images, undecodable ones included."""
         ...
 
     def read(self, index: int) -> Content | Skipped:

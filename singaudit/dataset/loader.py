@@ -16,7 +16,8 @@ from singaudit.dataset.interface import ImageSource, Skipped
 Prepare = Callable[[NDArray[np.uint8]], NDArray[np.generic]]
 Known = Callable[[str, str], bool]
 """Told (key of a model, content hash): whether the model's outputs are known, so that it needs no input."""
-_Loaded = tuple[str, str, dict[str, NDArray[np.generic]]]
+_Loaded = tuple[str, str, str, dict[str, NDArray[np.generic]]]
+"""Name, content hash, note and inputs; not the ``Content``, which would keep the encoded bytes in memory."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Batch:
     """Their names."""
     sha256: list[str]
     """Their content hashes."""
+    notes: list[str]
+    """How each was read, where that is worth knowing; else empty."""
     rows: dict[str, list[int]]
     """Per model: which of them it has to see."""
     inputs: dict[str, NDArray[np.generic]]
@@ -57,11 +60,11 @@ def batches(
             return content
         wanted = [key for key in prepare if not known(key, content.sha256)]
         if not wanted:
-            return content.name, content.sha256, {}
+            return content.name, content.sha256, content.note, {}
         image = content.decode()
         if isinstance(image, Skipped):
             return image
-        return image.name, image.sha256, {key: prepare[key](image.pixels) for key in wanted}
+        return content.name, content.sha256, content.note, {key: prepare[key](image.pixels) for key in wanted}
 
     end = len(source) if count is None else min(count, len(source))
     workers = workers or os.cpu_count() or 1
@@ -88,6 +91,6 @@ def _collect(loaded: list[tuple[int, Future[Skipped | _Loaded]]], models: Iterab
         else:
             indices.append(index)
             images.append(result)
-    rows = {key: [row for row, image in enumerate(images) if key in image[2]] for key in models}
-    inputs = {key: np.stack([images[row][2][key] for row in own]) for key, own in rows.items() if own}
-    return Batch(indices, [name for name, _, _ in images], [sha for _, sha, _ in images], rows, inputs, skipped)
+    rows = {key: [row for row, (*_, arrays) in enumerate(images) if key in arrays] for key in models}
+    inputs = {key: np.stack([images[row][3][key] for row in own]) for key, own in rows.items() if own}
+    return Batch(indices, [i[0] for i in images], [i[1] for i in images], [i[2] for i in images], rows, inputs, skipped)

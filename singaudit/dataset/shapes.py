@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.dataset.drawing import SIDE, render
-from singaudit.dataset.interface import Content, Image
+from singaudit.dataset.interface import Content, Image, LabelKind, Skipped
 from singaudit.dataset.scenes import ATTRIBUTES, Scenes, draw_scenes
 from singaudit.errors import DatasetError
 
@@ -41,11 +42,19 @@ def parse_shapes(spec: str) -> tuple[int, int]:
     return numbers[0], numbers[1] if len(numbers) == 2 else 0
 
 
+def _name(index: int) -> str:
+    return f"shapes/{index:06d}"
+
+
 class ShapesSource:
     """Generated images with known attributes; image i is a function of (seed, i). Safe to read from several threads.
 
-    Implements ``ImageSource``; ``labels`` is the shape of each image.
+    Implements ``ImageSource``; ``labels`` is the shape of each image. The other attributes are no ``columns``: an
+    audit of this world reads them as it would of photographs.
     """
+
+    label_kind: LabelKind = "beside"
+    left_out: tuple[Skipped, ...] = ()
 
     def __init__(self, count: int, seed: int = 0) -> None:
         self.name = f"shapes:{count}" + (f":{seed}" if seed else "")
@@ -60,7 +69,17 @@ class ShapesSource:
         return self._count
 
     @property
-    def labels(self) -> tuple[str, ...] | None:
+    def names(self) -> Sequence[str]:
+        """(N,) shapes/000000 and so on."""
+        return [_name(index) for index in range(self._count)]
+
+    @property
+    def columns(self) -> Mapping[str, Sequence[str]]:
+        """None."""
+        return {}
+
+    @property
+    def labels(self) -> tuple[str, ...]:
         """The shape of each image, (N,) names."""
         if self._labels is None:
             names = ATTRIBUTES["shape"]
@@ -84,7 +103,7 @@ class ShapesSource:
         scenes, pixels = self._block(block)
         own = np.ascontiguousarray(pixels[row])
         digest = hashlib.sha256(f"{SIDE}x{SIDE}x3:".encode() + own.tobytes()).hexdigest()
-        return Image(f"shapes/{index:06d}", digest, own, tuple(scenes.words(row).items()))
+        return Image(_name(index), digest, own, tuple(scenes.words(row).items()))
 
     def _block(self, block: int) -> tuple[Scenes, NDArray[np.uint8]]:
         # Drawn under the lock: a thread that wants the same block waits for it instead of drawing it again.

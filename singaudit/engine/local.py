@@ -45,7 +45,7 @@ class Pass:
     source: str
     """Name of the source."""
     found: int
-    """Images in the source."""
+    """Images looked for in the source, what cannot be read included."""
     indices: NDArray[np.intp]
     """(n,) positions in the source."""
     names: list[str]
@@ -58,6 +58,8 @@ class Pass:
     """Images that could not be read."""
     duplicates: int
     """Images left out because their content occurred before."""
+    notes: dict[str, list[str]]
+    """Names of the images used that were read in a way worth knowing, by what it was."""
 
     def digest(self) -> str:
         """sha256 over the sorted content hashes: the same set of images gives the same digest in any order."""
@@ -102,7 +104,8 @@ def run_pass(
     indices: list[int] = []
     names: list[str] = []
     hashes: dict[str, None] = {}
-    skipped: list[Skipped] = []
+    skipped = list(source.left_out)
+    notes: dict[str, list[str]] = {}
     duplicates = 0
     count = len(source) if limit is None else min(limit, len(source))
     known = lambda key, sha256: steps[key].knows(sha256)  # noqa: E731
@@ -124,6 +127,9 @@ def run_pass(
                         store.put(len(indices), values)
                 indices += [batch.indices[row] for row in fresh]
                 names += [batch.names[row] for row in fresh]
+                for row in fresh:
+                    if batch.notes[row]:
+                        notes.setdefault(batch.notes[row], []).append(batch.names[row])
             progress(len(batch.indices) + len(batch.skipped))
     finally:
         # An interrupted pass leaves what it computed to the next one.
@@ -138,7 +144,10 @@ def run_pass(
         )
     n = len(indices)
     outputs = {key: tuple(s.array[:n] for s in kept if s.array is not None) for key, kept in stores.items()}
-    return Pass(source.name, count, np.asarray(indices, np.intp), names, list(hashes), outputs, skipped, duplicates)
+    return Pass(
+        source.name, count + len(source.left_out), np.asarray(indices, np.intp), names, list(hashes), outputs,
+        skipped, duplicates, notes,
+    )  # fmt: skip
 
 
 def _outputs(step: Step, key: str, batch: Batch, fresh: list[int]) -> tuple[NDArray[np.float32], ...]:

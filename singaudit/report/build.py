@@ -28,6 +28,7 @@ from singaudit.report.result import (
     FindingPart,
     GeometryPart,
     HeadPart,
+    ImageNote,
     ImagesPart,
     ModelPart,
     NearNull,
@@ -140,6 +141,7 @@ def images_part(images: Pass) -> ImagesPart:
         source=images.source, found=images.found, used=len(images.names),
         skipped=[SkippedImage(name=s.name, reason=s.reason) for s in images.skipped[:_SHOWN_SKIPPED]],
         skipped_count=len(images.skipped), duplicates=images.duplicates, digest=images.digest(),
+        notes=[ImageNote(note=n, images=len(names), first=names[0]) for n, names in images.notes.items()],
     )  # fmt: skip
 
 

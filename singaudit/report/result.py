@@ -107,6 +107,14 @@ class CertificatePart(Part):
     reason: Text = Field(description="Why it did not pass; empty when it did.")
 
 
+class ImageNote(Part):
+    """Images that were read in a way worth knowing."""
+
+    note: Text
+    images: int
+    first: Text = Field(description="Name of the first of them.")
+
+
 class ImagesPart(Part):
     """A set of images as it was used."""
 
@@ -116,6 +124,7 @@ class ImagesPart(Part):
     skipped: list[SkippedImage] = Field(description="At most the first 100.")
     skipped_count: int
     duplicates: int = Field(description="Images whose content occurred before, left out.")
+    notes: list[ImageNote] = Field(default=[], description="What to know of how images were read.")
     digest: Text = Field(description="sha256 over the sorted sha256 of the images used.")
 
 

@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 
 from singaudit.dataset import decode as module
-from singaudit.dataset.decode import UndecodableError, decode, read_regular_file
+from singaudit.dataset.decode import FIRST_FRAME, UndecodableError, content, decode, read_regular_file
 
 RAMP = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (64, 1))
 
@@ -23,25 +23,23 @@ def encoded(image, kind, **options):
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "GIF"])
 def test_lossless_formats_come_back_exactly(kind):
     image = PIL.Image.fromarray(RAMP)
-    pixels, digest = decode(encoded(image, kind))
-    np.testing.assert_array_equal(pixels, np.stack([RAMP] * 3, axis=2))
-    assert len(digest) == 64
+    np.testing.assert_array_equal(decode(encoded(image, kind)), np.stack([RAMP] * 3, axis=2))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
 def test_lossy_formats_come_back_closely(kind):
-    pixels, _ = decode(encoded(PIL.Image.fromarray(RAMP).convert("RGB"), kind, quality=95))
+    pixels = decode(encoded(PIL.Image.fromarray(RAMP).convert("RGB"), kind, quality=95))
     assert np.abs(pixels.astype(int) - RAMP[:, :, None]).max() <= 6
 
 
 def test_sixteen_bits_are_scaled_not_clipped():
     wide = (np.arange(0, 65536, 1024, dtype=np.uint16)[None] * np.ones((4, 1), np.uint16)).astype(np.uint16)
-    pixels, _ = decode(encoded(PIL.Image.fromarray(wide), "PNG"))
+    pixels = decode(encoded(PIL.Image.fromarray(wide), "PNG"))
     np.testing.assert_array_equal(pixels[:, :, 0], np.rint(wide / 257).astype(np.uint8))
 
 
 def test_floating_point_tiff_is_read_as_zero_to_one():
-    pixels, _ = decode(encoded(PIL.Image.fromarray(np.full((4, 4), 0.5, np.float32)), "TIFF"))
+    pixels = decode(encoded(PIL.Image.fromarray(np.full((4, 4), 0.5, np.float32)), "TIFF"))
     assert set(np.unique(pixels)) == {128}
 
 
@@ -49,7 +47,7 @@ def test_transparency_is_laid_over_white():
     rgba = np.zeros((2, 2, 4), np.uint8)
     rgba[0, 0] = (255, 0, 0, 255)
     rgba[0, 1] = (255, 0, 0, 128)
-    pixels, _ = decode(encoded(PIL.Image.fromarray(rgba), "PNG"))
+    pixels = decode(encoded(PIL.Image.fromarray(rgba), "PNG"))
     assert pixels[0, 0].tolist() == [255, 0, 0]
     assert pixels[1, 1].tolist() == [255, 255, 255]
     assert abs(int(pixels[0, 1, 1]) - 127) <= 1
@@ -58,23 +56,28 @@ def test_transparency_is_laid_over_white():
 def test_palette_with_transparency_and_cmyk_become_rgb():
     palette = PIL.Image.fromarray(np.zeros((2, 2), np.uint8), "P")
     palette.putpalette([10, 20, 30] + [0] * 765)
-    assert decode(encoded(palette, "PNG"))[0][0, 0].tolist() == [10, 20, 30]
-    assert decode(encoded(palette, "PNG", transparency=0))[0][0, 0].tolist() == [255, 255, 255]
+    assert decode(encoded(palette, "PNG"))[0, 0].tolist() == [10, 20, 30]
+    assert decode(encoded(palette, "PNG", transparency=0))[0, 0].tolist() == [255, 255, 255]
     cmyk = PIL.Image.new("CMYK", (4, 4), (0, 255, 255, 0))
-    assert decode(encoded(cmyk, "TIFF"))[0][0, 0].tolist() == [255, 0, 0]
+    assert decode(encoded(cmyk, "TIFF"))[0, 0].tolist() == [255, 0, 0]
 
 
 def test_exif_orientation_is_applied():
     image = PIL.Image.fromarray(np.stack([RAMP] * 3, axis=2)[:, :32])
     exif = PIL.Image.Exif()
     exif[0x0112] = 6
-    assert decode(encoded(image, "PNG", exif=exif))[0].shape == (32, 64, 3)
+    assert decode(encoded(image, "PNG", exif=exif)).shape == (32, 64, 3)
 
 
-def test_animation_gives_its_first_frame():
-    frames = [PIL.Image.new("L", (4, 4), v) for v in (10, 200)]
-    pixels, _ = decode(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
-    assert pixels[0, 0, 0] == 10
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "PNG", "WEBP"])
+def test_animations_and_documents_give_their_first_frame_and_say_so(kind):
+    frames = [PIL.Image.new("RGB", (4, 4), (v, v, v)) for v in (10, 200)]
+    options = {"lossless": True} if kind == "WEBP" else {}
+    several = encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+    image = content("a", several).decode()
+    assert image.pixels[0, 0, 0] == 10
+    assert image.note == FIRST_FRAME
+    assert content("a", encoded(frames[0], kind, **options)).note == ""
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,10 @@ import PIL.Image
 import pytest
 
 from singaudit.dataset.interface import Image, Skipped
+from singaudit.dataset.labels import resolve_labels
 from singaudit.dataset.loader import batches
-from singaudit.dataset.sources import open_source, resolve_labels
+from singaudit.dataset.sources import open_source
+from singaudit.engine.local import Step, run_pass
 from singaudit.errors import DatasetError
 
 
@@ -28,7 +30,7 @@ def folder(tmp_path):
 
 def test_folder_is_listed_in_one_order_with_its_subfolders_as_labels(folder):
     source = open_source(str(folder))
-    assert source.paths == ("cat/deep/c.jpg", "cat/x.bmp", "dog/a.PNG", "dog/b.png")
+    assert source.names == ["cat/deep/c.jpg", "cat/x.bmp", "dog/a.PNG", "dog/b.png"]
     assert source.labels == ("cat", "cat", "dog", "dog")
     assert resolve_labels(source, "auto", ("dog", "cat"))[0] == [1, 1, 0, 0]
     assert resolve_labels(source, "none", ("dog", "cat"))[0] is None
@@ -50,7 +52,7 @@ def test_subfolders_that_are_no_classes_are_named(folder):
 def test_label_file(folder):
     source = open_source(str(folder))
     file = folder / "labels.csv"
-    file.write_text("path,label\n" + "\n".join(f"{p},bird" for p in source.paths))
+    file.write_text("path,label\n" + "\n".join(f"{p},bird" for p in source.names))
     assert resolve_labels(source, str(file), ("bird", "x"))[0] == [0, 0, 0, 0]
     file.write_text("path,label\ncat/x.bmp,bird\n")
     with pytest.raises(DatasetError, match="3 have none"):
@@ -66,21 +68,72 @@ def test_label_file(folder):
         (lambda p: p / "missing", "there is no"),
         (lambda p: p / "file.png", "not a folder"),
         (lambda p: p / "empty", "holds no file"),
-        (lambda p: p / "mixed", "loose images"),
     ],
 )
 def test_bad_folders_are_explained(tmp_path, make, match):
     write(tmp_path / "file.png")
     (tmp_path / "empty").mkdir()
-    write(tmp_path / "mixed" / "a.png")
-    write(tmp_path / "mixed" / "dog" / "b.png")
     with pytest.raises(DatasetError, match=match):
         open_source(str(make(tmp_path)))
 
 
-def test_links_to_folders_cannot_loop(folder):
+def test_links_to_folders_cannot_loop_and_are_counted(folder):
     os.symlink(folder, folder / "dog" / "loop")
-    assert len(open_source(str(folder))) == 4
+    os.symlink("b.png", folder / "dog" / "b.png.jpg")
+    os.symlink("self.png", folder / "dog" / "self.png")
+    source = open_source(str(folder))
+    assert len(source) == 6
+    assert [(s.name, s.reason) for s in source.left_out] == [
+        ("dog/loop", "is a link to a folder that was read already")
+    ]
+    assert isinstance(source.load(source.names.index("dog/self.png")), Skipped)
+    assert isinstance(source.load(source.names.index("dog/b.png.jpg")), Image)
+
+
+def test_a_class_may_be_a_link_to_a_folder_elsewhere(folder, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    write(elsewhere / "z.png")
+    os.symlink(elsewhere, folder / "bird")
+    os.symlink(elsewhere, folder / "dog" / "birds")
+    source = open_source(str(folder))
+    assert source.names[0] == "bird/z.png"
+    assert source.labels[0] == "bird"
+    assert [s.name for s in source.left_out] == ["dog/birds"]
+
+
+def test_folders_fifos_and_sockets_named_as_images_are_counted_and_do_not_hang(folder):
+    write(folder / "dog" / "folder.png" / "inner.png")
+    os.mkfifo(folder / "dog" / "pipe.png")
+    source = open_source(str(folder))
+    found = run_pass(source, {"m": Step(lambda p: np.float32(p.mean()), lambda x: (x[:, None],))}, batch_size=2)
+    assert {s.name: s.reason for s in found.skipped} == {
+        "dog/folder.png": "is a folder",
+        "dog/pipe.png": "is not a regular file",
+    }
+    assert (found.found, len(found.names)) == (6, 4)
+
+
+def test_a_subfolder_that_cannot_be_listed_is_counted(folder, monkeypatch):
+    scandir = os.scandir
+
+    def refusing(path):
+        if str(path).endswith("deep"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    source = open_source(str(folder))
+    assert [(s.name, s.reason) for s in source.left_out] == [("cat/deep", "cannot be read: Permission denied")]
+    assert len(source) == 3
+
+
+def test_loose_images_beside_subfolders_are_read_without_labels(folder):
+    write(folder / "loose.png")
+    source = open_source(str(folder))
+    assert resolve_labels(source, "none", ("dog", "cat"))[0] is None
+    with pytest.raises(DatasetError, match=r"1 have none, such as 'loose.png'") as info:
+        resolve_labels(source, "auto", ("dog", "cat"))
+    assert "--labels none" in info.value.hint
 
 
 def test_unreadable_images_become_skipped(folder):

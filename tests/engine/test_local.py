@@ -11,7 +11,7 @@ from singaudit.errors import DatasetError
 
 
 class Source:
-    name, labels = "made", None
+    name, labels, left_out = "made", None, ()
 
     def __init__(self, values):
         self.values = values

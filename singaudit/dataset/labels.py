@@ -1,0 +1,167 @@
+"""What people say of their images: a class each, and values of concept groups, checked against what is known."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from singaudit.dataset.interface import ImageSource
+from singaudit.dataset.table import LABEL_COLUMNS, PATH_COLUMNS, named_column, read_csv
+from singaudit.errors import DatasetError
+
+_SYNSET = re.compile(r"n\d{8}")
+
+
+def resolve_labels(source: ImageSource, labels: str, class_names: Sequence[str]) -> tuple[list[int] | None, str]:
+    """A class index per image, (n,), or None, and where the labels came from, in words.
+
+    ``labels`` is ``auto`` (what the source knows; subfolders must be class names), ``none``, or a CSV file with the
+    columns path and label. Labels in columns may also be positions of classes, from 0, when all of them are and no
+    class has such a name. Raises ``DatasetError`` naming the labels that are no class, or an image without one.
+    """
+    if labels == "none":
+        return None, "none: --labels none"
+    index = {name: i for i, name in enumerate(class_names)}
+    given = None if labels == "auto" else _label_file(source, labels)
+    if given is not None and (column := named_column(given, LABEL_COLUMNS)):
+        return _indices(given[column], index, source, True, f"add it to {labels}"), "the label file"
+    found = source.labels
+    if found is None:
+        return None, "none: the source has no labels"
+    if source.label_kind == "beside" and not set(found) & set(index):
+        return None, f"none: no text beside the images of {source.name} is a class name"
+    mend = "move these images into a class's subfolder" if source.label_kind == "folders" else "fill them in"
+    return _indices(found, index, source, source.label_kind != "folders", mend), "the source's own labels"
+
+
+def resolve_group_labels(
+    source: ImageSource, labels: str, groups: Mapping[str, Sequence[str]]
+) -> dict[str, NDArray[np.intp]]:
+    """The images' own values of concept groups, as far as their user states them.
+
+    ``groups`` maps a group's name to its values. A column of the label file ``labels`` (or of the source, where the
+    file has none; ``auto`` and ``none`` name no file) with a group's name gives each image's value. Returns per
+    group with such a column (n,) positions in its values, -1 where the cell is empty; letter case does not matter.
+    Raises ``DatasetError`` naming cells that are no value of their group.
+    """
+    columns: dict[str, Sequence[str]] = {key(name): column for name, column in source.columns.items()}
+    if labels not in ("auto", "none"):
+        columns |= {key(name): column for name, column in _label_file(source, labels).items()}
+    found = {}
+    for group, values in groups.items():
+        column = columns.get(key(group))
+        if column is None:
+            continue
+        index = {"": -1, **{key(value): i for i, value in enumerate(values)}}
+        keys = [key(cell) for cell in column]
+        if unknown := sorted(set(keys) - set(index)):
+            raise DatasetError(
+                f"expected the column {group!r} to hold values of that concept group, but {len(unknown)} are none: "
+                f"{_some(unknown)}",
+                hint=f"Its values are {_some(values)}; correct the cells, add values with --concepts, leave cells "
+                "empty where the value is not known, or rename the column.",
+            )
+        indices = np.array([index[k] for k in keys], dtype=np.intp)
+        if (indices >= 0).any():
+            found[group] = indices
+    return found
+
+
+def key(text: str) -> str:
+    """A name or value as it is compared: letter case, underscores and outer spaces do not matter."""
+    return unicodedata.normalize("NFC", text).strip().casefold().replace("_", " ")
+
+
+def _indices(
+    found: Sequence[str | None], index: Mapping[str, int], source: ImageSource, positions: bool, mend: str
+) -> list[int]:
+    """The class of every label; ``positions``: labels may be class positions. ``mend``: what to do for missing ones."""
+    # Class names are composed (NFC); folders of some file systems are not.
+    found = [label and unicodedata.normalize("NFC", label).strip() for label in found]
+    without = [i for i, label in enumerate(found) if not label]
+    if without:
+        raise DatasetError(
+            f"expected a label for each of {len(found)} images of {source.name}, {len(without)} have none, such as "
+            f"{source.names[without[0]]!r}",
+            hint=f"Please {mend}, or pass --labels none.",
+        )
+    wanted: set[str] = {str(label) for label in found}
+    unknown = sorted(wanted - set(index))
+    numbers = all(label.isascii() and label.isdigit() and len(label) <= 9 for label in wanted)
+    if positions and numbers and len(unknown) == len(wanted) and max(map(int, wanted)) < len(index):
+        return [int(str(label)) for label in found]
+    if unknown:
+        raise DatasetError(
+            f"expected every label to be a class name, but {len(unknown)} are not: {_some(unknown)}",
+            hint=f"The classes are {_some(list(index), quoted=False)}; {_advice(unknown, numbers)}",
+        )
+    return [index[str(label)] for label in found]
+
+
+def _advice(unknown: Sequence[str], numbers: bool) -> str:
+    way = "give --labels FILE, a CSV with the columns path,label in which a path may be a whole subfolder"
+    if all(_SYNSET.fullmatch(label) for label in unknown):
+        return f"these are WordNet synsets, as ImageNet names its folders: {way} (n01440764,tench), or --labels none."
+    if numbers:
+        return f"these are numbers, whose order no folder states: {way} (0,tench), or --labels none."
+    return f"rename the subfolders, correct --classes, {way}, or pass --labels none."
+
+
+def _some(names: Sequence[str], quoted: bool = True, count: int = 8) -> str:
+    shown = ", ".join((repr(name) if quoted else name)[:80] for name in names[:count])
+    return shown + (", ..." if len(names) > count else "")
+
+
+def _label_file(source: ImageSource, labels: str) -> dict[str, list[str]]:
+    """The label file's columns, one cell per image of the source, "" for images that it does not name."""
+    path = Path(labels).expanduser()
+    if not path.is_file():
+        raise DatasetError(
+            f"expected --labels auto, none or a CSV file with the columns path,label; there is no file {labels}",
+            hint="Check the path given to --labels.",
+        )
+    status = path.stat()
+    columns = _read(path, status.st_mtime_ns, status.st_size)
+    by = named_column(columns, PATH_COLUMNS)
+    if by is None or len(columns) < 2:
+        raise DatasetError(
+            f"expected the columns path,label in {path}, found {', '.join(columns)[:200]}",
+            hint="Further columns may carry the images' own values of concept groups, e.g. path,label,colour.",
+        )
+    rows = {_plain(name): i for i, name in enumerate(columns[by])} | {name: i for i, name in enumerate(columns[by])}
+    found = [_row(rows, name) for name in source.names]
+    if all(row is None for row in found):
+        raise DatasetError(
+            f"expected {path} to name images of {source.name}, it names none of its {len(found)}",
+            hint=f"Its paths are such as {columns[by][0] if columns[by] else ''!r}, the images' such as "
+            f"{source.names[0]!r}; paths are relative to the image folder.",
+        )
+    return {
+        name: ["" if row is None else cells[row].strip() for row in found]
+        for name, cells in columns.items()
+        if name != by
+    }  # fmt: skip
+
+
+@lru_cache(1)
+def _read(path: Path, changed: int, size: int) -> dict[str, list[str]]:
+    return read_csv(path, "a label file, CSV with the columns path,label")
+
+
+def _plain(path: str) -> str:
+    return path.strip().replace("\\", "/").removeprefix("./").rstrip("/")
+
+
+def _row(rows: Mapping[str, int], name: str) -> int | None:
+    """The row of an image: its own, else that of the nearest folder above it."""
+    while name:
+        if name in rows:
+            return rows[name]
+        name = name.rpartition("/")[0]
+    return None

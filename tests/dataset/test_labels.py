@@ -1,0 +1,139 @@
+"""Labels and the images' own values: read from files as people write them, every slip named."""
+
+import numpy as np
+import pytest
+
+from singaudit.dataset.labels import resolve_group_labels, resolve_labels
+from singaudit.dataset.listing import Listing
+from singaudit.errors import DatasetError
+
+CLASSES = ("dog", "cat")
+COLOURS = {"colour": ("red", "light blue")}
+
+
+def source(names=("dog/a.png", "dog/b.png", "cat/deep/c.png"), **known):
+    return Listing("made", names, lambda index: b"", **known)
+
+
+@pytest.fixture
+def write(tmp_path):
+    def file(text, encoding="utf-8"):
+        (tmp_path / "labels.csv").write_bytes(text if isinstance(text, bytes) else text.encode(encoding))
+        return str(tmp_path / "labels.csv")
+
+    return file
+
+
+def test_a_path_may_be_a_folder_and_then_holds_for_every_image_below(write):
+    file = write("path,label\ndog,cat\n./dog/b.png,dog\ncat/,cat\n")
+    assert resolve_labels(source(), file, CLASSES) == ([1, 0, 1], "the label file")
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_quotes_separators_and_byte_order_marks_of_spreadsheets(write, separator):
+    rows = [("Path", "Label"), ('"dog/a.png"', "dog"), ("dog/b.png", '"cat"'), ("cat", "cat")]
+    file = write("\r\n".join(separator.join(row) for row in rows) + "\r\n", encoding="utf-8-sig")
+    assert resolve_labels(source(), file, CLASSES)[0] == [0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        (b"path,label\na\0b,dog\n", "NUL byte at position 12"),
+        ("path,label\ndog,dog\n".encode("utf-16"), "UTF-16"),
+        (b"path,label\n\xff\xfe\xfa,dog\n", "UTF-8"),
+        ("path,label\ndog\n", "line 2 has 1"),
+        ("path,label\ndog,dog,dog\n", "line 2 has 3"),
+        ("path,path\ndog,dog\n", "distinct names"),
+        ("path,label\nsomewhere/else.png,dog\n", "names none"),
+        ('path,label\n"dog,dog\n', "no CSV"),
+        ("path\ndog\n", "columns path,label"),
+        ("name,label\ndog,dog\n", "columns path,label"),
+        ("", "header line"),
+        ("path,label\ndog,dog\n", "1 have none, such as 'cat/deep/c.png'"),
+        ("path,label\ndog,dog\ncat,cow\n", "not: 'cow'"),
+    ],
+)  # fmt: skip
+def test_files_that_are_wrong_are_explained(write, text, match):
+    with pytest.raises(DatasetError, match=match) as info:
+        resolve_labels(source(), write(text), CLASSES)
+    assert info.value.hint
+
+
+@pytest.mark.parametrize("place", ["none", "folder"])
+def test_a_label_file_that_is_no_file(tmp_path, place):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(DatasetError, match="there is no file"):
+        resolve_labels(source(), str(tmp_path / place), CLASSES)
+
+
+def test_a_column_may_hold_positions_and_a_folder_may_not():
+    numbers = ("1", "0", "1")
+    assert resolve_labels(source(labels=numbers, label_kind="column"), "auto", CLASSES)[0] == [1, 0, 1]
+    with pytest.raises(DatasetError, match="3 are not"):
+        resolve_labels(source(labels=("0", "1", "2"), label_kind="column"), "auto", CLASSES)
+    with pytest.raises(DatasetError, match="2 are not") as info:
+        resolve_labels(source(labels=numbers, label_kind="folders"), "auto", CLASSES)
+    assert "numbers" in info.value.hint
+    # A class that is called "1" keeps its name.
+    named = source(labels=numbers, label_kind="column")
+    assert resolve_labels(named, "auto", ("1", "0"))[0] == [0, 1, 0]
+
+
+def test_synset_folders_are_recognised_in_the_hint():
+    with pytest.raises(DatasetError) as info:
+        resolve_labels(source(labels=("n01440764", "n01443537", "n01440764")), "auto", CLASSES)
+    assert "WordNet" in info.value.hint
+    assert "--labels FILE" in info.value.hint
+
+
+def test_captions_are_no_labels_unless_some_are_classes():
+    captions = source(labels=("a dog", "a cat", "two"), label_kind="beside")
+    assert resolve_labels(captions, "auto", CLASSES)[0] is None
+    with pytest.raises(DatasetError, match="1 are not: 'cow'"):
+        resolve_labels(source(labels=("dog", "cat", "cow"), label_kind="beside"), "auto", CLASSES)
+
+
+def test_composed_and_decomposed_names_are_the_same():
+    assert resolve_labels(source(names=("a", "b"), labels=("cafe\u0301",) * 2), "auto", ("café",))[0] == [0, 0]
+
+
+def test_mixed_folders_need_labels_none(tmp_path):
+    mixed = source(names=("a.png", "dog/b.png"), labels=(None, "dog"))
+    with pytest.raises(DatasetError, match="1 have none") as info:
+        resolve_labels(mixed, "auto", CLASSES)
+    assert "--labels none" in info.value.hint
+    assert resolve_labels(mixed, "none", CLASSES)[0] is None
+
+
+def test_further_columns_are_own_values_of_groups(write):
+    file = write("path,label,Colour,weight\ndog/a.png,dog,Red,3\ndog/b.png,dog,,2\ncat,cat,light_blue,1\n")
+    found = resolve_group_labels(source(), file, COLOURS | {"size": ("small", "large")})
+    assert set(found) == {"colour"}
+    np.testing.assert_array_equal(found["colour"], [0, -1, 1])
+
+
+def test_a_label_file_may_state_values_alone(write):
+    file = write("path,colour\ndog/a.png,red\n")
+    labelled = source(labels=("dog", "dog", "cat"))
+    assert resolve_labels(labelled, file, CLASSES) == ([0, 0, 1], "the source's own labels")
+    np.testing.assert_array_equal(resolve_group_labels(labelled, file, COLOURS)["colour"], [0, -1, -1])
+
+
+def test_values_that_are_none_of_the_group_are_named(write):
+    file = write("path,colour\ndog/a.png,teal\ncat,red\n")
+    with pytest.raises(DatasetError, match="'teal'") as info:
+        resolve_group_labels(source(), file, COLOURS)
+    assert "light blue" in info.value.hint
+
+
+def test_columns_of_the_source_serve_without_a_file_and_the_file_goes_first(write):
+    own = source(columns={"colour": ("red", "red", ""), "class": ("x", "y", "z")})
+    for labels in ("auto", "none"):
+        np.testing.assert_array_equal(resolve_group_labels(own, labels, COLOURS)["colour"], [0, 0, -1])
+    file = write("path,colour\ndog,light blue\n")
+    np.testing.assert_array_equal(resolve_group_labels(own, file, COLOURS)["colour"], [1, 1, -1])
+
+
+def test_a_column_without_any_value_states_nothing():
+    assert resolve_group_labels(source(columns={"colour": ("", "", "")}), "auto", COLOURS) == {}
