@@ -106,7 +106,6 @@ class ShadowCopy(nn.Module):
         inputs = [*self.plan.input_values, *self._buffer_of, *self._cached_names]
         return Program(self._moving, inputs, self.plan.outputs, {**self._host, **host})
 
-    @torch.compiler.disable
     def _prepare(self, values: Sequence[Any]) -> _Prepared:
         """Return the program for these shapes; at the first sight of them, check sizes and compute shape values."""
         key = tuple((tuple(v.shape), v.device) if isinstance(v, Tensor) else None for v in values)
@@ -127,6 +126,9 @@ class ShadowCopy(nn.Module):
         if len(self._prepared) > _CACHED_SHAPES:
             self._prepared.popitem(last=False)
         return found
+
+    # What torch.compiler.disable sets; calling that imports the compiler, which takes longer than torch itself.
+    _prepare._torchdynamo_disable = True  # type: ignore[attr-defined]
 
 
 def _accept(value: Any, declared: Input) -> Any:
