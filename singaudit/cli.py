@@ -12,10 +12,12 @@ from singaudit import __version__
 from singaudit.options import (
     CLASSES_OPTION,
     CONFIG_OPTIONS,
+    DEVICE_OPTION,
     FORCE_OPTION,
     GATE_OPTIONS,
     IMAGE_OPTIONS,
     LANGUAGE_OPTIONS,
+    LIMIT_OPTIONS,
     MACHINE_OPTIONS,
     MODEL_OPTIONS,
     OUTPUT_OPTIONS,
@@ -62,7 +64,7 @@ def run(ctx: click.Context, /, **given: Any) -> None:
 
 @main.command(cls=Command, example="singaudit inspect model.onnx --format json")
 @click.argument("model")
-@with_options(MODEL_OPTIONS, OUTPUT_OPTIONS, CONFIG_OPTIONS)
+@with_options(MODEL_OPTIONS, OUTPUT_OPTIONS, DEVICE_OPTION, LIMIT_OPTIONS, CONFIG_OPTIONS)
 @click.pass_context
 def inspect(ctx: click.Context, /, **given: Any) -> None:
     """Show MODEL's head, null space and certificate; no images, no language model."""

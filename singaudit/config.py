@@ -36,6 +36,8 @@ class AuditConfig(BaseModel):
     gate_on: Literal["upper", "point", "lower"] = "upper"
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     batch_size: Annotated[int, Field(ge=1, le=65536)] | None = Field(default=None, description="None: 16.")
+    model_seconds: float | None = Field(default=None, gt=0, le=1e6, description="Limit on one answer of the model.")
+    model_memory: float | None = Field(default=None, gt=0, le=1e6, description="GiB that the model's process may take.")
     seed: int = Field(default=0, ge=0, lt=2**63)
     cache: str = Field(default="auto", min_length=1, description="auto, none, or the folder of the cache.")
     limit: int | None = Field(default=None, ge=1, description="Audit only the first N images of the source.")

@@ -9,22 +9,31 @@ import numpy as np
 
 from singaudit.classifier.certifying import certify_on_noise
 from singaudit.classifier.interface import Classifier
-from singaudit.classifier.naming import providers
+from singaudit.classifier.model_process import Limits
+from singaudit.classifier.naming import providers, torch_device
 from singaudit.classifier.opening import Wishes, open_classifier
+from singaudit.config import make_config
+from singaudit.errors import ModelError
 from singaudit.geometry.near_null import NEAR_NULL_FRACTION, near_null_dim
 from singaudit.geometry.null_space import NullSpace, null_space
 from singaudit.report.build import certificate_part, geometry_part, preprocess_text
 
+_SETTINGS = (
+    "model", "logits", "features", "preprocess", "activation", "device", "model_seconds", "model_memory",
+)  # fmt: skip
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def inspect_model(settings: dict[str, Any]) -> dict[str, Any]:
     """Facts about a model file as plain data; ``geometry`` is as in result.json. Raises ``SingauditError``."""
+    if not settings.get("model"):
+        raise ModelError("expected a model file, got an empty name", hint="Give the path of an .onnx file.")
+    config = make_config(**{name: settings[name] for name in _SETTINGS if name in settings})
     wishes = Wishes(
-        settings.get("logits"), settings.get("features"), settings.get("preprocess"),
-        settings.get("activation") or "auto", providers("cpu"),
+        config.logits, config.features, config.preprocess, config.activation, providers("cpu"),
+        Limits(config.model_seconds, config.model_memory),
     )  # fmt: skip
-    classifier = open_classifier(settings.get("model") or "", wishes)
+    classifier = open_classifier(config.model, wishes)
     space = null_space(classifier.head)
     # Without images nothing is known of the features' covariance: every direction is taken to vary alike.
     near_null = near_null_dim(classifier.head.weight, np.eye(space.feature_dim), NEAR_NULL_FRACTION)
@@ -32,7 +41,7 @@ def inspect_model(settings: dict[str, Any]) -> dict[str, Any]:
         **_model_facts(classifier),
         **_head_facts(classifier, space),
         "geometry": geometry_part(space, classifier, (NEAR_NULL_FRACTION, *near_null)).model_dump(),
-        "certificate": certificate_part(certify_on_noise(classifier)).model_dump(),
+        "certificate": certificate_part(certify_on_noise(classifier, torch_device(config.device))).model_dump(),
     }
 
 

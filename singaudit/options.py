@@ -65,7 +65,7 @@ _HEADINGS = {
     **dict.fromkeys(("vlm", "concepts"), "Language"),
     **dict.fromkeys(("gates", "gate_on", "exit_zero"), "Gates"),
     **dict.fromkeys(("output", "formats", "force", "output_format", "progress", "quiet", "verbose"), "Output"),
-    **dict.fromkeys(("device", "batch_size", "seed"), "Machine"),
+    **dict.fromkeys(("device", "batch_size", "seed", "model_seconds", "model_memory"), "Machine"),
 }
 
 
@@ -137,10 +137,18 @@ OUTPUT_OPTIONS = [
     click.option("-q", "--quiet", is_flag=True, help="Neither progress nor summary; exit code and files only."),
     click.option("-v", "--verbose", is_flag=True, help="Show the traceback of errors."),
 ]  # fmt: skip
+DEVICE_OPTION = option("--device", metavar="auto|cpu|cuda[:i]", help="Where to compute. [default: auto]")
+LIMIT_OPTIONS = [
+    option("--model-seconds", type=click.FloatRange(0, 1e6, min_open=True), metavar="N",
+           help="Seconds the model's own process may take to open it, or for 16 images. [default: 120]"),
+    option("--model-memory", type=click.FloatRange(0, 1e6, min_open=True), metavar="GIB",
+           help="Memory that process may take. [default: three quarters of this machine's]"),
+]  # fmt: skip
 MACHINE_OPTIONS = [
-    option("--device", metavar="auto|cpu|cuda[:i]", help="Where to compute. [default: auto]"),
+    DEVICE_OPTION,
     option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per batch. Default: 16."),
     option("--seed", type=click.IntRange(0), metavar="N", help="Of controls and intervals. [default: 0]"),
+    *LIMIT_OPTIONS,
 ]
 CONFIG_OPTIONS = [
     click.option("--config", metavar="FILE", help="TOML file to read instead of singaudit.toml or pyproject.toml."),

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.classifier.certifying import CERTIFIED_IMAGES, certify_on_images, certify_on_noise
+from singaudit.classifier.certifying import CERTIFIED_IMAGES, certify_on_noise
 from singaudit.classifier.identity import forward_identity
 from singaudit.classifier.interface import Classifier
+from singaudit.classifier.model_process import Limits
 from singaudit.classifier.naming import class_names, predicted, providers, torch_device
 from singaudit.classifier.opening import Wishes, open_classifier
 from singaudit.classifier.preprocessing import prepare
@@ -113,7 +114,10 @@ def audit(config: AuditConfig, progress: Progress = lambda stage, done, total: N
 
 
 def _wishes(config: AuditConfig) -> Wishes:
-    return Wishes(config.logits, config.features, config.preprocess, config.activation, providers(config.device))
+    return Wishes(
+        config.logits, config.features, config.preprocess, config.activation, providers(config.device),
+        Limits(config.model_seconds, config.model_memory),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -337,13 +341,14 @@ def _certificate(
 ) -> CertificatePart:
     """The shadow copy against ONNX Runtime, on images that were audited; on noise where there are none."""
     progress("certify the shadow copy", 0, 1)
+    device = torch_device(config.device)
     if images is None:
-        found = certify_on_noise(classifier)
+        found = certify_on_noise(classifier, device)
     else:
         source = open_source(str(config.images))
         loaded = [source.load(int(i)) for i in images.indices[:CERTIFIED_IMAGES]]
         inputs = np.stack([prepare(i.pixels, classifier.preprocessing) for i in loaded if isinstance(i, Image)])
-        found = certify_on_images(classifier, inputs, config.seed)
+        found = classifier.certify(inputs, seed=config.seed, device=device)
     progress("certify the shadow copy", 1, 1)
     return build.certificate_part(found)
 

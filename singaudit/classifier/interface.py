@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Activation = Literal["softmax", "sigmoid", "none"]
+Precision = Literal["fp32", "fp16", "int8"]
+"""Precision classes of models, which decide tolerances."""
 StoredDtype = Literal["float64", "float32", "float16", "bfloat16", "int8"]
 
 
@@ -76,6 +78,34 @@ class Head:
     """True when the graph or the user says so; False when softmax was assumed."""
 
 
+@dataclass(frozen=True)
+class Certificate:
+    """What was compared, and the verdict."""
+
+    status: Literal["passed", "failed", "unsupported"]
+    """passed: the copy may stand in for the model where gradients are needed."""
+    precision: Precision | None
+    """Precision class that decided the tolerances; None where the graph is unsupported."""
+    tolerance: float | None
+    """Largest allowed ``max_logit_difference``."""
+    max_logit_difference: float | None
+    """Largest difference to the better of ONNX Runtime's two modes, as a share of the output's range."""
+    difference_unoptimised: float | None
+    """The same against ONNX Runtime without graph optimisation; None where it cannot run the model so."""
+    difference_optimised: float | None
+    """The same against ONNX Runtime with all optimisations."""
+    top1_agreement: float | None
+    """Share of images, ties aside, with the same top class; None where no output has classes."""
+    gradient_cosine: float | None
+    """Cosine between the copy's directional derivatives and central differences (``gradients.gradient_cosine``)."""
+    ran_on: str
+    """"noise" or "N probe images"."""
+    unsupported: tuple[str, ...] = ()
+    """What the graph holds that the copy does not implement."""
+    reason: str = ""
+    """Why it did not pass, in words; empty when it did."""
+
+
 class Classifier(Protocol):
     """An opened classifier: metadata, its head, and one pass from inputs to features and logits."""
 
@@ -102,4 +132,8 @@ class Classifier(Protocol):
 
     def logits_of(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits (n, c) that the classifier's own head arithmetic gives for features (n, m)."""
+        ...
+
+    def certify(self, inputs: NDArray[np.generic], *, seed: int = 0, device: str = "cpu") -> Certificate:
+        """The certificate of the shadow copy on prepared images (n, ...); ``device`` is torch's name of one."""
         ...

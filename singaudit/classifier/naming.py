@@ -43,10 +43,12 @@ def predicted(logits: NDArray[np.float32], names: int) -> NDArray[np.intp]:
 
 
 def providers(device: str) -> tuple[str, ...]:
-    """ONNX Runtime's execution providers for a device; CUDA only where it is asked for or really there."""
+    """ONNX Runtime's execution providers for a device, CUDA's with the card's number; CUDA only where it is asked for
+    or really there."""
     if device == "cpu" or (device == "auto" and not _cuda_here()):
         return ("CPUExecutionProvider",)
-    return ("CUDAExecutionProvider", "CPUExecutionProvider")
+    _, _, index = device.partition(":")
+    return (f"CUDAExecutionProvider:{index or 0}", "CPUExecutionProvider")
 
 
 def torch_device(device: str) -> str:

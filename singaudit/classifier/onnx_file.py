@@ -1,106 +1,71 @@
-"""Opens an ONNX classifier: its head found and proved, one pass from inputs to features and logits."""
+"""Opens an ONNX classifier in a process of its own: what parses or runs its graph natively can do no harm here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.classifier.graph import Graph, attributes
-from singaudit.classifier.interface import Activation, Head, Preprocessing
-from singaudit.classifier.tap import Tap
-from singaudit.classifier.trace import Plan, Trace
+from singaudit.classifier.interface import Certificate, Head, Preprocessing
+from singaudit.classifier.model_process import Limits, ModelProcess
 from singaudit.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
-    from singaudit.classifier.probe import InputSpec
+    from singaudit.classifier.messages import Arrays
 
 CPU = ("CPUExecutionProvider",)
-_LARGEST_CHUNK = 4096
-"""Rows that the head's own arithmetic gets at once; bounds memory for any number of features."""
-_PIECE = 2
-"""Images per piece when a batch is run in pieces side by side. Measured in examples/benchmarks/: pieces this small
-stay in a core's cache, and whole pieces per thread wait less than threads that share every operator."""
+_IMAGES_PER_LIMIT = 16
+"""Images for which one time limit is enough; larger batches get as many more."""
+_CERTIFICATE_PATIENCE = 5.0
+"""Time limits for a certificate, which runs the model some hundred times."""
 
 
 class OnnxClassifier:
-    """An opened ONNX file; see :class:`singaudit.classifier.interface.Classifier`. Made by :func:`open_onnx`."""
+    """An opened ONNX file; see :class:`singaudit.classifier.interface.Classifier`. Made by :func:`open_onnx`.
+
+    Its graph lives in a process of its own, which ends with this object. Every method raises ModelError, naming the
+    file, where that process crashes or takes longer than its limit.
+    """
 
     format = "onnx"
 
-    def __init__(
-        self, path: Path, sha256: str, graph: Graph, spec: InputSpec, trace: Trace, plan: Plan, sessions: Any,
-        side_by_side: int,
-    ) -> None:  # fmt: skip
+    def __init__(self, path: Path, process: ModelProcess, facts: dict[str, Any], arrays: Arrays) -> None:
         self.name = path.name
         self.graph_path = path
-        self.sha256 = sha256
-        self.description = _description(graph, spec)
-        self.class_names = spec.metadata.class_names
-        self.preprocessing: Preprocessing = spec.preprocessing
-        self.head: Head  # set by open_onnx once it is proved
-        self._input = spec.name
-        self._session, self._head_session = sessions
-        self._taps = [Tap.of_leaf(trace, leaf) for leaf in plan.leaves]
-        self._logits = Tap.of_logits(trace, plan.logits)
-        self._least = trace.least_batch
-        self._batch = _fixed_batch(graph, trace)
-        self._side_by_side = side_by_side
+        self.sha256: str = facts["sha256"]
+        self.description: dict[str, str | int] = facts["description"]
+        self.class_names = None if facts["class_names"] is None else tuple(facts["class_names"])
+        self.preprocessing = Preprocessing(**_with_tuples(facts["preprocessing"]))
+        step = arrays.get("quantisation_step")
+        self.head = Head(
+            weight=arrays["weight"], bias=arrays["bias"], quantisation_step=step, **_with_tuples(facts["head"])
+        )
+        self._process = process
 
     def forward(self, inputs: NDArray[np.generic]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Features (n, m) and logits (n, c), both float32, of a batch laid out as ``preprocessing`` says.
-
-        A graph with a fixed batch size gets the batch in pieces, the last one filled up; a dynamically quantised
-        graph, whose grid would depend on the batch's other images, gets one image at a time. On a CPU small pieces
-        run side by side, each on its own thread.
-        """
-        names = [*dict.fromkeys([*(tap.tensor for tap in self._taps), self._logits.tensor])]
-        features, logits = [], []
-        most = max(_PIECE, self._least) if self._side_by_side > 1 else None
-        pieces = list(_pieces(np.asarray(inputs), self._batch, self._least, most))
-        found = _mapped(
-            lambda piece: self._run(self._session, names, {self._input: piece[0]}), pieces, self._side_by_side
-        )
-        for (_, count), values in zip(pieces, found, strict=True):
-            arrays = dict(zip(names, values, strict=True))
-            parts = [tap.read(arrays[tap.tensor])[:count] for tap in self._taps]
-            features.append(parts[0] if len(parts) == 1 else np.hstack(parts))
-            logits.append(self._logits.read(arrays[self._logits.tensor])[:count])
-        if not features:
-            m, c = sum(tap.size for tap in self._taps), self._logits.size
-            return np.empty((0, m), np.float32), np.empty((0, c), np.float32)
-        return _joined(features), _joined(logits)
+        """Features (n, m) and logits (n, c), both float32, of a batch laid out as ``preprocessing`` says."""
+        patience = 1 + len(inputs) / _IMAGES_PER_LIMIT
+        _, found = self._process.ask("run a batch", arrays={"inputs": np.asarray(inputs)}, patience=patience)
+        return found["features"], found["logits"]
 
     def logits_of(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits (n, c) that the classifier's own head arithmetic gives for features (n, m)."""
-        logits = []
-        rows = np.ascontiguousarray(features, dtype=np.float32)
-        for piece, count in _pieces(rows, self._batch, self._least, _LARGEST_CHUNK):
-            feeds, start = {}, 0
-            for tap in self._taps:
-                feeds[tap.tensor] = tap.write(piece[:, start : start + tap.size])
-                start += tap.size
-            out = self._run(self._head_session, [self._logits.tensor], feeds)
-            logits.append(self._logits.read(out[0])[:count])
-        return _joined(logits) if logits else np.empty((0, self._logits.size), np.float32)
+        return self._process.ask("run its head", arrays={"features": features})[1]["logits"]
 
     def representable(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """The features (n, m) as the head's inputs can hold them: rounded to a quantised head's grid or to half."""
-        parts, start = [], 0
-        for tap in self._taps:
-            parts.append(tap.read(tap.write(features[:, start : start + tap.size])))
-            start += tap.size
-        return np.hstack(parts)
+        return self._process.ask("round features", arrays={"features": features})[1]["features"]
 
-    @staticmethod
-    def _run(session: Any, names: Sequence[str], feeds: dict[str, Any]) -> list[Any]:
-        from singaudit.classifier.session import run
-
-        return run(session, names, feeds)
+    def certify(self, inputs: NDArray[np.generic], *, seed: int = 0, device: str = "cpu") -> Certificate:
+        """The certificate of the shadow copy on prepared images (n, ...); ``device`` is torch's name of one."""
+        fields = {"seed": seed, "device": device}
+        answer, _ = self._process.ask(
+            "compare with its shadow copy", fields, {"inputs": np.asarray(inputs)}, _CERTIFICATE_PATIENCE
+        )
+        return Certificate(**_with_tuples(answer))
 
 
 def open_onnx(
@@ -113,6 +78,7 @@ def open_onnx(
     providers: Sequence[str] = CPU,
     threads: int | None = None,
     stacked: Literal["collapsed", "last"] = "last",
+    limits: Limits | None = None,
 ) -> OnnxClassifier:
     """An ONNX classifier with its head proved, ready to run.
 
@@ -122,135 +88,33 @@ def open_onnx(
     what the earlier ones drop);
     ``preprocess`` is a ``--preprocess`` string; ``activation`` "auto" takes what the graph or its metadata says
     and assumes softmax where they say nothing; ``providers`` are ONNX Runtime's, exactly these; ``threads`` bounds
-    the threads it uses (None: one per core).
+    the threads it uses (None: one per core); ``limits`` bound the process it runs in.
 
     Raises ModelError for a file that cannot be opened, crashes or hangs its reader, or whose head cannot be found
     or proved; ConfigError for options that do not fit it.
     """
+    from singaudit.classifier.checks import check_file
+
     if activation not in ("auto", "softmax", "sigmoid", "none"):
         raise ConfigError(
             f"activation expected auto, softmax, sigmoid or none, got {activation!r}", hint="--activation auto"
         )
     path = Path(path)
     try:
-        return _open(path, logits, features, preprocess, activation, providers, threads, stacked == "collapsed")
+        check_file(path)
+        process = ModelProcess(path, limits or Limits(), gpu=tuple(providers) != CPU)
+        request = {
+            "path": str(path), "logits": logits, "features": features, "preprocess": preprocess,
+            "activation": activation, "providers": list(providers), "threads": threads,
+            "collapse": stacked == "collapsed",
+        }  # fmt: skip
+        return OnnxClassifier(path, process, *process.ask("open and run one image", request))
     except ModelError as error:
         if path.name in error.message:
             raise
         raise type(error)(f"{path.name}: {error.message}", hint=error.hint) from error
 
 
-def _open(
-    path: Path,
-    logits: str | None,
-    features: str | None,
-    preprocess: str | None,
-    activation: str,
-    providers: Sequence[str],
-    threads: int | None,
-    collapse: bool,
-) -> OnnxClassifier:
-    from singaudit.classifier import checks
-    from singaudit.classifier.probe import input_spec, probe
-    from singaudit.classifier.proof import find_head
-    from singaudit.classifier.session import exposed, make_session
-    from singaudit.classifier.subgraph import head_model
-
-    checks.check_file(path)
-    trace = probe(path, logits, features, preprocess, threads)
-    model, data = checks.parse(path)
-    graph = Graph(model, path.parent)
-    spec = input_spec(graph, preprocess, path.parent)
-    found = find_head(graph, trace, logits or spec.metadata.logits, features or spec.metadata.features, collapse)
-    plan = found.plan
-    names = [*dict.fromkeys([*(leaf.tensor for leaf in plan.leaves), plan.logits])]
-    side_by_side, threads_each = _division(_fixed_batch(graph, trace), providers, threads)
-    session = make_session(exposed(model, data, names), path.parent, providers, threads_each)
-    head_session = make_session(head_model(graph, trace, plan), path.parent, providers, threads)
-    sha256 = checks.sha256_of(path, checks.external_files(model, path.parent))
-    classifier = OnnxClassifier(path, sha256, graph, spec, trace, plan, (session, head_session), side_by_side)
-    wanted, stated = _activation(activation, found.activation, spec.metadata.activation)
-    classifier.head = found.proved(classifier, wanted, stated)
-    return classifier
-
-
-def _activation(asked: str, graph: Activation | None, metadata: str | None) -> tuple[Activation, bool]:
-    """(activation, whether somebody said so): the user, else the graph, else the metadata, else softmax assumed."""
-    stated = asked if asked != "auto" else graph or metadata
-    return (stated or "softmax"), stated is not None  # type: ignore[return-value]
-
-
-def _pieces(rows: NDArray[Any], size: int | None, least: int = 1, most: int | None = None) -> Any:
-    """(piece, how many of its rows count): of exactly ``size`` rows where given, else of ``least`` to ``most``.
-
-    A piece that is too short is filled up with its last row.
-    """
-    step = size or most or max(1, len(rows))
-    for start in range(0, len(rows), step):
-        piece = rows[start : start + step]
-        count = len(piece)
-        missing = (size or least) - count
-        if missing > 0:
-            piece = np.concatenate([piece, np.repeat(piece[-1:], missing, axis=0)])
-        yield np.ascontiguousarray(piece), count
-
-
-def _fixed_batch(graph: Graph, trace: Trace) -> int | None:
-    """Images that every run must hold; None where their number is free."""
-    return 1 if _depends_on_batch(graph) and trace.static_batch is None else trace.static_batch
-
-
-def _division(batch: int | None, providers: Sequence[str], threads: int | None) -> tuple[int, int | None]:
-    """(pieces run side by side, threads of each; None: ONNX Runtime's choice).
-
-    Beyond 16 cores each piece gets several threads, because a batch has no more pieces. A graph that takes large
-    batches only, and anything but a CPU, gets one piece at a time.
-    """
-    if tuple(providers) != CPU or (batch or 1) > _PIECE:
-        return 1, threads
-    from singaudit.classifier.session import cores
-
-    available = threads or cores()
-    each = max(1, available // 16)
-    return max(1, available // each), each
-
-
-def _mapped(call: Callable[[Any], Any], items: Sequence[Any], workers: int) -> Iterable[Any]:
-    """``call`` on every item, in their order, on up to ``workers`` threads."""
-    if min(workers, len(items)) < 2:
-        return [call(item) for item in items]
-    with ThreadPoolExecutor(min(workers, len(items)), thread_name_prefix="classifier") as pool:
-        return list(pool.map(call, items))
-
-
-def _joined(parts: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def _depends_on_batch(graph: Graph) -> bool:
-    """Whether an image's result depends on the other images of its batch: dynamic quantisation takes its grid
-    from the whole tensor, and batch normalisation in training mode its mean."""
-    for node in graph.order:
-        if node.op_type in ("DynamicQuantizeLinear", "DynamicQuantizeMatMul"):
-            return True
-        learns = node.op_type == "BatchNormalization" and attributes(node).get("training_mode")
-        if learns and graph.data_inputs(node):
-            return True
-    return False
-
-
-def _description(graph: Graph, spec: InputSpec) -> dict[str, str | int]:
-    model = graph.model
-    producer = " ".join(filter(None, (model.producer_name, model.producer_version)))
-    shape = " x ".join("?" if axis is None else str(axis) for axis in spec.shape)
-    parameters = sum(int(np.prod(item.dims)) for item in graph.initializers.values())
-    return {
-        "format": "ONNX",
-        "opset": graph.opset,
-        "IR version": model.ir_version,
-        "producer": producer or "unknown",
-        "input": f"{spec.name}: {spec.preprocessing.dtype} {shape}",
-        "outputs": ", ".join(graph.outputs),
-        "nodes": len(graph.order),
-        "parameters": parameters,
-    }
+def _with_tuples(fields: dict[str, Any]) -> dict[str, Any]:
+    """JSON knows no tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
 from singaudit.classifier.interface import Classifier
+from singaudit.classifier.model_process import Limits
 from singaudit.classifier.onnx_file import CPU, open_onnx
 from singaudit.errors import ConfigError, ModelError
 
@@ -28,6 +29,8 @@ class Wishes:
     """What follows the logits: auto, softmax or sigmoid."""
     providers: Sequence[str] = CPU
     """ONNX Runtime's execution providers, exactly these."""
+    limits: Limits = field(default_factory=Limits)
+    """On the process that the model runs in."""
 
 
 def open_classifier(model: str, wishes: Wishes | None = None) -> Classifier:
@@ -47,7 +50,7 @@ def open_classifier(model: str, wishes: Wishes | None = None) -> Classifier:
 def _onnx(path: Path, wishes: Wishes) -> Classifier:
     return open_onnx(
         path, logits=wishes.logits, features=wishes.features, preprocess=wishes.preprocess,
-        activation=wishes.activation, providers=wishes.providers,
+        activation=wishes.activation, providers=wishes.providers, limits=wishes.limits,
     )  # fmt: skip
 
 

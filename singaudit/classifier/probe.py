@@ -1,12 +1,7 @@
-"""The first parse and run of an untrusted model, in a child process with limits on time and memory."""
+"""The first run of a model: its image input, and what the tensors around its outputs look like."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +15,8 @@ from singaudit.classifier.metadata import FileMetadata, read_metadata
 from singaudit.classifier.preprocessing import parse_preprocess, resolve_preprocessing
 from singaudit.classifier.trace import Trace
 from singaudit.classifier.walk import surroundings
-from singaudit.errors import ConfigError, ModelError, SingauditError
+from singaudit.errors import ModelError
 
-SECONDS = 120.0
-"""Wall-clock limit of the child, plus 60 s per GiB of model."""
-MEMORY_SHARE = 0.75
-"""Of this machine's memory: the child's limit on its address space."""
 _DTYPES = {1: "float32", 10: "float16", 2: "uint8"}
 
 
@@ -77,75 +68,6 @@ def random_images(how: Preprocessing, count: int, seed: int) -> np.ndarray:
         mixed = smooth if index % 2 == 0 else smooth // 2 + noise // 2
         images.append(prepare(np.ascontiguousarray(mixed), how))
     return np.stack(images)
-
-
-def probe(
-    path: Path, logits: str | None, features: str | None, preprocess: str | None, threads: int | None = None
-) -> Trace:
-    """What the graph does on random images, found out by a child process that may crash, hang or run out of memory.
-
-    ModelError naming the model when it does; errors the child found itself are raised as they are.
-    """
-    size = path.stat().st_size
-    limit = SECONDS + 60.0 * size / (1 << 30)
-    request: dict[str, Any] = {"path": str(path), "logits": logits, "features": features}
-    request.update(preprocess=preprocess, memory=_memory_limit(), threads=threads)
-    with tempfile.TemporaryDirectory(prefix="singaudit-") as folder:
-        request["out"] = folder
-        try:
-            done = subprocess.run(
-                [sys.executable, "-P", "-m", "singaudit.classifier.probe_child"],
-                input=json.dumps(request),
-                capture_output=True,
-                text=True,
-                timeout=limit,
-                env=_environment(),
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise ModelError(
-                f"{path.name}: the model did not open and run one image within {limit:.0f} s",
-                hint="check the file; a classifier answers within seconds",
-            ) from error
-        answer_file = Path(folder) / "answer.json"
-        if not answer_file.is_file():
-            raise ModelError(
-                f"{path.name}: opening the model crashed its reader ({_ending(done.returncode)})",
-                hint="the file is damaged, or needs more memory than this machine may give it",
-            )
-        return _answer(path, Path(folder))
-
-
-def _answer(path: Path, folder: Path) -> Trace:
-    answer = json.loads((folder / "answer.json").read_text(encoding="utf-8"))
-    if "error" in answer:
-        kinds: dict[str, type[SingauditError]] = {"config": ConfigError}
-        raise kinds.get(answer["code"], ModelError)(answer["error"], hint=answer["hint"])
-    with np.load(folder / "values.npz", allow_pickle=False) as archive:
-        values = {name: archive[f"v{index}"] for index, name in enumerate(answer["values"])}
-    shapes = {name: tuple(shape) for name, shape in answer["shapes"].items()}
-    return Trace(shapes, answer["batch_axes"], values, answer["static_batch"], answer["dtypes"], answer["least_batch"])
-
-
-def _memory_limit() -> int:
-    """Bytes; 0 where this machine's memory is not known."""
-    try:
-        return int(MEMORY_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, ValueError, OSError):
-        return 0
-
-
-def _environment() -> dict[str, str]:
-    import singaudit
-
-    environment = dict(os.environ)
-    root = str(Path(singaudit.__file__).parent.parent)
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, environment.get("PYTHONPATH", ""))))
-    return environment
-
-
-def _ending(code: int) -> str:
-    return f"signal {-code}" if code < 0 else f"exit status {code}"
 
 
 def trace_tensors(graph: Graph, logits: str | None, features: str | None) -> tuple[list[str], list[str]]:

@@ -43,13 +43,15 @@ def make_session(
 ) -> Any:
     """An InferenceSession that is silent, takes external data from ``folder`` and runs on ``providers`` alone.
 
-    ``threads`` bounds the threads one operator uses; None leaves it to ONNX Runtime. ModelError when ONNX Runtime
-    refuses the model, ConfigError when it cannot use the first provider.
+    A provider may end in ``:N``, the number of its card. ``threads`` bounds the threads one operator uses; None
+    leaves it to ONNX Runtime. ModelError when ONNX Runtime refuses the model, ConfigError when it cannot use the
+    first provider.
     """
     import onnxruntime
 
     onnxruntime.set_default_logger_severity(4)  # libraries a provider lacks are reported below, in one message
-    missing = [name for name in providers if name not in onnxruntime.get_available_providers()]
+    names = [name.partition(":")[0] for name in providers]
+    missing = [name for name in names if name not in onnxruntime.get_available_providers()]
     if missing:
         raise _no_provider(missing[0])
     options = onnxruntime.SessionOptions()
@@ -62,7 +64,7 @@ def make_session(
     if threads is not None:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-    if providers[0] == _CUDA and hasattr(onnxruntime, "preload_dlls"):
+    if names[0] == _CUDA and hasattr(onnxruntime, "preload_dlls"):
         with contextlib.redirect_stdout(io.StringIO()):
             onnxruntime.preload_dlls()  # finds the CUDA libraries that came as Python packages
     try:
@@ -74,14 +76,15 @@ def make_session(
             f"ONNX Runtime cannot open the model: {short(error)}",
             hint="check it with onnx.checker.check_model, or export it again",
         ) from error
-    if session.get_providers()[0] != providers[0]:
-        raise _no_provider(providers[0])
+    if session.get_providers()[0] != names[0]:
+        raise _no_provider(names[0])
     return session
 
 
 def _with_options(provider: str) -> Any:
     """TF32 would round the head's products to 10 bits, a thousand times the proof's tolerance."""
-    return (provider, {"use_tf32": "0"}) if provider == _CUDA else provider
+    name, _, card = provider.partition(":")
+    return (name, {"use_tf32": "0", "device_id": card or "0"}) if name == _CUDA else name
 
 
 def _no_provider(name: str) -> ConfigError:

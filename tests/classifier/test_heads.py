@@ -13,30 +13,12 @@ import pytest
 from head_graphs import Build, C, M, quantise_rows
 from onnx import TensorProto
 
-from singaudit.classifier import checks, probe
-from singaudit.classifier.graph import Graph
-from singaudit.classifier.onnx_file import OnnxClassifier, open_onnx
-from singaudit.classifier.session import exposed, make_session
+from singaudit.classifier import probe
+from singaudit.classifier.opened import OpenedModel, open_model
 from singaudit.errors import ModelError
 
 Truth = tuple[Any, np.ndarray, np.ndarray, str]
 MS = "com.microsoft"
-
-
-@pytest.fixture(autouse=True)
-def probe_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The child process has tests of its own; without it these run in milliseconds."""
-
-    def trace(path: Path, logits: Any, features: Any, preprocess: Any, threads: int | None) -> probe.Trace:
-        model, data = checks.parse(path)
-        graph = Graph(model, path.parent)
-        spec = probe.input_spec(graph, preprocess, path.parent)
-        logits, features = logits or spec.metadata.logits, features or spec.metadata.features
-        names = probe.trace_tensors(graph, logits, features)
-        session = make_session(exposed(model, data, names[0] + names[1]), path.parent, threads=threads)
-        return probe.take_trace(graph, spec, session, names)
-
-    monkeypatch.setattr(probe, "probe", trace)
 
 
 def gemm_plain(g: Build) -> Truth:
@@ -374,13 +356,15 @@ FLOAT_HEADS = [
 ]
 
 
-def opened(tmp_path: Path, model: Any, **options: Any) -> OnnxClassifier:
+def opened(tmp_path: Path, model: Any, **options: Any) -> OpenedModel:
     path = tmp_path / "model.onnx"
     onnx.save(model, str(path))
-    return open_onnx(path, threads=1, **options)
+    if options.pop("stacked", "last") == "collapsed":
+        options["collapse"] = True
+    return open_model(path, threads=1, **options)
 
 
-def check(classifier: OnnxClassifier, w: np.ndarray, b: np.ndarray, tolerance: float = 1e-6) -> None:
+def check(classifier: OpenedModel, w: np.ndarray, b: np.ndarray, tolerance: float = 1e-6) -> None:
     """W and b are the truth's, and carry features of unseen images to their logits."""
     head = classifier.head
     assert head.weight.dtype == np.float64

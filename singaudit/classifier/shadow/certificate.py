@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
 
+from singaudit.classifier.interface import Certificate, Precision
 from singaudit.classifier.shadow import carriers
-from singaudit.classifier.shadow.gradients import COSINES, Precision, gradient_cosine, run_in_batches, to_numpy
+from singaudit.classifier.shadow.gradients import COSINES, gradient_cosine, run_in_batches, to_numpy
 from singaudit.classifier.shadow.module import ShadowCopy, shadow_copy
 from singaudit.classifier.shadow.plan import Plan, UnsupportedGraphError
 from singaudit.classifier.shadow.reference import Reference
-from singaudit.errors import ModelError
+from singaudit.errors import ConfigError, ModelError
 
 Array = NDArray[Any]
 
@@ -37,34 +37,6 @@ _QUANTISED = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Certificate:
-    """What was compared, and the verdict."""
-
-    status: Literal["passed", "failed", "unsupported"]
-    """passed: the copy may stand in for the model where gradients are needed."""
-    precision: Precision | None
-    """Precision class that decided the tolerances; None where the graph is unsupported."""
-    tolerance: float | None
-    """Largest allowed ``max_logit_difference``."""
-    max_logit_difference: float | None
-    """Largest difference to the better of ONNX Runtime's two modes, as a share of the output's range."""
-    difference_unoptimised: float | None
-    """The same against ONNX Runtime without graph optimisation; None where it cannot run the model so."""
-    difference_optimised: float | None
-    """The same against ONNX Runtime with all optimisations."""
-    top1_agreement: float | None
-    """Share of images, ties aside, with the same top class; None where no output has classes."""
-    gradient_cosine: float | None
-    """Cosine between the copy's directional derivatives and central differences (``gradients.gradient_cosine``)."""
-    ran_on: str
-    """"noise" or "N probe images"."""
-    unsupported: tuple[str, ...] = ()
-    """What the graph holds that the copy does not implement."""
-    reason: str = ""
-    """Why it did not pass, in words; empty when it did."""
-
-
 def precision_of(plan: Plan) -> Precision:
     """Return the precision class: int8 where the graph quantises, fp16 where it stores or takes half floats."""
     if any(kind.split(":")[-1].startswith(_QUANTISED) for kind in plan.kinds):
@@ -79,18 +51,19 @@ def certify(
     shadow: ShadowCopy | None = None,
     inputs: Array | None = None,
     seed: int = 0,
+    device: str = "cpu",
 ) -> Certificate:
     """Compare a shadow copy with ONNX Runtime on the CPU: values, top classes, gradients.
 
     model: the deployed model; shadow: its copy, made here where None. inputs: preprocessed images (n, ...) of the
     input's declared type; None means standard normal noise, which needs every size but the batch's to be declared.
-    seed: of noise and of the gradient check's directions.
+    seed: of noise and of the gradient check's directions. device: where a copy made here runs, in torch's words.
 
     Returns a certificate; raises ModelError where the inputs do not fit or ONNX Runtime cannot run the model at all.
     """
     if shadow is None:
         try:
-            shadow = shadow_copy(model)
+            shadow = _moved(shadow_copy(model), device)
         except UnsupportedGraphError as error:
             return _unsupported(error, inputs)
     precision = precision_of(shadow.plan)
@@ -121,6 +94,13 @@ def certify(
         ran_on=_ran_on(inputs),
         reason=reason,
     )
+
+
+def _moved(shadow: ShadowCopy, device: str) -> ShadowCopy:
+    try:
+        return shadow.to(device)
+    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
+        raise ConfigError(f"torch cannot use {device} here: {error}", hint="run on the CPU: --device cpu") from error
 
 
 def _unsupported(error: UnsupportedGraphError, inputs: Array | None) -> Certificate:

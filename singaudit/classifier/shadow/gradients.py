@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from singaudit.classifier.interface import Precision
 from singaudit.classifier.shadow import carriers
 from singaudit.classifier.shadow.module import ShadowCopy
 from singaudit.classifier.shadow.reference import Reference
 
-Precision = Literal["fp32", "fp16", "int8"]
-"""Precision classes of models, which decide tolerances."""
 Array = NDArray[Any]
 
 COSINES: dict[Precision, float] = {"fp32": 0.99, "fp16": 0.99, "int8": 0.9}
