@@ -47,7 +47,9 @@ class Outcome:
         """Show an audit's result and remember its exit code."""
         self._code = code
         if self._json:
-            click.echo(result.model_dump_json())
+            from singaudit.report.checksum import sealed
+
+            click.echo(sealed(result).model_dump_json())
         elif not self._quiet:
             from singaudit.terminal import show_result
 

@@ -5,8 +5,13 @@ With ``--check`` it only imports the libraries. Otherwise stdin holds the length
 own, the HTML, and result.json; stdout receives the PDF. Imports nothing of singaudit: a script has no package.
 """
 
+import datetime
+import hashlib
 import logging
 import sys
+
+# The dates of the attached result: it has none of its own.
+_DATE = datetime.datetime(2000, 1, 1)
 
 
 def main() -> None:
@@ -23,10 +28,14 @@ def main() -> None:
     # Nothing but the data URIs inside the document may be read: no file, no network.
     fetcher = URLFetcher(allowed_protocols=("data",), allow_redirects=False)
     document = weasyprint.HTML(string=html, url_fetcher=fetcher)
+    # The same result gives the same bytes: the file's identifier is its content's hash and its dates are fixed.
+    digest = hashlib.sha256(html.encode() + result).hexdigest().encode()
     attachment = weasyprint.Attachment(
-        string=result, name="result.json", description="Everything this report shows", relationship="Data"
-    )
-    sys.stdout.buffer.write(document.write_pdf(pdf_variant="pdf/a-3b", attachments=[attachment]))
+        string=result, name="result.json", description="Everything this report shows", relationship="Data",
+        created=_DATE, modified=_DATE,
+    )  # fmt: skip
+    pdf = document.write_pdf(pdf_variant="pdf/a-3b", attachments=[attachment], pdf_identifier=digest)
+    sys.stdout.buffer.write(pdf)
 
 
 if __name__ == "__main__":

@@ -360,6 +360,10 @@ class AuditResult(Part):
     """Everything an audit found."""
 
     schema_version: Literal["1.0"] = SCHEMA_VERSION
+    checksum: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = Field(
+        default="",
+        description="sha256 of the other keys as JSON: keys sorted, no spaces, ASCII; empty until stored.",
+    )
     model: ModelPart
     geometry: GeometryPart
     certificate: CertificatePart | None = None

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from singaudit.errors import ReportError
 from singaudit.report.atomic import write_files
+from singaudit.report.checksum import content_checksum, sealed
 from singaudit.report.html import render_html
 from singaudit.report.pdf import pdf_bytes
 from singaudit.report.result import SCHEMA_VERSION, AuditResult
@@ -113,8 +114,8 @@ def _start(path: Path, size: int = 4096) -> bytes:
 
 
 def canonical_json(result: AuditResult) -> bytes:
-    """result.json: keys sorted, floats by repr, ASCII, one byte sequence per result."""
-    text = json.dumps(result.model_dump(mode="json"), sort_keys=True, indent=1, allow_nan=False)
+    """result.json with its checksum: keys sorted, floats by repr, ASCII, one byte sequence per result."""
+    text = json.dumps(sealed(result).model_dump(mode="json"), sort_keys=True, indent=1, allow_nan=False)
     return text.encode("ascii") + b"\n"
 
 
@@ -168,7 +169,7 @@ def load_result(path: Path) -> AuditResult:
     """Read a result.json that may come from anywhere.
 
     Raises ReportError, with one message, for a file that is missing, too large, nested too deeply, truncated, holds a
-    key twice, follows a newer schema or does not fit the schema.
+    key twice, follows a newer schema, does not fit the schema, or was edited after it was written.
     """
     data = _read(path)
     try:
@@ -177,30 +178,47 @@ def load_result(path: Path) -> AuditResult:
     except (ValueError, RecursionError) as e:
         raise ReportError(f"{path} is not a complete JSON file: {str(e)[:200]}", hint="run the audit again") from e
     if not isinstance(raw, dict) or not isinstance(raw.get("schema_version"), str):
-        raise ReportError(f"expected a result.json of singaudit, but {path} has no schema_version")
+        raise ReportError(
+            f"expected a result.json of singaudit, but {path} has no schema_version",
+            hint="name the result.json in the folder of an earlier audit",
+        )
     if raw["schema_version"] != SCHEMA_VERSION:
         raise ReportError(
             f"{path} follows schema {raw['schema_version'][:20]!r}, this version reads {SCHEMA_VERSION!r}",
             hint="use the version of singaudit that wrote it, or run the audit again",
         )
     try:
-        return AuditResult.model_validate(raw)
+        result = AuditResult.model_validate(raw)
     except ValidationError as e:
         first = e.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part)[:40] for part in first["loc"])
-        raise ReportError(f"{path} does not fit the schema: {where}: {first['msg'][:200]}") from e
+        raise ReportError(
+            f"{path} does not fit the schema: {where}: {first['msg'][:200]}",
+            hint="run the audit again; singaudit schema prints what fits",
+        ) from e
+    if content_checksum(result) != result.checksum:
+        raise ReportError(
+            f"{path} was changed after it was written: its checksum does not fit its content",
+            hint="run the audit again, or take the file as the audit wrote it",
+        )
+    return result
 
 
 def _read(path: Path) -> bytes:
     try:
         if not path.is_file():
-            raise ReportError(f"expected a result.json, but {path} is not a file")
+            raise ReportError(
+                f"expected a result.json, but {path} is not a file",
+                hint="name the result.json in the folder of an earlier audit",
+            )
         with path.open("rb") as file:
             data = file.read(_MAX_BYTES + 1)
     except OSError as e:
-        raise ReportError(f"cannot read {path}: {e.strerror}") from e
+        raise ReportError(f"cannot read {path}: {e.strerror}", hint="check the file's permissions") from e
     if len(data) > _MAX_BYTES:
-        raise ReportError(f"{path} is larger than {_MAX_BYTES >> 20} MB, no result.json is")
+        raise ReportError(
+            f"{path} is larger than {_MAX_BYTES >> 20} MB, no result.json is", hint="name a file that an audit wrote"
+        )
     return data
 
 
@@ -210,7 +228,10 @@ def _check_depth(data: bytes, path: Path) -> None:
     for found in _BRACKETS.finditer(data):
         depth += {b"[": 1, b"{": 1, b"]": -1, b"}": -1}.get(found[0], 0)
         if depth > _MAX_DEPTH:
-            raise ReportError(f"{path} is nested more than {_MAX_DEPTH} levels deep, no result.json is")
+            raise ReportError(
+                f"{path} is nested more than {_MAX_DEPTH} levels deep, no result.json is",
+                hint="name a file that an audit wrote",
+            )
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

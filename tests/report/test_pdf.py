@@ -1,9 +1,11 @@
 import io
 import sys
+import time
 
 import PIL.ImageFile
 import pytest
 from pypdf import PdfReader
+from pypdf.generic import IndirectObject
 from report_factory import full
 
 from singaudit.errors import ReportError
@@ -45,3 +47,57 @@ def test_this_process_stays_as_it_was() -> None:
 def test_a_document_that_takes_too_long_is_given_up() -> None:
     with pytest.raises(ReportError, match="not ready"):
         pdf_bytes("<p>hello", b"{}", seconds=0.01)
+
+
+def test_the_same_result_gives_the_same_bytes() -> None:
+    html, stored = render_html(full(), paper=True), canonical_json(full())
+    first = pdf_bytes(html, stored)
+    time.sleep(1.1)  # dates in a PDF count seconds
+    assert pdf_bytes(html, stored) == first
+
+
+def every_dictionary(value, seen):
+    """All dictionaries that can be reached from ``value``."""
+    if isinstance(value, IndirectObject):
+        if value.idnum in seen:
+            return
+        seen.add(value.idnum)
+        value = value.get_object()
+    if isinstance(value, dict):
+        yield value
+        for part in value.values():
+            yield from every_dictionary(part, seen)
+    elif isinstance(value, list):
+        for part in value:
+            yield from every_dictionary(part, seen)
+
+
+def test_rules_of_pdf_a_3b_that_can_be_checked_hold() -> None:
+    """ISO 19005-3: 6.1 file structure, 6.2.11 fonts, 6.2.3 output intent, 6.3 annotations, 6.5 actions, 6.6, 6.8."""
+    reader = PdfReader(io.BytesIO(pdf_bytes(render_html(full(), paper=True), canonical_json(full()))))
+    root, trailer = reader.root_object, reader.trailer
+    assert len(trailer["/ID"]) == 2
+    assert "/Encrypt" not in trailer
+    xmp = root["/Metadata"].get_data().decode()
+    assert 'pdfaid:part="3"' in xmp
+    assert 'pdfaid:conformance="B"' in xmp
+    intent = root["/OutputIntents"][0]
+    assert intent["/S"] == "/GTS_PDFA1"
+    assert intent["/DestOutputProfile"].get_object().get_data()[36:40] == b"acsp"
+    fonts = 0
+    for found in every_dictionary(trailer["/Root"], set()):
+        assert not {"/JS", "/AA", "/OpenAction", "/XFA"} & set(found)
+        assert found.get("/S") not in ("/Launch", "/JavaScript", "/Sound", "/Movie", "/ResetForm", "/ImportData")
+        assert "/LZWDecode" not in str(found.get("/Filter", ""))
+        if found.get("/Type") == "/FontDescriptor":
+            fonts += 1
+            assert {"/FontFile", "/FontFile2", "/FontFile3"} & set(found), found.get("/FontName")
+        if found.get("/Type") == "/Annot":
+            assert int(found.get("/F", 0)) & 0b111010 == 0  # neither hidden nor invisible nor without view
+            assert int(found.get("/F", 0)) & 4  # printed
+        if found.get("/Type") == "/Filespec":
+            assert found["/AFRelationship"] == "/Data"
+            assert {"/F", "/UF", "/EF"} <= set(found)
+            assert found["/EF"]["/F"].get_object()["/Subtype"] == "/application/json"
+    assert fonts >= 2
+    assert root["/AF"]

@@ -2,12 +2,14 @@ import csv
 import errno
 import json
 import os
+import re
 
 import pytest
 from report_factory import HOSTILE, full, geometry_only
 
 from singaudit.errors import MachineError, ReportError
 from singaudit.report import atomic
+from singaudit.report.checksum import sealed
 from singaudit.report.scores_csv import scores_csv
 from singaudit.report.writer import canonical_json, check_output_folder, load_result, write_page, write_report
 
@@ -28,7 +30,7 @@ def test_files_are_written_and_read_back(tmp_path) -> None:
     paths = write(tmp_path / "out", full(HOSTILE))
     assert sorted(p.name for p in paths) == names(tmp_path / "out")
     assert names(tmp_path / "out") == ["report.html", "result.json", "run.json", "scores.csv"]
-    assert load_result(tmp_path / "out" / "result.json") == full(HOSTILE)
+    assert load_result(tmp_path / "out" / "result.json") == sealed(full(HOSTILE))
     assert json.loads((tmp_path / "out" / "run.json").read_text())["seconds"] == 1.0
 
 
@@ -44,7 +46,7 @@ def test_an_earlier_audit_is_replaced_whole(tmp_path) -> None:
     write(out)
     write(out, full(), formats=("json",))
     assert names(out) == ["result.json", "run.json"]
-    assert load_result(out / "result.json") == full()
+    assert load_result(out / "result.json") == sealed(full())
 
 
 def test_rendering_again_keeps_what_belongs_to_the_result(tmp_path) -> None:
@@ -162,6 +164,9 @@ GOOD = canonical_json(geometry_only())
         (GOOD.replace(b'"null_dim": 56', b'"null_dim": "many"'), "null_dim"),
         (GOOD.replace(b'"tolerance": 6.9e-05', b'"tolerance": 1e999'), "tolerance"),
         (GOOD.replace(b'"seed": 0', b'"seed": 0, "extra": 1'), "extra"),
+        (GOOD.replace(b'"seed": 0', b'"seed": 1'), "was changed after it was written"),
+        (re.sub(rb'"checksum": "[0-9a-f]+"', b'"checksum": ""', GOOD), "was changed after it was written"),
+        (re.sub(rb' "checksum": "[0-9a-f]+",\n', b"", GOOD), "was changed after it was written"),
     ],
 )
 def test_a_bad_result_gets_one_clear_message(tmp_path, data: bytes, message: str) -> None:
@@ -188,3 +193,9 @@ def test_unknown_format_is_refused(tmp_path) -> None:
     with pytest.raises(ReportError, match="docx"):
         write(tmp_path / "out", formats=("docx",))
     assert names(tmp_path) == []
+
+
+def test_a_result_written_in_another_layout_is_the_same_result(tmp_path) -> None:
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(json.loads(GOOD)))
+    assert canonical_json(load_result(path)) == GOOD
