@@ -33,6 +33,9 @@ class AuditConfig(BaseModel):
     activation: Literal["auto", "softmax", "sigmoid"] = "auto"
     preprocess: str | None = Field(default=None, description="key=value,... as in the README.")
     gates: tuple[str, ...] = Field(default=(), description="Rules over the result's names.")
+    policy: dict[str, tuple[str, ...]] = Field(
+        default={}, description="Class, or * for all images: concept groups and concepts that must not be ignored."
+    )
     gate_on: Literal["upper", "point", "lower"] = "upper"
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     batch_size: Annotated[int, Field(ge=1, le=65536)] | None = Field(default=None, description="None: 16.")

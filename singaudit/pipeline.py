@@ -35,9 +35,12 @@ from singaudit.metrics.control_run import DRAWS, run_controls
 from singaudit.metrics.intervals import mean_estimate
 from singaudit.metrics.logit_check import Toward, check_logits
 from singaudit.metrics.measure import GroupTexts, Measured, Subject, measure
+from singaudit.metrics.words import find_words
 from singaudit.report import build
+from singaudit.report.build_words import with_changes, with_class_words, words_part
 from singaudit.report.gallery import gallery_items
 from singaudit.report.gate_rules import Known, Rule, check_rules, parse_rules
+from singaudit.report.policy import class_concepts, policy_gates
 from singaudit.report.reproduce import reproduce
 from singaudit.report.result import (
     AuditResult,
@@ -47,7 +50,7 @@ from singaudit.report.result import (
     LogitCheck,
     Statistic,
 )
-from singaudit.report.verdict import UNDECIDED, decided
+from singaudit.report.verdict import UNDECIDED, decided, unreadable
 
 Progress = Callable[[str, int, int], None]
 """Told (stage, done, total) as the audit advances."""
@@ -87,7 +90,7 @@ def audit(config: AuditConfig, progress: Progress = lambda stage, done, total: N
 
     Raises ``SingauditError`` with one message for everything a user can mend; nothing is written.
     """
-    rules = parse_rules(config.gates)
+    parse_rules(config.gates)  # a rule that cannot be read is refused before anything is opened
     progress("open the model", 0, 1)
     classifier = open_classifier(config.model, _wishes(config))
     names, names_source = class_names(config, classifier)
@@ -97,13 +100,16 @@ def audit(config: AuditConfig, progress: Progress = lambda stage, done, total: N
     groups = ((class_group(names),) if len(names) > 1 else ()) + vocabulary.groups
     grouped = tuple((g.name, v) for g in groups for v in g.values)
     singles = tuple((None, v) for v in vocabulary.concepts)
-    check_rules(rules, Known(names, grouped + singles, tuple(g.name for g in groups)))
+    known = Known(names, grouped + singles, tuple(g.name for g in groups))
+    config = config.model_copy(update={"gates": config.gates + policy_gates(config.policy, known), "policy": {}})
+    rules = parse_rules(config.gates)
+    check_rules(rules, known)
     if config.images is None:
         return _geometry_only(config, classifier, names, names_source, space, rules, progress)
     seen = _look(config, classifier, names, progress)
     features, logits = seen.images.outputs["classifier"]
     _check_finite(classifier, features, logits)
-    facts = _Facts(config, classifier, names, names_source, space, rules, seen, vocabulary, groups)
+    facts = _Facts(config, classifier, names, names_source, space, rules, known, seen, vocabulary, groups)
     fit_images = len(seen.probe.names) if seen.probe else len(seen.images.names)
     if fit_images < _MIN_FIT_IMAGES:
         return _without_language(facts, progress, f"{fit_images} images are too few to fit a translator")
@@ -130,6 +136,7 @@ class _Facts:
     names_source: str
     space: NullSpace
     rules: list[Rule]
+    known: Known
     seen: _Seen
     vocabulary: Vocabulary
     groups: tuple[Group, ...]
@@ -269,8 +276,24 @@ def _conclude(
         warnings=_warnings(facts, accuracy, chance),
         reproduce=reproduce(config),
     )  # fmt: skip
+    result = _with_words(facts, subject, measured, result)
     per_image = _per_image(facts, subject, measured, logits)
     return Audit(decided(result, facts.rules, config.gate_on), per_image)
+
+
+def _with_words(facts: _Facts, subject: Subject, measured: Measured, result: AuditResult) -> AuditResult:
+    """The result with what images lose and gain in words, where the translator can be read at all."""
+    if facts.space.null_dim == 0 or unreadable(result.translator):
+        return result
+    concepts, asked = facts.known.concepts, class_concepts(facts.rules, facts.known)
+    words = find_words(subject, measured.own, asked)
+    return result.model_copy(
+        update={
+            "words": words_part(words, concepts),
+            "concepts": with_changes(result.concepts, words),
+            "classes": with_class_words(result.classes, words, concepts, result.findings, asked),
+        }
+    )
 
 
 def _geometry_only(

@@ -49,6 +49,9 @@ def _checked(table: dict[str, Any], path: Path, known: dict[str, str]) -> dict[s
     settings: dict[str, Any] = {}
     for key, value in table.items():
         plain = key.replace("-", "_")
+        if plain == "policy":
+            settings["policy"] = _policy(value, path)
+            continue
         if plain == "gates":
             plain = "gate"
         if plain not in known:
@@ -83,3 +86,16 @@ def _named_gates(table: dict[str, Any], path: Path) -> tuple[str, ...]:
                 hint="The rule itself may hold anything: put odd names of classes or concepts there.",
             )
     return tuple(f"{name} = {rule}" for name, rule in table.items())
+
+
+def _policy(table: Any, path: Path) -> dict[str, tuple[str, ...]]:
+    """The policy table as class -> concepts. Raises ``ConfigError``."""
+    if not isinstance(table, dict):
+        raise ConfigError(
+            f"expected a table [policy] in {path}, got {type(table).__name__}",
+            hint='For example: [tool.singaudit.policy] with car = ["colour", "object_part: wheel"].',
+        )
+    for owner, concepts in table.items():
+        if not isinstance(concepts, list) or not all(isinstance(c, str) and c.strip() for c in concepts):
+            raise ConfigError(f"expected a list of concepts and groups for {owner!r} in the policy of {path}")
+    return {owner: tuple(concepts) for owner, concepts in table.items()}

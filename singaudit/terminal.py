@@ -171,6 +171,11 @@ def show_result(result: AuditResult, stream: TextIO | None = None) -> None:
                 _share(f.carried_share), _degrees(f.contrast_deg), _control(f),
             )  # fmt: skip
         out.print(table)
+    if result.words is not None:
+        for verb, words in (("lose", result.words.lost), ("gain", result.words.gained)):
+            if words:
+                shown = ", ".join(f"{safe(w.name, 40)} ({w.change_deg.value:+.1f}°)" for w in words[:6] if w.change_deg)
+                out.print(f"  images {verb}: {shown}{', ...' if len(words) > 6 else ''}")
     for gate in result.gates:
         mark = Text(f"  {_MARKS[gate.status]} ", style=_COLOURS[gate.status])
         name = f"{safe(gate.name)}, " if gate.name else ""

@@ -78,3 +78,15 @@ def test_gates_may_be_a_text_a_list_or_a_table_of_names(tmp_path):
         path.write_text(wrong)
         with pytest.raises(ConfigError, match="gate"):
             load_settings(str(path), isolated=False, known=KNOWN)
+
+
+def test_a_policy_is_a_table_of_lists(tmp_path):
+    path = tmp_path / "s.toml"
+    path.write_text('[policy]\n"*" = ["colour"]\ncar = ["wheel", "part: door"]')
+    assert load_settings(str(path), isolated=False, known=KNOWN) == {
+        "policy": {"*": ("colour",), "car": ("wheel", "part: door")}
+    }
+    for wrong in ("policy = 3", "[policy]\ncar = 'wheel'", "[policy]\ncar = [3]"):
+        path.write_text(wrong)
+        with pytest.raises(ConfigError, match="policy"):
+            load_settings(str(path), isolated=False, known=KNOWN)

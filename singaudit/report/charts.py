@@ -76,13 +76,15 @@ def _config() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _data(rows: list[dict[str, Any]]) -> Any:
+def data(rows: list[dict[str, Any]]) -> Any:
+    """Rows as Altair takes them, inline."""
     import altair as alt
 
     return alt.Data(values=rows)
 
 
-def _domain(values: Sequence[float], pad: float = 0.05) -> list[float]:
+def domain(values: Sequence[float], pad: float = 0.05) -> list[float]:
+    """A range that holds ``values`` with some room at both ends."""
     low, high = min(values), max(values)
     margin = (high - low) * pad or abs(high) * pad or 1.0
     return [low - margin, high + margin]
@@ -96,8 +98,8 @@ def scatter(points: ScatterPart, across: ControlScore | None, up: ControlScore |
     ellipse = _ellipse(points.mean, points.covariance)
     band = [] if across is None else [across.control_low, across.control_high]
     band_up = [] if up is None else [up.control_low, up.control_high]
-    x_scale = alt.Scale(domain=_domain([*x, *band, *(p["x"] for p in ellipse)]), nice=False, zero=False)
-    y_scale = alt.Scale(domain=_domain([*y, *band_up, *(p["y"] for p in ellipse)]), nice=False, zero=False)
+    x_scale = alt.Scale(domain=domain([*x, *band, *(p["x"] for p in ellipse)]), nice=False, zero=False)
+    y_scale = alt.Scale(domain=domain([*y, *band_up, *(p["y"] for p in ellipse)]), nice=False, zero=False)
     signed = bool(x) and min(x) < 0
     horizontal = alt.X(
         "x:Q", title="AS toward the class, degrees" if signed else "|AS| toward the class, degrees", scale=x_scale
@@ -105,11 +107,11 @@ def scatter(points: ScatterPart, across: ControlScore | None, up: ControlScore |
     vertical = alt.Y("y:Q", title="IS, degrees", scale=y_scale)
     rows = [{"x": round(a, 3), "y": round(b, 3)} for a, b in zip(x, y, strict=True)]
     layers = [
-        alt.Chart(_data(rows)).mark_circle(size=16, color=BLUE, opacity=0.4).encode(horizontal, vertical),
-        alt.Chart(_data(ellipse))
+        alt.Chart(data(rows)).mark_circle(size=16, color=BLUE, opacity=0.4).encode(horizontal, vertical),
+        alt.Chart(data(ellipse))
         .mark_line(color=BLUE, strokeWidth=2)
         .encode(horizontal, vertical, order=alt.Order("i:Q")),
-        alt.Chart(_data([{"x": points.mean[0], "y": points.mean[1]}]))
+        alt.Chart(data([{"x": points.mean[0], "y": points.mean[1]}]))
         .mark_point(shape="diamond", filled=True, size=120, color=BLUE, stroke="white", strokeWidth=1.5, opacity=1)
         .encode(horizontal, vertical),
     ]
@@ -131,9 +133,7 @@ def _control_layers(across: ControlScore | None, up: ControlScore | None, x_scal
     if up is not None:
         row |= {"y": up.control_low, "y2": up.control_high}
         channels |= {"y": alt.Y("y:Q", scale=y_scale), "y2": "y2:Q"}
-    box = alt.Chart(_data([row])).mark_rect(
-        color=ORANGE, opacity=1, fillOpacity=0.3, stroke=VERMILLION, strokeWidth=1.5
-    )
+    box = alt.Chart(data([row])).mark_rect(color=ORANGE, opacity=1, fillOpacity=0.3, stroke=VERMILLION, strokeWidth=1.5)
     return [box.encode(**channels)]
 
 
@@ -161,15 +161,15 @@ def violins(classes: Sequence[ClassPart]) -> str:
         ]
         boxes.append({"y": level, "p5": q[1], "p25": q[5], "p50": q[10], "p75": q[15], "p95": q[19]})
         boxes[-1]["name"] = shorten(part.name, 26)
-    scale = alt.Scale(domain=_domain([a["x"] for a in areas], 0.02), nice=False, zero=False)
+    scale = alt.Scale(domain=domain([a["x"] for a in areas], 0.02), nice=False, zero=False)
     levels = alt.Scale(domain=[0.4, len(shown) + 0.6], nice=False, zero=False)
     y = alt.Y("y:Q", axis=None, scale=levels)
 
     def across(field: str) -> Any:
         return alt.X(f"{field}:Q", title="AS toward the class, degrees", scale=scale)
 
-    body = alt.Chart(_data(areas)).mark_area(color=BLUE, opacity=0.35)
-    base = alt.Chart(_data(boxes))
+    body = alt.Chart(data(areas)).mark_area(color=BLUE, opacity=0.35)
+    base = alt.Chart(data(boxes))
     layers = [
         body.encode(across("x"), alt.Y("low:Q", axis=None, scale=levels), y2="high:Q", detail="c:N"),
         base.mark_rule(color=BLUE).encode(across("p5"), y, x2="p95:Q"),
@@ -209,12 +209,12 @@ def spectrum(geometry: GeometryPart) -> str:
     y = alt.Y("y:Q", title="singular value (log)", scale=ys, axis=alt.Axis(format=".0e", tickCount=6))
     layers: list[Any] = []
     if geometry.null_dim:
-        ignored = _data([{"x": geometry.rank + 0.5, "x2": geometry.feature_dim + 0.5}])
+        ignored = data([{"x": geometry.rank + 0.5, "x2": geometry.feature_dim + 0.5}])
         layers.append(alt.Chart(ignored).mark_rect(color=ORANGE, opacity=0.22).encode(x, x2="x2:Q"))
-    cut = _data([{"y": max(geometry.tolerance, floor)}])
+    cut = data([{"y": max(geometry.tolerance, floor)}])
     kind = alt.condition("datum.kept", alt.value(BLUE), alt.value(VERMILLION))
     layers += [
         alt.Chart(cut).mark_rule(color=VERMILLION, strokeDash=[5, 4], strokeWidth=1.5).encode(y),
-        alt.Chart(_data(rows)).mark_circle(size=18, opacity=0.9).encode(x, y, color=kind),
+        alt.Chart(data(rows)).mark_circle(size=18, opacity=0.9).encode(x, y, color=kind),
     ]
     return to_svg(alt.layer(*layers).properties(width=480, height=240), "Singular values of the head's weight")

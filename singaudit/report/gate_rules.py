@@ -259,7 +259,7 @@ class _Check:
         if name is None:
             self._fail(
                 f"the gate {self._rule.text!r} names nothing: no {step.name!r} in {above}", step,
-                _nearest(step.name, tuple(fields)),
+                nearest(step.name, tuple(fields)),
             )  # fmt: skip
         container, inner = _unwrap(fields[name].annotation)
         if container is None:
@@ -282,7 +282,7 @@ class _Check:
             every = tuple(name for entry in entries for name in entry)
             self._fail(
                 f"the gate {self._rule.text!r} names nothing: there is no {step.name} {step.selector!r}", step,
-                _nearest(str(step.selector), every),
+                nearest(str(step.selector), every),
             )  # fmt: skip
         if len(found) > 1:
             listed = " or ".join(f"{step.name}[{entry[-1]}]" for entry in found[:4])
@@ -306,7 +306,7 @@ class _Check:
             if words and member not in words:
                 self._fail(
                     f"the gate {self._rule.text!r} asks for {member!r}, which is never found there", last,
-                    _nearest(member, tuple(map(str, words))),
+                    nearest(member, tuple(map(str, words))),
                 )  # fmt: skip
 
     def _fail(self, message: str, step: Step, hint: str = "") -> NoReturn:
@@ -346,7 +346,8 @@ def _is_statistic(kind: Any) -> bool:
     return {"value", "low", "high", "n"} <= set(fields)
 
 
-def _nearest(name: str, known: tuple[str, ...]) -> str:
+def nearest(name: str, known: tuple[str, ...]) -> str:
+    """What was probably meant, or what there is."""
     near = difflib.get_close_matches(name, known, 1)
     listed = ", ".join(known[:10]) + (", ..." if len(known) > 10 else "")
     return f"Did you mean {near[0]!r}?" if near else f"Known: {listed}."

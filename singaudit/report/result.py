@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from singaudit.report.parts import Finite, Part, Statistic, Text
+from singaudit.report.word_parts import Change, ClassFinding, WordPart, WordsPart
 
 SCHEMA_VERSION: Literal["1.0"] = "1.0"
 
@@ -225,6 +226,11 @@ class ClassPart(Part):
     attribute_score_deg: Statistic | None = Field(description="Mean |AS| toward the class prompt.")
     signed_attribute_score_deg: Statistic | None
     quantiles_deg: list[Finite] = Field(description="AS at 0, 5, ..., 100 %; empty without images.")
+    words: list[WordPart] = Field(default=[], description="Confirmed changes over all images of the class.")
+    concepts: list[WordPart] = Field(
+        default=[], description="Changes over the class's images that show the concept, for those that a gate names."
+    )
+    findings: list[ClassFinding] = Field(default=[], description="Per concept group, over this class's images.")
 
 
 class ConceptPart(Part):
@@ -236,6 +242,8 @@ class ConceptPart(Part):
     attribute_score_deg: Statistic = Field(description="Mean signed AS under mean removal.")
     zero_removal_deg: Statistic = Field(description="Mean signed AS under zero removal.")
     absolute_deg: Statistic = Field(description="Mean |AS| under mean removal.")
+    change: Change = Field(default="cannot tell", description="Of the images that show it, less their group's change.")
+    change_deg: Statistic | None = Field(default=None, description="Its size; interval corrected for all concepts.")
 
 
 class NullFollow(Statistic):
@@ -376,6 +384,7 @@ class AuditResult(Part):
     classes: list[ClassPart] = Field(default=[])
     concepts: list[ConceptPart] = Field(default=[])
     findings: list[FindingPart] = Field(default=[])
+    words: WordsPart | None = None
     gates: list[GatePart] = Field(default=[])
     verdict: Verdict
     scatter: ScatterPart | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from singaudit.metrics.findings import THRESHOLDS
 from singaudit.report.gate_rules import Rule
 from singaudit.report.gates import GateOn, judge
-from singaudit.report.result import AuditResult, GatePart, Verdict
+from singaudit.report.result import AuditResult, GatePart, TranslatorPart, Verdict
 
 UNDECIDED = Verdict(status="inconclusive", reasons=[], sentence="")
 """What a result holds until ``decided``."""
@@ -35,17 +35,24 @@ def _doubts(result: AuditResult) -> list[str]:
         doubts.append("the head has no logit null space: there is nothing it ignores by construction")
     if result.data is not None and result.data.audit.used < THRESHOLDS.min_images:
         doubts.append(f"{result.data.audit.used} images are too few, at least {THRESHOLDS.min_images} are needed")
-    if result.translator is not None:
-        if result.translator.images < THRESHOLDS.min_translator_images:
-            doubts.append(
-                f"the translator rests on {result.translator.images} images, at least "
-                f"{THRESHOLDS.min_translator_images} are needed; add some with --probe"
-            )
-        if not result.translator.r2.low > THRESHOLDS.min_r2:
-            doubts.append(
-                f"the translator explains too little of the image embeddings (R2 {result.translator.r2.value:.3f}, "
-                f"its lower end must exceed {THRESHOLDS.min_r2})"
-            )
+    return doubts + (unreadable(result.translator) if result.translator is not None else [])
+
+
+def unreadable(translator: TranslatorPart | None) -> list[str]:
+    """Why nothing that a translator says can be trusted; nothing where it can."""
+    if translator is None:
+        return ["no translator was fitted"]
+    doubts = []
+    if translator.images < THRESHOLDS.min_translator_images:
+        doubts.append(
+            f"the translator rests on {translator.images} images, at least "
+            f"{THRESHOLDS.min_translator_images} are needed; add some with --probe"
+        )
+    if not translator.r2.low > THRESHOLDS.min_r2:
+        doubts.append(
+            f"the translator explains too little of the image embeddings (R2 {translator.r2.value:.3f}, "
+            f"its lower end must exceed {THRESHOLDS.min_r2})"
+        )
     return doubts
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from singaudit.report import bars, charts
+from singaudit.report import bars, charts, class_charts
 from singaudit.report.result import (
     AuditResult,
     ClassPart,
@@ -56,6 +56,8 @@ class Figures:
     violins: str | None
     box: bool
     """The control is known for both scores of the scatter."""
+    class_words: list[tuple[str, str, int]]
+    """(class, chart, images) of the classes whose reading changes most."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,9 @@ def figures(result: AuditResult) -> Figures:
         scatter, box = charts.scatter(result.scatter, *controls), None not in controls
     ranked = ranked_classes(result)
     drawn = [c for c in ranked if len(c.quantiles_deg) == 21]
-    return Figures(charts.spectrum(result.geometry), scatter, charts.violins(drawn) if drawn else None, box)
+    arrows = [(c.name, class_charts.word_arrows(c), c.images) for c in class_charts.telling_classes(result.classes)]
+    violins = charts.violins(drawn) if drawn else None
+    return Figures(charts.spectrum(result.geometry), scatter, violins, box, arrows)
 
 
 def ranked_classes(result: AuditResult) -> list[ClassPart]:
@@ -190,6 +194,12 @@ def context(result: AuditResult, paper: bool = False) -> dict[str, Any]:
         "unmet": unmet_gates(result),
         "class_domain": bars.domain_of(q for c in ranked for q in c.quantiles_deg),
         "concept_domain": bars.domain_of(limits),
+        "word_domain": bars.domain_of(
+            bound
+            for w in ([*result.words.lost, *result.words.gained] if result.words else [])
+            if w.change_deg is not None
+            for bound in (w.change_deg.low, w.change_deg.high)
+        ),
         "gallery_classes": sorted({g.class_name for g in result.gallery}),
         "print_rows": PRINT_ROWS,
         "print_gallery": PRINT_GALLERY,

@@ -121,6 +121,10 @@ def _classes(names: list[str], rng: np.random.Generator) -> list[dict[str, Any]]
             {
                 "name": name,
                 "images": 100,
+                "words": [
+                    _word(names[0], "colour", "lost", -12.0 - i, True),
+                    _word("snow", None, "gained", 4.0, True),
+                ],
                 "image_score_deg": stat(30 + 3 * np.cos(i), 1.1, 100),
                 "attribute_score_deg": stat(float(np.abs(sample).mean()), 0.4, 100),
                 "signed_attribute_score_deg": stat(float(sample.mean()), 0.4, 100),
@@ -150,6 +154,20 @@ def _concepts(rng: np.random.Generator) -> list[dict[str, Any]]:
         for group, words in groups.items()
         for word in words
     ]
+
+
+def _word(name: str, group: str | None, change: str, value: float, angles: bool = False) -> dict[str, Any]:
+    return {
+        "name": name, "group": group, "change": change, "change_deg": stat(value, 0.8, 120), "control_deg": -4.2,
+        "before_deg": 70.0 if angles else None, "after_deg": 70.0 - value if angles else None,
+    }  # fmt: skip
+
+
+def _words(names: list[str]) -> dict[str, Any]:
+    return {
+        "lost": [_word(names[0], "colour", "lost", -23.0), _word("green", None, "lost", -11.0)],
+        "gained": [_word(names[-1], "texture", "gained", 6.5)], "tested": 62, "level": 0.05,
+    }  # fmt: skip
 
 
 def _gallery(names: list[str], count: int) -> list[dict[str, Any]]:
@@ -265,6 +283,7 @@ def full(
             ],
             "classes": _classes(names, rng),
             "concepts": _concepts(rng),
+            "words": _words(names),
             "findings": [
                 _finding("colour", "strong", 0.81),
                 _finding("texture", "partial", 0.3),

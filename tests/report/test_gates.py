@@ -6,6 +6,7 @@ from report_factory import full
 from singaudit.errors import ConfigError
 from singaudit.report.gate_rules import Known, check_rules, parse_rule, parse_rules
 from singaudit.report.gates import judge
+from singaudit.report.policy import class_concepts, policy_gates, selector
 from singaudit.report.result import AuditResult, Statistic
 
 KNOWN = Known(
@@ -216,3 +217,38 @@ def test_names_stand_in_the_result(result):
     assert [g.name for g in judge(parse_rules(("default",)), result, "upper")] == [
         "class meaning", "translator readable", "shadow certificate",
     ]  # fmt: skip
+
+
+def test_a_policy_is_gates_over_groups_and_concepts_of_all_images_or_of_a_class():
+    policy = {"*": ("colour", "weather: snow"), "x ] y": ("colour", "red")}
+    gates = policy_gates(policy, KNOWN)
+    assert gates == (
+        "finding[colour] not in (strong, partial)",
+        "concept[weather: snow].change not in (lost)",
+        'class["x ] y"].finding[colour] not in (strong, partial)',
+        'class["x ] y"].concept[red].change not in (lost)',
+    )
+    rules = parse_rules(gates)
+    check_rules(rules, KNOWN)
+    assert class_concepts(rules, KNOWN) == [(3, 0)]
+    with pytest.raises(ConfigError, match="dgo") as info:
+        policy_gates({"dgo": ("colour",)}, KNOWN)
+    assert "'dog'" in info.value.hint
+    with pytest.raises(ConfigError, match="wheel"):
+        check_rules(parse_rules(policy_gates({"dog": ("wheel",)}, KNOWN)), KNOWN)
+
+
+@pytest.mark.parametrize("name", ["plain, with (words)", "a [b]", '"quoted"', "back\\slash ]", "'", " padded "])
+def test_any_name_can_be_selected(name):
+    known = Known((name,), (), ())
+    check_rules(parse_rules((f"class[{selector(name)}].images > 0",)), known)
+
+
+@pytest.mark.parametrize(
+    ("change", "status"), [("lost", "fail"), ("gained", "pass"), ("none", "pass"), ("cannot tell", "inconclusive")]
+)
+def test_a_concept_that_must_not_be_lost(result, change, status):
+    concept = result.concepts[0].model_copy(update={"change": change})
+    found = result.model_copy(update={"concepts": [concept]})
+    rule = parse_rule(f"concept[{concept.name}].change not in (lost)")
+    assert judge([rule], found, "upper")[0].status == status

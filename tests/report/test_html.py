@@ -11,7 +11,8 @@ from singaudit.report.result import AuditResult
 from singaudit.report.side_by_side import render_pair
 
 ORDER = [
-    "verdict", "gates", "meaning", "scores", "classes", "concepts", "head", "gallery", "limits", "next", "reproduce",
+    "verdict", "gates", "meaning", "scores", "classes", "words", "concepts", "head", "gallery", "limits", "next",
+    "reproduce",
 ]  # fmt: skip
 
 

@@ -1,0 +1,158 @@
+"""Many mean changes at once: picked on one half of the images, confirmed on the other, with corrected intervals.
+
+Picking and confirming control the false discovery rate (Benjamini and Hochberg 1995), the intervals the false coverage
+rate over what was confirmed (Benjamini and Yekutieli 2005).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Change = Literal["lost", "gained", "none", "cannot tell"]
+
+LEVEL = 0.05
+"""Of the false discovery rate of picking and confirming, and of the false coverage rate of the intervals."""
+MIN_HALF = 20
+"""Images that a concept or class needs in each half."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Mean changes of many things at once, in two halves of the images; arrays share one shape."""
+
+    mean: Array
+    """(2, ...) mean change per half, degrees."""
+    variance: Array
+    """(2, ...) its sample variance over images."""
+    excess: Array
+    """(2, ...) mean change less control."""
+    excess_variance: Array
+    """(2, ...) its sample variance over images."""
+    n: Array
+    """(2, ...) images."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What was concluded about each of many changes; arrays of one shape."""
+
+    change: NDArray[np.str_]
+    """``Change``."""
+    value: Array
+    """Degrees, from the half that did not pick; NaN where it cannot be told."""
+    low: Array
+    """Of the corrected interval."""
+    high: Array
+    """Of the corrected interval."""
+    control: Array
+    """Mean change with other images' null components."""
+    n: NDArray[np.intp]
+    """Images in the half that confirms."""
+
+
+class Sums:
+    """Per half: count, and sums and squares of the change and of its excess over the control."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.n = np.zeros((2, *shape))
+        self._sums, self._squares = np.zeros((2, 2, *shape)), np.zeros((2, 2, *shape))
+
+    def add(self, half: int, change: Array, control: Array, mask: NDArray[np.bool_]) -> None:
+        """Add images (b, k) of one half where ``mask`` (b, k) says that they count."""
+        self.n[half] += mask.sum(axis=0)
+        for i, values in enumerate((change, change - control)):
+            self._sums[i, half] += np.einsum("ij,ij->j", values, mask)
+            self._squares[i, half] += np.einsum("ij,ij,ij->j", values, values, mask)
+
+    def add_by(self, half: int, change: Array, control: Array, place: NDArray[np.intp]) -> None:
+        """Add images (b, k) of one half to the rows ``place`` (b,); -1 leaves an image out."""
+        member = one_hot(place, self.n.shape[1])
+        self.n[half] += member.sum(axis=0)[:, None]
+        for i, values in enumerate((change, change - control)):
+            self._sums[i, half] += member.T @ values
+            self._squares[i, half] += member.T @ values**2
+
+    def tests(self) -> Changes:
+        """Means and variances."""
+        n = np.maximum(self.n, 1)
+        mean = self._sums / n
+        variance = np.maximum(self._squares - n * mean**2, 0.0) / np.maximum(n - 1, 1)
+        return Changes(mean[0], variance[0], mean[1], variance[1], self.n)
+
+
+def benjamini_hochberg(p: Array, level: float = LEVEL) -> NDArray[np.bool_]:
+    """Which of the p-values ``p`` (any shape, NaN for what was not tested) are discoveries at a false discovery rate.
+
+    Source: Benjamini and Hochberg 1995. Holds under independence and positive dependence.
+    """
+    tested = np.sort(p[np.isfinite(p)])
+    passed = np.flatnonzero(tested <= level * np.arange(1, len(tested) + 1) / max(len(tested), 1))
+    return p <= tested[passed[-1]] if passed.size else np.zeros(p.shape, bool)
+
+
+def judge(tests: Sequence[Changes], negligible: Array) -> list[Judged]:
+    """All ``tests`` as one family: pick on half 0, confirm on half 1. ``negligible`` (k,) is along their last axis."""
+    sizes = [t.n[0].size for t in tests]
+    flat = Changes(
+        *(np.concatenate([getattr(t, name).reshape(2, -1) for t in tests], axis=1)
+          for name in ("mean", "variance", "excess", "excess_variance", "n"))
+    )  # fmt: skip
+    limits = np.concatenate([np.broadcast_to(negligible, t.n[0].shape).ravel() for t in tests])
+    enough = (flat.n >= MIN_HALF).all(axis=0)
+    p = np.where(enough, _p_values(flat), np.nan)
+    picked = benjamini_hochberg(p[0])
+    same = np.abs(np.sign([*flat.mean, *flat.excess]).sum(axis=0)) == 4
+    confirmed = benjamini_hochberg(np.where(picked & same, p[1], np.nan))
+    # The share confirmed of those picked sets how wide intervals must be for their false coverage rate.
+    level = LEVEL * max(int(confirmed.sum()), 1) / max(int(picked.sum()), 1)
+    width = quantile(1 - level / 2, flat.n[1] - 1) * np.sqrt(flat.variance[1] / np.maximum(flat.n[1], 1))
+    value = flat.mean[1]
+    low, high = value - width, value + width
+    small = (np.abs(low) <= limits) & (np.abs(high) <= limits)
+    large = confirmed & (np.abs(value) > limits)
+    change = np.select(
+        [~enough, large & (value < 0), large & (value > 0), small], ["cannot tell", "lost", "gained", "none"],
+        "cannot tell",
+    )  # fmt: skip
+    numbers = [np.where(enough, a, np.nan) for a in (value, low, high, value - flat.excess[1])]
+    found = []
+    parts = np.split(np.arange(len(limits)), np.cumsum(sizes)[:-1])
+    for part, shape in zip(parts, [t.n[0].shape for t in tests], strict=True):
+        mean, bottom, top, control = (a[part].reshape(shape) for a in numbers)
+        n = flat.n[1][part].reshape(shape).astype(np.intp)
+        found.append(Judged(change[part].reshape(shape), mean, bottom, top, control, n))
+    return found
+
+
+def _p_values(tests: Changes) -> Array:
+    """(2, ...) two-sided p-values: the larger of Student's t-tests of the change and of its excess over the control."""
+    from scipy.special import stdtr
+
+    found = []
+    for mean, variance in ((tests.mean, tests.variance), (tests.excess, tests.excess_variance)):
+        error = np.sqrt(variance / np.maximum(tests.n, 1))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            t = np.where(error > 0, mean / error, np.where(mean == 0, 0.0, np.inf))
+        found.append(2 * stdtr(np.maximum(tests.n - 1, 1), -np.abs(t)))
+    return np.asarray(np.maximum(*found))
+
+
+def quantile(p: float, df: Array) -> Array:
+    """Student's t quantile at ``p`` for ``df`` degrees of freedom (any shape, at least 1)."""
+    from scipy.special import stdtrit
+
+    return np.asarray(stdtrit(np.maximum(df, 1), p))
+
+
+def one_hot(index: NDArray[np.intp], size: int) -> Array:
+    """(b, size); rows of index -1 are 0."""
+    found = np.zeros((len(index), size))
+    rows = np.flatnonzero(index >= 0)
+    found[rows, index[rows]] = 1.0
+    return found
