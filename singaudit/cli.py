@@ -10,6 +10,8 @@ import click
 
 from singaudit import __version__
 from singaudit.options import (
+    BATCH_OPTION,
+    CACHE_OPTIONS,
     CLASSES_OPTION,
     CONFIG_OPTIONS,
     DEVICE_OPTION,
@@ -21,6 +23,9 @@ from singaudit.options import (
     MACHINE_OPTIONS,
     MODEL_OPTIONS,
     OUTPUT_OPTIONS,
+    PACK_FILE_OPTIONS,
+    PACK_OPTION,
+    PROBE_OPTION,
     Command,
     CommandGroup,
     merged_settings,
@@ -46,8 +51,9 @@ def main() -> None:
 )
 @click.argument("model")
 @with_options(
-    CLASSES_OPTION, MODEL_OPTIONS, IMAGE_OPTIONS, LANGUAGE_OPTIONS, GATE_OPTIONS, output_option("singaudit-out"),
-    report_option(), FORCE_OPTION, OUTPUT_OPTIONS, MACHINE_OPTIONS, CONFIG_OPTIONS,
+    CLASSES_OPTION, MODEL_OPTIONS, IMAGE_OPTIONS, PROBE_OPTION, LANGUAGE_OPTIONS, PACK_OPTION, GATE_OPTIONS,
+    output_option("singaudit-out"), report_option(), FORCE_OPTION, OUTPUT_OPTIONS, MACHINE_OPTIONS, CACHE_OPTIONS,
+    CONFIG_OPTIONS,
 )  # fmt: skip
 @click.pass_context
 def run(ctx: click.Context, /, **given: Any) -> None:
@@ -101,6 +107,24 @@ def report(ctx: click.Context, /, **given: Any) -> None:
         from singaudit.commands.render import render_again
 
         outcome.print(render_again(given, requested_formats(ctx, given)), lambda: None)
+
+
+@main.command(
+    cls=Command, example="singaudit pack --images photos/ --concepts words.txt --classes dog,cat -o probe.pack"
+)
+@with_options(
+    CLASSES_OPTION, IMAGE_OPTIONS, LANGUAGE_OPTIONS, PACK_FILE_OPTIONS,
+    click.option("--force", is_flag=True, help="Replace a file that is not a pack."), OUTPUT_OPTIONS, DEVICE_OPTION,
+    BATCH_OPTION, CACHE_OPTIONS, CONFIG_OPTIONS,
+)  # fmt: skip
+@click.pass_context
+def pack(ctx: click.Context, /, **given: Any) -> None:
+    """Store embeddings of images and texts in one file; run --pack then needs no language model."""
+    with Outcome(given) as outcome:
+        from singaudit.commands.pack import make_pack, show_pack
+
+        facts = make_pack(merged_settings(ctx, given))
+        outcome.print(facts, lambda: show_pack(facts))
 
 
 @main.command(cls=Command, example="singaudit schema > result.schema.json")

@@ -42,6 +42,7 @@ class AuditConfig(BaseModel):
     model_seconds: float | None = Field(default=None, gt=0, le=1e6, description="Limit on one answer of the model.")
     model_memory: float | None = Field(default=None, gt=0, le=1e6, description="GiB that the model's process may take.")
     seed: int = Field(default=0, ge=0, lt=2**63)
+    pack: str | None = Field(default=None, description="Embeddings made earlier by singaudit pack; no model is opened.")
     cache: str = Field(default="auto", min_length=1, description="auto, none, or the folder of the cache.")
     limit: int | None = Field(default=None, ge=1, description="Audit only the first N images of the source.")
 

@@ -62,10 +62,13 @@ _ORDER = ["Model", "Images", "Language", "Gates", "Output", "Machine", "Other"]
 _HEADINGS = {
     **dict.fromkeys(("classes", "logits", "features", "activation", "preprocess"), "Model"),
     **dict.fromkeys(("images", "labels", "probe", "limit"), "Images"),
-    **dict.fromkeys(("vlm", "concepts"), "Language"),
+    **dict.fromkeys(("vlm", "concepts", "pack"), "Language"),
     **dict.fromkeys(("gates", "gate_on", "exit_zero"), "Gates"),
-    **dict.fromkeys(("output", "formats", "force", "output_format", "progress", "quiet", "verbose"), "Output"),
-    **dict.fromkeys(("device", "batch_size", "seed", "model_seconds", "model_memory"), "Machine"),
+    **dict.fromkeys(
+        ("output", "pack_file", "with_images", "formats", "force", "output_format", "progress", "quiet", "verbose"),
+        "Output",
+    ),
+    **dict.fromkeys(("device", "batch_size", "seed", "model_seconds", "model_memory", "cache", "no_cache"), "Machine"),
 }
 
 
@@ -99,8 +102,25 @@ CLASSES_OPTION = option(
 IMAGE_OPTIONS = [
     option("--images", metavar="SOURCE", help="Folder (flat, or one subfolder per class), or shapes:N[:SEED]."),
     option("--labels", metavar="auto|none|FILE", help="auto: subfolders are labels. FILE: CSV with path,label."),
-    option("--probe", metavar="SOURCE", help="Extra unlabelled images; the translator is then fitted on these alone."),
     option("--limit", type=click.IntRange(1), metavar="N", help="Use the first N images of each source only."),
+]
+PROBE_OPTION = option(
+    "--probe", metavar="SOURCE", help="Extra unlabelled images; the translator is then fitted on these alone."
+)
+PACK_FILE_OPTIONS = [
+    click.option("--with-images", is_flag=True, help="Put the images' own bytes into the pack too."),
+    # No variable and no configuration key: those of -o name the folder of a report.
+    click.option("-o", "--output", "pack_file", metavar="FILE", default="probe.pack", show_default=True,
+                 help="File to write."),
+]  # fmt: skip
+PACK_OPTION = option("--pack", metavar="FILE", help="Embeddings made by singaudit pack; no language model is needed.")
+CACHE_OPTIONS = [
+    option(
+        "--cache",
+        metavar="auto|none|DIR",
+        help="Where features and embeddings are kept for later audits. [default: auto, the platform's cache folder]",
+    ),
+    click.option("--no-cache", is_flag=True, help="The same as --cache none."),
 ]
 LANGUAGE_OPTIONS = [
     option(
@@ -138,6 +158,7 @@ OUTPUT_OPTIONS = [
     click.option("-v", "--verbose", is_flag=True, help="Show the traceback of errors."),
 ]  # fmt: skip
 DEVICE_OPTION = option("--device", metavar="auto|cpu|cuda[:i]", help="Where to compute. [default: auto]")
+BATCH_OPTION = option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per batch. Default: 16.")
 LIMIT_OPTIONS = [
     option("--model-seconds", type=click.FloatRange(0, 1e6, min_open=True), metavar="N",
            help="Seconds the model's own process may take to open it, or for 16 images. [default: 120]"),
@@ -146,7 +167,7 @@ LIMIT_OPTIONS = [
 ]  # fmt: skip
 MACHINE_OPTIONS = [
     DEVICE_OPTION,
-    option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per batch. Default: 16."),
+    BATCH_OPTION,
     option("--seed", type=click.IntRange(0), metavar="N", help="Of controls and intervals. [default: 0]"),
     *LIMIT_OPTIONS,
 ]

@@ -26,9 +26,11 @@ from singaudit.errors import ModelError
 from singaudit.geometry.near_null import NEAR_NULL_FRACTION, near_null_dim
 from singaudit.geometry.null_space import NullSpace, null_space
 from singaudit.language.cached import CachedEncoder
-from singaudit.language.concepts import LEADS, Group, Vocabulary, class_group, embed_group, open_vocabulary
+from singaudit.language.concepts import LEADS, Group, Vocabulary, all_prompts, class_group, embed_group, open_vocabulary
 from singaudit.language.encoder import open_encoder
 from singaudit.language.interface import Encoder
+from singaudit.language.pack import Pack, open_pack
+from singaudit.language.packed import PackedEncoder, check_pack, pack_warnings, packed_labels
 from singaudit.language.statistics import accumulate
 from singaudit.language.translator import Fitted, fit
 from singaudit.metrics.control_run import DRAWS, run_controls
@@ -48,6 +50,7 @@ from singaudit.report.result import (
     DataPart,
     EncoderPart,
     LogitCheck,
+    PackPart,
     Statistic,
 )
 from singaudit.report.verdict import UNDECIDED, decided, unreadable
@@ -78,9 +81,11 @@ class Audit:
 class _Seen:
     """What the pass over the images gave."""
 
+    source: ImageSource
     images: Pass
     probe: Pass | None
-    encoder: Encoder
+    encoder: CachedEncoder | PackedEncoder
+    pack: Pack | None
     labels: list[int] | None
     labels_source: str
 
@@ -96,7 +101,8 @@ def audit(config: AuditConfig, progress: Progress = lambda stage, done, total: N
     names, names_source = class_names(config, classifier)
     space = null_space(classifier.head)
     progress("open the model", 1, 1)
-    vocabulary = open_vocabulary(config.concepts, config.vlm)
+    pack = open_pack(config.pack) if config.pack is not None else None
+    vocabulary = pack.vocabulary if pack and config.concepts is None else open_vocabulary(config.concepts, config.vlm)
     groups = ((class_group(names),) if len(names) > 1 else ()) + vocabulary.groups
     grouped = tuple((g.name, v) for g in groups for v in g.values)
     singles = tuple((None, v) for v in vocabulary.concepts)
@@ -104,9 +110,11 @@ def audit(config: AuditConfig, progress: Progress = lambda stage, done, total: N
     config = config.model_copy(update={"gates": config.gates + policy_gates(config.policy, known), "policy": {}})
     rules = parse_rules(config.gates)
     check_rules(rules, known)
-    if config.images is None:
+    if config.images is None and pack is None:
         return _geometry_only(config, classifier, names, names_source, space, rules, progress)
-    seen = _look(config, classifier, names, progress)
+    if pack is not None:
+        check_pack(pack, config.vlm, all_prompts((class_group(names), *groups), vocabulary.concepts))
+    seen = _look(config, classifier, names, pack, progress)
     features, logits = seen.images.outputs["classifier"]
     _check_finite(classifier, features, logits)
     facts = _Facts(config, classifier, names, names_source, space, rules, known, seen, vocabulary, groups)
@@ -148,9 +156,11 @@ class _Facts:
         return predicted(logits, len(self.names))
 
 
-def _look(config: AuditConfig, classifier: Classifier, names: tuple[str, ...], progress: Progress) -> _Seen:
+def _look(
+    config: AuditConfig, classifier: Classifier, names: tuple[str, ...], pack: Pack | None, progress: Progress
+) -> _Seen:
     """One pass over the images, and one over the probe images: classifier and encoder see each image once."""
-    source = open_source(str(config.images))
+    source = pack.source() if pack is not None and config.images is None else open_source(str(config.images))
     labels, labels_source = resolve_labels(source, config.labels, names)
     probe_source = open_source(config.probe) if config.probe else None
     cache, device = Cache(cache_folder(config.cache)), torch_device(config.device)
@@ -161,7 +171,7 @@ def _look(config: AuditConfig, classifier: Classifier, names: tuple[str, ...], p
         progress("open the vision-language model", 1, 1)
         return found
 
-    encoder = CachedEncoder(config.vlm, device, cache, opened)
+    encoder = PackedEncoder(pack) if pack is not None else CachedEncoder(config.vlm, device, cache, opened)
     identity = forward_identity(classifier, providers(config.device)[0])
     features = cache.shelf("features", identity) if cache.folder is not None else None
     steps = {
@@ -178,13 +188,16 @@ def _look(config: AuditConfig, classifier: Classifier, names: tuple[str, ...], p
             progress(stage, done, count)
 
         return run_pass(
-            images, steps, batch_size=config.batch_size or 16, exclude=exclude, limit=count, progress=advance
-        )
+            images, steps, batch_size=config.batch_size or 16, exclude=exclude, limit=count, progress=advance,
+            only=encoder.images if pack is not None else None,
+        )  # fmt: skip
 
     images = look("look at the images", source, frozenset())
     probe = look("look at the probe images", probe_source, frozenset(images.sha256)) if probe_source else None
     cache.prune()
-    return _Seen(images, probe, encoder, labels, labels_source)
+    if labels is None and config.labels == "auto" and pack is not None:
+        labels, labels_source = packed_labels(pack, source, images, names)
+    return _Seen(source, images, probe, encoder, pack, labels, labels_source)
 
 
 def _check_finite(classifier: Classifier, *outputs: NDArray[np.float32]) -> None:
@@ -247,7 +260,7 @@ def _conclude(
     ]
     progress("collect pictures", 0, 1)
     gallery = gallery_items(
-        open_source(str(config.images)), seen.images, subject, measured, findings, groups, facts.names, logits,
+        seen.source, seen.images, subject, measured, findings, groups, facts.names, logits,
         facts.classifier.head.activation,
     )  # fmt: skip
     progress("collect pictures", 1, 1)
@@ -257,11 +270,11 @@ def _conclude(
         geometry=build.geometry_part(
             facts.space, facts.classifier, _near_null(facts.classifier, subject.features), measured
         ),
-        certificate=_certificate(config, facts.classifier, progress, seen.images),
+        certificate=_certificate(config, facts.classifier, progress, seen),
         data=_data_part(facts, accuracy, chance),
         encoder=EncoderPart(
             name=seen.encoder.name, revision=seen.encoder.revision, family=seen.encoder.family,
-            embedding_dim=seen.encoder.embedding_dim,
+            embedding_dim=seen.encoder.embedding_dim, pack=_pack_part(seen.pack),
         ),
         translator=build.translator_part(fitted, measured, len(facts.names)),
         logit_check=_logit_check(facts, logits, subject),
@@ -319,7 +332,7 @@ def _without_language(facts: _Facts, progress: Progress, reason: str) -> Audit:
     result = AuditResult(
         model=build.model_part(facts.classifier, facts.names, facts.names_source),
         geometry=build.geometry_part(facts.space, facts.classifier, _near_null(facts.classifier, features)),
-        certificate=_certificate(facts.config, facts.classifier, progress, facts.seen.images),
+        certificate=_certificate(facts.config, facts.classifier, progress, facts.seen),
         data=_data_part(facts, accuracy, chance),
         logit_check=_logit_check(facts, logits),
         verdict=UNDECIDED,
@@ -360,20 +373,23 @@ def _logit_check(facts: _Facts, logits: NDArray[np.float32], subject: Subject | 
 
 
 def _certificate(
-    config: AuditConfig, classifier: Classifier, progress: Progress, images: Pass | None = None
+    config: AuditConfig, classifier: Classifier, progress: Progress, seen: _Seen | None = None
 ) -> CertificatePart:
     """The shadow copy against ONNX Runtime, on images that were audited; on noise where there are none."""
     progress("certify the shadow copy", 0, 1)
     device = torch_device(config.device)
-    if images is None:
+    if seen is None:
         found = certify_on_noise(classifier, device)
     else:
-        source = open_source(str(config.images))
-        loaded = [source.load(int(i)) for i in images.indices[:CERTIFIED_IMAGES]]
+        loaded = [seen.source.load(int(i)) for i in seen.images.indices[:CERTIFIED_IMAGES]]
         inputs = np.stack([prepare(i.pixels, classifier.preprocessing) for i in loaded if isinstance(i, Image)])
         found = classifier.certify(inputs, seed=config.seed, device=device)
     progress("certify the shadow copy", 1, 1)
     return build.certificate_part(found)
+
+
+def _pack_part(pack: Pack | None) -> PackPart | None:
+    return None if pack is None else PackPart(name=pack.file.name, sha256=pack.file.sha256, images=len(pack))
 
 
 def _near_null(classifier: Classifier, features: NDArray[np.float32]) -> tuple[float, int, float]:
@@ -388,6 +404,8 @@ def _warnings(facts: _Facts, accuracy: Statistic | None, chance: float | None) -
     if skipped:
         first = facts.seen.images.skipped[0]
         warnings.append(f"{skipped} images could not be read and were left out; the first: {first.name} {first.reason}")
+    if facts.seen.pack is not None:
+        warnings += pack_warnings(facts.seen.pack, facts.seen.images, facts.seen.probe)
     for note, noted in facts.seen.images.notes.items():
         warnings.append(f"{note}: {len(noted)} images; the first: {noted[0]}")
     if accuracy is not None and chance is not None and accuracy.low <= chance:

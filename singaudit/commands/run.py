@@ -58,6 +58,8 @@ def config_from(settings: dict[str, Any]) -> AuditConfig:
     if isinstance(values.get("classes"), str):
         values["classes_from"] = values["classes"]
         values["classes"] = parse_classes(values["classes"])
+    if settings.get("no_cache"):
+        values["cache"] = "none"
     return make_config(**values)
 
 

@@ -43,7 +43,7 @@ def cache_folder(setting: str) -> Path | None:
     """
     if setting == "auto":
         setting = os.environ.get("SINGAUDIT_CACHE") or str(_platform_folder())
-    return None if setting == "none" else Path(setting).expanduser()
+    return None if setting == "none" else Path(setting)
 
 
 def _platform_folder() -> Path:

@@ -38,11 +38,20 @@ class Shelf:
     def __init__(self, folder: Path | None, identity: Mapping[str, Any]) -> None:
         self._folder, self._writable = folder, True
         self._identity = dict(identity)
-        self._tables: list[NDArray[Any]] = []
-        self._keys, self._where = np.empty(0, _KEY), np.empty((0, 2), np.intp)
+        self._tables: list[Arrays] = []
+        self._keys = self._keys_by_table = np.empty(0, _KEY)
+        self._where = np.empty((0, 2), np.intp)
         self._new: list[tuple[NDArray[Any], Arrays]] = []
         if folder is not None and folder.is_dir():
             self._open(folder)
+
+    @classmethod
+    def of(cls, sha256: NDArray[np.uint8], arrays: Arrays) -> Shelf:
+        """A shelf of rows that exist already: content hashes (n, 32) uint8 and (n, width) per output."""
+        shelf = cls(None, {})
+        shelf._writable = False
+        shelf._index([_key_column(sha256)], [arrays])
+        return shelf
 
     def __contains__(self, sha256: str) -> bool:
         return len(self._keys) > 0 and self._find(_keys([sha256]))[0] >= 0
@@ -50,13 +59,11 @@ class Shelf:
     def take(self, sha256: Sequence[str]) -> Arrays:
         """The rows of contents that are all here: (n, width) per output, as they were added."""
         where = self._where[self._find(_keys(sha256))]
-        record = self._tables[0].dtype
-        names = (record.names or ())[1:]
-        found = tuple(np.empty((len(sha256), *record[name].shape), record[name].base) for name in names)
+        found = tuple(np.empty((len(sha256), *column.shape[1:]), column.dtype) for column in self._tables[0])
         for table in np.unique(where[:, 0]):
             mine = where[:, 0] == table
-            for array, name in zip(found, names, strict=True):
-                array[mine] = self._tables[table][name][where[mine, 1]]
+            for array, column in zip(found, self._tables[table], strict=True):
+                array[mine] = column[where[mine, 1]]
         return found
 
     def add(self, sha256: Sequence[str], arrays: Arrays) -> None:
@@ -88,7 +95,7 @@ class Shelf:
                 self._writable = False
                 _log.warning("the cache %s cannot be written: %s", self._folder.parent, error.strerror or error)
                 return
-        self._index([*self._tables, table])
+        self._index([self._keys_by_table, table["key"]], [*self._tables, _columns(table)])
 
     def _find(self, keys: NDArray[Any]) -> NDArray[np.intp]:
         """(n,) positions in the sorted keys, -1 where there is none."""
@@ -115,14 +122,24 @@ class Shelf:
             tables.append(table)
             with contextlib.suppress(OSError):
                 os.utime(path)  # marks it as used: the oldest go first
-        self._index(tables)
+        self._index([table["key"] for table in tables], [_columns(table) for table in tables])
 
-    def _index(self, tables: list[NDArray[Any]]) -> None:
-        keys = np.concatenate([np.empty(0, _KEY), *(t["key"] for t in tables)])
-        where = [np.column_stack([np.full(len(t), i), np.arange(len(t))]) for i, t in enumerate(tables)]
-        order = np.argsort(keys, kind="stable")
+    def _index(self, keys: list[NDArray[Any]], tables: list[Arrays]) -> None:
+        """Take ``tables``, of which ``keys`` are the content hashes in the same order."""
         self._tables = tables
-        self._keys, self._where = keys[order], np.concatenate([np.empty((0, 2), np.intp), *where])[order]
+        self._keys_by_table = np.concatenate([np.empty(0, _KEY), *keys])
+        where = [np.column_stack([np.full(len(t[0]), i), np.arange(len(t[0]))]) for i, t in enumerate(tables)]
+        order = np.argsort(self._keys_by_table, kind="stable")
+        self._keys = self._keys_by_table[order]
+        self._where = np.concatenate([np.empty((0, 2), np.intp), *where])[order]
+
+
+def _columns(table: NDArray[Any]) -> Arrays:
+    return tuple(table[name] for name in (table.dtype.names or ())[1:])
+
+
+def _key_column(sha256: NDArray[np.uint8]) -> NDArray[Any]:
+    return np.ascontiguousarray(sha256).view(_KEY)[:, 0]
 
 
 def _keys(sha256: Sequence[str]) -> NDArray[Any]:

@@ -60,6 +60,8 @@ class Pass:
     """Images left out because their content occurred before."""
     notes: dict[str, list[str]]
     """Names of the images used that were read in a way worth knowing, by what it was."""
+    outside: int = 0
+    """Images left out because the pack that was asked for holds no row of theirs."""
 
     def digest(self) -> str:
         """sha256 over the sorted content hashes: the same set of images gives the same digest in any order."""
@@ -90,13 +92,15 @@ def run_pass(
     *,
     batch_size: int,
     exclude: frozenset[str] = frozenset(),
+    only: Shelf | None = None,
     limit: int | None = None,
     progress: Callable[[int], None] = lambda n: None,
 ) -> Pass:
     """Run every step on every image of ``source``.
 
     Images whose content hash is in ``exclude`` or occurred before are left out and counted as duplicates.
-    Only the first ``limit`` images are looked at.
+    Where ``only`` is given, images without a row on that shelf are left out. Only the first ``limit`` images are
+    looked at.
     ``progress`` is told the number of images each batch took. Raises ``DatasetError`` when no image is left.
     """
     stores: dict[str, list[_Store]] = {}
@@ -108,7 +112,11 @@ def run_pass(
     notes: dict[str, list[str]] = {}
     duplicates = 0
     count = len(source) if limit is None else min(limit, len(source))
-    known = lambda key, sha256: steps[key].knows(sha256)  # noqa: E731
+    outside = 0
+
+    def known(key: str, sha256: str) -> bool:
+        return steps[key].knows(sha256) or (only is not None and sha256 not in only)
+
     try:
         for batch in batches(source, {k: s.prepare for k, s in steps.items()}, batch_size, count, known=known):
             skipped += batch.skipped
@@ -116,6 +124,8 @@ def run_pass(
             for row, digest in enumerate(batch.sha256):
                 if digest in exclude or digest in hashes:
                     duplicates += 1
+                elif only is not None and digest not in only:
+                    outside += 1
                 else:
                     hashes[digest] = None
                     fresh.append(row)
@@ -136,6 +146,11 @@ def run_pass(
         for step in steps.values():
             if step.shelf is not None:
                 step.shelf.flush()
+    if not indices and outside:
+        raise DatasetError(
+            f"expected images of {source.name} in the pack, it holds none of the {outside} that could be read",
+            hint="Images are found by the hash of their bytes: give those that were packed, or pack these.",
+        )
     if not indices:
         reasons = f"; the first: {skipped[0].name!r} {skipped[0].reason}" if skipped else ""
         raise DatasetError(
@@ -146,7 +161,7 @@ def run_pass(
     outputs = {key: tuple(s.array[:n] for s in kept if s.array is not None) for key, kept in stores.items()}
     return Pass(
         source.name, count + len(source.left_out), np.asarray(indices, np.intp), names, list(hashes), outputs,
-        skipped, duplicates, notes,
+        skipped, duplicates, notes, outside,
     )  # fmt: skip
 
 

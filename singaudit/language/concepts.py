@@ -127,3 +127,9 @@ def embed_group(encoder: Encoder, group: Group, leads: tuple[str, ...] = LEADS) 
     each = encoder.encode_texts(texts).reshape(len(group.values), len(leads), -1)
     mean = each.mean(axis=1)
     return mean / np.linalg.norm(mean, axis=1, keepdims=True)
+
+
+def all_prompts(groups: tuple[Group, ...], concepts: tuple[str, ...]) -> list[str]:
+    """Every text that an audit with these groups and single concepts asks a vision-language model for, once each."""
+    said = [(group.template, value) for group in groups for value in group.values] + [("{}", c) for c in concepts]
+    return list(dict.fromkeys(text for template, value in said for text in prompts(template, value)))

@@ -18,8 +18,11 @@ from singaudit.torchvision_import import import_torchvision
 
 BUILTIN = "builtin:shapes"
 DEFAULT = "openai/clip-vit-large-patch14"
-# Families whose towers have get_image_features and get_text_features; the padding is what each was trained with.
-_PADDING: dict[str, str | bool] = {"clip": True, "siglip": "max_length", "siglip2": "max_length"}
+# Families whose towers have get_image_features and get_text_features; SigLIP was trained with padding and without
+# attention mask; CLIP's causal tower does not look past a text's end.
+_PADDING: dict[str, str | bool] = {"clip": False, "siglip": "max_length", "siglip2": "max_length"}
+# Texts per batch, the last one filled up with repetitions.
+_TEXTS = 32
 # Below this an encoder runs on one thread.
 _SMALL_PARAMETERS = 10_000_000
 
@@ -57,20 +60,25 @@ class HubEncoder:
             return _unit(self._model.get_image_features(pixel_values=batch))
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """Texts -> embeddings (k, d), float64, unit length. Texts beyond the context length are cut."""
+        """Texts -> embeddings (k, d), float64, unit length. Texts beyond the context length are cut.
+
+        A text's embedding does not depend on the texts beside it: texts of equally many tokens go together, in
+        batches of one size, so that neither padding nor the shape of a product reaches the last bits.
+        """
         import torch
 
-        found = []
-        for start in range(0, len(texts), 256):
-            tokens = self._tokenizer(
-                list(texts[start : start + 256]), padding=_PADDING[self.family], truncation=True, return_tensors="pt"
-            )
-            known = {k: v.to(self._device) for k, v in tokens.items() if k in ("input_ids", "attention_mask")}
-            if self.family != "clip":
-                known.pop("attention_mask", None)  # SigLIP was trained without one
-            with torch.inference_mode():
-                found.append(_unit(self._model.get_text_features(**known)))
-        return np.concatenate(found).astype(np.float64)
+        tokens = self._tokenizer(list(texts), padding=_PADDING[self.family], truncation=True)["input_ids"]
+        found = np.empty((len(texts), self.embedding_dim))
+        lengths = np.array([len(ids) for ids in tokens], np.intp)
+        for length in np.unique(lengths):
+            same = np.flatnonzero(lengths == length)
+            for start in range(0, len(same), _TEXTS):
+                rows = same[start : start + _TEXTS]
+                filled = np.resize(rows, _TEXTS)
+                batch = torch.tensor([tokens[i] for i in filled]).to(self._device)
+                with torch.inference_mode():
+                    found[rows] = _unit(self._model.get_text_features(input_ids=batch))[: len(rows)]
+        return found
 
 
 def _unit(output: Any) -> NDArray[np.float32]:

@@ -140,7 +140,7 @@ def images_part(images: Pass) -> ImagesPart:
     return ImagesPart(
         source=images.source, found=images.found, used=len(images.names),
         skipped=[SkippedImage(name=s.name, reason=s.reason) for s in images.skipped[:_SHOWN_SKIPPED]],
-        skipped_count=len(images.skipped), duplicates=images.duplicates, digest=images.digest(),
+        skipped_count=len(images.skipped), duplicates=images.duplicates, outside=images.outside, digest=images.digest(),
         notes=[ImageNote(note=n, images=len(names), first=names[0]) for n, names in images.notes.items()],
     )  # fmt: skip
 

@@ -125,6 +125,7 @@ class ImagesPart(Part):
     skipped: list[SkippedImage] = Field(description="At most the first 100.")
     skipped_count: int
     duplicates: int = Field(description="Images whose content occurred before, left out.")
+    outside: int = Field(default=0, description="Images that the pack holds no embedding of, left out.")
     notes: list[ImageNote] = Field(default=[], description="What to know of how images were read.")
     digest: Text = Field(description="sha256 over the sorted sha256 of the images used.")
 
@@ -140,6 +141,14 @@ class DataPart(Part):
     chance_accuracy: Finite | None
 
 
+class PackPart(Part):
+    """A pack of embeddings made earlier."""
+
+    name: Text
+    sha256: Text = Field(description="Of the whole file.")
+    images: int
+
+
 class EncoderPart(Part):
     """The vision-language model that gave features their meaning."""
 
@@ -147,6 +156,7 @@ class EncoderPart(Part):
     revision: Text = Field(description="Commit on the hub, or sha256 of the local weights.")
     family: Text
     embedding_dim: int
+    pack: PackPart | None = Field(default=None, description="Where its embeddings came from, if from no model.")
 
 
 class TranslatorPart(Part):

@@ -154,3 +154,11 @@ def test_a_hub_name_without_a_hub_says_what_to_do(monkeypatch, tmp_path):
     with pytest.raises(LanguageError, match="some/where") as info:
         open_encoder("some/where-that-is-not")
     assert "--vlm DIR" in info.value.hint
+
+
+def test_a_text_is_embedded_to_the_last_bit_whatever_stands_beside_it():
+    encoder = open_encoder(BUILTIN)
+    texts = ["a star", "an image of a red star", "a photo of a green circle on a striped background"] * 12
+    together = encoder.encode_texts(texts)
+    alone = np.concatenate([encoder.encode_texts([text]) for text in texts[:3]])
+    np.testing.assert_array_equal(together, np.tile(alone, (12, 1)))
