@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import onnx
 import pytest
@@ -10,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from shadow_models import FAMILIES, Gates, InvertedResidual, ViTBlock, build, export, images
 from test_shadow_models import quantised
 
+from singaudit.classifier.shadow import carriers
 from singaudit.classifier.shadow.certificate import certify
 from singaudit.classifier.shadow.module import ShadowCopy, shadow_copy
 from singaudit.errors import ModelError
@@ -40,6 +44,25 @@ def test_int8_models_pass_with_their_own_tolerances(form, tmp_path):
     certificate = certify(quantised(export(build(Gates)), form, tmp_path))
     assert certificate.precision == "int8"
     assert certificate.status == "passed", certificate.reason
+
+
+def test_an_int8_graph_that_says_something_else_without_its_rounding_fails(tmp_path):
+    """Its gradient is right for a function that does not follow the model, so that it must not pass."""
+    model = quantised(export(build(Gates)), "QDQ", tmp_path)
+
+    class Unfaithful(Tampered):
+        def forward(self, *inputs):
+            smooth = carriers.round_straight_through(torch.tensor(0.5)) == 0.5
+            return tuple(value.flip(1) if smooth else value for value in ShadowCopy.forward(self, *inputs))
+
+    certificate = certify(model, Unfaithful(shadow_copy(model).plan))
+    assert certificate.status == "failed"
+    assert "without its rounding" in certificate.reason
+
+
+def test_a_certificate_imports_no_compiler_of_its_own():
+    code = "import singaudit.classifier.shadow.certificate, sys; sys.exit('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 class Tampered(ShadowCopy):

@@ -12,6 +12,7 @@ import torch
 from onnxruntime import quantization
 from shadow_models import FAMILIES, InvertedResidual, ViTBlock, build, cosine, export, gradient, images
 
+from singaudit.classifier.shadow import carriers
 from singaudit.classifier.shadow.certificate import certify
 from singaudit.classifier.shadow.module import shadow_copy
 from singaudit.errors import ModelError
@@ -150,6 +151,17 @@ def test_int8_graphs_have_straight_through_gradients(family, form, tmp_path):
     expected = torch.from_numpy(session.run(None, {"image": images().numpy()})[0])
     assert range_share(value, expected) < 6e-2
     assert cosine(grad, gradient(network, images())[1]) > 0.9
+
+
+@pytest.mark.parametrize("form", ["QDQ", "QOperator", "dynamic"])
+def test_int8_gradients_are_those_of_the_graph_without_its_rounding(form, tmp_path):
+    copy = shadow_copy(quantised(export(build(InvertedResidual)), form, tmp_path))
+    value, grad = gradient(copy, images())
+    with carriers.without_rounding():
+        smooth, expected = gradient(copy, images())
+    assert torch.equal(value, copy(images())[0])
+    assert not torch.equal(value, smooth)
+    torch.testing.assert_close(grad, expected)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -154,7 +154,7 @@ _ROUNDING = contextvars.ContextVar("rounding", default=True)
 def without_rounding() -> Iterator[None]:
     """Leave out every rounding that passes gradients straight through, as if all formats were exact.
 
-    Within it the copy computes the function whose derivative its straight-through gradient is.
+    Within it a copy computes the function whose derivative its straight-through gradient is.
     """
     token = _ROUNDING.set(False)
     try:

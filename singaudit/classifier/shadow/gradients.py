@@ -18,7 +18,7 @@ Array = NDArray[Any]
 COSINES: dict[Precision, float] = {"fp32": 0.99, "fp16": 0.99, "int8": 0.9}
 """Smallest allowed cosine between gradients and central differences.
 
-int8: the gradient is taken at rounded activations, the differences at smooth ones, so kinks lie elsewhere.
+int8: quantised grids clip, so that kinks lie closer than in the network they were made from.
 """
 
 _STEPS = (1e-4, 3e-5, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
@@ -26,12 +26,13 @@ _STEPS = (1e-4, 3e-5, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 # cross kinks. A right gradient agrees at one of them at least; a wrong one at none.
 
 _DIRECTIONS = 8
-_IMAGES = 4
+IMAGES_AT_ONCE = 4
+"""Images of the gradient check, and of every batch that need not be larger: one shape is prepared once."""
 
 
 def run_in_batches(shadow: ShadowCopy, images: Array, batch: int | None) -> list[torch.Tensor]:
-    """Run the copy over images (n, ...) in batches of the declared size (8 where dynamic); outputs are joined."""
-    size = batch or 8
+    """Run the copy over images (n, ...) in batches of the declared size (4 where dynamic); outputs are joined."""
+    size = batch or IMAGES_AT_ONCE
     device = next((buffer.device for buffer in shadow.buffers()), torch.device("cpu"))
     parts = []
     for start in range(0, len(images), size):
@@ -64,12 +65,12 @@ def gradient_cosine(
 
     In fp32 the differences are ONNX Runtime's. In fp16 and int8 its outputs are staircases, whose steps hide the
     slope; the differences are then those of the copy's own forward pass with rounding left out, the function whose
-    derivative a straight-through gradient is. That pass with rounding is what the outputs were compared by.
+    gradient the copy gives. The certificate compares that pass's outputs with the model's as well.
     """
     if not np.issubdtype(images.dtype, np.floating):
         return None
     batch = shadow.batch
-    images = images[: max(_IMAGES, batch or 0)].astype(np.float32)
+    images = images[: max(IMAGES_AT_ONCE, batch or 0)].astype(np.float32)
     output = reference.run(mode, images.astype(reference.dtype))[0]
     weights = generator.standard_normal(output.shape)
     gradient = _input_gradient(shadow, torch.from_numpy(images), weights, batch)

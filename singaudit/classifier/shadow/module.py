@@ -85,12 +85,30 @@ class ShadowCopy(nn.Module):
         to float32, in which fp16 graphs run). Returns one value per output: half floats in float32, integers from
         quantisation operators as whole numbers in float32, sequences as lists. Raises ModelError where an input's
         number, type or shape is not what the graph declares.
+
+        A quantised graph gives its own values, with the gradient of the same graph without its rounding of activations
+        (clipping stays). Gradients taken at rounded activations meet each kink at another place than that function
+        does: over the depth of an EfficientNet they agreed with its differences to a cosine of 0.5 to 0.8 only.
         """
         plan = self.plan
         if len(inputs) != len(plan.inputs):
             raise ModelError(f"The graph takes {len(plan.inputs)} inputs; {len(inputs)} arrived.")
         values = [_accept(tensor, item) for tensor, item in zip(inputs, plan.inputs, strict=True)]
-        plan.budget.spent = 0
+        if (
+            plan.quantises
+            and torch.is_grad_enabled()
+            and any(isinstance(v, Tensor) and v.requires_grad for v in values)
+        ):
+            with torch.no_grad():
+                shown = self._run(values)
+            with carriers.without_rounding():
+                smooth = self._run(values)
+            return tuple(_shown_as(real, value) for real, value in zip(smooth, shown, strict=True))
+        return self._run(values)
+
+    def _run(self, values: Sequence[Any]) -> tuple[Any, ...]:
+        """Execute the program on accepted inputs."""
+        self.plan.budget.spent = 0
         prepared = self._fixed
         if prepared is None or not torch.compiler.is_compiling():
             prepared = self._prepare(values)
@@ -129,6 +147,12 @@ class ShadowCopy(nn.Module):
 
     # What torch.compiler.disable sets; calling that imports the compiler, which takes longer than torch itself.
     _prepare._torchdynamo_disable = True  # type: ignore[attr-defined]
+
+
+def _shown_as(real: Any, shown: Any) -> Any:
+    """The second value with the gradient of the first, where both are tensors of one floating shape."""
+    fits = isinstance(real, Tensor) and isinstance(shown, Tensor) and real.is_floating_point()
+    return carriers.straight_through(real, shown) if fits and real.shape == shown.shape else shown
 
 
 def _accept(value: Any, declared: Input) -> Any:

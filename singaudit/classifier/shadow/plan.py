@@ -9,6 +9,11 @@ from torch import Tensor
 from singaudit.classifier.shadow import program
 from singaudit.errors import UnsupportedModelError
 
+_QUANTISED = (
+    "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinear", "QGemm", "MatMulInteger", "ConvInteger",
+    "DynamicQuantizeMatMul",
+)  # fmt: skip
+
 
 class UnsupportedGraphError(UnsupportedModelError):
     """A graph that the copy cannot execute; ``problems`` lists everything it holds that is not implemented."""
@@ -57,3 +62,8 @@ class Plan:
     """Element types in which the file stores constants."""
     kinds: frozenset[str]
     """Operators in use, as ``domain:name``, subgraphs included."""
+
+    @property
+    def quantises(self) -> bool:
+        """Whether the graph rounds to integers on the way."""
+        return any(kind.split(":")[-1].startswith(_QUANTISED) for kind in self.kinds)

@@ -29,6 +29,8 @@ class Step(NamedTuple):
     """Operator and node name, for messages."""
     data_shape: bool
     """Whether output shapes depend on values other than host inputs."""
+    keeps_shape: bool
+    """Whether the result is a float32 tensor of the first input's shape."""
     reads_shape: bool
     """Whether the result depends on the input's shape, not on its values."""
 

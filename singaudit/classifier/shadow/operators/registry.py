@@ -99,6 +99,8 @@ class Operator:
     """Whether output shapes depend on values that are not ``host`` inputs."""
     creates: bool
     """Whether it makes tensors out of Python numbers, which then must be moved to the module's device."""
+    keeps_shape: bool
+    """Whether its one output is a float32 carrier of its first input's shape, so that a dry run need not call it."""
     types: TypeRule | None
     """Output element types where the operator's schema does not determine them."""
 
@@ -115,14 +117,16 @@ def operator(
     host: tuple[int, ...] = (),
     data_shape: bool = False,
     creates: bool = False,
+    keeps_shape: bool = False,
     types: TypeRule | None = None,
 ) -> Callable[[Callable[[Site], Kernel]], Callable[[Site], Kernel]]:
     """Register a builder for ``kind`` from version ``since`` of its domain on; see ``Operator`` for the rest."""
 
     def register(build: Callable[[Site], Kernel]) -> Callable[[Site], Kernel]:
         entry = Operator(
-            domain, kind, since, build, frozenset(attributes) | _HARMLESS, frozenset(host), data_shape, creates, types
-        )
+            domain, kind, since, build, frozenset(attributes) | _HARMLESS, frozenset(host), data_shape, creates,
+            keeps_shape, types,
+        )  # fmt: skip
         entries = _TABLE.setdefault((domain, kind), [])
         entries.append(entry)
         entries.sort(key=lambda item: item.since)
