@@ -20,7 +20,7 @@ class AuditConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    model: str = Field(min_length=1, description="Model file.")
+    model: str = Field(min_length=1, description="Model file, folder, or name such as timm:NAME.")
     classes: tuple[str, ...] | None = Field(default=None, description="Class names in logit order.")
     classes_from: str | None = Field(default=None, description="How --classes was given, for the report.")
     images: str | None = Field(default=None, description="Images to audit on: a folder, or shapes:N.")
@@ -30,6 +30,8 @@ class AuditConfig(BaseModel):
     concepts: str | None = Field(default=None, description="File of concepts; None: the built-in vocabulary.")
     logits: str | None = Field(default=None, description="Name of the output that holds the logits.")
     features: str | None = Field(default=None, description="Name of the tensor that holds the features.")
+    arch: str | None = Field(default=None, min_length=1, description="Architecture of a file that holds weights alone.")
+    allow_code: bool = Field(default=False, description="Whether model files that are programs may be run.")
     activation: Literal["auto", "softmax", "sigmoid"] = "auto"
     preprocess: str | None = Field(default=None, description="key=value,... as in the README.")
     gates: tuple[str, ...] = Field(default=(), description="Rules over the result's names.")

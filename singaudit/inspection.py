@@ -11,7 +11,8 @@ from singaudit.classifier.certifying import certify_on_noise
 from singaudit.classifier.interface import Classifier
 from singaudit.classifier.model_process import Limits
 from singaudit.classifier.naming import providers, torch_device
-from singaudit.classifier.opening import Wishes, open_classifier
+from singaudit.classifier.opening import open_classifier
+from singaudit.classifier.wishes import Wishes
 from singaudit.config import make_config
 from singaudit.errors import ModelError
 from singaudit.geometry.near_null import NEAR_NULL_FRACTION, near_null_dim
@@ -19,7 +20,8 @@ from singaudit.geometry.null_space import NullSpace, null_space
 from singaudit.report.build import certificate_part, geometry_part, preprocess_text
 
 _SETTINGS = (
-    "model", "logits", "features", "preprocess", "activation", "device", "model_seconds", "model_memory",
+    "model", "arch", "allow_code",
+    "logits", "features", "preprocess", "activation", "device", "model_seconds", "model_memory",
 )  # fmt: skip
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
@@ -31,7 +33,7 @@ def inspect_model(settings: dict[str, Any]) -> dict[str, Any]:
     config = make_config(**{name: settings[name] for name in _SETTINGS if name in settings})
     wishes = Wishes(
         config.logits, config.features, config.preprocess, config.activation, providers("cpu"),
-        Limits(config.model_seconds, config.model_memory),
+        Limits(config.model_seconds, config.model_memory), config.arch, config.allow_code,
     )  # fmt: skip
     classifier = open_classifier(config.model, wishes)
     space = null_space(classifier.head)

@@ -60,7 +60,7 @@ class Command(click.Command):
 
 _ORDER = ["Model", "Images", "Language", "Gates", "Output", "Machine", "Other"]
 _HEADINGS = {
-    **dict.fromkeys(("classes", "logits", "features", "activation", "preprocess"), "Model"),
+    **dict.fromkeys(("classes", "arch", "logits", "features", "activation", "preprocess", "allow_code"), "Model"),
     **dict.fromkeys(("images", "labels", "probe", "limit"), "Images"),
     **dict.fromkeys(("vlm", "concepts", "pack"), "Language"),
     **dict.fromkeys(("gates", "gate_on", "exit_zero"), "Gates"),
@@ -86,6 +86,9 @@ def option(*names: str, **settings: Any) -> Callable[[Any], Any]:
 
 
 MODEL_OPTIONS = [
+    option(
+        "--arch", metavar="NAME", help="Network of a file that holds weights alone, as timm or torchvision name it."
+    ),
     option("--logits", metavar="NAME", help="Output that holds the logits, where the graph leaves a choice."),
     option("--features", metavar="NAME", help="Tensor that holds the features, where the graph leaves a choice."),
     option("--activation", type=click.Choice(["auto", "softmax", "sigmoid"]), help="What follows the logits."),
@@ -94,6 +97,12 @@ MODEL_OPTIONS = [
         metavar="KEY=VALUE,...",
         help="size=224 or HxW, mode=crop|squash|pad, crop=0.95, mean=, std= (per channel joined by /), "
         "scale=1/255|1, channels=rgb|bgr|gray, layout=nchw|nhwc, interpolation=. Default: the file's metadata.",
+    ),
+    click.option(
+        "--allow-code",
+        is_flag=True,
+        help="Open model files that are programs (TorchScript, .pt2, pickled modules): they can do whatever you can. "
+        "Remote code is never run.",
     ),
 ]
 CLASSES_OPTION = option(

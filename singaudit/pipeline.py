@@ -14,8 +14,9 @@ from singaudit.classifier.identity import forward_identity
 from singaudit.classifier.interface import Classifier
 from singaudit.classifier.model_process import Limits
 from singaudit.classifier.naming import class_names, predicted, providers, torch_device
-from singaudit.classifier.opening import Wishes, open_classifier
+from singaudit.classifier.opening import open_classifier
 from singaudit.classifier.preprocessing import prepare
+from singaudit.classifier.wishes import Wishes
 from singaudit.config import AuditConfig
 from singaudit.dataset.cache import Cache, cache_folder
 from singaudit.dataset.interface import Image, ImageSource
@@ -130,7 +131,7 @@ def audit(config: AuditConfig, progress: Progress = lambda stage, done, total: N
 def _wishes(config: AuditConfig) -> Wishes:
     return Wishes(
         config.logits, config.features, config.preprocess, config.activation, providers(config.device),
-        Limits(config.model_seconds, config.model_memory),
+        Limits(config.model_seconds, config.model_memory), config.arch, config.allow_code,
     )  # fmt: skip
 
 

@@ -119,6 +119,8 @@ class Classifier(Protocol):
     """Facts for ``inspect``: opset, producer, inputs, ... in display order."""
     class_names: tuple[str, ...] | None
     """Names in logit order from the model's own metadata, or None."""
+    class_names_source: str
+    """Where they stand, in words."""
     preprocessing: Preprocessing
     """How images become inputs."""
     head: Head

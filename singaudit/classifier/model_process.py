@@ -42,12 +42,12 @@ class ModelProcess:
         self._name = path.name
         size = path.stat().st_size
         self._seconds = limits.seconds or SECONDS + 60.0 * size / (1 << 30)
-        self._memory = int(limits.memory * (1 << 30)) if limits.memory else _default_memory()
+        self._memory = int(limits.memory * (1 << 30)) if limits.memory else default_memory()
         self._shared = SharedBytes()
         command = [sys.executable, "-P", "-m", "singaudit.classifier.model_child"]
         self._process = subprocess.Popen(
             [*command, str(self._memory), "gpu" if gpu else "cpu", self._shared.path],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=_environment(),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=child_environment(),
             pass_fds=(self._shared.descriptor,) if os.name == "posix" else (),
         )  # fmt: skip
         self._lock = threading.Lock()
@@ -128,7 +128,7 @@ def _end(process: subprocess.Popen[bytes], shared: SharedBytes) -> None:
     shared.close()
 
 
-def _default_memory() -> int:
+def default_memory() -> int:
     """Bytes; 0 where this machine's memory is not known."""
     try:
         return int(MEMORY_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
@@ -136,7 +136,8 @@ def _default_memory() -> int:
         return 0
 
 
-def _environment() -> dict[str, str]:
+def child_environment() -> dict[str, str]:
+    """This process's variables, with this very package on the path of imports."""
     import singaudit
 
     environment = dict(os.environ)

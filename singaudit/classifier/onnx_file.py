@@ -38,11 +38,14 @@ class OnnxClassifier:
         self.sha256: str = facts["sha256"]
         self.description: dict[str, str | int] = facts["description"]
         self.class_names = None if facts["class_names"] is None else tuple(facts["class_names"])
+        self.class_names_source = "the model's own metadata"
         self.preprocessing = Preprocessing(**_with_tuples(facts["preprocessing"]))
         step = arrays.get("quantisation_step")
         self.head = Head(
             weight=arrays["weight"], bias=arrays["bias"], quantisation_step=step, **_with_tuples(facts["head"])
         )
+        self.keep: object = None
+        """Whatever must live as long as this object, such as the folder of an exported graph."""
         self._process = process
 
     def forward(self, inputs: NDArray[np.generic]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -2,62 +2,105 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
+from singaudit.classifier.conversion import Original, converted
+from singaudit.classifier.hub_models import open_folder, open_hub
 from singaudit.classifier.interface import Classifier
-from singaudit.classifier.model_process import Limits
-from singaudit.classifier.onnx_file import CPU, open_onnx
+from singaudit.classifier.onnx_file import open_onnx
+from singaudit.classifier.recognition import KINDS, Content, recognise
+from singaudit.classifier.timm_models import open_timm
+from singaudit.classifier.torchvision_models import open_torchvision
+from singaudit.classifier.wishes import Wishes
 from singaudit.errors import ConfigError, ModelError
 
-BUILTIN = "builtin:"
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What the user says about a classifier beside its name; None where nothing is said."""
-
-    logits: str | None = None
-    """Output that holds the logits, where the graph leaves a choice."""
-    features: str | None = None
-    """Tensor that holds the features, where the graph leaves a choice."""
-    preprocess: str | None = None
-    """A ``--preprocess`` string."""
-    activation: str = "auto"
-    """What follows the logits: auto, softmax or sigmoid."""
-    providers: Sequence[str] = CPU
-    """ONNX Runtime's execution providers, exactly these."""
-    limits: Limits = field(default_factory=Limits)
-    """On the process that the model runs in."""
+_CODE = {
+    "TorchScript": "a TorchScript archive",
+    "exported program": "a program of torch.export (.pt2)",
+}
 
 
 def open_classifier(model: str, wishes: Wishes | None = None) -> Classifier:
     """The classifier that ``model`` names, its head proved, ready to run.
 
-    ``builtin:NAME`` is a classifier of the embedded world; anything else is the path of an ONNX file.
+    A name with a prefix of ``NAMES`` is looked up where that says; anything else is a path, read as what its content
+    shows. Torch networks are exported to ONNX in a process of their own and then opened as any ONNX file is.
     Raises ``ModelError`` for what cannot be opened, ``ConfigError`` for options that do not fit it.
     """
     wishes = wishes or Wishes()
     if not model:
-        raise ModelError("expected a model file, got an empty name", hint="Give the path of an .onnx file.")
-    if model.startswith(BUILTIN):
-        return _onnx(_builtin_file(model.removeprefix(BUILTIN)), wishes)
-    return _onnx(Path(model), wishes)
+        raise ModelError("expected a model, got an empty name", hint=f"Give {KINDS}.")
+    prefix, colon, name = model.partition(":")
+    if colon and prefix in NAMES:
+        if not name:
+            raise ModelError(f"expected a name after {prefix}:, got none", hint=f"Give {KINDS}.")
+        return NAMES[prefix](name, wishes)
+    path = Path(model)
+    return CONTENTS[recognise(path)](path, wishes)
+
+
+def _builtin(name: str, wishes: Wishes) -> Classifier:
+    """A classifier of the embedded world. Raises ``ConfigError``."""
+    folder = Path(str(resources.files("singaudit") / "demo" / "models"))
+    known = {path.stem: path for path in folder.glob("*.onnx")}
+    if name not in known:
+        raise ConfigError(f"expected one of {', '.join(sorted(known))} after builtin:, got {name!r}")
+    return _onnx(known[name], wishes)
 
 
 def _onnx(path: Path, wishes: Wishes) -> Classifier:
+    _no_arch(path.name, wishes)
     return open_onnx(
         path, logits=wishes.logits, features=wishes.features, preprocess=wishes.preprocess,
         activation=wishes.activation, providers=wishes.providers, limits=wishes.limits,
     )  # fmt: skip
 
 
-def _builtin_file(name: str) -> Path:
-    """The file of a classifier of the embedded world. Raises ``ConfigError``."""
-    folder = Path(str(resources.files("singaudit") / "demo" / "models"))
-    known = {path.stem: path for path in folder.glob("*.onnx")}
-    if name not in known:
-        raise ConfigError(f"expected one of {', '.join(sorted(known))} after {BUILTIN}, got {name!r}")
-    return known[name]
+def _weights(path: Path, wishes: Wishes) -> Classifier:
+    """Weights; those of a transformers folder are read with the folder's configuration."""
+    from singaudit.classifier.hub_models import is_transformers
+
+    if wishes.arch is None and is_transformers(path.parent):
+        return open_folder(path.parent, wishes)
+    request = {
+        "kind": "weights", "name": path.name, "files": [str(path)], "arch": wishes.arch,
+        "allow_code": wishes.allow_code,
+    }  # fmt: skip
+    return converted(request, Original(path.name, (path,), "checkpoint"), wishes)
+
+
+def _program(content: Content) -> Callable[[Path, Wishes], Classifier]:
+    def opened(path: Path, wishes: Wishes) -> Classifier:
+        if not wishes.allow_code:
+            raise ModelError(
+                f"{path.name} is {_CODE[content]}: code that runs when it is opened",
+                hint="Give its weights with --arch, or an ONNX export; or, only if you trust the file as much as a "
+                "program, pass --allow-code.",
+            )
+        _no_arch(path.name, wishes)
+        request = {"kind": "program", "name": path.name, "files": [str(path)], "content": content}
+        return converted(request, Original(path.name, (path,), content), wishes)
+
+    return opened
+
+
+def _no_arch(name: str, wishes: Wishes) -> None:
+    if wishes.arch is not None:
+        raise ConfigError(f"--arch is for files that hold weights alone; {name} brings its architecture along")
+
+
+NAMES: dict[str, Callable[[str, Wishes], Classifier]] = {
+    "builtin": _builtin,
+    "timm": open_timm,
+    "hf": open_hub,
+    "torchvision": open_torchvision,
+}
+CONTENTS: dict[Content, Callable[[Path, Wishes], Classifier]] = {
+    "onnx": _onnx,
+    "weights": _weights,
+    "TorchScript": _program("TorchScript"),
+    "exported program": _program("exported program"),
+    "folder": open_folder,
+}

@@ -55,6 +55,19 @@ def parse_preprocess(text: str) -> dict[str, Any]:
     return found
 
 
+def format_preprocess(keys: Mapping[str, Any]) -> str:
+    """The ``--preprocess`` string of some keys: what :func:`parse_preprocess` reads back as they are."""
+
+    def text(value: Any) -> str:
+        return repr(float(value)) if isinstance(value, float | int) else str(value)
+
+    found = {key: "/".join(map(text, keys[key])) for key in ("mean", "std") if key in keys}
+    if "size" in keys:
+        found["size"] = "x".join(map(str, keys["size"]))
+    found.update({key: text(keys[key]) for key in _KEYS if key in keys and key not in ("mean", "std", "size")})
+    return ",".join(f"{key}={value}" for key, value in found.items())
+
+
 def _value(key: str, value: str) -> Any:
     if key in _CHOICES:
         word = value.lower()

@@ -33,7 +33,7 @@ def command_line(config: AuditConfig) -> str:
         value = getattr(config, name)
         if name in ("model", "classes", "classes_from", "gates", "cache") or value == field.default:
             continue
-        words += [f"--{name.replace('_', '-')}", str(value)]
+        words += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
     for gate in config.gates:
         words += ["--gate", gate]
     return shlex.join(words)

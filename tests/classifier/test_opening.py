@@ -2,7 +2,8 @@
 
 import pytest
 
-from singaudit.classifier.opening import Wishes, open_classifier
+from singaudit.classifier.opening import open_classifier
+from singaudit.classifier.wishes import Wishes
 from singaudit.errors import ConfigError, ModelError
 
 

@@ -1,0 +1,93 @@
+"""Which files a model folder may lead to: plain files inside it, or links as the hub's cache lays them out."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+from singaudit.classifier.recognition import check_regular
+from singaudit.errors import ModelError
+
+_LARGEST_DOCUMENT = 16 << 20
+"""Bytes of a JSON document, a safetensors header among them; 50,000 tensors take some 5 MB."""
+_MOST_SHARDS = 1000
+
+
+def inner_file(folder: Path, name: str) -> Path:
+    """The file ``name`` of a model folder. Raises ModelError unless it is a regular file that lies inside.
+
+    In the hub's cache a file is a link from ``snapshots/REVISION/`` to ``blobs/`` of the same repository; no other
+    link out of the folder is followed.
+    """
+    if name in ("", ".", "..") or "/" in name or "\\" in name or "\0" in name:
+        raise ModelError(
+            f"the model folder names the file {name[:80]!r}; expected a plain file name",
+            hint="Keep all files of the model in its folder.",
+        )
+    path = folder / name
+    target, root = path.resolve(), folder.resolve()
+    if root not in target.parents and _blobs(root) not in target.parents:
+        raise ModelError(
+            f"{name} in {folder} is a link out of the model's folder", hint="Copy the file to where the link stands."
+        )
+    check_regular(path)
+    return path
+
+
+def _blobs(folder: Path) -> Path | None:
+    """Where the hub's cache keeps what the links in this folder point to; None for other folders."""
+    repository = folder.parent.parent
+    named = repository.name.startswith(("models--", "datasets--"))
+    return repository / "blobs" if named and folder.parent.name == "snapshots" else None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file. Raises ModelError for anything else, or more than 16 MiB of it."""
+    check_regular(path)
+    if path.stat().st_size > _LARGEST_DOCUMENT:
+        raise ModelError(f"{path.name} has {path.stat().st_size:,} bytes; expected at most 16 MiB of JSON")
+    try:
+        document = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path.name} is not JSON: {str(error)[:120]}", hint="Save or download it again.") from error
+    if not isinstance(document, dict):
+        raise ModelError(f"{path.name} holds a {type(document).__name__}; expected a JSON object")
+    return document
+
+
+def shards(folder: Path, index: str) -> list[Path]:
+    """The files that a shard index (``model.safetensors.index.json``) lists, sorted. Raises ModelError."""
+    listed = read_json(inner_file(folder, index)).get("weight_map")
+    if not isinstance(listed, dict) or not listed or not all(isinstance(name, str) for name in listed.values()):
+        raise ModelError(f"{index} holds no weight_map from tensors to files", hint="Download the repository again.")
+    names = sorted(set(listed.values()))
+    if len(names) > _MOST_SHARDS:
+        raise ModelError(f"{index} lists {len(names)} files; expected at most {_MOST_SHARDS}")
+    return [inner_file(folder, name) for name in names]
+
+
+def check_safetensors(path: Path) -> None:
+    """ModelError unless the header of a safetensors file is within bounds and its tensors within the file."""
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        start = stream.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
+        if length > min(_LARGEST_DOCUMENT, size - 8):
+            raise ModelError(
+                f"{path.name} claims a header of {length:,} bytes; the file has {size:,}",
+                hint="It is damaged or cut short: download it again.",
+            )
+        text = stream.read(length)
+    try:
+        header = json.loads(text)
+        ends = [int(item["data_offsets"][1]) for name, item in header.items() if name != "__metadata__"]
+    except (ValueError, RecursionError, TypeError, KeyError, IndexError, AttributeError) as error:
+        raise ModelError(f"the header of {path.name} is not what safetensors writes", hint="Save it again.") from error
+    if not ends or max(ends) + 8 + length != size:
+        raise ModelError(
+            f"{path.name} is damaged or cut short: {size:,} bytes, its header promises "
+            f"{max(ends, default=0) + 8 + length:,}",
+            hint="Download or save it again.",
+        )

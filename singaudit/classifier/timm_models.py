@@ -1,0 +1,122 @@
+"""``timm:NAME``: an architecture of timm with the pretrained weights that timm registers for it."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from singaudit.classifier.conversion import Original, converted
+from singaudit.classifier.hub_files import from_url, repository
+from singaudit.classifier.interface import Classifier
+from singaudit.classifier.network import Network, Statements, stored_as
+from singaudit.classifier.usual import names_of_timm, of_timm
+from singaudit.classifier.weights import read_weights
+from singaudit.classifier.wishes import Wishes
+from singaudit.errors import ConfigError, ModelError
+
+
+def open_timm(name: str, wishes: Wishes) -> Classifier:
+    """The pretrained classifier that timm calls ``name`` (with or without a tag). Raises ModelError."""
+    if wishes.arch is not None:
+        raise ConfigError("--arch is for files that hold weights alone; timm:NAME names its architecture itself")
+    from singaudit.torchvision_import import import_torchvision
+
+    import_torchvision()
+    import timm
+
+    config = timm.models.get_pretrained_cfg(name, allow_unregistered=False) if timm.is_model(name) else None
+    if config is None:
+        raise ModelError(f"timm has no model named {name[:100]!r}", hint=_near(name))
+    filename = config.hf_hub_filename
+    facts = {}
+    if config.hf_hub_id:
+        names = [filename] if filename else ["model.safetensors", "pytorch_model.bin"]
+        if filename and filename.endswith(".bin"):
+            names.insert(0, filename.removesuffix(".bin") + ".safetensors")
+        found = repository(config.hf_hub_id).fetch(names)
+        if found is None:
+            raise ModelError(f"{config.hf_hub_id} holds none of {', '.join(names)}", hint="Choose another tag.")
+        path, repo = found
+        facts = {"revision": f"{repo.name}@{repo.revision}"}
+    elif isinstance(config.url, str) and config.url:
+        path = from_url(config.url)
+    else:
+        raise ModelError(
+            f"timm registers no pretrained weights for {name}",
+            hint=f"With weights of your own: singaudit run WEIGHTS --arch {name}. {_near(name)}",
+        )
+    request = {"kind": "timm", "name": f"timm:{name}", "files": [str(path)], "arch": name}
+    return converted(request, Original(f"timm:{name}", (path,), "timm", facts), wishes)
+
+
+def _near(name: str) -> str:
+    import timm
+
+    base = name.partition(".")[0]
+    near = timm.list_models(f"{base}.*", pretrained=True) if timm.is_model(base) else []
+    near = near or difflib.get_close_matches(name, timm.list_models(pretrained=True), 4)
+    return (
+        f"Names with weights: {', '.join(near[:6])}." if near else "timm.list_models(pretrained=True) lists the names."
+    )
+
+
+def timm_network(files: Sequence[str], name: str, stated: Mapping[str, Any]) -> Network:
+    """In the converting process: the network with every weight of the file loaded by timm itself."""
+    import timm
+
+    weights = read_weights([Path(file) for file in files])
+    config = timm.models.get_pretrained_cfg(name).to_dict()
+    with complete(name):
+        module = timm.create_model(
+            name, pretrained=True, exportable=True,
+            pretrained_cfg_overlay={"state_dict": weights.tensors, "custom_load": False, "source": ""},
+        )  # fmt: skip
+    preprocess = of_timm(config)
+    height, width = stated.get("size") or preprocess.get("size") or (224, 224)
+    names, source = names_of_timm(config)
+    return Network(
+        module=module.eval().float(),
+        shape=(int(config.get("input_size", (3,))[0]), height, width),
+        statements=Statements(preprocess, "timm pretrained_cfg", {}, "", names, source),
+        description={"format": weights.kind, "architecture": f"timm:{name}"},
+        stored=stored_as(weights.tensors),
+    )
+
+
+@contextlib.contextmanager
+def complete(name: str) -> Iterator[None]:
+    """While it holds, a module that loads a state dict gets all of its weights from it; ModelError otherwise.
+
+    timm fills what a file lacks with random weights where a factory allows that.
+    """
+    import torch
+
+    load = torch.nn.Module.load_state_dict
+
+    def checked(self: Any, state_dict: Any, *arguments: Any, **options: Any) -> Any:
+        result = load(self, state_dict, *arguments, **options)
+        missing = [key for key in result.missing_keys if not key.endswith("num_batches_tracked")]
+        if missing:
+            raise ModelError(
+                f"the weights of {name} lack {len(missing)} of the network's tensors: {', '.join(missing[:4])}",
+                hint="Choose another tag; nothing is filled with random weights.",
+            )
+        return result
+
+    torch.nn.Module.load_state_dict = checked  # type: ignore[method-assign]
+    try:
+        yield
+    except ModelError:
+        raise
+    except RuntimeError as error:
+        if "loading state_dict" not in str(error):
+            raise
+        raise ModelError(
+            f"the weights do not fit timm:{name}: {' '.join(str(error).split())[:300]}",
+            hint="Update timm, or delete the file from the cache and fetch it again.",
+        ) from error
+    finally:
+        torch.nn.Module.load_state_dict = load  # type: ignore[method-assign]
