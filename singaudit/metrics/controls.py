@@ -1,7 +1,7 @@
-"""What the scores would be if the null space were any other subspace of its size.
+"""What a score means: its place among the draws of a control.
 
 Zero removal moves T f toward or away from every prompt, whatever the null space holds; a score means something
-only beside this control.
+only beside controls.
 """
 
 from __future__ import annotations
@@ -11,26 +11,24 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from singaudit.metrics.intervals import Estimate
+
 Array = NDArray[np.float64]
 
+_RESAMPLES = 1000
+_Z = 1.959963984540054
+"""Standard normal quantile of a two-sided 95 % interval."""
 
-def random_subspace(dim: int, of: int, generator: np.random.Generator) -> tuple[Array, bool]:
+
+def random_subspace(dim: int, of: int, generator: np.random.Generator) -> tuple[NDArray[np.float32], bool]:
     """A Haar-random subspace of dimension ``dim`` in ``of`` dimensions, by a basis of it or of its complement.
 
-    Returns (basis (of, k), whether the basis spans the complement): the complement of a Haar subspace is one too,
-    and the narrower of the two is cheaper to draw and to project through.
+    Returns (basis (of, k) float32, whether the basis spans the complement): the complement of a Haar subspace is one
+    too, and the narrower of the two is cheaper to draw and to project through.
     """
     narrow = min(dim, of - dim)
-    basis = np.linalg.qr(generator.standard_normal((of, narrow)))[0] if narrow else np.zeros((of, 0))
-    return basis, narrow < dim
-
-
-def matched_moves(vectors: Array, norms: Array, basis: Array, complement: bool) -> Array:
-    """The part of each row of ``vectors`` (n, m) inside the subspace, scaled to length ``norms`` (n,)."""
-    inside = (vectors @ basis) @ basis.T
-    part = vectors - inside if complement else inside
-    length = np.sqrt(np.einsum("ij,ij->i", part, part))
-    return part * (norms / np.where(length > 0, length, 1.0))[:, None]
+    gaussian = generator.standard_normal((of, narrow), dtype=np.float32)
+    return (np.linalg.qr(gaussian)[0] if narrow else gaussian), narrow < dim
 
 
 @dataclass(frozen=True)
@@ -45,18 +43,49 @@ class Against:
     """2.5th percentile of the draws."""
     high: float
     """97.5th percentile of the draws."""
-    percentile: float
-    """Share of draws below the observed value, 0 to 100; ties count half."""
-    effect_size: float | None
-    """(observed - mean) / standard deviation of the draws; None when all draws are equal."""
+    percentile: Estimate
+    """Share of draws below the observed value, 0 to 100, ties count half; Wilson interval over the draws."""
+    effect_size: Estimate | None
+    """(observed - mean) / standard deviation of the draws, bootstrapped over them; None when all are equal."""
 
 
-def compare(observed: float, draws: Array) -> Against:
-    """Place ``observed`` among ``draws`` (k,)."""
-    low, high = np.percentile(draws, (2.5, 97.5))
-    spread = float(draws.std(ddof=1)) if len(draws) > 1 else 0.0
-    below = float(np.mean(draws < observed) + 0.5 * np.mean(draws == observed))
-    mean = float(draws.mean())
-    return Against(
-        observed, mean, float(low), float(high), 100 * below, (observed - mean) / spread if spread > 0 else None
-    )
+def wilson(successes: float, n: int) -> tuple[float, float]:
+    """95 % interval of a share (Wilson 1927): (low, high) for ``successes`` of ``n``; (0, 1) of none."""
+    if n == 0:
+        return 0.0, 1.0
+    share, z2 = successes / n, _Z**2
+    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = _Z / (1 + z2 / n) * float(np.sqrt(share * (1 - share) / n + z2 / (4 * n * n)))
+    # At the ends the formula is exact, its rounding is not.
+    return (0.0 if successes == 0 else middle - half), (1.0 if successes == n else middle + half)
+
+
+def compare(observed: Array, draws: Array, seed: int = 0) -> list[Against]:
+    """Place each ``observed`` (k,) among its draws (draws, k)."""
+    count = len(draws)
+    low, high = np.percentile(draws, (2.5, 97.5), axis=0)
+    below = np.sum(draws < observed, axis=0) + 0.5 * np.sum(draws == observed, axis=0)
+    mean, spread = draws.mean(axis=0), draws.std(axis=0, ddof=1)
+    # One set of resamples for all scores: sums of draws and of their squares give every mean and deviation.
+    picks = np.random.default_rng([seed, 3]).multinomial(count, np.full(count, 1 / count), _RESAMPLES)
+    centred = draws - mean
+    means = picks @ centred / count
+    deviations = np.sqrt(np.maximum(picks @ centred**2 / count - means**2, 0) * count / (count - 1))
+    placed = []
+    with np.errstate(divide="ignore", invalid="ignore"):
+        effects = (observed - mean) / spread
+        drawn = (observed - mean - means) / deviations
+    for j in range(len(observed)):
+        share = [100 * s for s in (below[j] / count, *wilson(float(below[j]), count))]
+        effect = None
+        # Draws that are equal but for rounding have no spread to measure by.
+        if spread[j] > 1e-9 * max(abs(mean[j]), 1e-12) and np.isfinite(effects[j]):
+            kept = drawn[np.isfinite(drawn[:, j]), j]
+            ends = np.percentile(kept, (2.5, 97.5)) if kept.size else (effects[j], effects[j])
+            effect = Estimate(float(effects[j]), min(float(ends[0]), float(effects[j])),
+                              max(float(ends[1]), float(effects[j])), count)  # fmt: skip
+        placed.append(Against(
+            float(observed[j]), float(mean[j]), float(low[j]), float(high[j]),
+            Estimate(share[0], share[1], share[2], count), effect,
+        ))  # fmt: skip
+    return placed

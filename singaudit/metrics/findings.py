@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from singaudit.metrics.intervals import Estimate
@@ -12,12 +12,14 @@ Finding = Literal["cannot tell", "strong", "partial", "redundant", "not detected
 
 @dataclass(frozen=True)
 class Thresholds:
-    """The one table of limits the rules use."""
+    """The one table of limits the rules use; ``singaudit calibrate`` counts what they find in planted models."""
 
     min_translator_images: int = 1000
     """Fewer images behind the translator: cannot tell."""
     min_images: int = 100
     """Fewer audited images: cannot tell."""
+    min_effective_images: float = 50
+    """Fewer equally weighted images (rare values weigh more): cannot tell."""
     min_r2: float = 0.02
     """Lower bound of the translator's held-out R2. Above 0, because the interval does not contain the translator's own
     variance: one fitted on shuffled pairs reached 0.0014 [0.0006, 0.0021]."""
@@ -29,12 +31,22 @@ class Thresholds:
     """Lower bound of the carried share."""
     strong_follow: float = 2 / 3
     """Normalised null-follow."""
+    strong_principal: float = 0.3
+    """Upper bound of the normalised probe accuracy from P_p f: what the logits see as well is not ignored."""
     partial_share: float = 0.15
     """Lower bound of the carried share."""
+    partial_gain: float = 0.1
+    """Lower bound of the normalised probe accuracy from f less that from P_p f."""
+    follow_q: float = 0.025
+    """Null-follow above chance: one-sided p-value, after Benjamini-Hochberg over the audit's groups."""
     redundant_probe: float = 0.5
     """Lower bound of the normalised probe accuracy from P_n f."""
+    redundant_principal: float = 0.15
+    """Lower bound of the normalised probe accuracy from P_p f."""
     absent_share: float = 0.1
-    """The carried share's interval lies within plus or minus this."""
+    """Upper bound of the carried share."""
+    absent_follow: float = 0.1
+    """Upper bound of the normalised null-follow."""
     absent_probe: float = 0.15
     """Upper bound of the normalised probe accuracy from P_n f."""
 
@@ -52,60 +64,82 @@ class Evidence:
     """Audited images."""
     translator_images: int
     """Images behind the translator."""
+    effective_images: float
+    """Equally weighted images that would say as much; 0 when fewer than two values are shown."""
     r2: Estimate
     """The translator's held-out R2."""
     readable: Estimate
     """The vision-language model's own reading of the group."""
     margin: Estimate
     """margin(T f), degrees."""
+    margin_control: float
+    """97.5th percentile of that margin by shuffled translators, degrees."""
     margin_share: Estimate
     """margin(T f) over that of the images' own embeddings, resampled jointly."""
-    margin_excess: Estimate
-    """margin(T f) less that of shuffled pairs, degrees, resampled jointly."""
     carried_share: Estimate
     """Contrast over margin."""
-    follow_excess: Estimate
-    """Null-follow less chance, resampled jointly."""
-    follow_normalised: float
+    follow_normalised: Estimate
     """(null-follow - chance) / (1 - chance)."""
+    follow_q: float
+    """One-sided p-value of null-follow above chance, adjusted for the number of groups."""
+    probe_principal: Estimate
+    """Normalised accuracy of the probe of P_p f."""
     probe_null: Estimate
-    """Normalised accuracy of the probe on P_n f."""
+    """Normalised accuracy of the probe of P_n f."""
+    probe_gain: Estimate
+    """Normalised accuracy of the probe of f less that of P_p f."""
 
 
 def decide(e: Evidence, limits: Thresholds = THRESHOLDS) -> tuple[Finding, str]:
     """The first rule that applies, and the numbers that decided it. Stability is judged by ``unstable``."""
     unsure = _cannot_tell(e, limits)
-    share, probe = e.carried_share, e.probe_null
-    numbers = (
-        f"carried share {_span(share)}, null-follow {e.follow_normalised:.2f} of what is possible, "
-        f"probe of the null part {_span(probe)}"
-    )
     if e.null_dim == 0:
         return "not applicable", "the head has no logit null space"
     if unsure:
         return "cannot tell", unsure
+    share, probe, seen = e.carried_share, e.probe_null, e.probe_principal
     if probe.high < limits.absent_probe and abs(e.margin_share.low) <= limits.absent_share >= abs(e.margin_share.high):
         # Neither a probe of the null part nor the translator shows the group, though the encoder reads it from the
         # images. The carried share would be a ratio of two numbers near 0 and is not asked.
         return (
             "not detected",
-            f"the features show {_span(e.margin_share)} of the images' own margin, probe {_span(probe)}",
+            f"the features show {_span(e.margin_share)} of the images' own margin, probe of the null part "
+            f"{_span(probe)}",
         )
-    if not (e.margin_excess.low > 0 and e.margin.low > 0 and e.margin_share.low >= limits.min_margin_share):
+    if not reads(e, limits):
         return "cannot tell", (
             f"the translated features hardly show this group: margin {_span(e.margin)} degrees, "
-            f"{_span(e.margin_share)} of the images' own"
+            f"{_span(e.margin_share)} of the images' own; shuffled translators reach {e.margin_control:.2f} degrees"
         )
-    above_chance = probe.low > 0
-    if share.low >= limits.strong_share and e.follow_normalised >= limits.strong_follow and above_chance:
+    numbers = (
+        f"carried share {_span(share)}, null-follow {_span(e.follow_normalised)} of what is possible (q "
+        f"{e.follow_q:.2g}), probe of the null part {_span(probe)}, of the part the logits see {_span(seen)}, gain of "
+        f"the whole over that {_span(e.probe_gain)}"
+    )
+    follows = e.follow_q <= limits.follow_q and probe.low > 0
+    if (
+        share.low >= limits.strong_share
+        and e.follow_normalised.value >= limits.strong_follow
+        and seen.high <= limits.strong_principal
+        and follows
+    ):
         return "strong", numbers
-    if share.low > limits.partial_share and e.follow_excess.low > 0 and above_chance:
+    if share.low > limits.partial_share and e.probe_gain.low >= limits.partial_gain and follows:
         return "partial", numbers
-    if probe.low >= limits.redundant_probe:
+    if probe.low >= limits.redundant_probe and seen.low >= limits.redundant_principal:
         return "redundant", numbers
-    if max(abs(share.low), abs(share.high)) <= limits.absent_share and probe.high < limits.absent_probe:
+    if (
+        share.high <= limits.absent_share
+        and e.follow_normalised.high <= limits.absent_follow
+        and probe.high < limits.absent_probe
+    ):
         return "not detected", numbers
     return "cannot tell", f"no rule is met: {numbers}"
+
+
+def reads(e: Evidence, limits: Thresholds = THRESHOLDS) -> bool:
+    """Whether the translated features show the group at all: without that there is no reading to share out."""
+    return e.margin.low > max(e.margin_control, 0) and e.margin_share.low >= limits.min_margin_share
 
 
 def _cannot_tell(e: Evidence, limits: Thresholds) -> str:
@@ -114,6 +148,11 @@ def _cannot_tell(e: Evidence, limits: Thresholds) -> str:
         return f"the translator rests on {e.translator_images} images, fewer than {limits.min_translator_images}"
     if e.images < limits.min_images:
         return f"{e.images} images were audited, fewer than {limits.min_images}"
+    if not e.effective_images >= limits.min_effective_images:
+        return (
+            f"too few images show the values: they count as {e.effective_images:.0f} images with equally frequent "
+            f"values, fewer than {limits.min_effective_images:.0f}"
+        )
     if not e.r2.low > limits.min_r2:
         return f"the translator explains too little: R2 {_span(e.r2)}, its lower end not above {limits.min_r2}"
     if not e.readable.low > limits.readable:
@@ -134,11 +173,6 @@ def unstable(full: Finding, halves: tuple[Finding, Finding]) -> bool:
     if full in ("cannot tell", "not applicable"):
         return False
     return any(claim(half) not in (claim(full), "cannot tell") for half in halves)
-
-
-def at_half(e: Evidence) -> Evidence:
-    """Evidence for a refit on half of the images, which the limit on images must not refuse."""
-    return replace(e, translator_images=max(e.translator_images, THRESHOLDS.min_translator_images))
 
 
 def sentence(group: str, finding: Finding, share: Estimate | None) -> str:

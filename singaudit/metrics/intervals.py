@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,9 +51,7 @@ class Bootstrap:
         """Add the next block of images: (rows, k). Every block but the last must have ``BLOCK`` rows."""
         if self._n % BLOCK:
             raise ValueError(f"only the last block may hold other than {BLOCK} rows")
-        generator = np.random.Generator(np.random.Philox(key=self._seed, counter=[0, 0, 0, self._blocks]))
-        # One row per image, so that an image's weights do not depend on how many follow it.
-        weights = generator.poisson(1.0, (len(columns), self._draws)).astype(np.float64)
+        weights = _weights(self._seed, self._draws, self._blocks, len(columns))
         sums, totals = weights.T @ columns, columns.sum(axis=0)
         self._sums = sums if self._sums is None else self._sums + sums
         self._totals = totals if self._totals is None else self._totals + totals
@@ -70,13 +69,21 @@ class Bootstrap:
 
     def estimate(self, statistic: Callable[[Array], Array]) -> Estimate:
         """Value and interval of ``statistic``, a function of column means (..., k) -> (...)."""
+        return self.estimates(lambda m: statistic(m)[..., None], np.array([self._n]))[0]
+
+    def estimates(self, statistic: Callable[[Array], Array], n: NDArray[np.intp]) -> list[Estimate]:
+        """Values and intervals of several statistics at once, a function of column means (..., k) -> (..., g).
+
+        ``n`` (g,) is how many images each rests on.
+        """
         mean, draws = self.means()
         with np.errstate(divide="ignore", invalid="ignore"):
-            value, drawn = float(statistic(mean)), statistic(draws)
-        drawn = drawn[np.isfinite(drawn)]
-        low, high = np.percentile(drawn, _PERCENTILES) if drawn.size else (np.nan, np.nan)
+            values, drawn = statistic(mean), statistic(draws)
+        low, high = _interval(drawn)
         # The interval of a ratio may miss its own value when few images were drawn; it never should.
-        return Estimate(value, min(float(low), value), max(float(high), value), self._n)
+        with np.errstate(invalid="ignore"):
+            low, high = np.minimum(low, values), np.maximum(high, values)
+        return [Estimate(*map(float, e), int(k)) for *e, k in zip(values, low, high, n, strict=True)]
 
     def mean(self, column: int) -> Estimate:
         """Estimate of one column's mean."""
@@ -85,6 +92,31 @@ class Bootstrap:
     def ratio(self, over: int, under: int) -> Estimate:
         """Estimate of one column's mean over another's."""
         return self.estimate(lambda m: m[..., over] / m[..., under])
+
+
+@lru_cache(maxsize=2)
+def _weights(seed: int, draws: int, block: int, rows: int) -> Array:
+    """(rows, draws) Poisson(1) counts, the same for every statistic of a block; callers must not write to it.
+
+    One row per image, so that an image's weights do not depend on how many follow it.
+    """
+    generator = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, block]))
+    return generator.poisson(1.0, (rows, draws)).astype(np.float64)
+
+
+def _interval(drawn: Array) -> tuple[Array, Array]:
+    """Percentiles (g,) of draws (draws, g), those left out that are no number; NaN where none is left."""
+    ordered = np.where(np.isfinite(drawn), drawn, np.nan)
+    ordered = np.sort(ordered, axis=0)  # NaN last
+    count = np.count_nonzero(~np.isnan(ordered), axis=0)
+    ends = []
+    for percentile in _PERCENTILES:
+        place = percentile / 100 * np.maximum(count - 1, 0)
+        below = place.astype(np.intp)
+        above = np.minimum(below + 1, np.maximum(count - 1, 0))
+        a, b = (np.take_along_axis(ordered, i[None], axis=0)[0] for i in (below, above))
+        ends.append(a + (place - below) * (b - a))
+    return ends[0], ends[1]
 
 
 def bootstrap(columns: Array, seed: int) -> Bootstrap:
