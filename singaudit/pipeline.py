@@ -20,26 +20,38 @@ from singaudit.classifier.wishes import Wishes
 from singaudit.config import AuditConfig
 from singaudit.dataset.cache import Cache, cache_folder
 from singaudit.dataset.interface import Image, ImageSource
-from singaudit.dataset.labels import resolve_labels
+from singaudit.dataset.labels import resolve_group_labels, resolve_labels
 from singaudit.dataset.sources import open_source
 from singaudit.engine.local import Pass, Step, run_pass
 from singaudit.errors import ModelError
 from singaudit.geometry.near_null import NEAR_NULL_FRACTION, near_null_dim
 from singaudit.geometry.null_space import NullSpace, null_space
 from singaudit.language.cached import CachedEncoder
-from singaudit.language.concepts import LEADS, Group, Vocabulary, all_prompts, class_group, embed_group, open_vocabulary
+from singaudit.language.concepts import (
+    Group,
+    Vocabulary,
+    all_prompts,
+    class_group,
+    concept_group,
+    embed_group,
+    embed_groups,
+    open_vocabulary,
+)
 from singaudit.language.encoder import open_encoder
 from singaudit.language.interface import Encoder
 from singaudit.language.pack import Pack, open_pack
 from singaudit.language.packed import PackedEncoder, check_pack, pack_warnings, packed_labels
 from singaudit.language.statistics import accumulate
-from singaudit.language.translator import Fitted, fit
+from singaudit.language.translator import fit
 from singaudit.metrics.control_run import DRAWS, run_controls
 from singaudit.metrics.intervals import mean_estimate
+from singaudit.metrics.judge import judge
 from singaudit.metrics.logit_check import Toward, check_logits
-from singaudit.metrics.measure import GroupTexts, Measured, Subject, measure
+from singaudit.metrics.measure import Measured, measure
+from singaudit.metrics.subject import GroupTexts, Subject
 from singaudit.metrics.words import find_words
 from singaudit.report import build
+from singaudit.report.build_findings import control_parts, finding_parts
 from singaudit.report.build_words import with_changes, with_class_words, words_part
 from singaudit.report.gallery import gallery_items
 from singaudit.report.gate_rules import Known, Rule, check_rules, parse_rules
@@ -89,6 +101,8 @@ class _Seen:
     pack: Pack | None
     labels: list[int] | None
     labels_source: str
+    own: dict[str, NDArray[np.intp]]
+    """Values of concept groups by the user's labels, for every image of the source; -1 where unknown."""
 
 
 def audit(config: AuditConfig, progress: Progress = lambda stage, done, total: None) -> Audit:
@@ -107,7 +121,8 @@ def audit(config: AuditConfig, progress: Progress = lambda stage, done, total: N
     groups = ((class_group(names),) if len(names) > 1 else ()) + vocabulary.groups
     grouped = tuple((g.name, v) for g in groups for v in g.values)
     singles = tuple((None, v) for v in vocabulary.concepts)
-    known = Known(names, grouped + singles, tuple(g.name for g in groups))
+    judged_alone = tuple(concept_group(v) for v in vocabulary.concepts)
+    known = Known(names, grouped + singles, tuple(g.name for g in groups + judged_alone))
     config = config.model_copy(update={"gates": config.gates + policy_gates(config.policy, known), "policy": {}})
     rules = parse_rules(config.gates)
     check_rules(rules, known)
@@ -115,17 +130,18 @@ def audit(config: AuditConfig, progress: Progress = lambda stage, done, total: N
         return _geometry_only(config, classifier, names, names_source, space, rules, progress)
     if pack is not None:
         check_pack(pack, config.vlm, all_prompts((class_group(names), *groups), vocabulary.concepts))
-    seen = _look(config, classifier, names, pack, progress)
+    groups += judged_alone
+    seen = _look(config, classifier, names, groups, pack, progress)
     features, logits = seen.images.outputs["classifier"]
     _check_finite(classifier, features, logits)
     facts = _Facts(config, classifier, names, names_source, space, rules, known, seen, vocabulary, groups)
     fit_images = len(seen.probe.names) if seen.probe else len(seen.images.names)
     if fit_images < _MIN_FIT_IMAGES:
         return _without_language(facts, progress, f"{fit_images} images are too few to fit a translator")
-    subject, fitted, texts = _interpret(facts, features, logits, progress)
+    subject = _interpret(facts, features, logits, progress)
     measured = measure(subject)
     progress("measure", 1, 1)
-    return _conclude(facts, subject, measured, fitted, texts, logits, progress)
+    return _conclude(facts, subject, measured, logits, progress)
 
 
 def _wishes(config: AuditConfig) -> Wishes:
@@ -158,11 +174,17 @@ class _Facts:
 
 
 def _look(
-    config: AuditConfig, classifier: Classifier, names: tuple[str, ...], pack: Pack | None, progress: Progress
+    config: AuditConfig,
+    classifier: Classifier,
+    names: tuple[str, ...],
+    groups: tuple[Group, ...],
+    pack: Pack | None,
+    progress: Progress,
 ) -> _Seen:
     """One pass over the images, and one over the probe images: classifier and encoder see each image once."""
     source = pack.source() if pack is not None and config.images is None else open_source(str(config.images))
     labels, labels_source = resolve_labels(source, config.labels, names)
+    own = resolve_group_labels(source, config.labels, {g.name: g.values for g in groups if g.kind == "group"})
     probe_source = open_source(config.probe) if config.probe else None
     cache, device = Cache(cache_folder(config.cache)), torch_device(config.device)
 
@@ -198,7 +220,7 @@ def _look(
     cache.prune()
     if labels is None and config.labels == "auto" and pack is not None:
         labels, labels_source = packed_labels(pack, source, images, names)
-    return _Seen(source, images, probe, encoder, pack, labels, labels_source)
+    return _Seen(source, images, probe, encoder, pack, labels, labels_source, own)
 
 
 def _check_finite(classifier: Classifier, *outputs: NDArray[np.float32]) -> None:
@@ -214,51 +236,43 @@ def _check_finite(classifier: Classifier, *outputs: NDArray[np.float32]) -> None
 
 def _interpret(
     facts: _Facts, features: NDArray[np.float32], logits: NDArray[np.float32], progress: Progress
-) -> tuple[Subject, Fitted, list[GroupTexts]]:
+) -> Subject:
     """Fit the translator and embed every text."""
     seen, encoder = facts.seen, facts.seen.encoder
     embeddings = seen.images.outputs["encoder"][0]
-    probe = (
-        (seen.probe.outputs["classifier"][0], seen.probe.outputs["encoder"][0], seen.probe.sha256)
-        if seen.probe
-        else None
-    )
+    probe = (seen.probe.outputs["classifier"][0], seen.probe.outputs["encoder"][0]) if seen.probe else None
     progress("fit the translator", 0, 1)
-    fitted = fit(features, embeddings, seen.images.sha256, facts.space, probe)
+    training = (*probe, seen.probe.sha256) if probe and seen.probe else None
+    fitted = fit(features, embeddings, seen.images.sha256, facts.space, training)
     progress("fit the translator", 1, 1)
     progress("measure", 0, 1)
-    known = facts.class_of(logits) if seen.labels is not None else None
+    class_of = facts.class_of(logits)
+    known = {name: values[seen.images.indices] for name, values in seen.own.items()}
+    if seen.labels is not None:
+        known["class"] = class_of
     texts = [
-        GroupTexts(
-            group.name, embed_group(encoder, group), embed_group(encoder, group, LEADS[1:]),
-            known if group.name == "class" else None,
-        )
-        for group in facts.groups
-    ]  # fmt: skip
-    singles = Group("", facts.vocabulary.concepts, "{}")
-    concept_texts = [t.texts for t in texts] + ([embed_group(encoder, singles)] if singles.values else [])
+        GroupTexts(group.name, first, second, known.get(group.name) if group.kind != "concept" else None, group.kind)
+        for group, (first, second) in zip(facts.groups, embed_groups(encoder, facts.groups), strict=True)
+    ]
     class_texts = texts[0].texts if len(facts.names) > 1 else embed_group(encoder, class_group(facts.names))
-    subject = Subject(
-        features, embeddings, seen.images.sha256, facts.class_of(logits), class_texts,
+    # A single concept's second value is its absence, no concept of its own.
+    concept_texts = [t.texts[:1] if t.kind == "concept" else t.texts for t in texts]
+    return Subject(
+        features, embeddings, seen.images.sha256, class_of, class_texts,
         np.concatenate(concept_texts) if concept_texts else class_texts, tuple(texts), facts.space, fitted,
-        facts.config.seed,
+        facts.config.seed, probe,
     )  # fmt: skip
-    return subject, fitted, texts
 
 
 def _conclude(
-    facts: _Facts, subject: Subject, measured: Measured, fitted: Fitted, texts: list[GroupTexts],
-    logits: NDArray[np.float32], progress: Progress,
-) -> Audit:  # fmt: skip
+    facts: _Facts, subject: Subject, measured: Measured, logits: NDArray[np.float32], progress: Progress
+) -> Audit:
     """Controls, findings, gallery, gates and verdict: the result."""
     config, seen, groups = facts.config, facts.seen, facts.groups
-    scores, contrasts, control_images = run_controls(
-        subject, measured, lambda done: progress("compare with controls", done, DRAWS)
-    )
-    findings = [
-        build.finding_part(i, group, texts[i], measured, fitted, facts.space, contrasts[i] if contrasts else None)
-        for i, group in enumerate(groups)
-    ]
+    controls = run_controls(subject, measured, lambda done: progress("compare with controls", done, DRAWS))
+    judged = judge(subject, measured, controls)
+    labelled = [texts.labels is not None for texts in subject.groups]
+    findings = finding_parts(groups, labelled, measured.groups, judged, controls)
     progress("collect pictures", 0, 1)
     gallery = gallery_items(
         seen.source, seen.images, subject, measured, findings, groups, facts.names, logits,
@@ -277,10 +291,10 @@ def _conclude(
             name=seen.encoder.name, revision=seen.encoder.revision, family=seen.encoder.family,
             embedding_dim=seen.encoder.embedding_dim, pack=_pack_part(seen.pack),
         ),
-        translator=build.translator_part(fitted, measured, len(facts.names)),
+        translator=build.translator_part(subject.fitted, measured, len(facts.names)),
         logit_check=_logit_check(facts, logits, subject),
         scores=build.scores_part(measured),
-        controls=[build.control_part(scores, DRAWS, control_images)] if scores else [],
+        controls=control_parts(controls),
         classes=build.class_parts(measured, subject.class_of, facts.names, config.seed),
         concepts=build.concept_parts(measured.concepts, groups, facts.vocabulary.concepts),
         findings=findings,
@@ -300,12 +314,14 @@ def _with_words(facts: _Facts, subject: Subject, measured: Measured, result: Aud
     if facts.space.null_dim == 0 or unreadable(result.translator):
         return result
     concepts, asked = facts.known.concepts, class_concepts(facts.rules, facts.known)
-    words = find_words(subject, measured.own, asked)
+    grouped = [part for part in result.findings if part.kind != "concept"]
+    own = [v.own for v, group in zip(measured.values, facts.groups, strict=True) if group.kind != "concept"]
+    words = find_words(subject, own, asked)
     return result.model_copy(
         update={
             "words": words_part(words, concepts),
             "concepts": with_changes(result.concepts, words),
-            "classes": with_class_words(result.classes, words, concepts, result.findings, asked),
+            "classes": with_class_words(result.classes, words, concepts, grouped, asked),
         }
     )
 
@@ -441,8 +457,12 @@ def _per_image(
         "mean_removal_image_score_deg": measured.image_score_mean.tolist(),
         "mean_removal_attribute_score_deg": measured.attribute_score_mean.tolist(),
     }
-    for g, group in enumerate(facts.groups):
-        columns[f"{group.name}_value"] = [group.values[i] for i in measured.own[g]]
-        columns[f"{group.name}_margin_deg"] = measured.margin[g].tolist()
-        columns[f"{group.name}_contrast_deg"] = measured.contrast[g].tolist()
+    for group, values, margin, contrast in zip(
+        facts.groups, measured.values, measured.margin, measured.contrast, strict=True
+    ):
+        if margin is None or contrast is None:
+            continue
+        columns[f"{group.name}_value"] = [group.values[i] if i >= 0 else "" for i in values.own]
+        columns[f"{group.name}_margin_deg"] = margin.tolist()
+        columns[f"{group.name}_contrast_deg"] = contrast.tolist()
     return columns

@@ -184,8 +184,8 @@ def show_result(result: AuditResult, stream: TextIO | None = None) -> None:
         out.print(f"  ! {safe(reason, 500)}")
 
 
-def _degrees(s: Statistic) -> str:
-    return f"{s.value:.1f}° [{s.low:.1f}, {s.high:.1f}]"
+def _degrees(s: Statistic | None) -> str:
+    return "–" if s is None else f"{s.value:.1f}° [{s.low:.1f}, {s.high:.1f}]"
 
 
 def _share(s: Statistic | None) -> str:

@@ -39,7 +39,8 @@ def test_a_planted_leak_is_found_and_an_absent_one_is_not(leaky, clean):
     assert leak.contrast_deg.low > none.contrast_deg.high + 5
     assert leak.carried_share.low > 0.8
     # The leak stands above random subspaces of the same dimension and move, not only above zero.
-    assert leak.control.percentile == 100
+    assert leak.control.percentile.value == 100
+    assert leak.control.effect_size.low > 1
 
 
 def test_logits_stay_and_the_controls_move_them(leaky):
@@ -187,6 +188,44 @@ def test_a_shuffled_translator_cannot_tell(models, monkeypatch):
     assert found.exit_code == 4
 
 
+def test_single_concepts_are_judged_present_or_absent(models, tmp_path):
+    (tmp_path / "c.txt").write_text("red\nblue\nsmall\na zebra\n")
+    found = run(models, "leaky", images="shapes:1200:5", concepts=str(tmp_path / "c.txt"),
+                gates=("finding[red] not in (strong, partial)",))  # fmt: skip
+    kinds = {f.group: f.finding for f in found.result.findings}
+    assert kinds["red"] in ("strong", "partial")
+    assert kinds["blue"] in ("strong", "partial")
+    # The logits see the size; nothing here shows a zebra.
+    assert kinds["small"] not in ("strong", "partial")
+    assert kinds["a zebra"] == "cannot tell"
+    assert found.exit_code == 1
+
+
+def test_the_class_of_the_clean_model_passes_the_ready_policy(clean):
+    # Its class is decodable from the null space, but the logits see it as well.
+    assert finding(clean, "class").finding == "redundant"
+
+
+def test_every_control_is_in_the_result_with_its_intervals(leaky):
+    names = [c.name for c in leaky.result.controls]
+    assert len(names) == 4
+    assert "shuffled translator" in names
+    assert all(c.draws >= 99 for c in leaky.result.controls)
+    for part in (leaky.result.controls, *(f.controls for f in leaky.result.findings)):
+        for control in part:
+            for score in control.scores:
+                assert score.percentile.low <= score.percentile.value <= score.percentile.high
+                assert score.percentile.n == control.draws
+
+
+def test_a_finding_holds_what_led_to_it(leaky):
+    found = finding(leaky, "colour").model_dump()
+    assert found["readable"] is True
+    assert found["stable"] is True
+    assert {"value", "low", "high", "n", "chance"} <= set(found["null_follow"])
+    assert {"features", "principal", "null"} <= set(found["probe"])
+
+
 def test_concept_list_and_hostile_names(models, tmp_path):
     concepts = tmp_path / "c.txt"
     concepts.write_text("red\n<script>alert(1)</script>\n=cmd()\n\nblue\n")
@@ -246,14 +285,16 @@ def single_logit(path):
     return str(path)
 
 
-def test_one_logit_with_one_name_and_a_plain_word_list_has_no_groups(tmp_path):
+def test_one_logit_with_one_name_and_a_plain_word_list_has_single_concepts_only(tmp_path):
     words = tmp_path / "words.txt"
     words.write_text("red\nblue\n")
     found = audit(AuditConfig(
         model=single_logit(tmp_path / "one.onnx"), classes=("round",), images="shapes:200", vlm=VLM,
         concepts=str(words),
     ))  # fmt: skip
-    assert found.result.findings == []
+    assert [(f.group, f.kind, f.finding) for f in found.result.findings] == [
+        ("red", "concept", "cannot tell"), ("blue", "concept", "cannot tell"),
+    ]  # fmt: skip
     assert [c.name for c in found.result.concepts] == ["red", "blue"]
     assert found.exit_code == 4
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,8 @@ Array = NDArray[np.float64]
 
 # Every prompt is said in several ways; the mean embedding depends less on the wording than any one of them.
 LEADS = ("an image of", "a photo of", "a picture of")
+ABSENT = "an image"
+"""What a single concept is compared with: the value of images that do not show it."""
 _MAX_BYTES = 4 * 2**20
 _MAX_CONCEPTS = 20_000
 
@@ -32,6 +36,8 @@ class Group:
     """e.g. red, blue, ..."""
     template: str
     """Contains {} where the value goes."""
+    kind: Literal["class", "group", "concept"] = "group"
+    """The classes' own group; values of one attribute; or one concept, whose values are itself and ``ABSENT``."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,8 @@ def open_vocabulary(path: str | None, encoder_name: str) -> Vocabulary:
         raise LanguageError(f"expected concepts in {path}, one a line, found none")
     if len(words) > _MAX_CONCEPTS:
         raise LanguageError(f"expected at most {_MAX_CONCEPTS} concepts, {path} holds {len(words)}")
+    if "class" in words:
+        raise LanguageError(f"the name class is kept for the model's own classes; leave it out of {path}")
     return Vocabulary(file_path.name, (), words)
 
 
@@ -105,7 +113,12 @@ def _parse_groups(text: str, source: str) -> Vocabulary:
 
 def class_group(class_names: tuple[str, ...]) -> Group:
     """The classes as a group, with underscores read as spaces."""
-    return Group("class", class_names, "a {}")
+    return Group("class", class_names, "a {}", "class")
+
+
+def concept_group(concept: str) -> Group:
+    """One concept as a group of two values: present or absent."""
+    return Group(concept, (concept, ABSENT), "{}", "concept")
 
 
 def prompts(template: str, value: str, leads: tuple[str, ...] = LEADS) -> list[str]:
@@ -132,4 +145,29 @@ def embed_group(encoder: Encoder, group: Group, leads: tuple[str, ...] = LEADS) 
 def all_prompts(groups: tuple[Group, ...], concepts: tuple[str, ...]) -> list[str]:
     """Every text that an audit with these groups and single concepts asks a vision-language model for, once each."""
     said = [(group.template, value) for group in groups for value in group.values] + [("{}", c) for c in concepts]
-    return list(dict.fromkeys(text for template, value in said for text in prompts(template, value)))
+    texts = [text for template, value in said for text in prompts(template, value)]
+    return list(dict.fromkeys(texts + (absent_prompts(LEADS) if concepts else [])))
+
+
+def absent_prompts(leads: tuple[str, ...]) -> list[str]:
+    """What single concepts are compared with: "an image of" without anything it is of."""
+    return [lead.removesuffix(" of") for lead in leads]
+
+
+def embed_groups(encoder: Encoder, groups: Sequence[Group]) -> list[tuple[Array, Array]]:
+    """Per group its values' embeddings (values, d) by all leads, and by all but the first: another way to say them."""
+    single = [group for group in groups if group.kind == "concept"]
+    words = Group("", tuple(group.values[0] for group in single), "{}")
+    ways = []
+    for leads in (LEADS, LEADS[1:]):
+        present = embed_group(encoder, words, leads) if single else np.zeros((0, 0))
+        absent = encoder.encode_texts(absent_prompts(leads)).astype(np.float64).mean(axis=0) if single else np.ones(1)
+        absent /= np.linalg.norm(absent)
+        rows = iter(present)
+        ways.append(
+            [
+                np.stack([next(rows), absent]) if group.kind == "concept" else embed_group(encoder, group, leads)
+                for group in groups
+            ]
+        )
+    return list(zip(*ways, strict=True))

@@ -1,8 +1,8 @@
-"""Run the controls: the audit's own scores with something meaningless in the null space's or the translator's place.
+"""Run the controls: the audit's scores with something meaningless in the null space's or the translator's place.
 
-Everything is computed from translated vectors: a random subspace with basis B enters through f B (n, k) and B' W (k, d),
-so that a draw costs two thin products, and its moves of both lengths come from one projection. In float32: angles
-between embeddings are then right within 1e-3 degrees, far below the spread of any control.
+Everything is computed from translated vectors: a random subspace with basis B enters through f B (n, k) and
+B' W (k, d), so that a draw costs two thin products, and its moves of both lengths come from one projection. In
+float32: angles between embeddings are then right within 1e-3 degrees, far below the spread of any control.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from singaudit.language.translator import fold_of
 from singaudit.metrics.controls import Against, compare, random_subspace
 from singaudit.metrics.measure import Measured
 from singaudit.metrics.subject import Block, Subject, blocks
+from singaudit.metrics.threads import threads_for
 from singaudit.metrics.values import Layout, arrange
 
 Single = NDArray[np.float32]
 
 DRAWS = 99
 # Enough for the draws' spread to dominate the images' noise; the observed score is taken on the same images.
-MAX_IMAGES = 512
+MAX_IMAGES = 400
 # Pairs that a shuffled translator is fitted on.
 _MAX_SHUFFLED = 4096
 
@@ -71,17 +72,21 @@ def run_controls(
     """Every score against ``DRAWS`` draws of each family; empty when there is no null space to compare with.
 
     Random subspaces have the null space's dimension; moves are taken as they fall, and scaled image by image to the
-    length of the move in the null space. A shuffled translator is fitted on images paired with other images' embeddings.
+    length of the move in the null space. A shuffled translator is fitted on images paired with others' embeddings.
     """
     if subject.space.null_dim == 0:
         return []
+    with threads_for(MAX_IMAGES, *subject.fitted.translators[0].weight.shape):
+        return _run(subject, measured, progress)
+
+
+def _run(subject: Subject, measured: Measured, progress: Callable[[int], None]) -> list[Family]:
     block = next(blocks(subject, limit=MAX_IMAGES))
     judged = [g for g, v in enumerate(measured.groups) if v is not None]
     layout = arrange([subject.groups[g] for g in judged], [measured.values[g] for g in judged]) if judged else None
     score = _Scores(subject, block, layout)
-    observed = score(
-        _Moved(*(x.astype(np.float32) for x in (block.original, block.zero, block.mean, block.swapped, block.any_swapped)))
-    )  # fmt: skip
+    translated = (block.original, block.zero, block.mean, block.swapped, block.any_swapped)
+    observed = score(_Moved(*(x.astype(np.float32) for x in translated)))
     subspaces, shuffles = _Subspaces(subject, block), _Shuffles(subject, block)
     drawn: dict[str, list[NDArray[np.float64]]] = {name: [] for name in (HAAR, MATCHED, DIRECTIONS, SHUFFLED)}
     for draw in range(DRAWS):
@@ -124,9 +129,10 @@ class _Scores:
             across = layout.across[layout.starts]
             self._own = layout.own[block.rows]
             self._donated = np.where(across, self._own[block.any_donors], self._own[block.donors])
-            self._weight, self._donor_weight = layout.weight(self._own), layout.weight(self._donated)
+            self._donor_weight = layout.weight(self._donated)
+            self._coefficients = layout.mean_margins(self._own).astype(np.float32)
             self._texts = np.ascontiguousarray(layout.texts.T, dtype=np.float32)
-        self._before: tuple[Single, NDArray[np.float64]] | None = None
+        self._before: tuple[Single, NDArray[np.float64], Single] | None = None
 
     def __call__(self, moved: _Moved) -> NDArray[np.float64]:
         u = _unit(moved.original)
@@ -136,13 +142,16 @@ class _Scores:
             v = _unit(equivalent)
             change = (before - _angles(np.sum(v * self._class_texts, axis=1))).astype(np.float64)
             apart, together = np.linalg.norm(u - v, axis=1), np.linalg.norm(u + v, axis=1)
-            angle, size = float(np.degrees(2 * np.arctan2(apart, together)).mean(dtype=np.float64)), np.abs(change).mean()
+            angle, size = (
+                float(np.degrees(2 * np.arctan2(apart, together)).mean(dtype=np.float64)),
+                np.abs(change).mean(),
+            )
             scores += [angle, size, change.mean(), angle / size if size > 0 else np.nan]
         return np.concatenate([scores, *self._group_scores(moved, u)]) if self._layout else np.array(scores)
 
     def _group_scores(self, moved: _Moved, u: Single) -> Iterator[NDArray[np.float64]]:
         assert self._layout is not None
-        margin = self._margin(u, moved.original)
+        margin, border = self._start(u, moved.original)
         contrast = margin - self._margins_of(_unit(moved.mean))
         yield margin
         yield contrast
@@ -151,36 +160,33 @@ class _Scores:
             if moved.swapped is None or moved.any_swapped is None:
                 yield np.full_like(margin, np.nan)
             else:
-                scores = _unit(moved.swapped) @ self._texts
-                if self._layout.across.any():
-                    scores[:, self._layout.across] = _unit(moved.any_swapped) @ self._texts[:, self._layout.across]
+                swapped = _unit(moved.swapped), _unit(moved.any_swapped)
+                scores = self._layout.read(*swapped, self._texts, border)
                 follow = self._donor_weight * self._layout.reads(scores, self._donated)
                 yield follow.sum(axis=0) / self._donor_weight.sum(axis=0)
 
-    def _margin(self, u: Single, original: Single) -> NDArray[np.float64]:
-        """As ``_margins_of``, remembered: only a shuffled translator changes what all other draws begin with."""
+    def _start(self, u: Single, original: Single) -> tuple[NDArray[np.float64], Single]:
+        """Margins and borders before any move, remembered: only shuffled translators change what draws begin with."""
+        assert self._layout is not None
         if self._before is None or self._before[0] is not original:
-            self._before = original, self._margins_of(u)
-        return self._before[1]
+            self._before = original, self._margins_of(u), self._layout.border(u, self._texts, self._own)
+        return self._before[1:]
 
     def _margins_of(self, u: Single) -> NDArray[np.float64]:
         """(G,) weighted mean margin of the own values."""
         assert self._layout is not None
-        margin = self._layout.own_margin(_angles(u @ self._texts), self._own)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            result: NDArray[np.float64] = np.sum(self._weight * margin, axis=0) / self._weight.sum(axis=0)
+        by_value = np.einsum("ik,ik->k", _angles(u @ self._texts), self._coefficients)
+        result: NDArray[np.float64] = self._layout.per_group(by_value.astype(np.float64)[None])[0]
         return result
 
 
 def _unit(rows: Single) -> Single:
     norm = np.sqrt(np.einsum("ij,ij->i", rows, rows))
-    unit: Single = rows / np.where(norm > 0, norm, np.float32(1))[:, None]
-    return unit
+    return (rows / np.where(norm > 0, norm, np.float32(1))[:, None]).astype(np.float32, copy=False)
 
 
 def _angles(cosine: Single) -> Single:
-    degrees: Single = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
-    return degrees
+    return np.degrees(np.arccos(np.clip(cosine, -1, 1))).astype(np.float32, copy=False)
 
 
 class _Subspaces:
@@ -239,9 +245,8 @@ class _Subspaces:
         yield MATCHED, _Moved(self._original, *(self._original - move for move in matched))
         noise = self._generator.standard_normal(self._features.shape, dtype=np.float32)
         direction = self._translate(_unit(noise))
-        yield DIRECTIONS, _Moved(
-            self._original, *(self._original - direction * length[:, None] for length in self._lengths[:2]), None, None
-        )
+        zero_end, mean_end = (self._original - direction * length[:, None] for length in self._lengths[:2])
+        yield DIRECTIONS, _Moved(self._original, zero_end, mean_end, None, None)
 
     def _inside_length(self, whole: Single, inside: Single, complement: bool) -> Single:
         """Lengths of the parts of ``whole`` (n, m) inside the subspace, from coordinates (n, k) in its basis."""

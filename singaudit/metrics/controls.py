@@ -71,21 +71,25 @@ def compare(observed: Array, draws: Array, seed: int = 0) -> list[Against]:
     centred = draws - mean
     means = picks @ centred / count
     deviations = np.sqrt(np.maximum(picks @ centred**2 / count - means**2, 0) * count / (count - 1))
-    placed = []
     with np.errstate(divide="ignore", invalid="ignore"):
-        effects = (observed - mean) / spread
-        drawn = (observed - mean - means) / deviations
-    for j in range(len(observed)):
-        share = [100 * s for s in (below[j] / count, *wilson(float(below[j]), count))]
-        effect = None
-        # Draws that are equal but for rounding have no spread to measure by.
-        if spread[j] > 1e-9 * max(abs(mean[j]), 1e-12) and np.isfinite(effects[j]):
-            kept = drawn[np.isfinite(drawn[:, j]), j]
-            ends = np.percentile(kept, (2.5, 97.5)) if kept.size else (effects[j], effects[j])
-            effect = Estimate(float(effects[j]), min(float(ends[0]), float(effects[j])),
-                              max(float(ends[1]), float(effects[j])), count)  # fmt: skip
-        placed.append(Against(
-            float(observed[j]), float(mean[j]), float(low[j]), float(high[j]),
-            Estimate(share[0], share[1], share[2], count), effect,
-        ))  # fmt: skip
-    return placed
+        effects, drawn = (observed - mean) / spread, (observed - mean - means) / deviations
+    # Draws that are equal but for rounding have no spread to measure by.
+    spreads = (spread > 1e-9 * np.maximum(np.abs(mean), 1e-12)) & np.isfinite(effects) & np.isfinite(drawn).all(axis=0)
+    ends = np.zeros((2, len(observed)))
+    ends[:, spreads] = np.percentile(drawn[:, spreads], (2.5, 97.5), axis=0)
+    return [
+        Against(
+            float(observed[j]), float(mean[j]), float(low[j]), float(high[j]), _percentile(float(below[j]), count),
+            _effect(float(effects[j]), ends[:, j], count) if spreads[j] else None,
+        )
+        for j in range(len(observed))
+    ]  # fmt: skip
+
+
+def _percentile(below: float, count: int) -> Estimate:
+    low, high = wilson(below, count)
+    return Estimate(100 * below / count, 100 * low, 100 * high, count)
+
+
+def _effect(value: float, ends: Array, count: int) -> Estimate:
+    return Estimate(value, min(float(ends[0]), value), max(float(ends[1]), value), count)

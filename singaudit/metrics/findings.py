@@ -31,12 +31,13 @@ class Thresholds:
     """Lower bound of the carried share."""
     strong_follow: float = 2 / 3
     """Normalised null-follow."""
-    strong_principal: float = 0.3
-    """Upper bound of the normalised probe accuracy from P_p f: what the logits see as well is not ignored."""
+    strong_gain: float = 0.4
+    """Lower bound of the gain, the share of a value's decodability from f that P_p f lacks: what the logits see as
+    well is not ignored, whichever part the translator happens to read it from."""
     partial_share: float = 0.15
     """Lower bound of the carried share."""
-    partial_gain: float = 0.1
-    """Lower bound of the normalised probe accuracy from f less that from P_p f."""
+    partial_gain: float = 0.4
+    """Lower bound of the gain."""
     follow_q: float = 0.025
     """Null-follow above chance: one-sided p-value, after Benjamini-Hochberg over the audit's groups."""
     redundant_probe: float = 0.5
@@ -87,7 +88,7 @@ class Evidence:
     probe_null: Estimate
     """Normalised accuracy of the probe of P_n f."""
     probe_gain: Estimate
-    """Normalised accuracy of the probe of f less that of P_p f."""
+    """Share of the normalised accuracy of the probe of f that the one of P_p f lacks."""
 
 
 def decide(e: Evidence, limits: Thresholds = THRESHOLDS) -> tuple[Finding, str]:
@@ -113,14 +114,14 @@ def decide(e: Evidence, limits: Thresholds = THRESHOLDS) -> tuple[Finding, str]:
         )
     numbers = (
         f"carried share {_span(share)}, null-follow {_span(e.follow_normalised)} of what is possible (q "
-        f"{e.follow_q:.2g}), probe of the null part {_span(probe)}, of the part the logits see {_span(seen)}, gain of "
-        f"the whole over that {_span(e.probe_gain)}"
+        f"{e.follow_q:.2g}), probe of the null part {_span(probe)}, of the part the logits see {_span(seen)}, which "
+        f"lacks {_span(e.probe_gain)} of what the whole decodes"
     )
     follows = e.follow_q <= limits.follow_q and probe.low > 0
     if (
         share.low >= limits.strong_share
         and e.follow_normalised.value >= limits.strong_follow
-        and seen.high <= limits.strong_principal
+        and e.probe_gain.low >= limits.strong_gain
         and follows
     ):
         return "strong", numbers

@@ -65,7 +65,7 @@ class GroupMeasure:
     margin_encoder: Estimate
     """margin of the images' own embeddings, degrees."""
     readable: Estimate
-    """The vision-language model's own reading: against labels, else between two sets of prompts; 0 chance, 1 perfect."""
+    """The vision-language model's own reading, against labels or between two sets of prompts: 0 chance, 1 perfect."""
     probe: Estimate
     """Normalised accuracy of a linear probe of f: 0 chance, 1 perfect."""
     probe_principal: Estimate
@@ -73,7 +73,7 @@ class GroupMeasure:
     probe_null: Estimate
     """The same of P_n f."""
     probe_gain: Estimate
-    """Probe of f less that of P_p f, resampled jointly: what the head ignores and does not see elsewhere."""
+    """Probe of f less that of P_p f, over that of f, resampled jointly: the share that the logits do not see at all."""
 
 
 def measure_groups(
@@ -116,7 +116,6 @@ class _Table:
     def __init__(self, subject: Subject, groups: Sequence[GroupTexts], values: Sequence[Values]) -> None:
         self._subject, self._values = subject, values
         self._layout = layout = arrange(groups, values)
-        self._labelled = np.array([group.labels is not None for group in groups])
         n, count = layout.own.shape
         self.margin, self.contrast = np.empty((n, count)), np.empty((n, count))
         self._sums = Bootstrap(subject.seed)
@@ -129,7 +128,7 @@ class _Table:
             self.margin[full.rows], self.contrast[full.rows] = margin, contrast
             columns = [
                 weight, layout.weight(_donated(layout, full, own)), weight * self._encoder_margin(full, own),
-                weight * self._readable(full, own),
+                weight * layout.readable[full.rows],
                 *(weight * right for right in _right(layout, probes, fold, full, own)),
                 weight * margin, weight * contrast, *follow,
             ]  # fmt: skip
@@ -143,7 +142,8 @@ class _Table:
         layout, subject = self._layout, self._subject
         before = layout.own_margin(text_angles(block.original, layout.texts), own)
         after = layout.own_margin(text_angles(block.mean, layout.texts), own)
-        scores = read_scores(layout, block.swapped, block.any_swapped)
+        border = layout.border(unit(block.original), layout.texts.T, own)
+        scores = layout.read(unit(block.swapped), unit(block.any_swapped), layout.texts.T, border)
         donated = _donated(layout, block, own)
         follow = layout.weight(donated) * layout.reads(scores, donated)
         # The expectation over all permutations of donors is exact and has no draw of its own.
@@ -157,14 +157,6 @@ class _Table:
     def _encoder_margin(self, block: Block, own: NDArray[np.int32]) -> Array:
         """(b, G): what a perfect translator would show."""
         return self._layout.own_margin(text_angles(self._subject.embeddings[block.rows], self._layout.texts), own)
-
-    def _readable(self, block: Block, own: NDArray[np.int32]) -> Array:
-        """(b, G) 1 where the encoder reads the labelled value, or the same value with two sets of prompts."""
-        layout = self._layout
-        z = self._subject.embeddings[block.rows].astype(np.float64)
-        return np.where(
-            self._labelled, layout.reads(z @ layout.texts.T, own), layout.reads(z @ layout.second_texts.T, own)
-        )
 
     def measures(self) -> list[GroupMeasure]:
         """The numbers of every group."""
@@ -207,7 +199,7 @@ class _Table:
             return [Carried(*one) for one in found]
 
         halves = zip(carried("_0"), carried("_1"), strict=True)
-        gain = estimates(lambda c: (mean(c, "probe") - mean(c, "probe_principal")) / (1 - chance))
+        gain = estimates(lambda c: (mean(c, "probe") - mean(c, "probe_principal")) / (mean(c, "probe") - chance))
         return [
             GroupMeasure(*one)
             for one in zip(
@@ -216,15 +208,6 @@ class _Table:
                 strict=True,
             )
         ]  # fmt: skip
-
-
-def read_scores(layout: Layout, swapped: Array, any_swapped: Array) -> Array:
-    """(b, K) cosines of swapped features with the values; for groups whose donors are of any class, of ``any_swapped``."""
-    scores = unit(swapped) @ layout.texts.T
-    if layout.across.any():
-        scores[:, layout.across] = unit(any_swapped) @ layout.texts[layout.across].T
-    result: Array = scores
-    return result
 
 
 def _donated(layout: Layout, block: Block, own: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -46,6 +46,7 @@ class Bootstrap:
         self._sums: Array | None = None
         self._weights: Array = np.zeros(draws)
         self._totals: Array | None = None
+        self._means: tuple[Array, Array] | None = None
 
     def add(self, columns: Array) -> None:
         """Add the next block of images: (rows, k). Every block but the last must have ``BLOCK`` rows."""
@@ -57,15 +58,18 @@ class Bootstrap:
         self._totals = totals if self._totals is None else self._totals + totals
         self._weights = self._weights + weights.sum(axis=0)
         self._n += len(columns)
+        self._means = None
         self._blocks += 1
 
     def means(self) -> tuple[Array, Array]:
         """Column means (k,) and their bootstrap draws (draws, k)."""
         if self._totals is None or self._sums is None:
             raise ValueError("no images were added")
-        # A draw that weighs every image 0 can only happen with a handful of images; it says nothing.
-        weights = np.where(self._weights > 0, self._weights, np.nan)
-        return self._totals / self._n, self._sums / weights[:, None]
+        if self._means is None:
+            # A draw that weighs every image 0 can only happen with a handful of images; it says nothing.
+            weights = np.where(self._weights > 0, self._weights, np.nan)
+            self._means = self._totals / self._n, self._sums / weights[:, None]
+        return self._means
 
     def estimate(self, statistic: Callable[[Array], Array]) -> Estimate:
         """Value and interval of ``statistic``, a function of column means (..., k) -> (...)."""
@@ -83,7 +87,7 @@ class Bootstrap:
         # The interval of a ratio may miss its own value when few images were drawn; it never should.
         with np.errstate(invalid="ignore"):
             low, high = np.minimum(low, values), np.maximum(high, values)
-        return [Estimate(*map(float, e), int(k)) for *e, k in zip(values, low, high, n, strict=True)]
+        return [Estimate(float(v), float(a), float(b), int(k)) for v, a, b, k in zip(values, low, high, n, strict=True)]
 
     def mean(self, column: int) -> Estimate:
         """Estimate of one column's mean."""

@@ -90,10 +90,11 @@ def _evidence(
 ) -> Evidence:
     images = len(subject.features)
     if group is None or carried is None:
-        nothing = (_NOTHING,) * 2
         return Evidence(
-            subject.space.null_dim, images, subject.fitted.images, 0.0, r2, _NOTHING, _NOTHING, margin_control, *nothing,
-            _NOTHING, 1.0, _NOTHING, _NOTHING, _NOTHING,
+            null_dim=subject.space.null_dim, images=images, translator_images=subject.fitted.images,
+            effective_images=0.0, r2=r2, readable=_NOTHING, margin=_NOTHING, margin_control=margin_control,
+            margin_share=_NOTHING, carried_share=_NOTHING, follow_normalised=_NOTHING, follow_q=1.0,
+            probe_principal=_NOTHING, probe_null=_NOTHING, probe_gain=_NOTHING,
         )  # fmt: skip
     return Evidence(
         null_dim=subject.space.null_dim, images=images, translator_images=subject.fitted.images,

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from singaudit.language.translator import by_fold
 from singaudit.metrics.groups import GroupMeasure, measure_groups
-from singaudit.metrics.intervals import Bootstrap, Estimate
+from singaudit.metrics.intervals import BLOCK, Bootstrap, Estimate
 from singaudit.metrics.scores import image_score, text_angles, unit
 from singaudit.metrics.subject import Block, Subject, blocks
+from singaudit.metrics.threads import threads_for
 from singaudit.metrics.values import Values, read_values
 
 Array = NDArray[np.float64]
@@ -56,6 +57,11 @@ class Measured:
 
 def measure(subject: Subject) -> Measured:
     """All scores of an audit. Nothing loops over images; memory beyond per-image results is one block's."""
+    with threads_for(min(len(subject.features), BLOCK), *subject.fitted.translators[0].weight.shape):
+        return _measure(subject)
+
+
+def _measure(subject: Subject) -> Measured:
     per_image = [np.empty(len(subject.features)) for _ in range(4)]
     model, concepts = Bootstrap(subject.seed), Bootstrap(subject.seed)
     for block in blocks(subject):
@@ -66,7 +72,9 @@ def measure(subject: Subject) -> Measured:
         concepts.add(_concept_columns(subject.concept_texts, block))
     values = [read_values(subject, group) for group in subject.groups]
     groups, contrast, margin = measure_groups(subject, values)
-    return Measured(*per_image, model, concepts, values, groups, contrast, margin)
+    return Measured(
+        per_image[0], per_image[1], per_image[2], per_image[3], model, concepts, values, groups, contrast, margin
+    )
 
 
 def _model_columns(subject: Subject, block: Block) -> Array:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,9 @@ class Values:
 
     own: NDArray[np.intp]
     """(n,) position among all listed values; -1 where unknown."""
+    readable: NDArray[np.bool_]
+    """(n,) the vision-language model reads the labelled value, or the same value in two sets of prompts; of a single
+    concept, clearly as well."""
     present: NDArray[np.intp]
     """(p,) listed values that at least ``MIN_VALUE_IMAGES`` images have."""
     counts: NDArray[np.intp]
@@ -45,16 +49,55 @@ class Values:
 
 
 def read_values(subject: Subject, group: GroupTexts) -> Values:
-    """Own values: the labels where there are any, else what the image's own embedding is closest to."""
-    own = group.labels
-    if own is None:
-        own = np.empty(len(subject.embeddings), np.intp)
-        for start in range(0, len(own), BLOCK):
-            rows = slice(start, start + BLOCK)
-            own[rows] = np.argmax(subject.embeddings[rows].astype(np.float64) @ group.texts.T, axis=1)
+    """Own values: the labels where there are any, else what the image's own embedding says."""
+    first, second = (_cosines(subject, texts) for texts in (group.texts, group.second_texts))
+    if group.kind == "concept":
+        own, readable = _present_or_absent(first[:, 0] - first[:, 1], second[:, 0] - second[:, 1])
+    else:
+        own = np.argmax(first, axis=1) if group.labels is None else group.labels
     counts = np.bincount(own[own >= 0], minlength=len(group.texts))
     present = np.flatnonzero(counts >= MIN_VALUE_IMAGES)
-    return Values(own, present, counts[present])
+    if group.kind != "concept":
+        # Only values that are judged compete, as everywhere else.
+        scores = second if group.labels is None else first
+        readable = present[np.argmax(scores[:, present], axis=1)] == own if len(present) else np.zeros(len(own), bool)
+    return Values(own, readable, present, counts[present])
+
+
+def _cosines(subject: Subject, texts: Array) -> Array:
+    """(n, v) cosines of the images' own embeddings with texts (v, d)."""
+    parts = [
+        subject.embeddings[start : start + BLOCK].astype(np.float64) @ texts.T
+        for start in range(0, len(subject.embeddings), BLOCK)
+    ]
+    return np.concatenate(parts)
+
+
+def _present_or_absent(first: Array, second: Array) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """((n,) 0 where a concept is present and 1 where not, (n,) whether that is clear), from two sets of prompts.
+
+    ``first`` and ``second`` (n,) say how much closer an image is to the concept than to "an image". Where presence
+    begins differs between texts: an image may be closer to "an image" than to anything it shows. So the images are
+    split in two where the halves differ most (Otsu 1979). Any values can be split; only where few lie near the border
+    is it one of two things: clear are images further from it than a quarter of the distance between the two means,
+    on the same side by both sets of prompts.
+    """
+    present, distance = _split(first)
+    agrees, _ = _split(second)
+    return np.where(present, 0, 1), (distance > 0.25) & (present == agrees)
+
+
+def _split(x: Array) -> tuple[NDArray[np.bool_], Array]:
+    """Otsu's split of (n,): which are above the border, and how far from it in distances between the means."""
+    ordered, n = np.sort(x), len(x)
+    sums, below = np.cumsum(ordered), np.arange(1, n)
+    if n < 2 or ordered[0] == ordered[-1]:
+        return np.zeros(n, bool), np.zeros(n)
+    between = (sums[:-1] / below - (sums[-1] - sums[:-1]) / (n - below)) ** 2 * below * (n - below)
+    cut = int(np.argmax(between))
+    border = (ordered[cut] + ordered[cut + 1]) / 2
+    above = x > border
+    return above, np.abs(x - border) / (x[above].mean() - x[~above].mean())
 
 
 @dataclass(frozen=True)
@@ -63,8 +106,6 @@ class Layout:
 
     texts: Array
     """(K, d) unit text embeddings."""
-    second_texts: Array
-    """(K, d) the same in other words."""
     starts: NDArray[np.intp]
     """(G,)."""
     sizes: NDArray[np.intp]
@@ -73,42 +114,107 @@ class Layout:
     """(n, G) column of each image's own value, -1 where it has none that is judged."""
     value_weight: Array
     """(K,) weight of an image with that value: n / (values of the group * images with the value)."""
+    readable: NDArray[np.bool_]
+    """(n, G) as ``Values.readable``."""
     across: NDArray[np.bool_]
     """(K,) columns of groups whose null donors are of any class."""
+    presence: NDArray[np.intp]
+    """Columns that say a single concept is present; the next one says that it is not."""
 
     def weight(self, own: NDArray[np.int32]) -> Array:
         """(b, G) weights of images with own values ``own`` (b, G)."""
         weights: Array = np.where(own >= 0, self.value_weight[own], 0.0)
         return weights
 
-    def of_own(self, table: NDArray[np.floating], own: NDArray[np.int32]) -> NDArray[np.floating]:
+    def of_own(self, table: Any, own: NDArray[np.int32]) -> Any:
         """(b, G) entries of ``table`` (b, K) in the columns ``own`` (b, G); any entry where there is none."""
-        taken: NDArray[np.floating] = np.take_along_axis(table, np.maximum(own, 0), axis=1)
-        return taken
+        return np.take_along_axis(table, np.maximum(own, 0), axis=1)
 
-    def own_margin(self, angles: NDArray[np.floating], own: NDArray[np.int32]) -> NDArray[np.floating]:
-        """(b, G): mean angle to the group's other values less the angle to the own one, from angles (b, K)."""
+    def own_margin(self, angles: Any, own: NDArray[np.int32]) -> Any:
+        """(b, G): mean angle to the group's other values less that to the own one, of angles (b, K).
+
+        Of a single concept, how far the difference of both angles is on the own side of the border.
+        """
         mine = self.of_own(angles, own)
-        others = (np.add.reduceat(angles, self.starts, axis=1) - mine) / (self.sizes - 1).astype(angles.dtype)
-        margin: NDArray[np.floating] = others - mine
+        others = (self._reduce(np.add, angles) - mine) / (self.sizes - 1).astype(angles.dtype)
+        margin = others - mine
+        if len(self.presence):
+            # The border cancels in means in which both values count equally, but not in their resamples.
+            column, group = self.presence, np.searchsorted(self.starts, self.presence)
+            border = self._border(angles[:, column + 1] - angles[:, column], own[:, group])
+            margin[:, group] -= np.where(own[:, group] == column, border, -border)
         return margin
+
+    def _border(self, more: Any, own: NDArray[np.int32]) -> Any:
+        """(s,) half way between images with and without each single concept, from how present it looks (b, s)."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            has, lacks = (
+                (more * these).sum(axis=0) / these.sum(axis=0)
+                for these in (own == self.presence, own == self.presence + 1)
+            )
+        return np.nan_to_num((has + lacks) / 2).astype(more.dtype)
+
+    def border(self, original: Any, texts: Any, own: NDArray[np.int32]) -> Any:
+        """(s,) where the presence of each single concept begins, as unit ``original`` (b, d) shows the images.
+
+        ``texts`` (d, K) in the vectors' dtype, here and in ``read``.
+        """
+        group = np.searchsorted(self.starts, self.presence)
+        return self._border(original @ (texts[:, self.presence] - texts[:, self.presence + 1]), own[:, group])
+
+    def read(self, vectors: Any, any_vectors: Any, texts: Any, border: Any) -> Any:
+        """(b, K) how much unit ``vectors`` (b, d) say each value; ``any_vectors`` where null donors are of any class.
+
+        The largest in a group is what is read; ``border`` as above.
+        """
+        scores = vectors @ texts
+        if self.across.any():
+            scores[:, self.across] = any_vectors @ texts[:, self.across]
+        scores[:, self.presence] -= border
+        return scores
 
     def reads(self, scores: NDArray[np.floating], own: NDArray[np.int32]) -> Array:
         """(b, G) 1 where the group's largest of ``scores`` (b, K) is that of ``own``."""
-        best = np.maximum.reduceat(scores, self.starts, axis=1)
+        best = self._reduce(np.maximum, scores)
         return ((self.of_own(scores, own) >= best) & (own >= 0)).astype(np.float64)
 
     def winners(self, scores: NDArray[np.floating]) -> Array:
         """(b, K) 1 in the column of each group's largest score, shared out between ties."""
-        best = np.repeat(np.maximum.reduceat(scores, self.starts, axis=1), self.sizes, axis=1)
+        best = np.repeat(self._reduce(np.maximum, scores), self.sizes, axis=1)
         won = (scores >= best).astype(np.float64)
-        shared: Array = won / np.repeat(np.add.reduceat(won, self.starts, axis=1), self.sizes, axis=1)
+        shared: Array = won / np.repeat(self._reduce(np.add, won), self.sizes, axis=1)
         return shared
 
-    def per_group(self, table: NDArray[np.floating]) -> NDArray[np.floating]:
+    def per_group(self, table: Array) -> Array:
         """(b, G) sums over each group's columns of ``table`` (b, K)."""
-        summed: NDArray[np.floating] = np.add.reduceat(table, self.starts, axis=1)
+        summed: Array = self._reduce(np.add, table)
         return summed
+
+    def _reduce(self, operation: np.ufunc, table: Any) -> Any:
+        """(b, G) each group's columns of ``table`` (b, K) put together; pairs at the end, several times faster."""
+        pairs = self.starts[len(self.starts) - len(self.presence) :]
+        if not len(pairs) or not np.array_equal(pairs, self.presence):
+            return operation.reduceat(table, self.starts, axis=1)
+        first = pairs[0]
+        last = operation(table[:, first::2], table[:, first + 1 :: 2])
+        if first == 0:
+            return last
+        return np.concatenate([operation.reduceat(table[:, :first], self.starts[: -len(pairs)], axis=1), last], axis=1)
+
+    def mean_margins(self, own: NDArray[np.int32]) -> Array:
+        """(b, K): coefficients with which angles (b, K), multiplied and summed, give each group's weighted mean margin.
+
+        The mean is linear in the angles, which is all that draws of controls need; a single concept's border cancels.
+        """
+        weight = self.weight(own)
+        total = weight.sum(axis=0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            weight = weight / np.where(total > 0, total, np.nan)
+        others = np.repeat(weight / (self.sizes - 1), self.sizes, axis=1)
+        size = np.repeat(self.sizes, self.sizes)
+        # (sum - mine) / (size - 1) - mine
+        coefficients: Array = others - self.one_hot(own) * others * size
+        return coefficients
 
     def one_hot(self, own: NDArray[np.int32]) -> Array:
         """(b, K) 1 in the columns of the own values."""
@@ -130,8 +236,9 @@ def arrange(groups: Sequence[GroupTexts], values: Sequence[Values]) -> Layout:
         own[:, g] = column[v.own]
     return Layout(
         texts=np.concatenate([group.texts[v.present] for group, v in zip(groups, values, strict=True)]),
-        second_texts=np.concatenate([group.second_texts[v.present] for group, v in zip(groups, values, strict=True)]),
         starts=starts, sizes=sizes, own=own,
+        readable=np.stack([v.readable for v in values], axis=1),
+        presence=starts[[g for g, group in enumerate(groups) if group.kind == "concept"]],
         value_weight=np.concatenate([n / (len(v.counts) * v.counts) for v in values]),
         across=np.repeat(np.array([group.kind == "class" for group in groups]), sizes),
     )  # fmt: skip

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from singaudit.metrics.changes import Judged, Sums, judge, one_hot
 from singaudit.metrics.class_findings import ClassCarried, ClassSums
 from singaudit.metrics.intervals import BLOCK
-from singaudit.metrics.measure import Block, Subject, blocks
 from singaudit.metrics.scores import text_angles
+from singaudit.metrics.subject import Block, Subject, blocks
 
 Array = NDArray[np.float64]
 
@@ -69,7 +69,7 @@ def find_words(subject: Subject, own: Sequence[NDArray[np.intp]], asked: Sequenc
 
 def _layout(subject: Subject, own: Sequence[NDArray[np.intp]]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """(starts (g,), own (n, g) as positions among all texts): the groups, and the single concepts as one more."""
-    bounds = np.cumsum([0, *(len(group.texts) for group in subject.groups)])
+    bounds = np.cumsum([0, *(len(group.texts) for group in subject.groups if group.kind != "concept")])
     columns = [np.where(o >= 0, o + start, -1) for o, start in zip(own, bounds[:-1], strict=True)]
     singles = subject.concept_texts[bounds[-1] :]
     if not len(singles):

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.language.translator import by_fold
-from singaudit.metrics.measure import Measured, Subject
+from singaudit.metrics.measure import Measured
 from singaudit.metrics.scores import text_angles, unit
+from singaudit.metrics.subject import Subject
 
 Array = NDArray[np.float64]
 
@@ -35,7 +36,8 @@ def telling_images(subject: Subject, measured: Measured, count: int, lead: int |
 
     Classes take turns, so that one class does not fill the gallery; ties and order follow the content hash.
     """
-    strength = measured.contrast[lead] if lead is not None else measured.image_score_mean
+    contrast = measured.contrast[lead] if lead is not None else None
+    strength = measured.image_score_mean if contrast is None else contrast
     order = np.lexsort((np.asarray(subject.sha256), -strength))
     seen: dict[int, int] = {}
     turns: list[tuple[int, int, int]] = []

@@ -58,11 +58,13 @@ def reading_bar(finding: FindingPart, domain: Domain) -> Markup:
 
     Below it, where the control's random subspaces put what vanishes (orange).
     """
-    gone = finding.contrast_deg
+    gone, read = finding.contrast_deg, finding.margin_deg
+    if gone is None or read is None:
+        return _svg([_rect(0, 100, 0, 9, GRID, 0.12)])
     zero = _x(0.0, domain)
     rects = [
         _rect(0, 100, 0, 9, GRID, 0.12),
-        _rect(zero, max(zero, _x(finding.margin_deg.value, domain)), 0, 9, BLUE, 0.35),
+        _rect(zero, max(zero, _x(read.value, domain)), 0, 9, BLUE, 0.35),
         _rect(min(zero, _x(gone.value, domain)), max(zero, _x(gone.value, domain)), 0, 9, BLUE),
         _rect(_x(gone.low, domain), _x(gone.high, domain), 3.5, 2, "#77818c"),
     ]
@@ -77,6 +79,7 @@ def reading_domain(findings: Iterable[FindingPart]) -> Domain:
     return domain_of(
         bound
         for f in findings
+        if f.margin_deg is not None and f.contrast_deg is not None
         for bound in (
             f.margin_deg.value,
             f.contrast_deg.low,

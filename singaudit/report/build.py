@@ -14,29 +14,20 @@ from singaudit.engine.local import Pass
 from singaudit.geometry.null_space import NullSpace
 from singaudit.language.concepts import Group, prompts
 from singaudit.language.translator import FOLDS, Fitted
-from singaudit.metrics.controls import Against
-from singaudit.metrics.findings import THRESHOLDS, Evidence, Finding, at_half, decide, sentence, unstable
 from singaudit.metrics.intervals import Bootstrap, Estimate, mean_estimate
-from singaudit.metrics.measure import GROUP_COLUMNS, MODEL_COLUMNS, GroupTexts, Measured
-from singaudit.metrics.probes import normalised_accuracy
+from singaudit.metrics.measure import MODEL_COLUMNS, Measured
 from singaudit.report.result import (
     CertificatePart,
     ClassPart,
     ConceptPart,
-    ControlPart,
-    ControlScore,
-    FindingPart,
     GeometryPart,
     HeadPart,
     ImageNote,
     ImagesPart,
     ModelPart,
     NearNull,
-    NullFollow,
     PreprocessingPart,
-    ProbePart,
     RankAt,
-    Readability,
     Removal,
     ScatterPart,
     ScoresPart,
@@ -52,7 +43,6 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 _M = {name: i for i, name in enumerate(MODEL_COLUMNS)}
-_G = {name: i for i, name in enumerate(GROUP_COLUMNS)}
 _SENSITIVITY = (1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3)
 _SHOWN_SKIPPED = 100
 _LONGEST_NAME = 300
@@ -149,7 +139,7 @@ def translator_part(fitted: Fitted, m: Measured, classes: int) -> TranslatorPart
     """Fidelity on images the translators were not fitted on."""
     explained = [_M[name] for name in ("residual", "residual_principal", "variance")]
     return TranslatorPart(
-        r2=statistic(m.model.estimate(lambda c: 1 - c[..., explained[0]] / c[..., explained[2]])),
+        r2=statistic(m.r2),
         r2_null_gain=statistic(
             m.model.estimate(lambda c: (c[..., explained[1]] - c[..., explained[0]]) / c[..., explained[2]])
         ),
@@ -178,22 +168,6 @@ def scores_part(m: Measured) -> ScoresPart:
     return ScoresPart.model_validate({**removal("zero"), "mean_removal": Removal.model_validate(removal("mean"))})
 
 
-def control_score(name: str, a: Against) -> ControlScore:
-    """One score beside its control."""
-    return ControlScore(
-        score=name, observed=a.observed, control_mean=a.mean, control_low=a.low, control_high=a.high,
-        percentile=a.percentile, effect_size=a.effect_size,
-    )  # fmt: skip
-
-
-def control_part(scores: dict[str, Against], draws: int, images: int) -> ControlPart:
-    """Model-level scores beside norm-matched random subspaces."""
-    return ControlPart(
-        name="norm-matched random subspaces", draws=draws, images=images,
-        scores=[control_score(f"scores.{name}", against) for name, against in scores.items()],
-    )  # fmt: skip
-
-
 def class_parts(m: Measured, class_of: NDArray[np.intp], names: Sequence[str], seed: int) -> list[ClassPart]:
     """Scores per class under zero removal."""
     parts = []
@@ -216,7 +190,7 @@ def class_parts(m: Measured, class_of: NDArray[np.intp], names: Sequence[str], s
 def concept_parts(concepts: Bootstrap, groups: Sequence[Group], singles: Sequence[str]) -> list[ConceptPart]:
     """Scores per concept; columns as ``Measured.concepts`` says."""
     named: list[tuple[str, str | None, str]] = [
-        (v, g.name, prompts(g.template, v)[0]) for g in groups for v in g.values
+        (v, g.name, prompts(g.template, v)[0]) for g in groups if g.kind != "concept" for v in g.values
     ]
     named += [(v, None, prompts("{}", v)[0]) for v in singles]
     k = len(named)
@@ -227,82 +201,6 @@ def concept_parts(concepts: Bootstrap, groups: Sequence[Group], singles: Sequenc
         )
         for i, (name, group, prompt) in enumerate(named)
     ]  # fmt: skip
-
-
-def finding_part(
-    index: int, group: Group, texts: GroupTexts, m: Measured, fitted: Fitted, space: NullSpace, contrast: Against | None
-) -> FindingPart:
-    """A group's numbers, and the first rule that applies to them."""
-    table = m.groups[index]
-    r2 = m.model.estimate(lambda c: 1 - c[..., _M["residual"]] / c[..., _M["variance"]])
-    chance = m.chance[index]
-    # With labels, reading is judged above chance; agreement of two prompt sets has no such zero.
-    read_chance = chance if texts.labels is not None else 0.0
-    readable = table.estimate(lambda c: normalised_accuracy(c[..., _G["readable"]], read_chance))
-    probe = {
-        name: table.estimate(lambda c, i=_G[name]: normalised_accuracy(c[..., i], chance))  # type: ignore[misc]
-        for name in ("probe", "probe_principal", "probe_null")
-    }
-    evidence = _evidence(table, space, fitted, r2, readable, probe["probe_null"])
-    found, rule = decide(evidence)
-    halves = tuple(
-        decide(at_half(_evidence(half, space, fitted, r2, readable, probe["probe_null"], evidence.margin_share)))[0]
-        for half in m.halves[index]
-    )
-    is_unstable = unstable(found, (halves[0], halves[1]))
-    if is_unstable:
-        rule = f"{found!r} by the whole, {halves[0]!r} and {halves[1]!r} by translators of either half"
-    final: Finding = "unstable" if is_unstable else found
-    # A share of a reading too faint to be one would only mislead.
-    faint = evidence.margin_excess.low <= 0 or evidence.margin_share.low < THRESHOLDS.min_margin_share
-    share = None if faint else maybe(evidence.carried_share)
-    follow = table.mean(_G["follow"])
-    return FindingPart(
-        group=group.name, finding=final, rule=rule,
-        sentence=sentence(group.name, final, evidence.carried_share if share else None),
-        values=list(group.values), own_value="labels" if texts.labels is not None else "zero-shot",
-        margin_deg=statistic(evidence.margin), margin_shuffled_deg=statistic(table.mean(_G["margin_shuffled"])),
-        margin_encoder_deg=statistic(table.mean(_G["margin_encoder"])),
-        contrast_deg=statistic(table.mean(_G["contrast"])), carried_share=share,
-        null_follow=NullFollow(
-            **statistic(follow).model_dump(), chance=table.mean(_G["follow_chance"]).value,
-            normalised=evidence.follow_normalised,
-        ),
-        probe=ProbePart(
-            features=statistic(probe["probe"]), principal=statistic(probe["probe_principal"]),
-            null=statistic(probe["probe_null"]),
-        ),
-        readable=Readability(
-            readable=readable.low > 0.5, score=statistic(readable),
-            basis="labels" if texts.labels is not None else "two prompt sets",
-        ),
-        stable=not is_unstable, control=control_score("contrast_deg", contrast) if contrast else None,
-    )  # fmt: skip
-
-
-def _evidence(
-    table: Bootstrap,
-    space: NullSpace,
-    fitted: Fitted,
-    r2: Estimate,
-    readable: Estimate,
-    probe_null: Estimate,
-    margin_share: Estimate | None = None,
-) -> Evidence:
-    follow, chance = _G["follow"], _G["follow_chance"]
-    share = table.ratio(_G["contrast"], _G["margin"])
-    return Evidence(
-        null_dim=space.null_dim, images=share.n, translator_images=fitted.images, r2=r2, readable=readable,
-        margin=table.mean(_G["margin"]),
-        margin_share=margin_share or table.ratio(_G["margin"], _G["margin_encoder"]),
-        margin_excess=table.estimate(lambda c: c[..., _G["margin"]] - c[..., _G["margin_shuffled"]]),
-        carried_share=share,
-        follow_excess=table.estimate(lambda c: c[..., follow] - c[..., chance]),
-        follow_normalised=table.estimate(
-            lambda c: (c[..., follow] - c[..., chance]) / (1 - c[..., chance])
-        ).value,
-        probe_null=probe_null,
-    )  # fmt: skip
 
 
 def scatter_part(m: Measured, sha256: Sequence[str], class_of: NDArray[np.intp]) -> ScatterPart:

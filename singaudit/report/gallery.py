@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from singaudit.dataset.interface import ImageSource, Skipped
 from singaudit.engine.local import Pass
 from singaudit.language.concepts import Group
-from singaudit.metrics.measure import Measured, Subject
+from singaudit.metrics.measure import Measured
+from singaudit.metrics.subject import Subject
 from singaudit.pictures.neighbours import Pair, retrieve, telling_images
 from singaudit.report.result import FindingPart, GalleryItem, Neighbour
 
@@ -35,7 +36,7 @@ def gallery_items(
     leaking = [
         (f.carried_share.value, i)
         for i, f in enumerate(findings)
-        if f.carried_share and f.finding in ("strong", "partial")
+        if f.carried_share and f.finding in ("strong", "partial") and measured.contrast[i] is not None
     ]
     lead = max(leaking)[1] if leaking else None
     why = (
@@ -67,11 +68,13 @@ def _words(
     """
     lost, gained, start = [], [], 0
     for index, (group, finding) in enumerate(zip(groups, findings, strict=True)):
+        if group.kind == "concept":
+            break  # single concepts come last, and being present is no value among others
         change = pair.concept_change[start : start + len(group.values)]
         start += len(group.values)
-        if finding.finding not in ("strong", "partial"):
+        own = int(measured.values[index].own[pair.row])
+        if own < 0 or finding.finding not in ("strong", "partial"):
             continue
-        own = int(measured.own[index][pair.row])
         best = int(np.argmax(np.where(np.arange(len(change)) == own, -np.inf, change)))
         name = group.name.replace("_", " ")
         if change[own] < -_WORD_DEG:

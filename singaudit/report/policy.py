@@ -25,7 +25,7 @@ def policy_gates(policy: Mapping[str, Sequence[str]], known: Known) -> tuple[str
             )
         of = "" if owner == EVERY_CLASS else f"class[{selector(owner)}]."
         for entry in entries:
-            if entry in known.groups:
+            if entry in known.groups and (None, entry) not in known.concepts:
                 gates.append(f"{of}finding[{selector(entry)}] not in (strong, partial)")
             else:
                 gates.append(f"{of}concept[{selector(entry)}].change not in (lost)")

@@ -1,22 +1,19 @@
-"""Random subspaces are what they claim to be, and a score is placed among its draws."""
+"""Random subspaces are what they claim to be, a score is placed among its draws, and a control says what it must."""
 
 import numpy as np
 import pytest
+from linear_worlds import world
 
-from singaudit.metrics.controls import compare, matched_moves, random_subspace
+from singaudit.metrics.control_run import DIRECTIONS, DRAWS, HAAR, MATCHED, MODEL_SCORES, SHUFFLED, run_controls
+from singaudit.metrics.controls import compare, random_subspace, wilson
+from singaudit.metrics.measure import measure
 
 
 @pytest.mark.parametrize("dim", [0, 1, 3, 7, 9, 10])
-def test_subspace_has_its_dimension_and_moves_have_their_length(dim):
-    rng = np.random.default_rng(0)
-    basis, complement = random_subspace(dim, 10, rng)
-    x, norms = rng.normal(size=(30, 10)), rng.uniform(1, 2, 30)
-    moves = matched_moves(x, norms, basis, complement)
-    assert np.linalg.matrix_rank(moves) == dim
-    np.testing.assert_allclose(np.linalg.norm(moves, axis=1), norms if dim else 0, atol=1e-12)
-    # What is left over is orthogonal to the subspace.
-    full = basis @ basis.T if not complement else np.eye(10) - basis @ basis.T
-    np.testing.assert_allclose(moves @ full, moves, atol=1e-10)
+def test_subspace_has_an_orthonormal_basis_of_it_or_of_its_complement(dim):
+    basis, complement = random_subspace(dim, 10, np.random.default_rng(0))
+    assert basis.shape[1] == (10 - dim if complement else dim)
+    np.testing.assert_allclose(basis.T @ basis, np.eye(basis.shape[1]), atol=1e-6)
 
 
 def test_projected_length_has_the_expectation_of_a_haar_subspace():
@@ -31,10 +28,119 @@ def test_projected_length_has_the_expectation_of_a_haar_subspace():
     assert np.mean(shares) == pytest.approx(0.7, abs=0.03)
 
 
-def test_percentile_and_effect_size():
-    draws = np.arange(99.0)
-    placed = compare(200.0, draws)
-    assert (placed.percentile, placed.mean) == (100.0, 49.0)
-    assert placed.effect_size == pytest.approx((200 - 49) / draws.std(ddof=1))
-    assert compare(49.0, draws).percentile == pytest.approx(50.0)
-    assert compare(1.0, np.ones(99)).effect_size is None
+def test_percentile_and_effect_size_have_intervals():
+    draws = np.random.default_rng(0).normal(size=(99, 3))
+    draws[:, 2] = 1.0
+    far, middle, flat = compare(np.array([20.0, 0.0, 1.0]), draws)
+    assert far.percentile.value == 100
+    assert far.percentile.low == pytest.approx(100 * 99 / (99 + 1.96**2), rel=1e-3)
+    assert far.effect_size.low < far.effect_size.value < far.effect_size.high
+    assert far.effect_size.value == pytest.approx((20 - draws[:, 0].mean()) / draws[:, 0].std(ddof=1))
+    assert middle.percentile.low < 50 < middle.percentile.high
+    assert (far.percentile.n, far.effect_size.n) == (99, 99)
+    assert flat.effect_size is None
+    assert flat.percentile.value == 50
+
+
+def test_effect_size_interval_covers_the_true_effect():
+    rng, hits = np.random.default_rng(2), 0
+    for trial in range(200):
+        found = compare(np.array([3.0]), rng.normal(size=(99, 1)), trial)[0].effect_size
+        hits += found.low <= 3.0 <= found.high
+    assert 0.88 <= hits / 200 <= 0.99
+
+
+@pytest.mark.parametrize(("successes", "n"), [(0, 10), (10, 10), (3, 150), (75, 150)])
+def test_wilson_interval_solves_its_defining_equation(successes, n):
+    low, high = wilson(successes, n)
+    assert 0 <= low <= successes / n <= high <= 1
+    for end in (low, high):
+        if 0 < end < 1:
+            assert abs(successes / n - end) == pytest.approx(1.959963984540054 * (end * (1 - end) / n) ** 0.5)
+
+
+@pytest.fixture(scope="module")
+def leaking():
+    subject = world(null=("hue",), seen=("form",))
+    measured = measure(subject)
+    return subject, measured, run_controls(subject, measured)
+
+
+def test_every_score_stands_beside_every_control_that_can_give_it(leaking):
+    subject, _, families = leaking
+    assert [f.name for f in families] == [HAAR, MATCHED, DIRECTIONS, SHUFFLED]
+    for family in families:
+        assert family.draws == DRAWS == 99
+        assert set(family.scores) == set(MODEL_SCORES)
+        for scores in family.groups:
+            expected = {"contrast_deg", "carried_share"}
+            expected |= {"null_follow"} if family.name != DIRECTIONS else set()
+            expected |= {"margin_deg"} if family.name == SHUFFLED else set()
+            assert set(scores) == expected
+        assert len(family.groups) == len(subject.groups)
+
+
+def test_observed_scores_are_those_of_the_measurement(leaking):
+    _, measured, families = leaking
+    # Fewer images than the audit, so equal within noise; the same in every family.
+    observed = [[a.observed for a in f.scores.values()] for f in families]
+    np.testing.assert_allclose(observed, [observed[0]] * 4, rtol=1e-6)
+    assert families[0].scores["image_score_deg"].observed == pytest.approx(measured.image_score.mean(), rel=0.05)
+    carried = measured.groups[0].carried
+    assert families[0].groups[0]["carried_share"].observed == pytest.approx(carried.carried_share.value, abs=0.05)
+    assert families[0].groups[0]["null_follow"].observed == pytest.approx(carried.follow.value, abs=0.06)
+
+
+def test_a_planted_leak_stands_above_random_moves_of_the_same_length_and_an_absent_one_does_not(leaking):
+    _, _, families = leaking
+    by_name = {f.name: f for f in families}
+    hue, form = by_name[MATCHED].groups[0], by_name[MATCHED].groups[1]
+    assert hue["null_follow"].percentile.value > 97
+    assert hue["null_follow"].effect_size.low > 1
+    assert form["contrast_deg"].percentile.value < 3
+    shuffled = by_name[SHUFFLED].groups
+    assert abs(shuffled[0]["margin_deg"].mean) < 1
+    assert shuffled[0]["margin_deg"].percentile.value == 100
+
+
+def test_matched_moves_have_the_null_moves_length_whatever_the_subspace():
+    # With as many dimensions as features the "random subspace" is everything: the norm-matched control then moves along
+    # f itself, and zero removal by the null space's length gives a known angle.
+    from singaudit.metrics.control_run import MAX_IMAGES, _Subspaces
+    from singaudit.metrics.subject import blocks
+
+    subject = world(null=("hue",))
+    block = next(blocks(subject, limit=MAX_IMAGES))
+    draws = _Subspaces(subject, block)
+    draws._dim = draws._of
+    found = dict(draws.draw())
+    f = block.features
+    along = f * (np.linalg.norm(block.null, axis=1) / np.linalg.norm(f, axis=1))[:, None]
+    expected = np.stack(
+        [
+            z - move @ subject.fitted.translators[k].weight
+            for z, move, k in zip(block.original, along, block.fold, strict=True)
+        ]
+    )
+    np.testing.assert_allclose(found[MATCHED].zero, expected, atol=1e-4)
+    whole = np.stack(
+        [
+            z - row @ subject.fitted.translators[k].weight
+            for z, row, k in zip(block.original, f, block.fold, strict=True)
+        ]
+    )
+    np.testing.assert_allclose(found[HAAR].zero, whole, atol=1e-4)
+
+
+def test_no_null_space_has_no_controls():
+    subject = world(null=("hue",))
+    full = subject.space.__class__(
+        **{
+            **subject.space.__dict__,
+            "rank": subject.space.feature_dim,
+            "basis": np.zeros((17, 0)),
+            "basis_is_null": True,
+        }
+    )
+    subject = subject.__class__(**{**subject.__dict__, "space": full})
+    assert run_controls(subject, measure(subject)) == []

@@ -1,5 +1,6 @@
 """The ordered rules: the first that applies decides, and doubt is never a finding."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -13,10 +14,12 @@ def e(value, low=None, high=None):
 
 
 LEAK = Evidence(
-    null_dim=56, images=500, translator_images=4000, r2=e(0.6), readable=e(0.95), margin=e(30.0),
-    margin_share=e(0.8), margin_excess=e(30.0), carried_share=e(0.9), follow_excess=e(0.8), follow_normalised=0.9,
-    probe_null=e(0.95),
+    null_dim=56, images=500, translator_images=4000, effective_images=480.0, r2=e(0.6), readable=e(0.95),
+    margin=e(30.0), margin_control=1.0, margin_share=e(0.8), carried_share=e(0.9), follow_normalised=e(0.9),
+    follow_q=1e-9, probe_principal=e(0.05), probe_null=e(0.95), probe_gain=e(0.9),
 )  # fmt: skip
+USED = {"carried_share": e(-0.2, -0.3, -0.1), "follow_normalised": e(0.0, -0.05, 0.05), "follow_q": 0.7,
+        "probe_principal": e(0.9), "probe_null": e(0.05, 0.0, 0.1), "probe_gain": e(0.01)}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -28,34 +31,48 @@ LEAK = Evidence(
         ({"r2": e(0.1, -0.01, 0.2)}, "cannot tell"),
         ({"readable": e(0.6, 0.5, 0.7)}, "cannot tell"),
         ({"r2": e(0.0014, 0.0006, 0.0021)}, "cannot tell"),
-        ({"margin_excess": e(0.5, -0.1, 1.0)}, "cannot tell"),
+        ({"margin": e(0.5, -0.1, 1.0)}, "cannot tell"),
+        ({"margin_control": 31.0}, "cannot tell"),
         ({"margin_share": e(0.06, 0.04, 0.08)}, "cannot tell"),
         ({"translator_images": 999}, "cannot tell"),
         ({"images": 99}, "cannot tell"),
-        ({"follow_normalised": 0.5}, "partial"),
+        ({"effective_images": 49.0}, "cannot tell"),
+        ({"follow_normalised": e(0.5)}, "partial"),
         ({"carried_share": e(0.62, 0.55, 0.7)}, "partial"),
-        ({"carried_share": e(0.2, 0.15, 0.25)}, "redundant"),
-        ({"follow_excess": e(0.0, -0.01, 0.01), "follow_normalised": 0.0}, "redundant"),
-        ({"carried_share": e(0.0, -0.05, 0.05), "probe_null": e(0.05, 0.0, 0.1)}, "not detected"),
-        ({"carried_share": e(0.0, -0.2, 0.2), "probe_null": e(0.05, 0.0, 0.1)}, "cannot tell"),
+        # Seen by the logits as well as by what they ignore: whatever a translator happens to read it from.
+        ({"probe_principal": e(0.95), "probe_gain": e(0.02, 0.0, 0.04)}, "redundant"),
+        ({"carried_share": e(0.2, 0.15, 0.25)}, "cannot tell"),
+        ({"carried_share": e(0.2, 0.15, 0.25), "probe_principal": e(0.5)}, "redundant"),
+        ({"follow_q": 0.2, "probe_principal": e(0.5)}, "redundant"),
         ({"carried_share": e(0.0, -0.05, 0.05), "probe_null": e(0.2, 0.1, 0.3)}, "cannot tell"),
         ({"probe_null": e(0.0, -0.1, 0.1)}, "cannot tell"),
         ({"probe_null": e(0.0, -0.1, 0.1), "margin_share": e(0.02, 0.0, 0.04)}, "not detected"),
         ({"probe_null": e(0.5, 0.4, 0.6), "margin_share": e(0.02, 0.0, 0.04)}, "cannot tell"),
         ({"probe_null": e(0.0, -0.1, 0.1), "margin_share": e(0.08, 0.0, 0.12)}, "cannot tell"),
+        (USED, "not detected"),
+        (USED | {"carried_share": e(0.0, -0.2, 0.2)}, "cannot tell"),
+        (USED | {"follow_normalised": e(0.05, 0.0, 0.2)}, "cannot tell"),
+        (USED | {"probe_null": e(0.6)}, "redundant"),
     ],
 )
 def test_first_rule_that_applies_decides(change, finding):
     found, why = decide(replace(LEAK, **change))
-    assert found == finding
+    assert found == finding, why
     assert why
 
 
-def test_not_a_number_never_becomes_a_finding():
-    nan = float("nan")
-    assert decide(replace(LEAK, carried_share=e(nan)))[0] != "strong"
-    assert decide(replace(LEAK, r2=e(nan)))[0] == "cannot tell"
-    assert decide(replace(LEAK, carried_share=e(nan), probe_null=e(0.05)))[0] == "cannot tell"
+@pytest.mark.parametrize("name", [f for f in Evidence.__dataclass_fields__ if f not in ("null_dim", "images")])
+def test_not_a_number_never_becomes_a_claim_of_a_leak_or_of_none(name):
+    value = math.nan if isinstance(getattr(LEAK, name), float) else e(math.nan)
+    if name == "translator_images":
+        value = 0
+    if name == "probe_principal":
+        assert decide(replace(LEAK, follow_q=1.0, **{name: value}))[0] == "cannot tell"
+    elif name in ("margin_control", "carried_share", "follow_normalised", "follow_q"):
+        assert decide(replace(LEAK, **{name: value}))[0] != "strong"
+    else:
+        assert decide(replace(LEAK, **{name: value}))[0] in ("cannot tell", "redundant")
+    assert decide(replace(LEAK, **(USED | {name: value})))[0] in ("cannot tell", "not detected", "redundant")
 
 
 def test_instability_is_a_contradiction_not_a_lack_of_power():

@@ -11,7 +11,7 @@ from singaudit.classifier.interface import Head
 from singaudit.geometry.null_space import null_space
 from singaudit.language.translator import fit
 from singaudit.metrics.changes import MIN_HALF, Changes, benjamini_hochberg, judge
-from singaudit.metrics.measure import GroupTexts, Subject
+from singaudit.metrics.subject import GroupTexts, Subject
 from singaudit.metrics.words import find_words
 
 CLASSES, VALUES, DIM = 3, 4, 24

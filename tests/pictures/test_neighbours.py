@@ -8,8 +8,9 @@ import pytest
 from singaudit.classifier.interface import Head
 from singaudit.geometry.null_space import null_space
 from singaudit.language.translator import fit
-from singaudit.metrics.measure import GroupTexts, Subject, measure
+from singaudit.metrics.measure import measure
 from singaudit.metrics.scores import unit
+from singaudit.metrics.subject import GroupTexts, Subject
 from singaudit.pictures import neighbours
 from singaudit.pictures.neighbours import retrieve, telling_images
 

@@ -60,9 +60,10 @@ def _finding(group: str, finding: str, share: float | None) -> dict[str, Any]:
         "margin_shuffled_deg": stat(-0.4),
         "contrast_deg": stat(32.1),
         "carried_share": stat(share, 0.03) if share is not None else None,
-        "null_follow": {**stat(0.94, 0.02), "chance": 0.13, "normalised": 0.93},
+        "null_follow": {**stat(0.94, 0.02), "chance": 0.13, "normalised": stat(0.93, 0.02)},
         "probe": {"features": stat(0.99, 0.01), "principal": stat(0.21, 0.03), "null": stat(0.98, 0.01)},
-        "readable": {"readable": True, "score": stat(0.98, 0.01), "basis": "labels"},
+        "readable": True,
+        "readability": {"score": stat(0.98, 0.01), "basis": "labels"},
         "stable": True,
         "control": _control("findings[colour].contrast_deg", 32.1, 7.0, 1.5),
     }
@@ -75,8 +76,8 @@ def _control(score: str, observed: float, mean: float, spread: float) -> dict[st
         "control_mean": mean,
         "control_low": mean - 2 * spread,
         "control_high": mean + 2 * spread,
-        "percentile": 100.0 if observed > mean + 2 * spread else 31.0,
-        "effect_size": (observed - mean) / spread,
+        "percentile": stat(100.0 if observed > mean + 2 * spread else 31.0, 3.0, 99),
+        "effect_size": stat((observed - mean) / spread, 0.4, 99),
     }
 
 
