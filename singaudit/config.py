@@ -70,7 +70,7 @@ def check_class_names(names: tuple[str, ...]) -> tuple[str, ...]:
     """The names stripped and normalised (NFC). Raises ``ConfigError`` on empty or duplicate ones."""
     cleaned = tuple(unicodedata.normalize("NFC", name).strip() for name in names)
     if not cleaned:
-        raise ConfigError("expected at least one class name, got none")
+        raise ConfigError("expected at least one class name, got none", hint="For example: --classes dog,cat.")
     empty = [i for i, name in enumerate(cleaned) if not name]
     if empty:
         raise ConfigError(
@@ -80,7 +80,10 @@ def check_class_names(names: tuple[str, ...]) -> tuple[str, ...]:
     seen: set[str] = set()
     for name in cleaned:
         if len(name) > _MAX_NAME:
-            raise ConfigError(f"expected class names of at most {_MAX_NAME} characters, one has {len(name)}")
+            raise ConfigError(
+                f"expected class names of at most {_MAX_NAME} characters, one has {len(name)}",
+                hint="Shorten it, or check that the names stand one a line.",
+            )
         if name in seen:
             raise ConfigError(
                 f"expected distinct class names, {name!r} occurs more than once",
@@ -99,14 +102,23 @@ def parse_classes(text: str) -> tuple[str, ...]:
         is_file = False
     if not is_file:
         if "," not in text and ("/" in text or text.lower().endswith((".txt", ".csv", ".json"))):
-            raise ConfigError(f"expected class names a,b,c or a file of names, there is no file {text}")
+            raise ConfigError(
+                f"expected class names a,b,c or a file of names, there is no file {text}",
+                hint="Check the path given to --classes.",
+            )
         return check_class_names(tuple(text.split(",")))
     if path.stat().st_size > _MAX_CLASS_FILE_BYTES:
-        raise ConfigError(f"expected at most {_MAX_CLASS_FILE_BYTES} bytes of class names, {text} is larger")
+        raise ConfigError(
+            f"expected at most {_MAX_CLASS_FILE_BYTES} bytes of class names, {text} is larger",
+            hint="Name a text file with one class name a line.",
+        )
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"expected class names as UTF-8 text, one a line, in {text}: {error}") from error
+        raise ConfigError(
+            f"expected class names as UTF-8 text, one a line, in {text}: {error}",
+            hint="Save the file as UTF-8.",
+        ) from error
     while lines and not lines[-1].strip():
         lines.pop()
     if len(lines) > _MAX_CLASSES:

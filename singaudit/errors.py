@@ -12,11 +12,13 @@ class SingauditError(Exception):
 
     exit_code = 2
     code = "input"
+    default_hint = "Run the command again with --help."
+    """What to try where the place that raised it knows nothing better: no message is without a way on."""
 
     def __init__(self, message: str, *, hint: str = "", place: tuple[str, int] | None = None) -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = hint or self.default_hint
         self.place = place
 
 
@@ -24,12 +26,14 @@ class ConfigError(SingauditError):
     """An option, variable or configuration key that cannot be used as given."""
 
     code = "config"
+    default_hint = "Run the command again with --help to see what is accepted."
 
 
 class ModelError(SingauditError):
     """A model file that cannot be opened, or whose head cannot be found or proved."""
 
     code = "model"
+    default_hint = "Check the file with onnx.checker.check_model, or export it again."
 
 
 class UnsupportedModelError(ModelError, NotImplementedError):
@@ -42,18 +46,21 @@ class DatasetError(SingauditError):
     """An image source or label source that cannot be read or does not fit the model."""
 
     code = "dataset"
+    default_hint = "Check what --images, --labels and --probe name."
 
 
 class LanguageError(SingauditError):
     """A vision-language model, translator or concept file that cannot be used."""
 
     code = "language"
+    default_hint = "Check what --vlm and --concepts name."
 
 
 class ReportError(SingauditError):
     """An output folder, earlier result or report that cannot be read or written."""
 
     code = "report"
+    default_hint = "Choose another folder with -o, or run the audit again."
 
 
 class MachineError(SingauditError):
@@ -61,3 +68,4 @@ class MachineError(SingauditError):
 
     exit_code = 3
     code = "machine"
+    default_hint = "Free memory or disk space and run the same command again."

@@ -10,11 +10,24 @@ import click
 
 from singaudit.errors import ConfigError
 from singaudit.settings import load_settings
+from singaudit.terminal import safe
 
 FORMATS = ("html", "pdf", "json", "csv")
 
 
-class CommandGroup(click.Group):
+class _Inert(click.Command):
+    """A command whose usage errors repeat what was typed as short, inert text."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Parse the arguments; raises click's errors with their text made safe for a terminal."""
+        try:
+            return super().make_context(*args, **kwargs)
+        except click.UsageError as error:
+            error.message = safe(error.message, 600)  # type: ignore[misc]
+            raise
+
+
+class CommandGroup(_Inert, click.Group):
     """Commands in the order of use; a mistyped one is answered with what was close."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -31,10 +44,11 @@ class CommandGroup(click.Group):
             near = difflib.get_close_matches(args[0], self.commands, 1)
             if near:
                 raise click.UsageError(f"No such command {args[0]!r}. Did you mean {near[0]!r}?", ctx) from error
+            error.message = safe(error.message, 600)  # type: ignore[misc]
             raise
 
 
-class Command(click.Command):
+class Command(_Inert):
     """A command whose --help lists its options under headings and ends with a runnable example."""
 
     def __init__(self, *args: Any, example: str = "", **kwargs: Any) -> None:
@@ -236,19 +250,47 @@ def merged_settings(ctx: click.Context, given: dict[str, Any]) -> dict[str, Any]
         and value != ()
         and str(ctx.get_parameter_source(name)).rsplit(".", 1)[-1] not in ("DEFAULT", "DEFAULT_MAP")
     }
-    settings = load_settings(given.get("config"), isolated=bool(given.get("isolated")), known=_known_keys(ctx))
+    known = _known_options(ctx)
+    names = {key: str(option.name) for key, option in known.items()}
+    stored = load_settings(given.get("config"), isolated=bool(given.get("isolated")), known=names)
+    by_name = {str(option.name): option for option in known.values()}
+    settings = {n: _typed(by_name[n], value, ctx) if n in by_name else value for n, value in stored.items()}
     defaults = {name: value for name, value in given.items() if value is not None and value != ()}
     return {**defaults, **settings, **set_here}
 
 
-def _known_keys(ctx: click.Context) -> dict[str, str]:
-    """Configuration key -> parameter name, over every command, so that one file serves all."""
-    known: dict[str, str] = {}
+def _typed(option: click.Option, value: Any, ctx: click.Context) -> Any:
+    """A configuration file's value for ``option``. Raises ``ConfigError`` for one of another type or out of range."""
+    kind = option.type
+    numbers: dict[type[click.ParamType], tuple[tuple[type, ...], str]] = {
+        click.types.IntParamType: ((int,), "a whole number"),
+        click.types.FloatParamType: ((int, float), "a number"),
+    }
+    wanted, words = next((w for base, w in numbers.items() if isinstance(kind, base)), ((str, tuple), "a text"))
+    if not isinstance(value, wanted) or isinstance(value, bool) or (isinstance(value, float) and value != value):
+        raise ConfigError(
+            f"expected {words} for {option.name!r} in the configuration file, got {str(value)[:80]!r}",
+            hint=f"What {option.opts[-1]} accepts is in --help.",
+        )
+    if isinstance(value, tuple):
+        return value
+    try:
+        return kind.convert(value, option, ctx)
+    except click.BadParameter as error:
+        raise ConfigError(
+            f"wrong value for {option.name!r} in the configuration file: {error.message}",
+            hint=f"What {option.opts[-1]} accepts is in --help.",
+        ) from error
+
+
+def _known_options(ctx: click.Context) -> dict[str, click.Option]:
+    """Configuration key -> option, over every command, so that one file serves all."""
+    known: dict[str, click.Option] = {}
     root = ctx.find_root().command
     for _, command in each_command(root) if isinstance(root, click.Group) else ():
         for parameter in command.params:
             if isinstance(parameter, click.Option) and parameter.envvar:
-                known[str(parameter.envvar).removeprefix("SINGAUDIT_").lower()] = str(parameter.name)
+                known[str(parameter.envvar).removeprefix("SINGAUDIT_").lower()] = parameter
     return known
 
 
@@ -261,5 +303,7 @@ def requested_formats(ctx: click.Context, given: dict[str, Any]) -> tuple[tuple[
     formats = tuple(str(word).strip() for word in words)
     wrong = [word for word in formats if word not in FORMATS]
     if wrong:
-        raise ConfigError(f"expected --report to list some of {', '.join(FORMATS)}, got {wrong[0]!r}")
+        raise ConfigError(
+            f"expected --report to list some of {', '.join(FORMATS)}, got {wrong[0]!r}", hint="For example: html,json."
+        )
     return formats, True

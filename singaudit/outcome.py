@@ -11,9 +11,15 @@ from typing import Any, NoReturn
 
 import click
 
-from singaudit.errors import MachineError, SingauditError
+from singaudit.errors import ConfigError, MachineError, SingauditError
 
 INTERRUPTED = 130
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# What a path of the user's own can provoke, wherever it is first used.
+_PATHS = (
+    errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENOENT,
+    errno.ENXIO, errno.EINVAL,
+)  # fmt: skip
 
 
 def as_ours(error: Exception) -> SingauditError:
@@ -22,7 +28,11 @@ def as_ours(error: Exception) -> SingauditError:
         return error
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return MachineError("the machine ran out of memory", hint="Try a smaller --batch-size or fewer images.")
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.filename is not None and error.errno in _PATHS:
+        return ConfigError(f"cannot use {error.filename!r}: {error.strerror}", hint="Check this path.")
+    if isinstance(error, ValueError) and "null byte" in str(error):
+        return ConfigError("expected a path, got one with a zero byte in it", hint="Check the paths given.")
+    if isinstance(error, OSError) and error.errno in _FULL:
         return MachineError("the disk is full; nothing half-written was left", hint="Free space, or set TMPDIR.")
     bug = MachineError(
         f"a bug in singaudit: {type(error).__name__}: {error}", hint="Please report the traceback above."

@@ -26,15 +26,28 @@ def load_settings(config: str | None, *, isolated: bool, known: dict[str, str]) 
     if path is None:
         return {}
     if not path.is_file():
-        raise ConfigError(f"expected a TOML configuration file, there is no file {path}")
+        raise ConfigError(
+            f"expected a TOML configuration file, there is no file {path}", hint="Check --config, or pass --isolated."
+        )
     if path.stat().st_size > _MAX_BYTES:
-        raise ConfigError(f"expected at most {_MAX_BYTES} bytes of configuration, {path} is larger")
+        raise ConfigError(
+            f"expected at most {_MAX_BYTES} bytes of configuration, {path} is larger",
+            hint="Name another file with --config, or pass --isolated.",
+        )
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"expected TOML in {path}: {error}") from error
+    except (ValueError, RecursionError, OSError) as error:  # numbers too long for Python are a ValueError too
+        raise ConfigError(
+            f"expected TOML in {path}: {str(error)[:300]}", hint="Correct the file, or pass --isolated."
+        ) from error
     if path.name == "pyproject.toml" or (config and "tool" in table):
-        table = table.get("tool", {}).get("singaudit", {})
+        for name in ("tool", "singaudit"):
+            table = table.get(name, {})
+            if not isinstance(table, dict):
+                raise ConfigError(
+                    f"expected a table [tool.singaudit] in {path}, found {type(table).__name__}",
+                    hint='For example: [tool.singaudit] with images = "photos/".',
+                )
     return _checked(table, path, known)
 
 
@@ -72,7 +85,10 @@ def _value(key: str, value: Any, path: Path) -> Any:
         return tuple(value) if gates else ",".join(value)
     if gates and isinstance(value, dict):
         return _named_gates(value, path)
-    raise ConfigError(f"expected a text, number, true/false or list of texts for {key!r} in {path}")
+    raise ConfigError(
+        f"expected a text, number, true/false or list of texts for {key!r} in {path}",
+        hint='For example: images = "photos/", limit = 1000, gates = ["default"].',
+    )
 
 
 def _named_gates(table: dict[str, Any], path: Path) -> tuple[str, ...]:

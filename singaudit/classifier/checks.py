@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _LARGEST_FILE = 2 << 30
 """Bytes; a protobuf message cannot be larger."""
+_LFS = b"version https://git-lfs.github.com/spec/"
 _MOST_NODES = 200_000
 _MOST_FUNCTIONS = 2_000
 _MOST_OUTPUTS = 256
@@ -63,10 +64,15 @@ def parse(path: Path) -> tuple[onnx.ModelProto, bytes]:
 
     check_file(path)
     model = onnx.ModelProto()
+    data = b""
     try:
         data = path.read_bytes()
         model.ParseFromString(data)
     except Exception as error:  # protobuf's own classes differ between its implementations
+        if data.startswith(_LFS):
+            raise ModelError(
+                f"{path} is a pointer of Git LFS, not the model itself", hint="run git lfs pull"
+            ) from error
         raise ModelError(
             f"{path} is not an ONNX model or is cut short: {type(error).__name__}",
             hint="give an .onnx file; download or export it again if it is one",
@@ -230,6 +236,11 @@ def external_files(model: onnx.ModelProto, folder: Path) -> list[Path]:
         if not path.is_file():
             raise ModelError(
                 f"the model's external data file {location!r} is missing", hint=f"copy it to {folder} beside the model"
+            )
+        if path.stat().st_nlink > 1:
+            raise ModelError(
+                f"the model's external data file {location!r} has a second name, a hard link, that may lie outside",
+                hint="keep external data as plain files beside the .onnx file; cp makes a file of its own",
             )
         if path.stat().st_size < end:
             raise ModelError(

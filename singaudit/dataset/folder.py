@@ -22,7 +22,7 @@ def open_folder(text: str) -> Listing:
     loop. What cannot be listed is left out and counted. Labels are the first-level subfolders, if there are any.
     Raises ``DatasetError`` when the folder is missing, unreadable or holds no image.
     """
-    root = Path(text).expanduser()
+    root = Path(os.path.expanduser(text))
     if not root.exists():
         raise DatasetError(f"{_EXPECTED}, but there is no {text}", hint="Check the path given to --images.")
     if not root.is_dir():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -120,7 +121,7 @@ def _some(names: Sequence[str], quoted: bool = True, count: int = 8) -> str:
 
 def _label_file(source: ImageSource, labels: str) -> dict[str, list[str]]:
     """The label file's columns, one cell per image of the source, "" for images that it does not name."""
-    path = Path(labels).expanduser()
+    path = Path(os.path.expanduser(labels))
     if not path.is_file():
         raise DatasetError(
             f"expected --labels auto, none or a CSV file with the columns path,label; there is no file {labels}",

@@ -24,6 +24,7 @@ ABSENT = "an image"
 """What a single concept is compared with: the value of images that do not show it."""
 _MAX_BYTES = 4 * 2**20
 _MAX_CONCEPTS = 20_000
+_EXAMPLE = 'A text file holds one concept a line; TOML holds groups: [colour] with values = ["red", "green"].'
 
 
 @dataclass(frozen=True)
@@ -65,20 +66,22 @@ def open_vocabulary(path: str | None, encoder_name: str) -> Vocabulary:
         return _parse_groups(text, "built-in, generated world" if shapes else "built-in, natural images")
     file_path = Path(path)
     if not file_path.is_file():
-        raise LanguageError(f"expected a file of concepts, there is no file {path}")
+        raise LanguageError(
+            f"expected a file of concepts, there is no file {path}", hint="Check the path given to --concepts."
+        )
     if file_path.stat().st_size > _MAX_BYTES:
-        raise LanguageError(f"expected at most {_MAX_BYTES} bytes of concepts, {path} is larger")
+        raise LanguageError(f"expected at most {_MAX_BYTES} bytes of concepts, {path} is larger", hint=_EXAMPLE)
     try:
         text = file_path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise LanguageError(f"expected concepts as UTF-8 text in {path}: {error}") from error
+    except (UnicodeDecodeError, OSError) as error:
+        raise LanguageError(f"expected concepts as UTF-8 text in {path}: {error}", hint=_EXAMPLE) from error
     if file_path.suffix.lower() == ".toml":
         return _parse_groups(text, file_path.name)
     words = tuple(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
     if not words:
-        raise LanguageError(f"expected concepts in {path}, one a line, found none")
+        raise LanguageError(f"expected concepts in {path}, one a line, found none", hint=_EXAMPLE)
     if len(words) > _MAX_CONCEPTS:
-        raise LanguageError(f"expected at most {_MAX_CONCEPTS} concepts, {path} holds {len(words)}")
+        raise LanguageError(f"expected at most {_MAX_CONCEPTS} concepts, {path} holds {len(words)}", hint=_EXAMPLE)
     if "class" in words:
         raise LanguageError(f"the name class is kept for the model's own classes; leave it out of {path}")
     return Vocabulary(file_path.name, (), words)
@@ -87,27 +90,35 @@ def open_vocabulary(path: str | None, encoder_name: str) -> Vocabulary:
 def _parse_groups(text: str, source: str) -> Vocabulary:
     try:
         tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise LanguageError(f"expected TOML in {source}: {error}") from error
+    except (ValueError, RecursionError) as error:  # numbers too long for Python are a ValueError too
+        raise LanguageError(f"expected TOML in {source}: {error}", hint=_EXAMPLE) from error
     groups = []
     for name, table in tables.items():
         where = f"group {name!r} of {source}"
         if not isinstance(table, dict):
-            raise LanguageError(f"expected a table with values = [...] for {where}, found {type(table).__name__}")
+            raise LanguageError(
+                f"expected a table with values = [...] for {where}, found {type(table).__name__}", hint=_EXAMPLE
+            )
         if unknown := sorted(set(table) - {"values", "template"}):
-            raise LanguageError(f"expected only values and template in {where}, found {', '.join(unknown)}")
+            raise LanguageError(
+                f"expected only values and template in {where}, found {', '.join(unknown)}", hint=_EXAMPLE
+            )
         values, template = table.get("values"), table.get("template", "a {}")
         if not isinstance(values, list) or not all(isinstance(v, str) and v.strip() for v in values):
-            raise LanguageError(f"expected values = [...] of non-empty texts in {where}")
+            raise LanguageError(f"expected values = [...] of non-empty texts in {where}", hint=_EXAMPLE)
         if len(values) < 2 or len({v.strip() for v in values}) < len(values):
-            raise LanguageError(f"expected at least two different values in {where}, found {len(set(values))}")
+            raise LanguageError(
+                f"expected at least two different values in {where}, found {len(set(values))}", hint=_EXAMPLE
+            )
         if not isinstance(template, str) or template.count("{}") != 1:
-            raise LanguageError(f"expected a template with one {{}} in {where}, found {template!r}")
+            raise LanguageError(f"expected a template with one {{}} in {where}, found {template!r}", hint=_EXAMPLE)
         if name == "class":
-            raise LanguageError(f"the group name class is kept for the model's own classes; rename it in {source}")
+            raise LanguageError(
+                f"the group name class is kept for the model's own classes; rename it in {source}", hint=_EXAMPLE
+            )
         groups.append(Group(name, tuple(v.strip() for v in values), template))
     if not groups or sum(len(g.values) for g in groups) > _MAX_CONCEPTS:
-        raise LanguageError(f"expected between 1 and {_MAX_CONCEPTS} concepts in {source}")
+        raise LanguageError(f"expected between 1 and {_MAX_CONCEPTS} concepts in {source}", hint=_EXAMPLE)
     return Vocabulary(source, tuple(groups), ())
 
 

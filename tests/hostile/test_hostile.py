@@ -1,0 +1,20 @@
+"""Hostile inputs, from the command line: refused with one message, or right with a warning."""
+
+import sys
+
+import model_files
+import pytest
+import result_cases
+import setting_cases
+from hostile import refuse
+
+ALL = [*model_files.CASES, *setting_cases.CASES, *result_cases.CASES]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="FIFOs, sockets and devices")
+@pytest.mark.parametrize("case", ALL, ids=[case.name for case in ALL])
+def test_it_is_refused_with_one_message_and_nothing_is_written(case, tmp_path, monkeypatch):
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    refuse(case, folder)
