@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from singaudit.classifier.tap import Tap
 
 Activation = Literal["softmax", "sigmoid", "none"]
 Precision = Literal["fp32", "fp16", "int8"]
@@ -127,6 +130,11 @@ class Classifier(Protocol):
     """The final linear layer, proved."""
     graph_path: Path
     """The ONNX graph that is run: the model's own file, or its export, which lives as long as the classifier."""
+
+    @property
+    def taps(self) -> tuple[Tap, ...]:
+        """Where in the graph's tensors the features are, part by part."""
+        ...
 
     def forward(self, inputs: NDArray[np.generic]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Features (n, m) and logits (n, c), both float32, of a batch laid out as ``preprocessing`` says."""

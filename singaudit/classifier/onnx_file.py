@@ -15,6 +15,7 @@ from singaudit.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
     from singaudit.classifier.messages import Arrays
+    from singaudit.classifier.tap import Tap
 
 CPU = ("CPUExecutionProvider",)
 _IMAGES_PER_LIMIT = 16
@@ -40,6 +41,7 @@ class OnnxClassifier:
         self.class_names = None if facts["class_names"] is None else tuple(facts["class_names"])
         self.class_names_source = "the model's own metadata"
         self.preprocessing = Preprocessing(**_with_tuples(facts["preprocessing"]))
+        self._taps: list[dict[str, Any]] = facts["taps"]
         step = arrays.get("quantisation_step")
         self.head = Head(
             weight=arrays["weight"], bias=arrays["bias"], quantisation_step=step, **_with_tuples(facts["head"])
@@ -47,6 +49,13 @@ class OnnxClassifier:
         self.keep: object = None
         """Whatever must live as long as this object, such as the folder of an exported graph."""
         self._process = process
+
+    @property
+    def taps(self) -> tuple[Tap, ...]:
+        """Where in the graph's tensors the features are, part by part."""
+        from singaudit.classifier.tap import Tap
+
+        return tuple(Tap(**_with_tuples(tap)) for tap in self._taps)
 
     def forward(self, inputs: NDArray[np.generic]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Features (n, m) and logits (n, c), both float32, of a batch laid out as ``preprocessing`` says."""

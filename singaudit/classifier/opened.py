@@ -55,6 +55,7 @@ class OpenedModel:
             "description": self.description,
             "class_names": self.class_names,
             "preprocessing": asdict(self.preprocessing),
+            "taps": [asdict(tap) for tap in self._taps],
         }
 
     def forward(self, inputs: NDArray[np.generic]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
