@@ -18,6 +18,7 @@ from singaudit.options import (
     FORCE_OPTION,
     GATE_OPTIONS,
     IMAGE_OPTIONS,
+    IMAGES_ONLY,
     LANGUAGE_OPTIONS,
     LIMIT_OPTIONS,
     MACHINE_OPTIONS,
@@ -26,6 +27,8 @@ from singaudit.options import (
     PACK_FILE_OPTIONS,
     PACK_OPTION,
     PROBE_OPTION,
+    TRANSLATOR_OPTION,
+    TRANSLATOR_OUTPUT,
     Command,
     CommandGroup,
     merged_settings,
@@ -51,7 +54,8 @@ def main() -> None:
 )
 @click.argument("model")
 @with_options(
-    CLASSES_OPTION, MODEL_OPTIONS, IMAGE_OPTIONS, PROBE_OPTION, LANGUAGE_OPTIONS, PACK_OPTION, GATE_OPTIONS,
+    CLASSES_OPTION, MODEL_OPTIONS, IMAGE_OPTIONS, PROBE_OPTION, LANGUAGE_OPTIONS, TRANSLATOR_OPTION, PACK_OPTION,
+    GATE_OPTIONS,
     output_option("singaudit-out"), report_option(), FORCE_OPTION, OUTPUT_OPTIONS, MACHINE_OPTIONS, CACHE_OPTIONS,
     CONFIG_OPTIONS,
 )  # fmt: skip
@@ -125,6 +129,58 @@ def pack(ctx: click.Context, /, **given: Any) -> None:
 
         facts = make_pack(merged_settings(ctx, given))
         outcome.print(facts, lambda: show_pack(facts))
+
+
+@main.group(cls=CommandGroup)
+def translator() -> None:
+    """Fit, import or show the map from features to meaning, kept as a file."""
+
+
+@translator.command(
+    "fit", cls=Command, example="singaudit translator fit model.onnx --images photos/ -o model.translator.safetensors"
+)
+@click.argument("model")
+@with_options(
+    CLASSES_OPTION, MODEL_OPTIONS, IMAGES_ONLY, LANGUAGE_OPTIONS[:1], TRANSLATOR_OUTPUT, FORCE_OPTION, OUTPUT_OPTIONS,
+    MACHINE_OPTIONS, CACHE_OPTIONS, CONFIG_OPTIONS,
+)  # fmt: skip
+@click.pass_context
+def translator_fit(ctx: click.Context, /, **given: Any) -> None:
+    """Fit MODEL's translator on images, and keep it with its fidelity.
+
+    Use it with run --translator on other images: those it was fitted on are left out of the audit.
+    """
+    with Outcome(given) as outcome:
+        from singaudit.commands.translator import describe, fit_file
+
+        facts = fit_file(merged_settings(ctx, given))
+        outcome.print(facts, lambda: describe(facts))
+
+
+@translator.command(
+    "import", cls=Command, example="singaudit translator import densenet/linear -o densenet.safetensors"
+)
+@click.argument("folder")
+@with_options(TRANSLATOR_OUTPUT, FORCE_OPTION, OUTPUT_OPTIONS)
+def translator_import(**given: Any) -> None:
+    """Take a translator published with the paper from its FOLDER (metadata.yaml and a state dict)."""
+    with Outcome(given) as outcome:
+        from singaudit.commands.translator import describe, import_folder
+
+        facts = import_folder(given)
+        outcome.print(facts, lambda: describe(facts))
+
+
+@translator.command("show", cls=Command, example="singaudit translator show model.translator.safetensors")
+@click.argument("file")
+@with_options(OUTPUT_OPTIONS)
+def translator_show(**given: Any) -> None:
+    """Show which model and encoder FILE belongs to, and how well it reads."""
+    with Outcome(given) as outcome:
+        from singaudit.commands.translator import describe, show_file
+
+        facts = show_file(given)
+        outcome.print(facts, lambda: describe(facts))
 
 
 @main.command(cls=Command, example="singaudit schema > result.schema.json")

@@ -26,6 +26,7 @@ class AuditConfig(BaseModel):
     images: str | None = Field(default=None, description="Images to audit on: a folder, or shapes:N.")
     labels: str = Field(default="auto", min_length=1, description="auto, none, or a CSV file with path,label.")
     probe: str | None = Field(default=None, description="Unlabelled images that the translator is fitted on alone.")
+    translator: str | None = Field(default=None, description="Translator file; None: fitted on the images.")
     vlm: str = Field(default="openai/clip-vit-large-patch14", min_length=1, description="Vision-language model.")
     concepts: str | None = Field(default=None, description="File of concepts; None: the built-in vocabulary.")
     logits: str | None = Field(default=None, description="Name of the output that holds the logits.")

@@ -76,12 +76,13 @@ _ORDER = ["Model", "Images", "Language", "Gates", "Output", "Machine", "Other"]
 _HEADINGS = {
     **dict.fromkeys(("classes", "arch", "logits", "features", "activation", "preprocess", "allow_code"), "Model"),
     **dict.fromkeys(("images", "labels", "probe", "limit"), "Images"),
-    **dict.fromkeys(("vlm", "concepts", "pack"), "Language"),
+    **dict.fromkeys(("vlm", "translator", "concepts", "pack"), "Language"),
     **dict.fromkeys(("gates", "gate_on", "exit_zero"), "Gates"),
     **dict.fromkeys(
-        ("output", "pack_file", "with_images", "formats", "force", "output_format", "progress", "quiet", "verbose"),
+        ("output", "pack_file", "translator_file", "with_images", "formats", "force", "output_format", "progress"),
         "Output",
     ),
+    **dict.fromkeys(("quiet", "verbose"), "Output"),
     **dict.fromkeys(("device", "batch_size", "seed", "model_seconds", "model_memory", "cache", "no_cache"), "Machine"),
 }
 
@@ -145,6 +146,13 @@ CACHE_OPTIONS = [
     ),
     click.option("--no-cache", is_flag=True, help="The same as --cache none."),
 ]
+IMAGES_ONLY = [IMAGE_OPTIONS[0], IMAGE_OPTIONS[-1]]
+TRANSLATOR_OUTPUT = click.option(
+    "-o", "translator_file", metavar="FILE", default="translator.safetensors", show_default=True, help="File to write."
+)
+TRANSLATOR_OPTION = option(
+    "--translator", metavar="FILE", help="Translator made by singaudit translator. Default: fit one."
+)
 LANGUAGE_OPTIONS = [
     option(
         "--vlm",

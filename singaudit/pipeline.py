@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.classifier.certifying import CERTIFIED_IMAGES, certify_on_noise
-from singaudit.classifier.identity import forward_identity
 from singaudit.classifier.interface import Classifier
-from singaudit.classifier.model_process import Limits
-from singaudit.classifier.naming import class_names, predicted, providers, torch_device
+from singaudit.classifier.naming import class_names, predicted, torch_device
 from singaudit.classifier.opening import open_classifier
 from singaudit.classifier.preprocessing import prepare
-from singaudit.classifier.wishes import Wishes
 from singaudit.config import AuditConfig
-from singaudit.dataset.cache import Cache, cache_folder
-from singaudit.dataset.interface import Image, ImageSource
-from singaudit.dataset.labels import resolve_group_labels, resolve_labels
-from singaudit.dataset.sources import open_source
-from singaudit.engine.local import Pass, Step, run_pass
-from singaudit.errors import ModelError
+from singaudit.dataset.interface import Image
+from singaudit.errors import ConfigError
 from singaudit.geometry.near_null import NEAR_NULL_FRACTION, near_null_dim
 from singaudit.geometry.null_space import NullSpace, null_space
-from singaudit.language.cached import CachedEncoder
 from singaudit.language.concepts import (
     Group,
     Vocabulary,
@@ -37,12 +30,12 @@ from singaudit.language.concepts import (
     embed_groups,
     open_vocabulary,
 )
-from singaudit.language.encoder import open_encoder
-from singaudit.language.interface import Encoder
 from singaudit.language.pack import Pack, open_pack
-from singaudit.language.packed import PackedEncoder, check_pack, pack_warnings, packed_labels
+from singaudit.language.packed import check_pack, pack_warnings
 from singaudit.language.statistics import accumulate
-from singaudit.language.translator import fit
+from singaudit.language.translator import fit, fit_around
+from singaudit.language.translator_file import StoredTranslator, read_translator
+from singaudit.looking import Progress, Seen, look_at_images, wishes
 from singaudit.metrics.control_run import DRAWS, run_controls
 from singaudit.metrics.intervals import mean_estimate
 from singaudit.metrics.judge import judge
@@ -68,9 +61,6 @@ from singaudit.report.result import (
 )
 from singaudit.report.verdict import UNDECIDED, decided, unreadable
 
-Progress = Callable[[str, int, int], None]
-"""Told (stage, done, total) as the audit advances."""
-
 # Fewer images than this and no translator is fitted at all: cross-validation would have next to nothing to hold out.
 _MIN_FIT_IMAGES = 50
 
@@ -90,21 +80,6 @@ class Audit:
         return {"pass": 0, "no gates set": 0, "fail": 1, "inconclusive": 4}[self.result.verdict.status]
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """What the pass over the images gave."""
-
-    source: ImageSource
-    images: Pass
-    probe: Pass | None
-    encoder: CachedEncoder | PackedEncoder
-    pack: Pack | None
-    labels: list[int] | None
-    labels_source: str
-    own: dict[str, NDArray[np.intp]]
-    """Values of concept groups by the user's labels, for every image of the source; -1 where unknown."""
-
-
 def audit(config: AuditConfig, progress: Progress = lambda stage, done, total: None) -> Audit:
     """Audit one classifier: geometry always, and with images its scores, controls, findings and verdict.
 
@@ -112,9 +87,10 @@ def audit(config: AuditConfig, progress: Progress = lambda stage, done, total: N
     """
     parse_rules(config.gates)  # a rule that cannot be read is refused before anything is opened
     progress("open the model", 0, 1)
-    classifier = open_classifier(config.model, _wishes(config))
+    classifier = open_classifier(config.model, wishes(config))
     names, names_source = class_names(config, classifier)
     space = null_space(classifier.head)
+    stored = _stored_translator(config, classifier)
     progress("open the model", 1, 1)
     pack = open_pack(config.pack) if config.pack is not None else None
     vocabulary = pack.vocabulary if pack and config.concepts is None else open_vocabulary(config.concepts, config.vlm)
@@ -131,10 +107,9 @@ def audit(config: AuditConfig, progress: Progress = lambda stage, done, total: N
     if pack is not None:
         check_pack(pack, config.vlm, all_prompts((class_group(names), *groups), vocabulary.concepts))
     groups += judged_alone
-    seen = _look(config, classifier, names, groups, pack, progress)
+    seen = look_at_images(config, classifier, names, groups, progress, stored, pack)
     features, logits = seen.images.outputs["classifier"]
-    _check_finite(classifier, features, logits)
-    facts = _Facts(config, classifier, names, names_source, space, rules, known, seen, vocabulary, groups)
+    facts = _Facts(config, classifier, names, names_source, space, rules, known, seen, vocabulary, groups, stored)
     fit_images = len(seen.probe.names) if seen.probe else len(seen.images.names)
     if fit_images < _MIN_FIT_IMAGES:
         return _without_language(facts, progress, f"{fit_images} images are too few to fit a translator")
@@ -144,11 +119,17 @@ def audit(config: AuditConfig, progress: Progress = lambda stage, done, total: N
     return _conclude(facts, subject, measured, logits, progress)
 
 
-def _wishes(config: AuditConfig) -> Wishes:
-    return Wishes(
-        config.logits, config.features, config.preprocess, config.activation, providers(config.device),
-        Limits(config.model_seconds, config.model_memory), config.arch, config.allow_code,
-    )  # fmt: skip
+def _stored_translator(config: AuditConfig, classifier: Classifier) -> StoredTranslator | None:
+    """The translator file, refused before any work when it belongs to another model."""
+    if config.translator is None:
+        return None
+    if config.probe is not None:
+        raise ConfigError(
+            "expected --translator or --probe, got both", hint="A translator that is given is not fitted again."
+        )
+    stored = read_translator(Path(config.translator))
+    stored.check_model(classifier.name, classifier.sha256, len(classifier.head.weight[0]))
+    return stored
 
 
 @dataclass(frozen=True)
@@ -162,76 +143,16 @@ class _Facts:
     space: NullSpace
     rules: list[Rule]
     known: Known
-    seen: _Seen
+    seen: Seen
     vocabulary: Vocabulary
     groups: tuple[Group, ...]
+    stored: StoredTranslator | None
 
     def class_of(self, logits: NDArray[np.float32]) -> NDArray[np.intp]:
         """(n,) the label of each image used, else its predicted class."""
         if self.seen.labels is not None:
             return np.asarray(self.seen.labels, np.intp)[self.seen.images.indices]
         return predicted(logits, len(self.names))
-
-
-def _look(
-    config: AuditConfig,
-    classifier: Classifier,
-    names: tuple[str, ...],
-    groups: tuple[Group, ...],
-    pack: Pack | None,
-    progress: Progress,
-) -> _Seen:
-    """One pass over the images, and one over the probe images: classifier and encoder see each image once."""
-    source = pack.source() if pack is not None and config.images is None else open_source(str(config.images))
-    labels, labels_source = resolve_labels(source, config.labels, names)
-    own = resolve_group_labels(source, config.labels, {g.name: g.values for g in groups if g.kind == "group"})
-    probe_source = open_source(config.probe) if config.probe else None
-    cache, device = Cache(cache_folder(config.cache)), torch_device(config.device)
-
-    def opened() -> Encoder:
-        progress("open the vision-language model", 0, 1)
-        found = open_encoder(config.vlm, device=device)
-        progress("open the vision-language model", 1, 1)
-        return found
-
-    encoder = PackedEncoder(pack) if pack is not None else CachedEncoder(config.vlm, device, cache, opened)
-    identity = forward_identity(classifier, providers(config.device)[0])
-    features = cache.shelf("features", identity) if cache.folder is not None else None
-    steps = {
-        "classifier": Step(lambda pixels: prepare(pixels, classifier.preprocessing), classifier.forward, features),
-        "encoder": Step(encoder.prepare, lambda inputs: (encoder.encode_images(inputs),), encoder.images),
-    }
-
-    def look(stage: str, images: ImageSource, exclude: frozenset[str]) -> Pass:
-        done, count = 0, min(len(images), config.limit or len(images))
-
-        def advance(n: int) -> None:
-            nonlocal done
-            done += n
-            progress(stage, done, count)
-
-        return run_pass(
-            images, steps, batch_size=config.batch_size or 16, exclude=exclude, limit=count, progress=advance,
-            only=encoder.images if pack is not None else None,
-        )  # fmt: skip
-
-    images = look("look at the images", source, frozenset())
-    probe = look("look at the probe images", probe_source, frozenset(images.sha256)) if probe_source else None
-    cache.prune()
-    if labels is None and config.labels == "auto" and pack is not None:
-        labels, labels_source = packed_labels(pack, source, images, names)
-    return _Seen(source, images, probe, encoder, pack, labels, labels_source, own)
-
-
-def _check_finite(classifier: Classifier, *outputs: NDArray[np.float32]) -> None:
-    """Raise ``ModelError`` for a model that gives what is no number: no mean, angle or verdict could be trusted."""
-    for output in outputs:
-        if not np.isfinite(output).all():
-            bad = int((~np.isfinite(output).all(axis=1)).sum())
-            raise ModelError(
-                f"expected finite features and logits of {classifier.name}, those of {bad} images are not",
-                hint="Check the preprocessing (--preprocess) and the weights.",
-            )
 
 
 def _interpret(
@@ -242,8 +163,11 @@ def _interpret(
     embeddings = seen.images.outputs["encoder"][0]
     probe = (seen.probe.outputs["classifier"][0], seen.probe.outputs["encoder"][0]) if seen.probe else None
     progress("fit the translator", 0, 1)
-    training = (*probe, seen.probe.sha256) if probe and seen.probe else None
-    fitted = fit(features, embeddings, seen.images.sha256, facts.space, training)
+    if facts.stored is not None:
+        fitted = fit_around(facts.stored.translator, features, embeddings, seen.images.sha256, facts.space)
+    else:
+        training = (*probe, seen.probe.sha256) if probe and seen.probe else None
+        fitted = fit(features, embeddings, seen.images.sha256, facts.space, training)
     progress("fit the translator", 1, 1)
     progress("measure", 0, 1)
     class_of = facts.class_of(logits)
@@ -390,7 +314,7 @@ def _logit_check(facts: _Facts, logits: NDArray[np.float32], subject: Subject | 
 
 
 def _certificate(
-    config: AuditConfig, classifier: Classifier, progress: Progress, seen: _Seen | None = None
+    config: AuditConfig, classifier: Classifier, progress: Progress, seen: Seen | None = None
 ) -> CertificatePart:
     """The shadow copy against ONNX Runtime, on images that were audited; on noise where there are none."""
     progress("certify the shadow copy", 0, 1)
@@ -416,7 +340,7 @@ def _near_null(classifier: Classifier, features: NDArray[np.float32]) -> tuple[f
 
 
 def _warnings(facts: _Facts, accuracy: Statistic | None, chance: float | None) -> list[str]:
-    warnings = []
+    warnings = [facts.stored.unproven()] if facts.stored is not None and facts.stored.unproven() else []
     skipped = len(facts.seen.images.skipped)
     if skipped:
         first = facts.seen.images.skipped[0]

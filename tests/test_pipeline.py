@@ -321,7 +321,7 @@ def test_a_second_audit_never_opens_the_language_model_and_finds_the_same(models
     plain = canonical_json(run(models, "leaky", **settings).result)
     first = canonical_json(run(models, "leaky", cache=str(tmp_path), **settings).result)
     assert first == plain
-    monkeypatch.setattr("singaudit.pipeline.open_encoder", lambda *a, **k: pytest.fail("the model was opened"))
+    monkeypatch.setattr("singaudit.looking.open_encoder", lambda *a, **k: pytest.fail("the model was opened"))
     assert canonical_json(run(models, "leaky", cache=str(tmp_path), **settings).result) == plain
     # Another classifier computes its own features; the embeddings are the images' and stay.
     other = run(models, "clean", cache=str(tmp_path), **settings)

@@ -7,7 +7,7 @@ chosen by cross-validation inside the training data and with every image scored 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +59,8 @@ class Fitted:
     """Distinct images used for fitting."""
     on_probe: bool
     """True when fitted on probe images alone."""
+    from_file: bool = False
+    """True when the translators that score came from a file; halves and principal ones are cross-fitted here."""
 
 
 def fold_of(sha256: Sequence[str], folds: int = FOLDS) -> NDArray[np.intp]:
@@ -182,3 +184,18 @@ def by_fold(
     if result is None:
         raise ValueError("no rows to translate")
     return result
+
+
+def fit_around(
+    given: Translator, features: NDArray[np.floating], embeddings: NDArray[np.floating], sha256: Sequence[str],
+    space: NullSpace,
+) -> Fitted:  # fmt: skip
+    """An audit by a translator that was ``given``: it scores every image.
+
+    What it is compared with, its halves and the translators of the principal part, are fitted on the audited images,
+    as is its mean feature where it has none (NaN). Raises ``LanguageError`` when there are too few.
+    """
+    own = fit(features, embeddings, sha256, space)
+    known = bool(np.isfinite(given.mean).all())
+    translators = tuple(given if known else replace(given, mean=t.mean) for t in own.translators)
+    return Fitted(translators, own.halves, own.principal, own.fold, given.images, False, True)

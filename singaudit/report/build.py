@@ -147,8 +147,8 @@ def translator_part(fitted: Fitted, m: Measured, classes: int) -> TranslatorPart
         cosine_shuffled=statistic(m.model.mean(_M["cosine_shuffled"])),
         agreement=statistic(m.model.mean(_M["agreement"])) if classes > 1 else None,
         images=fitted.images,
-        fitted_on="probe images" if fitted.on_probe else "other folds",
-        folds=1 if fitted.on_probe else FOLDS,
+        fitted_on="a file's images" if fitted.from_file else "probe images" if fitted.on_probe else "other folds",
+        folds=1 if fitted.on_probe or fitted.from_file else FOLDS,
         penalty=[t.penalty for t in fitted.translators],
     )
 

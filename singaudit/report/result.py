@@ -168,7 +168,7 @@ class TranslatorPart(Part):
     cosine_shuffled: Statistic = Field(description="The same for pairs that do not belong together.")
     agreement: Statistic | None = Field(description="Same class read zero-shot from T f and from the embedding.")
     images: int = Field(description="Images it was fitted on (of all folds, when cross-fitted).")
-    fitted_on: Literal["other folds", "probe images"]
+    fitted_on: Literal["other folds", "probe images", "a file's images"]
     folds: int
     penalty: list[Finite] = Field(description="Ridge penalty per fold, chosen inside the training folds.")
 

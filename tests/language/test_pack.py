@@ -57,7 +57,7 @@ def numbers(found, ignored=("warnings", "reproduce", "encoder", "data")):
 def test_an_audit_with_a_pack_finds_what_the_model_finds_and_never_opens_it(
     made, models, plain, monkeypatch, pack, images
 ):
-    monkeypatch.setattr("singaudit.pipeline.open_encoder", lambda *a, **k: pytest.fail("the model was opened"))
+    monkeypatch.setattr("singaudit.looking.open_encoder", lambda *a, **k: pytest.fail("the model was opened"))
     found = audit(
         AuditConfig(
             model=str(models / "leaky.onnx"), pack=str(made / pack), images=images and str(made / images), cache="none"
@@ -108,7 +108,7 @@ def test_no_image_in_the_pack_is_one_message(made, models, tmp_path):
 def test_what_the_pack_cannot_serve_is_refused_before_any_work(made, models, monkeypatch, settings, error, words):
     (made / "words.txt").write_text("zebra\nred\n")
     monkeypatch.chdir(made)
-    monkeypatch.setattr("singaudit.pipeline.run_pass", lambda *a, **k: pytest.fail("work was done"))
+    monkeypatch.setattr("singaudit.looking.run_pass", lambda *a, **k: pytest.fail("work was done"))
     with pytest.raises(error, match=words):
         audit(AuditConfig(model=str(models / "leaky.onnx"), pack="probe.pack", **settings))
 

@@ -1,0 +1,76 @@
+"""A translator fitted on all images for keeping, with its fidelity on images that its cross-fitted twins never saw."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from singaudit.geometry.null_space import NullSpace
+from singaudit.language.statistics import accumulate, total
+from singaudit.language.translator import FOLDS, Fitted, by_fold, fit, fit_ridge, fit_translator, fold_of
+from singaudit.language.translator_file import Measure, StoredTranslator, TranslatorFacts
+from singaudit.metrics.intervals import BLOCK, Bootstrap, Estimate
+from singaudit.metrics.scores import unit
+
+Array = NDArray[np.float64]
+
+
+def fit_for_keeping(
+    features: NDArray[np.floating], embeddings: NDArray[np.floating], sha256: Sequence[str], space: NullSpace,
+    model: tuple[str, str], encoder: tuple[str, str], seed: int,
+) -> StoredTranslator:  # fmt: skip
+    """Fit T on all images (n, m) -> (n, d), both halves of it, and what the uncertainty of a single reading needs.
+
+    ``model`` is (name, sha256), ``encoder`` (name, revision). Raises ``LanguageError`` with too few images.
+    """
+    order = np.argsort(np.asarray(sha256), kind="stable")
+    f, z = features[order], embeddings[order]
+    hashes = [sha256[i] for i in order]
+    parts = accumulate(f, z, fold_of(hashes), FOLDS)
+    whole = fit_translator(parts)
+    usable = [part for part in parts if part.n > 1]
+    middle = len(usable) // 2
+    halves = [total(usable[:middle]), total(usable[middle:])]
+    first, second = (fit_ridge(data, whole.penalty * data.n / whole.images) for data in halves)
+    data = total(usable)
+    ff, _, _ = data.centred_at(data.f / data.n, data.z / data.n)
+    inverse = np.linalg.inv(ff + whole.penalty * np.eye(len(ff)))
+    table, residual = _held_out(fit(f, z, hashes, space), f, z, seed)
+    facts = TranslatorFacts(
+        origin="fit", model_name=model[0], model_sha256=model[1], encoder_name=encoder[0], encoder_revision=encoder[1],
+        feature_dim=f.shape[1], embedding_dim=z.shape[1], images=whole.images,
+        images_digest=hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest(), penalty=whole.penalty,
+        r2=_measure(table.estimate(lambda m: 1 - m[..., 0] / m[..., 1])), cosine=_measure(table.mean(2)),
+        cosine_shuffled=_measure(table.mean(3)),
+    )  # fmt: skip
+    return StoredTranslator(
+        facts, whole, (first, second), inverse @ ff @ inverse, residual, frozenset(hashes)
+    )  # fmt: skip
+
+
+def _held_out(
+    fitted: Fitted, features: NDArray[np.floating], embeddings: NDArray[np.floating], seed: int
+) -> tuple[Bootstrap, Array]:
+    """Squared residuals, squared deviations, cosine and cosine of shuffled pairs; and the residuals' covariance."""
+    table = Bootstrap(seed)
+    residual = np.zeros((embeddings.shape[1], embeddings.shape[1]))
+    means = np.stack([t.mean @ t.weight + t.intercept for t in fitted.translators])
+    for start in range(0, len(features), BLOCK):
+        rows = slice(start, start + BLOCK)
+        f, z, fold = features[rows].astype(np.float64), embeddings[rows].astype(np.float64), fitted.fold[rows]
+        read = by_fold(lambda k: fitted.translators[k], fold, f)
+        error, deviation = z - read, z - means[fold]
+        direction = unit(read)
+        table.add(np.column_stack([
+            np.einsum("ij,ij->i", error, error), np.einsum("ij,ij->i", deviation, deviation),
+            np.einsum("ij,ij->i", direction, z), np.einsum("ij,ij->i", direction, np.roll(z, 1, axis=0)),
+        ]))  # fmt: skip
+        residual += error.T @ error
+    return table, residual / len(features)
+
+
+def _measure(e: Estimate) -> Measure:
+    return Measure(value=e.value, low=e.low, high=e.high, n=e.n)
