@@ -20,6 +20,13 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "interpolation": ("nearest", "bilinear", "bicubic", "lanczos"),
 }
 _KEYS = ("size", "mode", "crop", "mean", "std", "scale", "channels", "layout", "interpolation")
+_EXAMPLES = {
+    "size": "for example size=224, or height x width: size=48x192",
+    "crop": "for example crop=0.875: the share of the resized short side that is kept",
+    "mean": "for example mean=0.485/0.456/0.406, or one number for all channels: mean=0.5",
+    "std": "for example std=0.229/0.224/0.225, or one number for all channels: std=0.5",
+    "scale": "for example scale=1/255, or scale=1 for models that take 0-255",
+}
 _LARGEST_SIDE = 8192
 """Pixels; a side above this is a typing error or an attempt on the machine's memory."""
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -92,7 +99,7 @@ def _number(key: str, text: str) -> float:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise ConfigError(f"--preprocess: {key} expected finite numbers, got {text!r}")
+        raise ConfigError(f"--preprocess: {key} expected finite numbers, got {text!r}", hint=_EXAMPLES[key])
     return number
 
 
@@ -100,42 +107,49 @@ def _fraction(text: str) -> float:
     top, slash, bottom = text.partition("/")
     below = _number("scale", bottom) if slash else 1.0
     if below == 0:
-        raise ConfigError(f"--preprocess: scale expected a number or fraction such as 1/255, got {text!r}")
+        raise ConfigError(f"--preprocess: scale expected a number or fraction, got {text!r}", hint=_EXAMPLES["scale"])
     return _number("scale", top) / below
 
 
 def _size(text: str) -> tuple[int, int]:
     sides = text.lower().split("x")
     if len(sides) > 2 or not all(side.isascii() and side.isdigit() and len(side) <= 6 for side in sides):
-        raise ConfigError(
-            f"--preprocess: size expected pixels such as 224, or height x width such as 48x192, got {text!r}"
-        )
+        raise ConfigError(f"--preprocess: size expected pixels or height x width, got {text!r}", hint=_EXAMPLES["size"])
     return check_size(int(sides[0]), int(sides[-1]))
 
 
 def check_size(height: int, width: int) -> tuple[int, int]:
     """(height, width) in pixels, both within 1 to 8192; ConfigError otherwise."""
     if not (1 <= height <= _LARGEST_SIDE and 1 <= width <= _LARGEST_SIDE):
-        raise ConfigError(f"--preprocess: size expected sides of 1 to {_LARGEST_SIDE} pixels, got {height}x{width}")
+        raise ConfigError(
+            f"--preprocess: size expected sides of 1 to {_LARGEST_SIDE} pixels, got {height}x{width}",
+            hint=_EXAMPLES["size"],
+        )
     return height, width
 
 
 def check_channel_numbers(key: str, numbers: Sequence[float]) -> tuple[float, ...]:
     """``mean`` or ``std`` as one or three finite floats, std without zeros; ConfigError otherwise."""
     if len(numbers) not in (1, 3):
-        raise ConfigError(f"--preprocess: {key} expected 1 or 3 numbers joined by /, got {len(numbers)}")
+        raise ConfigError(
+            f"--preprocess: {key} expected 1 or 3 numbers joined by /, got {len(numbers)}", hint=_EXAMPLES[key]
+        )
     if not all(math.isfinite(number) for number in numbers):
-        raise ConfigError(f"--preprocess: {key} expected finite numbers, got {numbers}")
+        raise ConfigError(f"--preprocess: {key} expected finite numbers, got {numbers}", hint=_EXAMPLES[key])
     if key == "std" and not all(number > 1e-12 for number in numbers):
-        raise ConfigError(f"--preprocess: std expected numbers above zero, got {numbers}")
+        raise ConfigError(f"--preprocess: std expected numbers above zero, got {numbers}", hint=_EXAMPLES["std"])
     return tuple(float(number) for number in numbers)
 
 
 def _check_factor(key: str, number: float) -> float:
     if key == "crop" and not 0.05 <= number <= 1:
-        raise ConfigError(f"--preprocess: crop expected a share between 0.05 and 1, got {number:g}")
+        raise ConfigError(
+            f"--preprocess: crop expected a share between 0.05 and 1, got {number:g}", hint=_EXAMPLES["crop"]
+        )
     if key == "scale" and not 1e-12 < abs(number) < 1e12:
-        raise ConfigError(f"--preprocess: scale expected a factor such as 1/255 or 1, got {number:g}")
+        raise ConfigError(
+            f"--preprocess: scale expected a factor such as 1/255 or 1, got {number:g}", hint=_EXAMPLES["scale"]
+        )
     return number
 
 
@@ -213,7 +227,10 @@ def _arithmetic(
     if channels == "gray":
         for key, numbers in (("mean", mean), ("std", std)):
             if len(numbers) != 1 and len(set(numbers)) != 1:
-                raise ConfigError(f"--preprocess: {key} expected 1 number for a gray input, got {len(numbers)}")
+                raise ConfigError(
+                    f"--preprocess: {key} expected 1 number for a gray input, got {len(numbers)}",
+                    hint=f"give one, such as {key}=0.5",
+                )
         mean, std = mean[:1], std[:1]
     scale = known.get("scale", 1.0 if max(abs(number) for number in mean) > 1 else 1 / 255)
     return {"scale": scale, "mean": mean, "std": std}
@@ -269,10 +286,16 @@ def _resolve_size(
 def _channels(stated: str | None, known: str | None, count: int | None) -> str:
     if count == 1:
         if stated not in (None, "gray"):
-            raise ConfigError(f"--preprocess: channels={stated} does not fit a model whose input has 1 channel")
+            raise ConfigError(
+                f"--preprocess: channels={stated} does not fit a model whose input has 1 channel",
+                hint="leave channels= out, or say channels=gray",
+            )
         return "gray"
     if count == 3 and known == "gray":
         if stated == "gray":
-            raise ConfigError("--preprocess: channels=gray does not fit a model whose input has 3 channels")
+            raise ConfigError(
+                "--preprocess: channels=gray does not fit a model whose input has 3 channels",
+                hint="say channels=rgb or channels=bgr",
+            )
         return "rgb"
     return known or "rgb"

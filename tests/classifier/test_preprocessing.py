@@ -276,3 +276,15 @@ def test_any_image_gives_the_wanted_shape(mode: Any, shape: tuple[int, int]) -> 
 def test_an_extreme_strip_is_not_blown_up() -> None:
     out = prepare(photo(1, 60_000), Preprocessing(224, 224))
     assert out.shape == (3, 224, 224)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["size=0", "size=9x", "size=12.5", "crop=2", "crop=x", "mean=1/2", "mean=nan", "std=0", "scale=0", "scale=1/0",
+     "scale=a", "mode=stretch", "layout=hwc", "nonsense", "sise=224", "crop=0.9,crop=0.9"],
+)  # fmt: skip
+def test_every_refusal_says_what_to_try(text):
+    with pytest.raises(ConfigError) as caught:
+        parse_preprocess(text)
+    assert caught.value.hint
+    assert "--help" not in caught.value.hint

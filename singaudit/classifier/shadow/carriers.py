@@ -120,7 +120,9 @@ def carry(tensor: torch.Tensor, element: int) -> torch.Tensor:
     floats = (dtype.is_floating_point, tensor.dtype.is_floating_point)
     if floats == (True, True) or (floats == (False, False) and torch.bool not in (dtype, tensor.dtype)):
         return tensor.to(dtype)
-    raise ModelError(f"An input declared {type_name(element)} arrived as {tensor.dtype}.")
+    raise ModelError(
+        f"An input declared {type_name(element)} arrived as {tensor.dtype}.", hint=f"Convert it: x.to({dtype})."
+    )
 
 
 class _Replace(torch.autograd.Function):

@@ -138,7 +138,10 @@ def _verdict(precision: Precision, difference: float | None, agreement: float | 
 def _noise(shadow: ShadowCopy, generator: np.random.Generator) -> Array:
     """Standard normal images for the only input; whole numbers in 0-255 where it takes integers."""
     if len(shadow.plan.inputs) != 1:
-        raise ModelError(f"The graph takes {len(shadow.plan.inputs)} inputs; a certificate needs exactly one.")
+        raise ModelError(
+            f"The graph takes {len(shadow.plan.inputs)} inputs; a certificate needs exactly one.",
+            hint="Export the image classifier alone.",
+        )
     declared = shadow.plan.inputs[0]
     if declared.shape is None or any(size is None for size in declared.shape[1:]):
         raise ModelError(

@@ -92,7 +92,10 @@ class ShadowCopy(nn.Module):
         """
         plan = self.plan
         if len(inputs) != len(plan.inputs):
-            raise ModelError(f"The graph takes {len(plan.inputs)} inputs; {len(inputs)} arrived.")
+            raise ModelError(
+                f"The graph takes {len(plan.inputs)} inputs; {len(inputs)} arrived.",
+                hint=f"Pass one tensor for each of {', '.join(self.input_names)}, in this order.",
+            )
         values = [_accept(tensor, item) for tensor, item in zip(inputs, plan.inputs, strict=True)]
         if (
             plan.quantises
@@ -160,7 +163,9 @@ def _accept(value: Any, declared: Input) -> Any:
     if not isinstance(value, Tensor):
         if isinstance(value, list) or value is None:
             return value
-        raise ModelError(f"Input {declared.name} must be a torch tensor, not {type(value).__name__}.")
+        raise ModelError(
+            f"Input {declared.name} must be a torch tensor, not {type(value).__name__}.", hint="Use torch.from_numpy."
+        )
     shape = declared.shape
     if shape is not None:
         fits = len(shape) == value.ndim and all(
@@ -170,7 +175,8 @@ def _accept(value: Any, declared: Input) -> Any:
             want = "x".join("?" if size is None else str(size) for size in shape)
             have = "x".join(str(size) for size in value.shape)
             raise ModelError(
-                f"Input {declared.name} is declared {want or 'a scalar'} but arrived as {have or 'a scalar'}."
+                f"Input {declared.name} is declared {want or 'a scalar'} but arrived as {have or 'a scalar'}.",
+                hint="Resize the images, or batch them as the graph declares.",
             )
     return carriers.carry(value, declared.element)
 
