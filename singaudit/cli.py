@@ -131,6 +131,27 @@ def pack(ctx: click.Context, /, **given: Any) -> None:
         outcome.print(facts, lambda: show_pack(facts))
 
 
+@main.command(cls=Command, example="singaudit image model.onnx photo.jpg --images photos/")
+@click.argument("model")
+@click.argument("photo")
+@with_options(
+    CLASSES_OPTION, MODEL_OPTIONS, IMAGES_ONLY, LANGUAGE_OPTIONS, TRANSLATOR_OPTION,
+    output_option("singaudit-image", "Folder of the page."), FORCE_OPTION, OUTPUT_OPTIONS, MACHINE_OPTIONS,
+    CACHE_OPTIONS, CONFIG_OPTIONS,
+)  # fmt: skip
+@click.pass_context
+def image(ctx: click.Context, /, **given: Any) -> None:
+    """Show what MODEL's head ignores of PHOTO: scores, words, neighbours, and a page.
+
+    The translator is fitted on --images once and kept in the cache, or comes from --translator.
+    """
+    with Outcome(given) as outcome:
+        from singaudit.commands.image import describe_image, show
+
+        result = describe_image(merged_settings(ctx, given))
+        outcome.print(result.model_dump(mode="json"), lambda: show(result))
+
+
 @main.group(cls=CommandGroup)
 def translator() -> None:
     """Fit, import or show the map from features to meaning, kept as a file."""

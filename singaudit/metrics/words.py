@@ -102,9 +102,9 @@ def _find(
     for block in blocks(subject, limit=MAX_IMAGES):
         half = half_of([subject.sha256[row] for row in block.rows])
         before, after, control = _angles(block, texts)
-        change, against = _centred(before - after, starts), _centred(before - control, starts)
+        change, against = centred(before - after, starts), centred(before - control, starts)
         member = place[subject.class_of[block.rows]]
-        values = [scale * _own(table, own[block.rows]) for table in (change, against, -_centred(before, starts))]
+        values = [scale * _own(table, own[block.rows]) for table in (change, against, -centred(before, starts))]
         carried.add(half, member, *values)
         mine = np.zeros(change.shape, bool)
         rows, columns = np.nonzero(own[block.rows] >= 0)
@@ -120,7 +120,7 @@ def _find(
             by_class.add_by(h, change[at], against[at], member[at])
         belongs = one_hot(member, len(classes))
         angles += np.stack([belongs.T @ before, belongs.T @ after])
-    negligible = NEGLIGIBLE_SHARE * _spreads(texts, starts)
+    negligible = NEGLIGIBLE_SHARE * spreads(texts, starts)
     n = np.maximum(by_class.n.sum(axis=0), 1.0)
     both = judge([shown.tests(), absent.tests()], negligible)
     return Words(
@@ -149,14 +149,14 @@ def _own(table: Array, own: NDArray[np.intp]) -> Array:
     return found
 
 
-def _centred(change: Array, starts: NDArray[np.intp]) -> Array:
+def centred(change: Array, starts: NDArray[np.intp]) -> Array:
     """(b, k) changes less the mean of their group."""
     sizes = np.diff(np.append(starts, change.shape[1]))
     means = np.add.reduceat(change, starts, axis=1) / sizes
     return change - np.repeat(means, sizes, axis=1)
 
 
-def _spreads(texts: Array, starts: NDArray[np.intp]) -> Array:
+def spreads(texts: Array, starts: NDArray[np.intp]) -> Array:
     """(k,) mean angle between the texts of each concept's group, degrees."""
     ends = np.append(starts[1:], len(texts))
     found = np.empty(len(texts))

@@ -24,9 +24,10 @@ def _statistic(value: float, low: float, high: float, n: int) -> Statistic | Non
     )
 
 
-def _word(
+def word(
     concept: tuple[str | None, str], j: Judged, at: tuple[int, ...], angles: tuple[float, float] | None
 ) -> WordPart:
+    """One judged change as it stands in the result; ``at`` is its position."""
     control = float(j.control[at])
     return WordPart.model_validate({
         "name": concept[1], "group": concept[0], "change": str(j.change[at]),
@@ -42,7 +43,7 @@ def words_part(words: Words, concepts: Sequence[tuple[str | None, str]]) -> Word
     def ranked(j: Judged, change: str) -> list[WordPart]:
         rows = np.flatnonzero(j.change == change)
         rows = rows[np.argsort(-np.abs(j.value[rows]), kind="stable")][:_SHOWN]
-        return [_word(concepts[i], j, (i,), None) for i in rows.tolist()]
+        return [word(concepts[i], j, (i,), None) for i in rows.tolist()]
 
     return WordsPart(
         lost=ranked(words.shown, "lost"), gained=ranked(words.absent, "gained"), tested=2 * len(concepts), level=LEVEL
@@ -53,8 +54,8 @@ def with_changes(parts: Sequence[ConceptPart], words: Words) -> list[ConceptPart
     """Every concept with what the images that show it lose."""
     found = []
     for i, part in enumerate(parts):
-        word = _word((part.group, part.name), words.shown, (i,), None)
-        found.append(part.model_copy(update={"change": word.change, "change_deg": word.change_deg}))
+        found_word = word((part.group, part.name), words.shown, (i,), None)
+        found.append(part.model_copy(update={"change": found_word.change, "change_deg": found_word.change_deg}))
     return found
 
 
@@ -68,12 +69,12 @@ def with_class_words(
         confirmed = np.flatnonzero(np.isin(words.by_class.change[row], ("lost", "gained")))
         order = confirmed[np.argsort(-np.abs(words.by_class.value[row, confirmed]), kind="stable")][:_SHOWN_PER_CLASS]
         entries = [
-            _word(
+            word(
                 concepts[k], words.by_class, (row, k), (float(words.before[row, k]), float(words.after[row, k]))
             )
             for k in order.tolist()
         ]  # fmt: skip
-        named = {k: _word(concepts[k], words.asked, (q,), None) for q, (c, k) in enumerate(asked) if c == index}
+        named = {k: word(concepts[k], words.asked, (q,), None) for q, (c, k) in enumerate(asked) if c == index}
         found[index] = parts[index].model_copy(
             update={
                 "words": entries, "concepts": list(named.values()), "findings": _class_findings(words, row, findings),

@@ -48,8 +48,8 @@ def gallery_items(
         lost, gained = _words(pair, measured, findings, groups)
         items.append(GalleryItem(
             name=images.names[pair.row], class_name=_class(subject, class_names, pair.row),
-            predicted=_predicted(class_names, logits[pair.row]),
-            probability=_probability(logits[pair.row], activation),
+            predicted=predicted_name(class_names, logits[pair.row]),
+            probability=probability(logits[pair.row], activation),
             image_score_deg=float(measured.image_score_mean[pair.row]),
             attribute_score_deg=float(measured.attribute_score_mean[pair.row]), why=why,
             words_lost=lost, words_gained=gained,
@@ -88,13 +88,14 @@ def _class(subject: Subject, names: Sequence[str], row: int) -> str:
     return names[int(subject.class_of[row])]
 
 
-def _predicted(names: Sequence[str], logits: NDArray[np.float32]) -> str:
+def predicted_name(names: Sequence[str], logits: NDArray[np.float32]) -> str:
+    """The class that logits (c,) name; a single logit decides between two."""
     if len(logits) > 1:
         return names[int(np.argmax(logits))]
     return names[-1] if logits[0] > 0 or len(names) == 1 else names[0]
 
 
-def _probability(logits: NDArray[np.float32], activation: str) -> float | None:
+def probability(logits: NDArray[np.float32], activation: str) -> float | None:
     """Probability of the predicted class, or None where the head's activation gives none."""
     values = logits.astype(np.float64)
     if activation == "softmax" and len(values) > 1:
@@ -132,16 +133,20 @@ class _Thumbnails:
     def _make(self, index: int) -> str:
         image = self._source.load(index)
         if isinstance(image, Skipped):  # the file vanished between the pass and the gallery
-            picture = PIL.Image.new("RGB", (8, 8), (128, 128, 128))
-        else:
-            picture = PIL.Image.fromarray(image.pixels)
-            picture.thumbnail((_SIDE, _SIDE), PIL.Image.Resampling.LANCZOS)
-        # JPEG for photographs keeps the page small; tiny pictures stay exact.
-        buffer = io.BytesIO()
-        if max(picture.size) > 96:
-            picture.save(buffer, "JPEG", quality=85)
-            kind = "jpeg"
-        else:
-            picture.save(buffer, "PNG", optimize=True)
-            kind = "png"
-        return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+            return thumbnail(np.full((8, 8, 3), 128, np.uint8))
+        return thumbnail(image.pixels)
+
+
+def thumbnail(pixels: NDArray[np.uint8]) -> str:
+    """A small picture of (h, w, 3) pixels as a data URI."""
+    picture = PIL.Image.fromarray(pixels)
+    picture.thumbnail((_SIDE, _SIDE), PIL.Image.Resampling.LANCZOS)
+    # JPEG for photographs keeps the page small; tiny pictures stay exact.
+    buffer = io.BytesIO()
+    if max(picture.size) > 96:
+        picture.save(buffer, "JPEG", quality=85)
+        kind = "jpeg"
+    else:
+        picture.save(buffer, "PNG", optimize=True)
+        kind = "png"
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"

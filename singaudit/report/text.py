@@ -46,19 +46,20 @@ def displayable(result: AuditResult) -> AuditResult:
     Done once for the whole result, so that no template can forget it. A thumbnail that is not a PNG or JPEG data URI
     becomes the empty text: a result file may come from anywhere.
     """
-    return AuditResult.model_validate(_clean(result.model_dump()))
+    return AuditResult.model_validate(cleaned(result.model_dump()))
 
 
-def _clean(node: Any) -> Any:
+def cleaned(node: Any) -> Any:
+    """``node``, plain data, with every text through ``display_text`` and every thumbnail checked."""
     if isinstance(node, str):
         return display_text(node)
     if isinstance(node, dict):
         return {
-            display_text(key): (value if _IMAGE.fullmatch(value) else "") if key == "thumbnail" else _clean(value)
+            display_text(key): (value if _IMAGE.fullmatch(value) else "") if key == "thumbnail" else cleaned(value)
             for key, value in node.items()
         }
     if isinstance(node, list):
-        return [_clean(item) for item in node]
+        return [cleaned(item) for item in node]
     return node
 
 

@@ -1,0 +1,199 @@
+"""singaudit image: one image, what the head ignores of it, in words and beside its neighbours."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from singaudit.classifier.identity import forward_identity
+from singaudit.classifier.interface import Classifier
+from singaudit.classifier.naming import class_names, providers
+from singaudit.classifier.opening import open_classifier
+from singaudit.commands.run import config_from
+from singaudit.config import AuditConfig
+from singaudit.dataset.cache import Cache, cache_folder
+from singaudit.dataset.interface import Image, ImageSource
+from singaudit.dataset.one_file import open_file
+from singaudit.dataset.sources import open_source
+from singaudit.engine.local import Pass
+from singaudit.errors import ConfigError
+from singaudit.geometry.null_space import NullSpace, null_space
+from singaudit.language.concepts import Group, class_group, embed_group, open_vocabulary
+from singaudit.language.translator_file import StoredTranslator, read_translator, to_bytes
+from singaudit.looking import Eyes, Progress, check_finite, wishes
+from singaudit.metrics.fidelity import fit_for_keeping
+from singaudit.report.build_image import Described, image_result
+from singaudit.report.gallery import thumbnail
+from singaudit.report.image_page import render_image
+from singaudit.report.image_result import ImageResult
+from singaudit.report.writer import check_output_folder, write_page
+from singaudit.terminal import Reporter, safe
+
+PAGE = "image.html"
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """What is opened once for any number of images of one model."""
+
+    config: AuditConfig
+    classifier: Classifier
+    names: tuple[str, ...]
+    space: NullSpace
+    eyes: Eyes
+    reference: tuple[ImageSource, Pass] | None
+    stored: StoredTranslator
+
+
+def describe_image(settings: dict[str, Any]) -> ImageResult:
+    """Describe ``photo`` and write its page. Raises ``SingauditError``."""
+    config = config_from(settings)
+    if config.images is None and config.translator is None:
+        raise ConfigError(
+            "expected images to fit the translator on, or a translator",
+            hint="Add --images DIR (its images are searched for neighbours as well) or --translator FILE.",
+        )
+    photo = open_file(Path(settings["photo"]))
+    output = Path(settings["output"])
+    check_output_folder(output, force=bool(settings.get("force")), pages=(PAGE,))
+    with Reporter("none" if settings.get("quiet") else settings["progress"]) as progress:
+        result = _describe(_open(config, progress), photo, progress)
+    write_page(render_image(result), output, PAGE)
+    return result
+
+
+def _open(config: AuditConfig, progress: Progress) -> _Opened:
+    """Open the models and fit the translator, or take it from its file or from the cache."""
+    progress("open the model", 0, 1)
+    classifier = open_classifier(config.model, wishes(config))
+    names = class_names(config, classifier)[0]
+    space = null_space(classifier.head)
+    progress("open the model", 1, 1)
+    eyes = Eyes(config, classifier, progress)
+    stored = read_translator(Path(config.translator)) if config.translator is not None else None
+    if stored is not None:
+        stored.check_model(classifier.name, classifier.sha256, space.feature_dim)
+        stored.check_encoder(eyes.encoder)
+    reference = None
+    if config.images is not None:
+        source = open_source(config.images)
+        reference = source, eyes.look("look at the images", source)
+        check_finite(classifier, *reference[1].outputs["classifier"])
+    if stored is None:
+        assert reference is not None
+        stored = _fitted(config, classifier, space, eyes, reference[1], progress)
+    return _Opened(config, classifier, names, space, eyes, reference, stored)
+
+
+def _fitted(
+    config: AuditConfig, classifier: Classifier, space: NullSpace, eyes: Eyes, images: Pass, progress: Progress
+) -> StoredTranslator:
+    """The translator of these images, from the cache where the same was fitted before."""
+    cache, digest = Cache(cache_folder(config.cache)), images.digest()
+    shelf = None
+    if cache.folder is not None:
+        identity = forward_identity(classifier, providers(config.device)[0])
+        shelf = cache.shelf("translators", {**identity, "encoder": eyes.encoder.revision, "images": digest})
+        if digest in shelf:
+            return _from_bytes(shelf.take([digest])[0][0].tobytes())
+    progress("fit the translator", 0, 1)
+    stored = fit_for_keeping(
+        images.outputs["classifier"][0], images.outputs["encoder"][0], images.sha256, space,
+        (classifier.name, classifier.sha256), (eyes.encoder.name, eyes.encoder.revision), config.seed,
+    )  # fmt: skip
+    data = to_bytes(stored)
+    if shelf is not None:
+        # A shelf keeps any row of numbers as it is; header and arrays are whole numbers of four bytes.
+        shelf.add([digest], (np.frombuffer(data, np.float32)[None],))
+        shelf.flush()
+    progress("fit the translator", 1, 1)
+    # As the cache gives it the next time, rounded to the file's precision.
+    return _from_bytes(data)
+
+
+def _from_bytes(data: bytes) -> StoredTranslator:
+    """A translator from a file's content, read as carefully as any file."""
+    with tempfile.NamedTemporaryFile(suffix=".safetensors") as file:
+        file.write(data)
+        file.flush()
+        return read_translator(Path(file.name))
+
+
+def _describe(opened: _Opened, photo: ImageSource, progress: Progress) -> ImageResult:
+    seen = opened.eyes.look("look at the image", photo)
+    opened.eyes.close()
+    check_finite(opened.classifier, *seen.outputs["classifier"])
+    features, logits = (a[0] for a in seen.outputs["classifier"])
+    progress("measure", 0, 1)
+    encoder = opened.eyes.encoder
+    vocabulary = open_vocabulary(opened.config.concepts, opened.config.vlm)
+    groups: tuple[Group, ...] = (class_group(opened.names),) if len(opened.names) > 1 else ()
+    groups += vocabulary.groups
+    if vocabulary.concepts:
+        groups += (Group("", vocabulary.concepts, "{}"),)
+    texts = [embed_group(encoder, group) for group in groups]
+    class_texts = texts[0] if len(opened.names) > 1 else embed_group(encoder, class_group(opened.names))
+    pictures = _Pictures(opened.reference)
+    image = photo.load(0)
+    assert isinstance(image, Image)
+    result = image_result(
+        Described(
+            seen.names[0], seen.sha256[0], thumbnail(image.pixels), features, logits, seen.outputs["encoder"][0][0],
+            groups, texts, class_texts,
+        ),
+        opened.classifier, opened.names, opened.space, opened.stored, encoder,
+        opened.reference[1] if opened.reference else None, pictures, opened.config.seed,
+    )  # fmt: skip
+    progress("measure", 1, 1)
+    return result
+
+
+class _Pictures:
+    """Small pictures of reference images, by position."""
+
+    def __init__(self, reference: tuple[ImageSource, Pass] | None) -> None:
+        self._reference = reference
+
+    def __call__(self, row: int) -> str:
+        if self._reference is None:
+            return ""
+        source, images = self._reference
+        image = source.load(int(images.indices[row]))
+        return thumbnail(image.pixels) if isinstance(image, Image) else ""
+
+
+def show(result: ImageResult) -> None:
+    """Print what was found for a person."""
+    sure = f" ({result.probability:.0%})" if result.probability is not None else ""
+    print(f"{safe(result.image)}: {safe(result.predicted)}{sure}")
+    print(
+        f"  image score {result.image_score_deg:.1f}°, attribute score toward the class "
+        f"{result.attribute_score_deg:+.1f}° (mean removal); largest change of a logit {result.logit_change:.1g} of "
+        "its spread"
+    )
+    for verb, words in (("loses", result.lost), ("gains", result.gained)):
+        shown = [
+            f"{safe(w.name, 40)} {w.change_deg.value:+.1f}° [{w.change_deg.low:.1f}, {w.change_deg.high:.1f}]"
+            for w in words[:6]
+            if w.change_deg is not None
+        ]
+        if shown:
+            print(f"  {verb}: {', '.join(shown)}")
+    if result.words_tested and not (result.lost or result.gained):
+        print("  no word is lost or gained beyond the translator's uncertainty and what other images' parts do")
+    if result.decomposition is not None:
+        d = result.decomposition
+        parts = ", ".join(f"{'+' if a.change == 'gained' else '-'}{safe(a.name, 40)} {a.weight:.2f}" for a in d.atoms)
+        print(
+            f"  in few words: {parts} ({d.explained:.0%} explained; random null directions {d.control_mean:.0%} "
+            f"[{d.control_low:.0%}, {d.control_high:.0%}])"
+        )
+    for label, near in (("nearest", result.near_original), ("nearest after removal", result.near_equivalent)):
+        if near:
+            print(f"  {label}: {', '.join(f'{safe(n.name, 40)} ({safe(n.class_name, 30)})' for n in near)}")
+    for warning in result.warnings:
+        print(f"  ! {safe(warning, 500)}")
