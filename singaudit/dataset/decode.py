@@ -50,7 +50,8 @@ def read_regular_file(path: Path, limit: int = MAX_BYTES) -> bytes:
         if status.st_size > limit:
             raise UndecodableError(f"is {status.st_size} bytes, over the limit of {limit}")
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return file.read(limit + 1)
+            # A read of n bytes sets n aside, however short the file is.
+            return file.read(status.st_size + 1)
     finally:
         os.close(descriptor)
 
