@@ -98,11 +98,17 @@ def _known_missing(repo: Repository, name: str) -> bool:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Progress bars of the hub's client on a terminal only; elsewhere they fill logs."""
+    """Progress bars of the hub's client on a terminal only, and no log: what fails is said in one message."""
     import sys
 
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from huggingface_hub.utils import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+        logging,
+    )
 
+    logging.set_verbosity(logging.CRITICAL)
     if sys.stderr.isatty() or are_progress_bars_disabled():
         yield
         return

@@ -18,7 +18,7 @@ from singaudit.classifier.onnx_file import open_onnx
 from singaudit.classifier.weight_files import CONFIG
 from singaudit.classifier.weights import read_weights
 from singaudit.classifier.wishes import Wishes
-from singaudit.errors import ConfigError, ModelError
+from singaudit.errors import ModelError
 
 PROCESSOR = "preprocessor_config.json"
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -214,9 +214,3 @@ def _sides(config: Any) -> tuple[int, int]:
     size = getattr(config, "image_size", 224)
     height, width = (size, size) if isinstance(size, int) else tuple(size)[:2]
     return int(height), int(width)
-
-
-def check_arch(wishes: Wishes, name: str) -> None:
-    """ConfigError where --arch is given for what names its architecture itself."""
-    if wishes.arch is not None:
-        raise ConfigError(f"--arch is for files that hold weights alone; {name} names its architecture itself")

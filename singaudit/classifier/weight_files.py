@@ -9,7 +9,7 @@ from typing import Any
 
 from singaudit.classifier.architectures import Architecture, known
 from singaudit.classifier.boundaries import read_json
-from singaudit.classifier.checkpoint import Fitted, find, fit_any
+from singaudit.classifier.checkpoint import Fitted, default_size, find, fit_any
 from singaudit.classifier.metadata import read_metadata
 from singaudit.classifier.network import Network, Statements, stored_as
 from singaudit.classifier.usual import of_architecture
@@ -17,6 +17,7 @@ from singaudit.classifier.weights import NeedsCodeError, Weights, read_weights
 from singaudit.errors import ModelError
 
 CONFIG = "config.json"
+_TIMM_DEFAULTS = {"interpolation": "bicubic", "crop": 0.875, "mode": "crop"}
 
 
 def weights_network(
@@ -38,11 +39,15 @@ def weights_network(
     fitted, how = _fitted(weights, arch, paths[0].parent)
     beside = read_metadata({}, paths[0].parent)
     usual, usual_source = of_architecture(fitted.architecture)
+    said = beside.preprocess
+    if {"mean", "std"} <= said.keys():
+        # What a timm configuration leaves out has timm's default; whoever states the arithmetic leaves no guess.
+        said, usual = {**(_TIMM_DEFAULTS if "architecture" in _config(paths[0].parent) else {}), **said}, {}
     statements = Statements(
-        beside.preprocess, beside.preprocess_source, usual, usual_source, beside.class_names,
+        said, beside.preprocess_source, usual, usual_source, beside.class_names,
         f"{CONFIG} beside the model" if beside.class_names else "",
     )  # fmt: skip
-    height, width = stated.get("size") or beside.preprocess.get("size") or usual.get("size") or (224, 224)
+    height, width = stated.get("size") or said.get("size") or usual.get("size") or default_size(fitted.module)
     fixed = fitted.architecture.size or _fixed_size(fitted.module)
     return Network(
         module=fitted.module,
@@ -50,7 +55,7 @@ def weights_network(
         statements=statements,
         description=_description(weights, fitted, how),
         stored=stored_as(weights.tensors),
-        size_guessed="size" not in stated and "size" not in beside.preprocess and not fixed,
+        size_guessed="size" not in stated and "size" not in said and not fixed,
     )
 
 

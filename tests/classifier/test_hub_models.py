@@ -1,0 +1,246 @@
+"""Image classifiers of transformers and timm, from folders and from a hub that runs on this machine."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from hub_server import HubServer
+from safetensors.torch import load_file, save_file
+from tiny_networks import ARCH, images, network, write_json
+
+from singaudit.classifier.hub_models import open_folder, transformers_network
+from singaudit.classifier.weights import NeedsCodeError
+from singaudit.classifier.wishes import Wishes
+from singaudit.errors import ModelError
+
+
+def save_vit(folder, shards=False, **config):
+    import transformers
+
+    torch.manual_seed(0)
+    options = {
+        "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48, "image_size": 32,
+        "patch_size": 8, "id2label": {0: "ant", 1: "bee", 2: "cat"}, **config,
+    }  # fmt: skip
+    module = transformers.ViTForImageClassification(transformers.ViTConfig(**options)).eval()
+    module.save_pretrained(folder, **({"max_shard_size": "10KB"} if shards else {}))
+    processor = {"do_resize": True, "size": {"height": 32, "width": 32}, "resample": 3, "do_rescale": True,
+                 "rescale_factor": 1 / 255, "do_normalize": True, "image_mean": [0.1, 0.2, 0.3],
+                 "image_std": [0.5, 0.4, 0.3]}  # fmt: skip
+    write_json(folder / "preprocessor_config.json", processor)
+    return module
+
+
+def changed(folder, **values):
+    document = json.loads((folder / "config.json").read_text())
+    write_json(folder / "config.json", {**document, **values})
+
+
+def loaded(folder):
+    config = json.loads((folder / "config.json").read_text())
+    files = sorted(str(path) for path in folder.glob("*.safetensors"))
+    return transformers_network(files, config, {}, {})
+
+
+def test_a_folder_of_shards_is_opened_with_its_labels_and_its_preprocessing(tmp_path):
+    module = save_vit(tmp_path, shards=True, problem_type="multi_label_classification")
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
+    classifier = open_folder(tmp_path, Wishes())
+    x = images((3, 32, 32), 4)
+    with torch.inference_mode():
+        want = module(torch.from_numpy(x)).logits.numpy()
+    assert abs(classifier.forward(x)[1] - want).max() < 1e-5 * abs(want).max()
+    assert classifier.class_names == ("ant", "bee", "cat")
+    assert (classifier.head.activation, classifier.head.activation_stated) == ("sigmoid", True)
+    how = classifier.preprocessing
+    assert (how.mean, how.std, how.interpolation, how.mode) == ((0.1, 0.2, 0.3), (0.5, 0.4, 0.3), "bicubic", "squash")
+    assert (how.guessed, how.source) == ((), "preprocessor_config.json")
+    assert classifier.description["architecture"] == "transformers:ViTForImageClassification"
+
+
+def test_labels_that_nobody_named_are_no_names(tmp_path):
+    save_vit(tmp_path, id2label={0: "LABEL_0", 1: "LABEL_1"})
+    assert loaded(tmp_path).statements.class_names is None
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"model_type": "nonesuch"}, "does not describe a model that transformers knows"),
+        ({"model_type": "bert"}, "expected an image classifier"),
+        ({"model_type": "nonesuch", "auto_map": {"AutoConfig": "evil.Config"}}, "does not describe a model"),
+        ({"hidden_size": 64}, "have another shape|do not fit"),
+        ({"num_hidden_layers": 2}, "lack .* of the tensors"),
+        ({"num_hidden_layers": 0}, "hold .* tensors that ViTForImageClassification has no place for"),
+        ({"quantization_config": {"quant_method": "bitsandbytes"}}, "stored quantised"),
+        ({"hidden_size": "many"}, "does not describe|do not fit"),
+    ],
+)
+def test_configurations_that_do_not_fit_are_refused(tmp_path, values, message):
+    save_vit(tmp_path)
+    changed(tmp_path, **values)
+    with pytest.raises(ModelError, match=message):
+        loaded(tmp_path)
+
+
+def test_a_missing_head_is_never_filled_with_random_weights(tmp_path):
+    save_vit(tmp_path)
+    path = tmp_path / "model.safetensors"
+    save_file({n: t for n, t in load_file(path).items() if not n.startswith("classifier")}, path)
+    with pytest.raises(ModelError, match=r"lack 2 of the tensors of ViTForImageClassification: classifier.bias"):
+        loaded(tmp_path)
+
+
+def test_kernels_that_a_configuration_names_are_not_fetched(tmp_path):
+    save_vit(tmp_path)
+    changed(tmp_path, _attn_implementation="kernels-community/evil", attn_implementation="kernels-community/evil")
+    assert loaded(tmp_path).module.config._attn_implementation == "eager"
+
+
+def test_pickled_weights_of_a_folder_are_read_by_the_restricted_reader_alone(tmp_path):
+    module = save_vit(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    torch.save(module.state_dict(), tmp_path / "pytorch_model.bin")
+    config = json.loads((tmp_path / "config.json").read_text())
+    found = transformers_network([str(tmp_path / "pytorch_model.bin")], config, {}, {})
+    assert found.description["format"] == "PyTorch checkpoint"
+    torch.save({**module.state_dict(), "more": os.getcwd}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(NeedsCodeError):
+        transformers_network([str(tmp_path / "pytorch_model.bin")], config, {}, {})
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ([], "found nothing"),
+        (["a.txt"], "found a.txt"),
+        (["config.json"], "found config.json"),
+        (["a.onnx", "b.onnx"], "found a.onnx, b.onnx"),
+    ],
+)
+def test_folders_that_hold_no_model_say_what_they_hold(tmp_path, names, message):
+    for name in names:
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(ModelError, match=message):
+        open_folder(tmp_path, Wishes())
+
+
+def test_a_folder_whose_configuration_names_nothing_asks_for_the_architecture(tmp_path):
+    save_file(network().state_dict(), tmp_path / "model.safetensors")
+    write_json(tmp_path / "config.json", {"name": "mine"})
+    with pytest.raises(ModelError, match="neither a model_type of transformers nor an architecture of timm"):
+        open_folder(tmp_path, Wishes())
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "preprocessor_config.json"])
+@pytest.mark.parametrize("kind", ["fifo", "link", "folder"])
+def test_no_file_of_a_folder_may_be_a_fifo_a_folder_or_a_link_out(tmp_path, name, kind):
+    folder = tmp_path / "model"
+    save_vit(folder)
+    os.rename(folder / name, tmp_path / "outside")
+    if kind == "fifo":
+        os.mkfifo(folder / name)
+    elif kind == "link":
+        (folder / name).symlink_to(tmp_path / "outside")
+    else:
+        (folder / name).mkdir()
+    with pytest.raises(ModelError, match=r"not a regular file|link out"):
+        open_folder(folder, Wishes())
+
+
+def test_a_folders_one_onnx_file_is_opened(tmp_path, models):
+    (tmp_path / "model.onnx").write_bytes((models / "clean.onnx").read_bytes())
+    assert open_folder(tmp_path, Wishes()).name == "model.onnx"
+
+
+def inspect(name, env, *options):
+    done = subprocess.run(
+        [sys.executable, "-m", "singaudit", "inspect", name, "--format", "json", *options],
+        env=env, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        assert "Traceback" not in done.stderr, done.stderr
+        return done.returncode, json.loads(done.stderr)
+    return 0, json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def repositories(tmp_path_factory):
+    """A transformers and a timm classifier, and a repository that holds neither."""
+    root = tmp_path_factory.mktemp("repositories")
+    save_vit(root / "vit", shards=True)
+    (root / "timm").mkdir()
+    save_file(network(3).state_dict(), root / "timm" / "model.safetensors")
+    pretrained = {
+        "mean": [0.5] * 3,
+        "std": [0.5] * 3,
+        "input_size": [3, 64, 64],
+        "crop_pct": 1.0,
+        "interpolation": "bilinear",
+    }
+    write_json(root / "timm" / "config.json", {"architecture": ARCH, "num_classes": 3, "pretrained_cfg": pretrained})
+    (root / "text").mkdir()
+    write_json(root / "text" / "config.json", {"model_type": "bert"})
+    return {"org/vit": root / "vit", "org/timm": root / "timm", "org/text": root / "text"}
+
+
+def test_a_repository_is_fetched_once_pinned_to_its_commit_and_found_again_offline(tmp_path, repositories):
+    with HubServer(repositories) as hub:
+        env, commit = hub.environment(tmp_path), hub.commit("org/vit")
+        code, facts = inspect("hf:org/vit", env)
+        assert code == 0, facts
+    assert facts["name"] == "hf:org/vit"
+    assert facts["description"]["revision"] == f"org/vit@{commit}"
+    assert facts["class_names"] == ["ant", "bee", "cat"]
+    assert facts["preprocessing"]["source"] == "preprocessor_config.json"
+    # The server is gone: what was fetched is enough, asked for by name or by commit.
+    code, again = inspect(f"hf:org/vit@{commit}", {**env, "HF_HUB_OFFLINE": "1"})
+    assert (code, again["sha256"], again["description"]["revision"]) == (0, facts["sha256"], f"org/vit@{commit}")
+
+
+def test_timms_layout_is_understood_too(tmp_path, repositories):
+    with HubServer(repositories, token="hf_secret") as hub:
+        code, facts = inspect("hf:org/timm", hub.environment(tmp_path, HF_TOKEN="hf_secret"))
+    assert code == 0, facts
+    assert facts["description"]["architecture"] == f"timm:{ARCH} (config.json beside the model)"
+    assert (facts["preprocessing"]["guessed"], facts["head"]["classes"]) == ([], 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "server", "more", "message"),
+    [
+        ("hf:org/none", {}, {}, "org/none could not be had from the hub"),
+        ("hf:org/text", {}, {}, "holds none of model.safetensors"),
+        ("hf:org/vit@0123456", {}, {}, "could not be had from the hub"),
+        ("hf:org/vit", {"token": "x"}, {}, "could not be had from the hub"),
+        ("hf:org/vit", {"broken": True}, {}, "could not be had from the hub"),
+        ("hf:org/vit", {}, {"HF_HUB_OFFLINE": "1"}, "not in the cache and HF_HUB_OFFLINE is set"),
+        ("hf:../../etc", {}, {}, "expected a repository of the hub"),
+        ("hf:http://127.0.0.1/x", {}, {}, "expected a repository of the hub"),
+    ],
+)
+def test_what_the_hub_does_not_give_is_one_message_that_says_what_to_do(
+    tmp_path, repositories, name, server, more, message
+):
+    with HubServer(repositories, **server) as hub:
+        code, error = inspect(name, hub.environment(tmp_path, **more))
+    assert code == 2
+    assert message in error["message"]
+    assert error["hint"]
+    assert error["code"] == "model"
+
+
+def test_a_shard_index_that_leads_out_of_the_repository_fetches_nothing_there(tmp_path, repositories):
+    folder = tmp_path / "evil"
+    save_vit(folder, shards=True)
+    index = folder / "model.safetensors.index.json"
+    document = json.loads(index.read_text())
+    write_json(index, {**document, "weight_map": {**document["weight_map"], "x": "../../../../etc/passwd"}})
+    with HubServer({"org/evil": folder}) as hub:
+        code, error = inspect("hf:org/evil", hub.environment(tmp_path / "home"))
+        assert not [path for _, path in hub.requests if "passwd" in path]
+    assert code == 2
+    assert "expected a plain file name" in error["message"]
