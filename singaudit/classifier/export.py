@@ -20,9 +20,12 @@ from singaudit.classifier.probe import random_images
 from singaudit.errors import ModelError
 
 OPSET = 17
+_NEWEST = 20
+"""The last opset that TorchScript's exporter writes."""
 TOLERANCE = 1e-3
 """Largest difference allowed between the logits of the export and of the native module, over the largest logit.
 ONNX Runtime's optimiser alone moves those of some convolutional networks by 8e-4."""
+_DYNAMO_OPSET = 18
 _IMAGES = 4
 
 
@@ -39,7 +42,7 @@ def export(network: Network, stated: Mapping[str, Any], path: Path) -> dict[str,
     for title, write in (("TorchScript exporter", _by_torchscript), ("dynamo exporter", _by_dynamo)):
         try:
             with _quiet():
-                write(network, images, path)
+                opset = write(network, images, path)
             difference = _difference(path, images, native, network.batch)
         except (MemoryError, OSError):
             raise
@@ -49,7 +52,7 @@ def export(network: Network, stated: Mapping[str, Any], path: Path) -> dict[str,
         if difference <= TOLERANCE:
             _describe(path, network)
             return {
-                "exported by": f"torch {_torch_version()}, {title}, opset {OPSET if title.startswith('T') else 18}",
+                "exported by": f"torch {_torch_version()}, {title}, opset {opset}",
                 "export check": f"logits differ from the torch module's by at most {difference:.1e} of the largest, on "
                 f"{len(images)} random images (allowed {TOLERANCE:g})",
             }
@@ -133,20 +136,29 @@ def _plain(module: Any, image: Any) -> tuple[Any, list[str]]:
     return Plain().eval(), names
 
 
-def _by_torchscript(network: Network, images: NDArray[np.generic], path: Path) -> None:
+def _by_torchscript(network: Network, images: NDArray[np.generic], path: Path) -> int:
+    """Write the graph; returns its opset: the usual one, or the exporter's newest where an operator needs it."""
     import torch
 
     # Two images, so that no axis of length one is taken for a constant.
     sample = torch.from_numpy(np.ascontiguousarray(images[: network.batch or 2]))
     module, names = _plain(network.module, sample)
     axes = None if network.batch else {name: {0: "batch"} for name in ("image", *names)}
-    torch.onnx.export(
-        module, (sample,), str(path), dynamo=False, opset_version=OPSET, input_names=["image"], output_names=names,
-        dynamic_axes=axes,
-    )  # fmt: skip
+    for opset in (OPSET, _NEWEST):
+        try:
+            torch.onnx.export(
+                module, (sample,), str(path), dynamo=False, opset_version=opset, input_names=["image"],
+                output_names=names, dynamic_axes=axes,
+            )  # fmt: skip
+        except torch.onnx.errors.UnsupportedOperatorError:
+            if opset == _NEWEST:
+                raise
+        else:
+            break
+    return opset
 
 
-def _by_dynamo(network: Network, images: NDArray[np.generic], path: Path) -> None:
+def _by_dynamo(network: Network, images: NDArray[np.generic], path: Path) -> int:
     import torch
 
     if isinstance(network.module, torch.jit.ScriptModule):
@@ -156,8 +168,9 @@ def _by_dynamo(network: Network, images: NDArray[np.generic], path: Path) -> Non
     shapes = None if network.batch or network.program is not None else ({0: torch.export.Dim("batch")},)
     torch.onnx.export(
         module, (sample,), str(path), dynamo=True, external_data=False, verbose=False, input_names=["image"],
-        output_names=names, dynamic_shapes=shapes,
+        opset_version=_DYNAMO_OPSET, output_names=names, dynamic_shapes=shapes,
     )  # fmt: skip
+    return _DYNAMO_OPSET
 
 
 def _difference(path: Path, images: NDArray[np.generic], native: list[NDArray[np.float32]], batch: int | None) -> float:

@@ -25,9 +25,8 @@ def open_timm(name: str, wishes: Wishes) -> Classifier:
     from singaudit.torchvision_import import import_torchvision
 
     import_torchvision()
-    import timm
 
-    config = timm.models.get_pretrained_cfg(name, allow_unregistered=False) if timm.is_model(name) else None
+    config = _registered(name)
     if config is None:
         raise ModelError(f"timm has no model named {name[:100]!r}", hint=_near(name))
     filename = config.hf_hub_filename
@@ -50,6 +49,16 @@ def open_timm(name: str, wishes: Wishes) -> Classifier:
         )
     request = {"kind": "timm", "name": f"timm:{name}", "files": [str(path)], "arch": name}
     return converted(request, Original(f"timm:{name}", (path,), "timm", facts), wishes)
+
+
+def _registered(name: str) -> Any:
+    """timm's pretrained_cfg; None for a name or a tag that it does not know."""
+    import timm
+
+    try:
+        return timm.models.get_pretrained_cfg(name, allow_unregistered=False) if timm.is_model(name) else None
+    except RuntimeError:  # an unknown tag
+        return None
 
 
 def _near(name: str) -> str:

@@ -10,8 +10,10 @@ from tiny_networks import ARCH, images, native, network, write_json
 
 from singaudit.classifier.certifying import certify_on_noise
 from singaudit.classifier.model_process import Limits
+from singaudit.classifier.naming import class_names
 from singaudit.classifier.opening import open_classifier
 from singaudit.classifier.wishes import Wishes
+from singaudit.config import AuditConfig
 from singaudit.errors import ConfigError, ModelError
 
 SMALL = "size=64,mean=0.5,std=0.25,mode=squash"
@@ -76,6 +78,7 @@ def test_a_configuration_beside_the_weights_states_everything(tmp_path):
     assert (how.height, how.width, how.mean, how.interpolation) == (48, 40, (0.1, 0.2, 0.3), "bicubic")
     assert (how.guessed, how.source) == ((), "config.json beside the model")
     assert classifier.class_names == ("ant", "bee", "ant")
+    assert class_names(AuditConfig(model="m"), classifier)[0] == ("ant (0)", "bee", "ant (2)")
     assert classifier.class_names_source == "config.json beside the model"
 
 
