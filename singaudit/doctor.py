@@ -2,30 +2,56 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
+import re
+import shutil
 import sys
-from importlib import metadata
+import tempfile
+from collections.abc import Callable
+from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
 from singaudit import __version__
+from singaudit.dataset.cache import MAX_BYTES, cache_bytes, cache_folder
+from singaudit.errors import SingauditError
 from singaudit.language.encoder import BUILTIN, DEFAULT
 from singaudit.report.pdf import pdf_available
 
 _PACKAGES = ("numpy", "torch", "transformers", "onnx", "onnxruntime-gpu", "onnxruntime", "pillow", "weasyprint")
+_EXTRA = re.compile(r"extra == ['\"]([\w-]+)['\"]")
+_NAME = re.compile(r"[\w.-]+")
+_FAMILIES = ("clip", "siglip", "siglip2")
+_FEW_GIB = 2.0
+"""Free space below which large audits, whose features go to a temporary file, may not fit."""
 
 
 def examine() -> dict[str, Any]:
     """Versions and checks as plain data: each check has ``name``, ``ok``, ``found`` and ``mend``."""
+    checks = (
+        _runtime, _cuda_runtime, _gpu, _torchvision, _pdf, _builtin, _default_encoder, _cached_encoders, _hub_folder,
+        _cache, _temporary, _extras,
+    )  # fmt: skip
     return {
         "singaudit": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cores": os.cpu_count(),
+        "memory_gib": _memory(),
         "packages": {name: version for name in _PACKAGES if (version := _version(name))},
-        "checks": [_runtime(), _gpu(), _pdf(), _builtin(), _default_encoder(), _cache()],
+        "checks": [_surely(check) for check in checks],
     }
+
+
+def _surely(check: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The check's outcome; one that fails itself is what a doctor is there to say."""
+    try:
+        return check()
+    except Exception as error:
+        name = check.__name__.strip("_").replace("_", " ")
+        return _check(name, False, f"{type(error).__name__}: {error}", "reinstall singaudit in a fresh environment")
 
 
 def _version(package: str) -> str | None:
@@ -40,11 +66,10 @@ def _check(name: str, ok: bool, found: str, mend: str = "") -> dict[str, Any]:
 
 
 def _runtime() -> dict[str, Any]:
+    """That ONNX Runtime is there once and opens a model."""
     both = [p for p in ("onnxruntime", "onnxruntime-gpu") if _version(p)]
     try:
         import onnxruntime
-
-        found = ", ".join(onnxruntime.get_available_providers())
     except ImportError as error:
         return _check("ONNX Runtime", False, str(error), "pip install onnxruntime-gpu (Linux, Windows) or onnxruntime")
     if len(both) > 1:
@@ -52,7 +77,33 @@ def _runtime() -> dict[str, Any]:
             "ONNX Runtime", False, "onnxruntime and onnxruntime-gpu are both installed and overwrite each other",
             "pip uninstall onnxruntime onnxruntime-gpu, then install one of them",
         )  # fmt: skip
-    return _check("ONNX Runtime", True, found)
+    _session("CPUExecutionProvider")
+    offered = ", ".join(onnxruntime.get_available_providers())
+    return _check("ONNX Runtime", True, f"opens models on the CPU; offers {offered}")
+
+
+def _cuda_runtime() -> dict[str, Any]:
+    """Whether the CUDA provider, where it is offered and a GPU is there, really loads."""
+    import onnxruntime
+
+    name = "ONNX Runtime on the GPU"
+    if not os.path.exists("/dev/nvidiactl") and os.name == "posix":
+        return _check(name, True, "no GPU here")
+    mend = "pip install onnxruntime-gpu[cuda,cudnn], or run with --device cpu"
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        return _check(name, False, "this ONNX Runtime has no CUDA provider", mend)
+    try:
+        _session("CUDAExecutionProvider")
+    except SingauditError as error:
+        return _check(name, False, error.message, mend)
+    return _check(name, True, "opens models")
+
+
+def _session(provider: str) -> None:
+    from singaudit.classifier.session import make_session
+
+    path = Path(str(resources.files("singaudit") / "demo" / "models" / "two-class.onnx"))
+    make_session(path.read_bytes(), path.parent, (provider,), 1)
 
 
 def _gpu() -> dict[str, Any]:
@@ -60,7 +111,23 @@ def _gpu() -> dict[str, Any]:
 
     if torch.cuda.is_available():
         return _check("GPU", True, torch.cuda.get_device_name(0))
+    if os.path.exists("/dev/nvidiactl"):
+        built = torch.version.cuda or "no CUDA"
+        return _check(
+            "GPU", False, f"a GPU is here, but torch {torch.__version__}, built for {built}, cannot use it",
+            "install a torch built for this driver's CUDA, or run with --device cpu",
+        )  # fmt: skip
     return _check("GPU", True, "none; everything runs on the CPU")
+
+
+def _torchvision() -> dict[str, Any]:
+    """torchvision is needed for its own models alone; a build for another torch is told."""
+    if _version("torchvision") is None:
+        return _check("torchvision", True, "not installed; only torchvision:NAME models need it")
+    from singaudit.torchvision_import import import_torchvision
+
+    import_torchvision()
+    return _check("torchvision", True, f"{_version('torchvision')} can be imported")
 
 
 def _pdf() -> dict[str, Any]:
@@ -88,16 +155,95 @@ def _default_encoder() -> dict[str, Any]:
     offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
     return _check(
         "default language model", False, f"{DEFAULT} is not cached{offline}",
-        "it is downloaded at the first audit (1.7 GB); without internet pass --vlm DIR",
+        "it is downloaded at the first audit (1.7 GB); without internet pass --vlm DIR or --pack FILE",
     )  # fmt: skip
 
 
+def _cached_encoders() -> dict[str, Any]:
+    """CLIP and SigLIP models in the hub's cache, ready for use without a network."""
+    from huggingface_hub import constants, scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    name = "cached language models"
+    try:
+        repositories = scan_cache_dir(constants.HF_HUB_CACHE).repos
+    except CacheNotFound:
+        return _check(name, True, "none: the hub's cache does not exist yet")
+    found = []
+    for repository in sorted(repositories, key=lambda r: r.repo_id):
+        for revision in repository.revisions:
+            files = {file.file_name: file.file_path for file in revision.files}
+            if _family(files.get("config.json")) and any(f.endswith(".safetensors") for f in files):
+                found.append(
+                    f"{repository.repo_id} ({revision.commit_hash[:8]}, {revision.size_on_disk / 2**30:.1f} GiB)"
+                )
+    return _check(name, True, ", ".join(found) or "none; pass --vlm DIR, or a pack, without internet")
+
+
+def _family(config: Path | None) -> str | None:
+    """The family of an encoder's configuration file, None for other models."""
+    if config is None or config.stat().st_size > 2**20:
+        return None
+    try:
+        family = json.loads(config.read_text(encoding="utf-8")).get("model_type")
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return None
+    return family if family in _FAMILIES else None
+
+
+def _hub_folder() -> dict[str, Any]:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return _check("the hub's cache", *_writable(Path(HF_HUB_CACHE)), "set HF_HOME to a folder that can be written")
+
+
 def _cache() -> dict[str, Any]:
-    folder = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
-    parent = next(p for p in (folder, *folder.parents) if p.exists())
-    ok = os.access(parent, os.W_OK)
-    return _check("model cache", ok, f"{folder} {'can' if ok else 'cannot'} be written", "set HF_HOME to a folder "
-                  "that can be written")  # fmt: skip
+    """Where features and embeddings are kept, how much it is, and how to be rid of it."""
+    folder = cache_folder("auto")
+    if folder is None:
+        return _check("cache of features and embeddings", True, "turned off by SINGAUDIT_CACHE=none")
+    ok, found = _writable(folder)
+    size = cache_bytes(folder) if folder.is_dir() else 0
+    found += f"; {size / 2**20:.0f} MiB of at most {MAX_BYTES / 2**30:.0f} GiB; delete the folder to clear it"
+    return _check("cache of features and embeddings", ok, found, "set SINGAUDIT_CACHE to a folder that can be written")
+
+
+def _temporary() -> dict[str, Any]:
+    """Features of many images go to a temporary file."""
+    folder = Path(tempfile.gettempdir())
+    free = shutil.disk_usage(folder).free / 2**30
+    found = f"{folder}, {free:.0f} GiB free"
+    return _check("temporary files", free > _FEW_GIB, found, "free space, or set TMPDIR to another disk")
+
+
+def _extras() -> dict[str, Any]:
+    """What is installed of the extras that an installation may leave out."""
+    try:
+        required = metadata.requires("singaudit") or []
+    except metadata.PackageNotFoundError:
+        return _check("extras", False, "singaudit is not installed as a package", "pip install .")
+    extras: dict[str, list[str]] = {}
+    for line in required:
+        if found := _EXTRA.search(line):
+            extras.setdefault(found[1], []).append(_NAME.match(line)[0])  # type: ignore[index]
+    words = [
+        f"{name} is there" if all(_version(p) for p in packages) else f"{name} is not (pip install 'singaudit[{name}]')"
+        for name, packages in sorted(extras.items()) if name not in ("dev", "bench")
+    ]  # fmt: skip
+    return _check("extras", True, ", ".join(words) or "there are none")
+
+
+def _writable(folder: Path) -> tuple[bool, str]:
+    parent = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    ok = parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)
+    return ok, f"{folder} {'can' if ok else 'cannot'} be written"
+
+
+def _memory() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (AttributeError, ValueError, OSError):
+        return None
 
 
 def show(facts: dict[str, Any]) -> None:
@@ -107,10 +253,12 @@ def show(facts: dict[str, Any]) -> None:
     from singaudit.terminal import console, safe
 
     out = console(sys.stdout)
-    out.print(f"singaudit {facts['singaudit']}, Python {facts['python']}, {facts['platform']}, {facts['cores']} cores")
+    memory = f", {facts['memory_gib']:g} GiB" if facts["memory_gib"] else ""
+    machine = f"{facts['platform']}, {facts['cores']} cores{memory}"
+    out.print(f"singaudit {facts['singaudit']}, Python {facts['python']}, {machine}")
     out.print("packages: " + ", ".join(f"{name} {version}" for name, version in facts["packages"].items()))
     for check in facts["checks"]:
         mark = Text("✓ ", style="green") if check["ok"] else Text("! ", style="yellow")
-        out.print(mark, f"{check['name']}: {safe(check['found'])}", sep="")
+        out.print(mark, f"{check['name']}: {safe(check['found'], 600)}", sep="")
         if check["mend"]:
             out.print(f"    to mend: {safe(check['mend'])}")
