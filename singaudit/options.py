@@ -124,8 +124,17 @@ CLASSES_OPTION = option(
     "--classes", metavar="A,B,C|FILE", help="Class names in logit order. Default: the model's own metadata."
 )
 IMAGE_OPTIONS = [
-    option("--images", metavar="SOURCE", help="Folder (flat, or one subfolder per class), or shapes:N[:SEED]."),
-    option("--labels", metavar="auto|none|FILE", help="auto: subfolders are labels. FILE: CSV with path,label."),
+    option(
+        "--images",
+        metavar="SOURCE",
+        help="Folder (flat, or one subfolder per class), list (.txt), table (.csv, .parquet) with a column path or "
+        "image, .tar shards, hf:ORG/NAME[:SPLIT], or shapes:N[:SEED].",
+    ),
+    option(
+        "--labels",
+        metavar="auto|none|FILE",
+        help="auto: subfolders, or the source's own. FILE: CSV with path,label and concept groups.",
+    ),
     option("--limit", type=click.IntRange(1), metavar="N", help="Use the first N images of each source only."),
 ]
 PROBE_OPTION = option(

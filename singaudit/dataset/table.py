@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from singaudit.dataset.decode import UndecodableError, read_regular_file
@@ -72,7 +72,7 @@ def read_csv(path: Path, what: str) -> dict[str, list[str]]:
     return {name: list(column) for name, column in zip(names, columns, strict=True)}
 
 
-def named_column(columns: Mapping[str, Sequence[str]], candidates: Sequence[str]) -> str | None:
+def named_column(columns: Iterable[str], candidates: Sequence[str]) -> str | None:
     """The first of ``candidates`` that is a column, letter case aside."""
     known = {name.casefold(): name for name in columns}
     return next((known[name] for name in candidates if name in known), None)

@@ -1,6 +1,7 @@
 """Folders, labels and the loader: deterministic order, reasons for what is left out."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -12,6 +13,8 @@ from singaudit.dataset.loader import batches
 from singaudit.dataset.sources import open_source
 from singaudit.engine.local import Step, run_pass
 from singaudit.errors import DatasetError
+
+STEPS = {"mean": Step(lambda p: np.float32(p.mean()), lambda x: (x[:, None],))}
 
 
 def write(path, value=0, size=8):
@@ -105,7 +108,7 @@ def test_folders_fifos_and_sockets_named_as_images_are_counted_and_do_not_hang(f
     write(folder / "dog" / "folder.png" / "inner.png")
     os.mkfifo(folder / "dog" / "pipe.png")
     source = open_source(str(folder))
-    found = run_pass(source, {"m": Step(lambda p: np.float32(p.mean()), lambda x: (x[:, None],))}, batch_size=2)
+    found = run_pass(source, STEPS, batch_size=2)
     assert {s.name: s.reason for s in found.skipped} == {
         "dog/folder.png": "is a folder",
         "dog/pipe.png": "is not a regular file",
@@ -167,3 +170,32 @@ def test_an_error_in_preparation_reaches_the_caller(folder):
 
     with pytest.raises(RuntimeError, match="bug"):
         list(batches(open_source(str(folder)), {"x": broken}, 2))
+
+
+@pytest.mark.parametrize("kind", ["folder", "list.txt", "table.csv", "rows.parquet", "shard.tar"])
+def test_images_of_the_audit_are_left_out_of_the_probe_whatever_the_sources(folder, tmp_path_factory, kind):
+    """The same bytes under another name, in another kind of source, are the same image."""
+    import tarfile
+
+    audited = run_pass(open_source(str(folder)), STEPS, batch_size=2)
+    probe = tmp_path_factory.mktemp("probe")
+    files = {f"{i}{Path(name).suffix.lower()}": (folder / name) for i, name in enumerate(audited.names)}
+    write(probe / "new.png", 200)
+    for name, original in files.items():
+        (probe / name).write_bytes(original.read_bytes())
+    names = [*files, "new.png"]
+    if kind == "list.txt":
+        (probe / kind).write_text("\n".join(names))
+    elif kind == "table.csv":
+        (probe / kind).write_text("path\n" + "\n".join(names))
+    elif kind == "rows.parquet":
+        pq = pytest.importorskip("pyarrow.parquet")
+        pa = pytest.importorskip("pyarrow")
+        pq.write_table(pa.table({"image": [(probe / name).read_bytes() for name in names]}), probe / kind)
+    elif kind == "shard.tar":
+        with tarfile.open(probe / kind, "w") as archive:
+            for name in names:
+                archive.add(probe / name, name)
+    source = open_source(str(probe if kind == "folder" else probe / kind))
+    found = run_pass(source, STEPS, batch_size=2, exclude=frozenset(audited.sha256))
+    assert (len(found.names), found.duplicates) == (1, len(files))

@@ -1,0 +1,20 @@
+"""Encoded images of one value each, and what a source reads of them."""
+
+import io
+
+import numpy as np
+import PIL.Image
+
+from singaudit.dataset.interface import Image
+
+
+def png(value):
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(np.full((4, 4, 3), value, np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def values(source):
+    """The value of each image, or why it was skipped."""
+    loaded = [source.load(i) for i in range(len(source))]
+    return [int(item.pixels[0, 0, 0]) if isinstance(item, Image) else item.reason for item in loaded]
