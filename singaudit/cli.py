@@ -131,6 +131,27 @@ def pack(ctx: click.Context, /, **given: Any) -> None:
         outcome.print(facts, lambda: show_pack(facts))
 
 
+@main.command(cls=Command, example="singaudit compare a.onnx b.onnx --images photos/ -o compared/")
+@click.argument("targets", nargs=-1, required=True, metavar="A B [C ...]")
+@with_options(
+    CLASSES_OPTION, MODEL_OPTIONS, IMAGE_OPTIONS, PROBE_OPTION, LANGUAGE_OPTIONS, PACK_OPTION,
+    click.option("--anyway", is_flag=True, help="Compare audits of other images or language models too."),
+    output_option("singaudit-compare", "Folder of the page and of new reports."), FORCE_OPTION, OUTPUT_OPTIONS,
+    MACHINE_OPTIONS, CACHE_OPTIONS, CONFIG_OPTIONS,
+)  # fmt: skip
+@click.pass_context
+def compare(ctx: click.Context, /, **given: Any) -> None:
+    """Rank models, or earlier results (result.json), on the same images.
+
+    By the paper's IS / |AS|, and adjusted for null dimension and removed energy; writes a page and compare.json.
+    """
+    with Outcome(given) as outcome:
+        from singaudit.commands.compare import compare_targets, show
+
+        found = compare_targets(merged_settings(ctx, given), sys.argv[1:])
+        outcome.print(found.model_dump(mode="json"), lambda: show(found))
+
+
 @main.command(cls=Command, example="singaudit image model.onnx photo.jpg --images photos/")
 @click.argument("model")
 @click.argument("photo")

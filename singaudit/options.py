@@ -75,11 +75,21 @@ class Command(_Inert):
 _ORDER = ["Model", "Images", "Language", "Gates", "Output", "Machine", "Other"]
 _HEADINGS = {
     **dict.fromkeys(("classes", "arch", "logits", "features", "activation", "preprocess", "allow_code"), "Model"),
-    **dict.fromkeys(("images", "labels", "probe", "limit"), "Images"),
+    **dict.fromkeys(("images", "labels", "probe", "limit", "anyway"), "Images"),
     **dict.fromkeys(("vlm", "translator", "concepts", "pack"), "Language"),
     **dict.fromkeys(("gates", "gate_on", "exit_zero"), "Gates"),
     **dict.fromkeys(
-        ("output", "pack_file", "translator_file", "with_images", "formats", "force", "output_format", "progress"),
+        (
+            "anyway",
+            "output",
+            "pack_file",
+            "translator_file",
+            "with_images",
+            "formats",
+            "force",
+            "output_format",
+            "progress",
+        ),
         "Output",
     ),
     **dict.fromkeys(("quiet", "verbose"), "Output"),

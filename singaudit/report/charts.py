@@ -95,7 +95,7 @@ def scatter(points: ScatterPart, across: ControlScore | None, up: ControlScore |
     import altair as alt
 
     x, y = points.attribute_score_deg[:_MAX_POINTS], points.image_score_deg[:_MAX_POINTS]
-    ellipse = _ellipse(points.mean, points.covariance)
+    ellipse = outline(points.mean, points.covariance)
     band = [] if across is None else [across.control_low, across.control_high]
     band_up = [] if up is None else [up.control_low, up.control_high]
     x_scale = alt.Scale(domain=domain([*x, *band, *(p["x"] for p in ellipse)]), nice=False, zero=False)
@@ -137,7 +137,7 @@ def _control_layers(across: ControlScore | None, up: ControlScore | None, x_scal
     return [box.encode(**channels)]
 
 
-def _ellipse(mean: Sequence[float], covariance: Sequence[Sequence[float]]) -> list[dict[str, float]]:
+def outline(mean: Sequence[float], covariance: Sequence[Sequence[float]]) -> list[dict[str, float]]:
     """The outline one standard deviation around ``mean`` (2,), by the Cholesky factor of ``covariance`` (2, 2)."""
     values, vectors = np.linalg.eigh(np.asarray(covariance, dtype=np.float64))
     root = vectors * np.sqrt(np.clip(values, 0.0, None))

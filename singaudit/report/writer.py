@@ -24,7 +24,9 @@ FORMATS = {"html": "report.html", "pdf": "report.pdf", "json": "result.json", "c
 """Format and file name."""
 RUN_FILE = "run.json"
 """Time, host, durations: what differs between two runs; and the mark of a folder that an audit made."""
-_OWN = frozenset([*FORMATS.values(), RUN_FILE])
+COMPARISON_FILE = "compare.json"
+"""Written by compare, beside the page."""
+_OWN = frozenset([*FORMATS.values(), RUN_FILE, COMPARISON_FILE])
 _TOOL = "singaudit"
 _MAX_BYTES = 64 * 2**20
 _MAX_DEPTH = 40
@@ -158,6 +160,12 @@ def write_report(
             if name not in files and _is_audit(out_dir):
                 (out_dir / name).unlink(missing_ok=True)
     return paths
+
+
+def write_comparison(html: str, data: str, out_dir: Path, page: str) -> None:
+    """Write a comparison's ``page`` and its numbers, and the mark of a folder that singaudit made."""
+    mark = json.dumps({"tool": _TOOL}, indent=1).encode() + b"\n"
+    write_files(out_dir, {RUN_FILE: mark, page: html.encode(), COMPARISON_FILE: data.encode() + b"\n"})
 
 
 def write_page(html: str, out_dir: Path, name: str) -> Path:
