@@ -26,6 +26,7 @@ from singaudit.options import (
     OUTPUT_OPTIONS,
     PACK_FILE_OPTIONS,
     PACK_OPTION,
+    PICTURE_OPTIONS,
     PROBE_OPTION,
     TRANSLATOR_OPTION,
     TRANSLATOR_OUTPUT,
@@ -55,7 +56,7 @@ def main() -> None:
 @click.argument("model")
 @with_options(
     CLASSES_OPTION, MODEL_OPTIONS, IMAGE_OPTIONS, PROBE_OPTION, LANGUAGE_OPTIONS, TRANSLATOR_OPTION, PACK_OPTION,
-    GATE_OPTIONS,
+    PICTURE_OPTIONS, GATE_OPTIONS,
     output_option("singaudit-out"), report_option(), FORCE_OPTION, OUTPUT_OPTIONS, MACHINE_OPTIONS, CACHE_OPTIONS,
     CONFIG_OPTIONS,
 )  # fmt: skip

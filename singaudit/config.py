@@ -40,6 +40,11 @@ class AuditConfig(BaseModel):
         default={}, description="Class, or * for all images: concept groups and concepts that must not be ignored."
     )
     gate_on: Literal["upper", "point", "lower"] = "upper"
+    generate: int = Field(default=6, ge=0, le=1000, description="Images to make equivalents of; 0: none.")
+    toward: str | None = Field(
+        default=None, min_length=1, max_length=1000,
+        description="Concept group or text that equivalents are led toward; None: what the findings name.",
+    )  # fmt: skip
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     batch_size: Annotated[int, Field(ge=1, le=65536)] | None = Field(default=None, description="None: 16.")
     model_seconds: float | None = Field(default=None, gt=0, le=1e6, description="Limit on one answer of the model.")

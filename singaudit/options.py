@@ -72,11 +72,12 @@ class Command(_Inert):
                 formatter.write_text(self.example)
 
 
-_ORDER = ["Model", "Images", "Language", "Gates", "Output", "Machine", "Other"]
+_ORDER = ["Model", "Images", "Language", "Pictures", "Gates", "Output", "Machine", "Other"]
 _HEADINGS = {
     **dict.fromkeys(("classes", "arch", "logits", "features", "activation", "preprocess", "allow_code"), "Model"),
     **dict.fromkeys(("images", "labels", "probe", "limit", "anyway"), "Images"),
     **dict.fromkeys(("vlm", "translator", "concepts", "pack"), "Language"),
+    **dict.fromkeys(("generate", "toward"), "Pictures"),
     **dict.fromkeys(("gates", "gate_on", "exit_zero"), "Gates"),
     **dict.fromkeys(
         (
@@ -179,6 +180,19 @@ LANGUAGE_OPTIONS = [
         help="CLIP or SigLIP model: hub name, folder, or builtin:shapes. [default: openai/clip-vit-large-patch14]",
     ),
     option("--concepts", metavar="FILE", help="Concepts: a text file, one a line, or TOML groups. Default: built-in."),
+]
+PICTURE_OPTIONS = [
+    option(
+        "--generate",
+        type=click.IntRange(0, 1000),
+        metavar="N",
+        help="Make equivalent images, with the same logits, of the N most telling images; 0: none. [default: 6]",
+    ),
+    option(
+        "--toward",
+        metavar="GROUP|TEXT",
+        help="Concept group or text that equivalents are led toward. Default: what the findings name.",
+    ),
 ]
 GATE_OPTIONS = [
     option(

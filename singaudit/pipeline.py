@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ from singaudit.metrics.logit_check import Toward, check_logits
 from singaudit.metrics.measure import Measured, measure
 from singaudit.metrics.subject import GroupTexts, Subject
 from singaudit.metrics.words import find_words
+from singaudit.picturing import make_pictures
 from singaudit.report import build
 from singaudit.report.build_findings import control_parts, finding_parts
 from singaudit.report.build_words import with_changes, with_class_words, words_part
@@ -73,6 +74,8 @@ class Audit:
     """Everything that was found."""
     per_image: dict[str, Sequence[Any]]
     """Columns of scores.csv; empty when only the geometry was audited."""
+    files: dict[str, bytes] = field(default_factory=dict)
+    """Generated pictures: PNG by path below the output folder."""
 
     @property
     def exit_code(self) -> int:
@@ -203,13 +206,17 @@ def _conclude(
         facts.classifier.head.activation,
     )  # fmt: skip
     progress("collect pictures", 1, 1)
+    certificate = _certificate(config, facts.classifier, progress, seen)
+    pictured = make_pictures(
+        config, facts.classifier, seen, subject, measured, findings, groups, facts.names, logits, certificate, progress
+    )
     accuracy, chance = _accuracy(facts, logits)
     result = AuditResult(
         model=build.model_part(facts.classifier, facts.names, facts.names_source),
         geometry=build.geometry_part(
             facts.space, facts.classifier, _near_null(facts.classifier, subject.features), measured
         ),
-        certificate=_certificate(config, facts.classifier, progress, seen),
+        certificate=certificate,
         data=_data_part(facts, accuracy, chance),
         encoder=EncoderPart(
             name=seen.encoder.name, revision=seen.encoder.revision, family=seen.encoder.family,
@@ -225,12 +232,15 @@ def _conclude(
         verdict=UNDECIDED,
         scatter=build.scatter_part(measured, subject.sha256, subject.class_of),
         gallery=gallery,
+        pictures=pictured.pictures,
+        generation=pictured.generation,
+        pair_search=pictured.search,
         warnings=_warnings(facts, accuracy, chance),
         reproduce=reproduce(config),
     )  # fmt: skip
     result = _with_words(facts, subject, measured, result)
     per_image = _per_image(facts, subject, measured, logits)
-    return Audit(decided(result, facts.rules, config.gate_on), per_image)
+    return Audit(decided(result, facts.rules, config.gate_on), per_image, pictured.files)
 
 
 def _with_words(facts: _Facts, subject: Subject, measured: Measured, result: AuditResult) -> AuditResult:

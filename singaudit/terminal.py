@@ -64,6 +64,7 @@ class Reporter:
         self._tasks: dict[str, TaskID] = {}
         self._said: dict[str, tuple[float, float]] = {}
         self._started: dict[str, float] = {}
+        self._notes: dict[str, str] = {}
 
     def __enter__(self) -> Reporter:
         if self._kind == "rich":
@@ -101,6 +102,10 @@ class Reporter:
         elif self._kind == "plain":
             self._say(stage, done, total)
 
+    def note(self, stage: str, text: str) -> None:
+        """Tell a detail of ``stage``, to be shown with its next advance in place of its rate."""
+        self._notes[stage] = text
+
     def _line(self, text: str) -> None:
         if self._bars is not None:
             self._bars.console.print(text)
@@ -114,6 +119,7 @@ class Reporter:
         if stage not in self._tasks:
             self._tasks[stage] = self._bars.add_task(safe(stage), total=total, rate="", memory="")
         rate = f"{done / (now - started):,.0f} images/s" if "images" in stage and done and now > started else ""
+        rate = self._notes.get(stage, rate)
         self._bars.update(self._tasks[stage], completed=done, total=total, rate=rate, memory=_memory())
 
     def _say(self, stage: str, done: int, total: int) -> None:
@@ -124,7 +130,8 @@ class Reporter:
         if said_share >= 1 or (share == 0 and total == 1):
             return
         self._said[stage] = (now, share)
-        self._line(f"{stage}: done" if total == 1 else f"{stage}: {done}/{total} ({share:.0%})")
+        note = f", {self._notes[stage]}" if stage in self._notes else ""
+        self._line(f"{stage}: done" if total == 1 else f"{stage}: {done}/{total} ({share:.0%}){note}")
 
 
 def _memory() -> str:

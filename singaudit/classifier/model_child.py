@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -113,6 +114,8 @@ def _own_streams() -> tuple[BinaryIO, BinaryIO]:
 
 def main() -> None:
     """Answer requests until the other side goes away."""
+    # Ctrl-C reaches every process of a terminal; whether this one ends is for the other side to say.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     source, sink = _own_streams()
     limit_memory(int(sys.argv[1]), sys.argv[2] == "gpu")
     from singaudit.classifier.messages import receive, send

@@ -27,9 +27,9 @@ from singaudit.language.translator_file import StoredTranslator, read_translator
 from singaudit.looking import Eyes, Progress, check_finite, wishes
 from singaudit.metrics.fidelity import fit_for_keeping
 from singaudit.report.build_image import Described, image_result
-from singaudit.report.gallery import thumbnail
 from singaudit.report.image_page import render_image
 from singaudit.report.image_result import ImageResult
+from singaudit.report.thumbnails import thumbnail
 from singaudit.report.writer import check_output_folder, write_page
 from singaudit.terminal import Reporter, safe
 

@@ -47,7 +47,9 @@ def audit_into(
         "python": platform.python_version(),
         "arguments": list(argv),
     }
-    write_report(found.result, found.per_image, output, formats=formats, force=force, run_info=info)
+    write_report(
+        found.result, found.per_image, output, formats=formats, force=force, run_info=info, pictures=found.files
+    )
     reporter("write the report", 1, 1)
     return found
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from singaudit.classifier.interface import Classifier
 from singaudit.dataset.interface import Image, ImageSource
 from singaudit.language.interface import Encoder
-from singaudit.metrics.measure import Subject
+from singaudit.metrics.subject import Subject
 from singaudit.pictures.features import FeatureCopy
 from singaudit.pictures.inputs import framed, window
 from singaudit.pictures.reach import nearest_admissible, observed_bounds
@@ -90,6 +90,8 @@ class Equivalent:
     """Original against equivalent after the round trip; arrays of length 1."""
     control_difference: Difference | None = None
     """Original against control."""
+    logits: NDArray[np.float32] | None = None
+    """(c,) logits of the equivalent after the round trip."""
 
     @property
     def success(self) -> bool:
@@ -104,12 +106,13 @@ def batch_of(height: int, width: int, device: str) -> int:
 
 
 def make_equivalents(
-    audited: Audited, aim: Aim, rows: Sequence[int], copy: FeatureCopy, *,
+    audited: Audited, aim: Aim, rows: Sequence[int], copy: FeatureCopy, *, count: int | None = None,
     probe_features: NDArray[np.float32] | None = None, stop: Callable[[], bool] = lambda: False,
     progress: Callable[[int, int, float], None] = lambda done, step, worst: None,
 ) -> list[Equivalent]:  # fmt: skip
     """Equivalents of the images ``rows`` toward ``aim``, failures among them.
 
+    Images that show a free text already are passed over; of the others the first ``count`` are taken.
     ``probe_features`` widen the observed bounds. ``stop`` ends the optimisation: what is finished is checked and
     returned, the rest is left out. ``progress`` is told (images done, step, worst logit error). Fully determined by its
     inputs: there is no draw.
@@ -117,7 +120,7 @@ def make_equivalents(
     subject, space = audited.subject, audited.subject.space
     readings = read(subject.embeddings, aim)
     values = wished_values(readings, rows)
-    kept = values >= 0
+    kept = np.flatnonzero(values >= 0)[:count]
     positions, values = np.asarray(rows, np.intp)[kept], values[kept]
     if not len(positions):
         return []
@@ -249,7 +252,7 @@ def _round_trip(
         i: {
             "reason": _reason(difference, k, bool(shows[k])), "shows": bool(shows[k]),
             "pixel_distance": _distance(inside[k], pictures[k]), "residual": _distance(starts[k], pictures[k]),
-            "difference": difference.at(k), "control_difference": control.at(k),
+            "difference": difference.at(k), "control_difference": control.at(k), "logits": seen["picture"].logits[k],
             **{name: data[k] for name, data in files.items()},
         }
         for k, i in enumerate(made)

@@ -16,6 +16,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 def write_files(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
     """Write ``files`` (name: content) into ``folder``: all of them aside and synced first, then renamed in order.
 
+    A name may lead into a folder inside, which is made where it is missing.
+
     When one cannot be written, none appears, and a folder made for them is removed again.
     Raises MachineError when the disk is full or fails, ReportError for any other reason.
     """
@@ -23,10 +25,13 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
     aside: dict[Path, Path] = {}
     try:
         for name, content in files.items():
-            aside[folder / name] = _write_aside(folder, name, content)
+            path = folder / name
+            made = [*(m for m in _make(path.parent) if m not in made), *made]
+            aside[path] = _write_aside(path.parent, path.name, content)
         for path, temporary in aside.items():
             os.replace(temporary, path)
-        _sync(folder)
+        for inside in {path.parent for path in aside}:
+            _sync(inside)
     except OSError as e:
         raise _explain(e, folder) from e
     finally:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 
 import numpy as np
-import PIL.Image
 from numpy.typing import NDArray
 
-from singaudit.dataset.interface import ImageSource, Skipped
+from singaudit.dataset.interface import ImageSource
 from singaudit.engine.local import Pass
 from singaudit.language.concepts import Group
 from singaudit.metrics.measure import Measured
 from singaudit.metrics.subject import Subject
 from singaudit.pictures.neighbours import Pair, retrieve, telling_images
 from singaudit.report.result import FindingPart, GalleryItem, Neighbour
+from singaudit.report.thumbnails import Thumbnails
 
 _ITEMS = 12
 _NEIGHBOURS = 3
-_SIDE = 160
 _WORDS = 3
 # A concept that moves by less than this is not worth a word.
 _WORD_DEG = 1.0
@@ -42,19 +39,20 @@ def gallery_items(
     why = (
         f"large contrast in {groups[lead].name}" if lead is not None else "large image score under mean removal"
     ) + ", classes taking turns"
-    pictures = _Thumbnails(source, images)
+    pictures = Thumbnails(source, images.indices)
     items = []
     for pair in retrieve(subject, telling_images(subject, measured, _ITEMS, lead), _NEIGHBOURS):
         lost, gained = _words(pair, measured, findings, groups)
         items.append(GalleryItem(
-            name=images.names[pair.row], class_name=_class(subject, class_names, pair.row),
+            name=images.names[pair.row], class_name=class_name(subject, class_names, pair.row),
             predicted=predicted_name(class_names, logits[pair.row]),
             probability=probability(logits[pair.row], activation),
             image_score_deg=float(measured.image_score_mean[pair.row]),
             attribute_score_deg=float(measured.attribute_score_mean[pair.row]), why=why,
             words_lost=lost, words_gained=gained,
-            thumbnail=pictures(pair.row), near_original=_near(pair.near_original, pictures, subject, class_names),
-            near_equivalent=_near(pair.near_equivalent, pictures, subject, class_names),
+            thumbnail=pictures(pair.row),
+            near_original=_near(pair.near_original, pictures, images, subject, class_names),
+            near_equivalent=_near(pair.near_equivalent, pictures, images, subject, class_names),
         ))  # fmt: skip
     return items
 
@@ -84,12 +82,13 @@ def _words(
     return [w for _, w in sorted(lost, reverse=True)[:_WORDS]], [w for _, w in sorted(gained, reverse=True)[:_WORDS]]
 
 
-def _class(subject: Subject, names: Sequence[str], row: int) -> str:
+def class_name(subject: Subject, names: Sequence[str], row: int) -> str:
+    """The class the image at position ``row`` counts under."""
     return names[int(subject.class_of[row])]
 
 
 def predicted_name(names: Sequence[str], logits: NDArray[np.float32]) -> str:
-    """The class that logits (c,) name; a single logit decides between two."""
+    """The predicted class of logits (c,)."""
     if len(logits) > 1:
         return names[int(np.argmax(logits))]
     return names[-1] if logits[0] > 0 or len(names) == 1 else names[0]
@@ -107,46 +106,12 @@ def probability(logits: NDArray[np.float32], activation: str) -> float | None:
 
 
 def _near(
-    found: list[tuple[int, float]], pictures: _Thumbnails, subject: Subject, names: Sequence[str]
+    found: list[tuple[int, float]], pictures: Thumbnails, images: Pass, subject: Subject, names: Sequence[str]
 ) -> list[Neighbour]:
     return [
         Neighbour(
-            name=pictures.images.names[row], class_name=_class(subject, names, row), angle_deg=angle,
+            name=images.names[row], class_name=class_name(subject, names, row), angle_deg=angle,
             thumbnail=pictures(row),
         )
         for row, angle in found
     ]  # fmt: skip
-
-
-class _Thumbnails:
-    """Small PNGs of audited images as data URIs, decoded once each."""
-
-    def __init__(self, source: ImageSource, images: Pass) -> None:
-        self._source, self.images = source, images
-        self._made: dict[int, str] = {}
-
-    def __call__(self, row: int) -> str:
-        if row not in self._made:
-            self._made[row] = self._make(int(self.images.indices[row]))
-        return self._made[row]
-
-    def _make(self, index: int) -> str:
-        image = self._source.load(index)
-        if isinstance(image, Skipped):  # the file vanished between the pass and the gallery
-            return thumbnail(np.full((8, 8, 3), 128, np.uint8))
-        return thumbnail(image.pixels)
-
-
-def thumbnail(pixels: NDArray[np.uint8]) -> str:
-    """A small picture of (h, w, 3) pixels as a data URI."""
-    picture = PIL.Image.fromarray(pixels)
-    picture.thumbnail((_SIDE, _SIDE), PIL.Image.Resampling.LANCZOS)
-    # JPEG for photographs keeps the page small; tiny pictures stay exact.
-    buffer = io.BytesIO()
-    if max(picture.size) > 96:
-        picture.save(buffer, "JPEG", quality=85)
-        kind = "jpeg"
-    else:
-        picture.save(buffer, "PNG", optimize=True)
-        kind = "png"
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from singaudit.report.parts import Finite, Part, Statistic, Text
+from singaudit.report.picture_parts import GenerationPart, PicturePart, SearchPart
 from singaudit.report.word_parts import Change, ClassFinding, WordPart, WordsPart
 
 SCHEMA_VERSION: Literal["1.0"] = "1.0"
@@ -417,6 +418,9 @@ class AuditResult(Part):
     verdict: Verdict
     scatter: ScatterPart | None = None
     gallery: list[GalleryItem] = Field(default=[])
+    pictures: list[PicturePart] = Field(default=[])
+    generation: GenerationPart | None = None
+    pair_search: SearchPart | None = None
     warnings: list[Text] = Field(default=[])
     not_evaluated: list[Text] = Field(default=[], description="Section and reason, one sentence each.")
     reproduce: Reproduce

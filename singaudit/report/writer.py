@@ -8,6 +8,7 @@ import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
@@ -27,6 +28,9 @@ RUN_FILE = "run.json"
 COMPARISON_FILE = "compare.json"
 """Written by compare, beside the page."""
 _OWN = frozenset([*FORMATS.values(), RUN_FILE, COMPARISON_FILE])
+PICTURES = "pictures"
+"""Folder of generated pictures."""
+_PICTURE = re.compile(r"\d{3,6}-[a-z]+\.png")
 _TOOL = "singaudit"
 _MAX_BYTES = 64 * 2**20
 _MAX_DEPTH = 40
@@ -91,12 +95,20 @@ def _foreign(path: Path, folders: set[str], pages: set[str]) -> list[str]:
         plain = entry.is_file() and not entry.is_symlink()
         known = (
             (plain and ours and entry.name in _OWN)
+            or (ours and entry.name == PICTURES and _holds_pictures(entry))
             or (entry.name in folders and entry.is_dir())
             or (plain and entry.name in pages and _PAGE_MARK in _start(entry))
         )
         if not known:
             out.append(repr(entry.name)[1:-1])
     return out
+
+
+def _holds_pictures(path: Path) -> bool:
+    """Whether a folder holds nothing but pictures as an audit names them."""
+    if path.is_symlink() or not path.is_dir():
+        return False
+    return all(e.is_file() and not e.is_symlink() and _PICTURE.fullmatch(e.name) for e in path.iterdir())
 
 
 def _is_audit(path: Path) -> bool:
@@ -128,12 +140,14 @@ def write_report(
     formats: Iterable[str],
     force: bool = False,
     run_info: Mapping[str, Any] | None = None,
+    pictures: Mapping[str, bytes] = MappingProxyType({}),
 ) -> list[Path]:
     """Render ``formats`` ("html", "pdf", "json", "csv") and write them, with run.json, into ``out_dir``.
 
-    ``per_image`` holds scores.csv's columns; ``run_info`` what differs between runs, None for an earlier result that
-    is only rendered again. Everything is rendered before anything is written, and written aside before anything is
-    replaced. Another result's files left in the folder are removed. Returns the paths written.
+    ``per_image`` holds scores.csv's columns; ``pictures`` PNG files by their path below ``out_dir``; ``run_info`` what
+    differs between runs, None for an earlier result that is only rendered again. Everything is rendered before anything
+    is written, and written aside before anything is replaced. Another result's files left in the folder are removed.
+    Returns the paths written.
     Raises ReportError for a folder or format that cannot be used, MachineError when the disk is full.
     """
     wanted = set(formats)
@@ -145,6 +159,7 @@ def write_report(
     if run_info is not None or not _is_audit(out_dir):
         # First of all: a folder that was left half renamed is still known as an audit's.
         files[RUN_FILE] = json.dumps({"tool": _TOOL, **(run_info or {})}, indent=1, sort_keys=True).encode() + b"\n"
+    files |= pictures
     if "html" in wanted:
         files[FORMATS["html"]] = render_html(result).encode()
     if "pdf" in wanted:
@@ -159,6 +174,7 @@ def write_report(
         for name in FORMATS.values():
             if name not in files and _is_audit(out_dir):
                 (out_dir / name).unlink(missing_ok=True)
+        _drop_pictures(out_dir, set(files))
     return paths
 
 
@@ -166,6 +182,18 @@ def write_comparison(html: str, data: str, out_dir: Path, page: str) -> None:
     """Write a comparison's ``page`` and its numbers, and the mark of a folder that singaudit made."""
     mark = json.dumps({"tool": _TOOL}, indent=1).encode() + b"\n"
     write_files(out_dir, {RUN_FILE: mark, page: html.encode(), COMPARISON_FILE: data.encode() + b"\n"})
+
+
+def _drop_pictures(out_dir: Path, kept: set[str]) -> None:
+    """Remove another result's pictures; a folder that holds anything else is left alone."""
+    folder = out_dir / PICTURES
+    if not (folder.is_dir() and _is_audit(out_dir) and _holds_pictures(folder)):
+        return
+    for entry in folder.iterdir():
+        if f"{PICTURES}/{entry.name}" not in kept:
+            entry.unlink()
+    if not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def write_page(html: str, out_dir: Path, name: str) -> Path:

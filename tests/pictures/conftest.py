@@ -12,7 +12,7 @@ from singaudit.dataset.shapes import ShapesSource
 from singaudit.geometry.null_space import null_space
 from singaudit.language.concepts import embed_group, open_vocabulary
 from singaudit.language.encoder import BUILTIN, open_encoder
-from singaudit.metrics.measure import Subject
+from singaudit.metrics.subject import Subject
 from singaudit.pictures.equivalent_images import Audited
 from singaudit.pictures.features import feature_copy
 from singaudit.pictures.targets import Aim

@@ -1,0 +1,85 @@
+"""What generated equivalents show together: success rate, moves beside their controls, and a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from singaudit.metrics.controls import wilson
+from singaudit.pictures.equivalent_images import Equivalent
+from singaudit.pictures.refine import LOGIT_BOUND
+from singaudit.pictures.targets import Aim
+from singaudit.pictures.units import Units
+from singaudit.report.parts import Statistic
+from singaudit.report.picture_parts import GenerationPart
+
+Array = NDArray[np.float64]
+
+MOVES = 0.8
+"""Median null move, in typical null norms, from which the ignored part is said to carry what the pictures change."""
+STAYS = 0.3
+"""Median null move up to which it is said not to."""
+_DRAWS = 1000
+
+
+def summary(
+    made: Sequence[Equivalent], units: Units, aim: Aim | None, asked: int, status: Literal["made", "stopped", "none"],
+    reason: str, seed: int,
+) -> GenerationPart:  # fmt: skip
+    """Failures are attempts too: the share of success is over all that were tried."""
+    differences = [e.difference for e in made if e.difference is not None]
+    controls = [e.control_difference for e in made if e.control_difference is not None]
+    good, n = sum(e.success for e in made), len(made)
+    low, high = wilson(good, n)
+    move = _median([d.null_move[0] for d in differences], seed)
+    success = Statistic(value=good / n, low=low, high=high, n=n) if n else None
+    return GenerationPart(
+        status=status, reason=reason, group=aim.group if aim else "",
+        toward="" if aim is None else aim.values[0] if aim.is_text else aim.group, asked=asked,
+        logit_bound=LOGIT_BOUND, success=success, null_move=move,
+        control_null_move=_median([d.null_move[0] for d in controls], seed),
+        logit_difference=_median([d.logit[0] for d in differences], seed),
+        control_logit_difference=_median([d.logit[0] for d in controls], seed),
+        reach=_mean([e.reach for e in made], seed), sentence=_sentence(good, n, move, aim, reason),
+    )  # fmt: skip
+
+
+def _median(values: Sequence[float], seed: int) -> Statistic | None:
+    """Median with its 95 % bootstrap interval."""
+    return _bootstrapped(values, seed, np.median)
+
+
+def _mean(values: Sequence[float], seed: int) -> Statistic | None:
+    return _bootstrapped(values, seed, np.mean)
+
+
+def _bootstrapped(values: Sequence[float], seed: int, statistic: object) -> Statistic | None:
+    if not len(values):
+        return None
+    data = np.asarray(values, dtype=np.float64)
+    drawn = np.random.default_rng([seed, 6]).integers(0, len(data), (_DRAWS, len(data)))
+    found = statistic(data[drawn], axis=1)  # type: ignore[operator]
+    low, high = np.percentile(found, (2.5, 97.5))
+    return Statistic(value=float(statistic(data)), low=float(low), high=float(high), n=len(data))  # type: ignore[operator]
+
+
+def _sentence(good: int, n: int, move: Statistic | None, aim: Aim | None, reason: str) -> str:
+    """What follows from the pictures, in plain words."""
+    if aim is None or not n:
+        return f"No equivalent image was generated: {reason}." if reason else "No equivalent image was generated."
+    what = f"toward “{aim.values[0]}”" if aim.is_text else f"toward another {aim.group.replace('_', ' ')}"
+    made = f"{good} of {n} {'image has' if n == 1 else 'images have'} an equivalent {what} with the same logits."
+    if move is None:
+        return f"{made} Observed features leave no room for one."
+    moved = f"the null component moves by {move.value:.2f} typical norms (median)"
+    if move.value >= MOVES:
+        return f"{made} In them {moved}: what the pictures change is carried by what the head ignores."
+    if move.value <= STAYS:
+        return (
+            f"{made} In them {moved}, hardly at all: what the pictures change is not in what the head ignores. "
+            "The network drops it before its features."
+        )
+    return f"{made} In them {moved}: what the head ignores carries part of what the pictures change."
