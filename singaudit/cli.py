@@ -226,6 +226,38 @@ def translator_show(**given: Any) -> None:
         outcome.print(facts, lambda: describe(facts))
 
 
+@main.group(cls=CommandGroup)
+def vlm() -> None:
+    """Vision-language models: fetch one beforehand, list those that are here."""
+
+
+@vlm.command(cls=Command, example="singaudit vlm pull openai/clip-vit-large-patch14 -o clip/")
+@click.argument("name")
+@with_options(
+    click.option("-o", "--output", metavar="DIR", help="Copy the model's files here, for a machine without internet."),
+    OUTPUT_OPTIONS,
+)
+def pull(**given: Any) -> None:
+    """Download the model NAME (ORG/NAME[@REVISION] or open_clip:...): the files needed, of one commit, checked."""
+    with Outcome(given) as outcome:
+        from singaudit.commands.vlm import pull as pull_model
+        from singaudit.commands.vlm import show_pull
+
+        facts = pull_model(given)
+        outcome.print(facts, lambda: show_pull(facts))
+
+
+@vlm.command("list", cls=Command, example="singaudit vlm list")
+@with_options(OUTPUT_OPTIONS)
+def list_models(**given: Any) -> None:
+    """List the vision-language models in the hub's cache."""
+    with Outcome(given) as outcome:
+        from singaudit.commands.vlm import here, show_here
+
+        facts = here()
+        outcome.print(facts, lambda: show_here(facts))
+
+
 @main.command(cls=Command, example="singaudit schema > result.schema.json")
 def schema() -> None:
     """Print the JSON Schema of result.json."""

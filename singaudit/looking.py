@@ -74,7 +74,7 @@ class Eyes:
 
         def opened() -> Encoder:
             progress("open the vision-language model", 0, 1)
-            found = open_encoder(config.vlm, device=device)
+            found = open_encoder(config.vlm, device=device, progress=progress)
             progress("open the vision-language model", 1, 1)
             return found
 

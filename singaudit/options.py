@@ -177,7 +177,8 @@ LANGUAGE_OPTIONS = [
     option(
         "--vlm",
         metavar="NAME|DIR",
-        help="CLIP or SigLIP model: hub name, folder, or builtin:shapes. [default: openai/clip-vit-large-patch14]",
+        help="CLIP or SigLIP model: ORG/NAME[@REVISION] on the hub, folder, open_clip:NAME/PRETRAINED, builtin:shapes. "
+        "[default: openai/clip-vit-large-patch14]",
     ),
     option("--concepts", metavar="FILE", help="Concepts: a text file, one a line, or TOML groups. Default: built-in."),
 ]

@@ -118,7 +118,12 @@ class Reporter:
         started = self._started.setdefault(stage, now)
         if stage not in self._tasks:
             self._tasks[stage] = self._bars.add_task(safe(stage), total=total, rate="", memory="")
-        rate = f"{done / (now - started):,.0f} images/s" if "images" in stage and done and now > started else ""
+        speed = done / (now - started) if done and now > started else 0.0
+        rate = f"{speed:,.0f} images/s" if "images" in stage and speed else ""
+        if _counts_bytes(stage):
+            # Bars count whole numbers of one unit; a model's bytes are read more easily as MB.
+            rate = f"MB, {speed / 1e6:,.1f} MB/s"
+            done, total = done // 10**6, max(1, total // 10**6)
         rate = self._notes.get(stage, rate)
         self._bars.update(self._tasks[stage], completed=done, total=total, rate=rate, memory=_memory())
 
@@ -131,7 +136,14 @@ class Reporter:
             return
         self._said[stage] = (now, share)
         note = f", {self._notes[stage]}" if stage in self._notes else ""
-        self._line(f"{stage}: done" if total == 1 else f"{stage}: {done}/{total} ({share:.0%}){note}")
+        if _counts_bytes(stage):
+            self._line(f"{stage}: {done / 1e6:,.1f}/{total / 1e6:,.1f} MB ({share:.0%}){note}")
+        else:
+            self._line(f"{stage}: done" if total == 1 else f"{stage}: {done}/{total} ({share:.0%}){note}")
+
+
+def _counts_bytes(stage: str) -> bool:
+    return stage.startswith("download ")
 
 
 def _memory() -> str:

@@ -89,7 +89,9 @@ def check_pack_path(path: Path, force: bool) -> None:
 
 def _encode(config: AuditConfig, source: ImageSource, reporter: Reporter) -> tuple[CachedEncoder, Pass]:
     cache, device = Cache(cache_folder(config.cache)), torch_device(config.device)
-    encoder = CachedEncoder(config.vlm, device, cache, lambda: open_encoder(config.vlm, device=device))
+    encoder = CachedEncoder(
+        config.vlm, device, cache, lambda: open_encoder(config.vlm, device=device, progress=reporter)
+    )
     step = Step(encoder.prepare, lambda inputs: (encoder.encode_images(inputs),), encoder.images)
     done, count = 0, min(len(source), config.limit or len(source))
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from singaudit.dataset.cache import Cache
 from singaudit.language.encoder import BUILTIN, builtin_folder
+from singaudit.language.hub import cached_commit, split_name
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SETTINGS = (".json", ".txt", ".model")
@@ -43,12 +44,16 @@ def revision_of(name: str, cache: Cache) -> Revision | None:
 
 def _commit(name: str) -> str | None:
     """The commit that the hub, or offline its cache, names for the model."""
+    repository, revision = split_name(name)
+    if revision and _COMMIT.fullmatch(revision):
+        return revision
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import HfApi, constants
 
-    parts = Path(hf_hub_download(name, "config.json")).parts
-    commit = parts[parts.index("snapshots") + 1] if "snapshots" in parts else ""
-    return commit if _COMMIT.fullmatch(commit) else None
+    if constants.is_offline_mode():
+        return cached_commit(repository, revision)
+    info = HfApi().model_info(repository, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+    return str(info.sha) if _COMMIT.fullmatch(str(info.sha)) else None
 
 
 def _fingerprint(folder: Path, cache: Cache) -> str:

@@ -1,5 +1,6 @@
 """Towers of both families through one door; incomplete, foreign and pickled checkpoints are refused."""
 
+import json
 import shutil
 
 import numpy as np
@@ -129,8 +130,6 @@ def test_incomplete_folders_name_what_is_missing(copy, missing):
 
 
 def test_other_families_are_refused(copy):
-    import json
-
     config = json.loads((copy / "config.json").read_text())
     config["model_type"] = "bert"
     (copy / "config.json").write_text(json.dumps(config))
@@ -139,8 +138,6 @@ def test_other_families_are_refused(copy):
 
 
 def test_remote_code_is_not_run(copy):
-    import json
-
     (copy / "evil.py").write_text("raise SystemExit('executed')\n")
     config = json.loads((copy / "config.json").read_text())
     config |= {"auto_map": {"AutoModel": "evil.Model", "AutoConfig": "evil.Config"}, "model_type": "evil"}
@@ -150,10 +147,73 @@ def test_remote_code_is_not_run(copy):
 
 
 def test_a_hub_name_without_a_hub_says_what_to_do(monkeypatch, tmp_path):
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(LanguageError, match="some/where") as info:
         open_encoder("some/where-that-is-not")
     assert "--vlm DIR" in info.value.hint
+
+
+def test_links_out_of_the_folder_are_refused_and_the_hubs_own_layout_is_read(copy, tmp_path):
+    repository = tmp_path / "models--org--clip"
+    snapshot = repository / "snapshots" / ("1" * 40)
+    (repository / "blobs").mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    for path in copy.iterdir():
+        shutil.copy(path, repository / "blobs" / path.name)
+        (snapshot / path.name).symlink_to(repository / "blobs" / path.name)
+    assert open_encoder(str(snapshot)).family == "clip"
+    (copy / "model.safetensors").unlink()
+    (copy / "model.safetensors").symlink_to(repository / "blobs" / "model.safetensors")
+    with pytest.raises(LanguageError, match="link out"):
+        open_encoder(str(copy))
+
+
+@pytest.mark.parametrize("listed", ["../model.safetensors", "/etc/passwd", "model.bin", "sub/model.safetensors", 3])
+def test_shard_indexes_cannot_point_outside(copy, listed):
+    (copy / "model.safetensors").rename(copy.parent / "model.safetensors")
+    (copy / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"x": listed}}))
+    (copy / "model.bin").write_bytes(b"pickle")
+    with pytest.raises(LanguageError):
+        open_encoder(str(copy))
+
+
+def test_shards_give_the_same_model(copy, builtin):
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(copy / "model.safetensors")
+    (copy / "model.safetensors").unlink()
+    parts = {}
+    for i, (name, value) in enumerate(weights.items()):
+        parts.setdefault(f"model-0000{i % 2 + 1}-of-00002.safetensors", {})[name] = value
+    for file, part in parts.items():
+        save_file(part, copy / file, metadata={"format": "pt"})
+    index = {"metadata": {}, "weight_map": {name: file for file, part in parts.items() for name in part}}
+    (copy / "model.safetensors.index.json").write_text(json.dumps(index))
+    np.testing.assert_array_equal(open_encoder(str(copy)).encode_texts(["a star"]), builtin.encode_texts(["a star"]))
+
+
+def test_weights_cut_short_are_refused(copy):
+    whole = (copy / "model.safetensors").read_bytes()
+    for data in (whole[:-10], whole[:100], b"", b"\xff" * 64):
+        (copy / "model.safetensors").write_bytes(data)
+        with pytest.raises(LanguageError) as info:
+            open_encoder(str(copy))
+        assert info.value.hint
+
+
+def test_siglip2_of_any_aspect_ratio_is_refused_with_one_that_works(tmp_path):
+    folder = tiny_siglip(tmp_path / "siglip")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "siglip2"}))
+    with pytest.raises(LanguageError, match="NaFlex") as info:
+        open_encoder(str(folder))
+    assert "google/siglip2-base-patch16-224" in info.value.hint
+
+
+def test_siglip_reads_lower_case_to_its_full_length(tmp_path):
+    encoder = open_encoder(str(tiny_siglip(tmp_path / "siglip")))
+    np.testing.assert_array_equal(encoder.encode_texts(["A Dog"]), encoder.encode_texts(["a dog"]))
+    assert np.isfinite(encoder.encode_texts(["dog " * 100])).all()
 
 
 def test_a_text_is_embedded_to_the_last_bit_whatever_stands_beside_it():
