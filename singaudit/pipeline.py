@@ -41,11 +41,13 @@ from singaudit.metrics.intervals import mean_estimate
 from singaudit.metrics.judge import judge
 from singaudit.metrics.logit_check import Toward, check_logits
 from singaudit.metrics.measure import Measured, measure
+from singaudit.metrics.steering import steer_all
 from singaudit.metrics.subject import GroupTexts, Subject
 from singaudit.metrics.words import find_words
 from singaudit.picturing import make_pictures
 from singaudit.report import build
 from singaudit.report.build_findings import control_parts, finding_parts
+from singaudit.report.build_steering import steering_part
 from singaudit.report.build_words import with_changes, with_class_words, words_part
 from singaudit.report.gallery import gallery_items
 from singaudit.report.gate_rules import Known, Rule, check_rules, parse_rules
@@ -229,6 +231,7 @@ def _conclude(
         classes=build.class_parts(measured, subject.class_of, facts.names, config.seed),
         concepts=build.concept_parts(measured.concepts, groups, facts.vocabulary.concepts),
         findings=findings,
+        steering=steering_part(steer_all(subject), facts.known.concepts),
         verdict=UNDECIDED,
         scatter=build.scatter_part(measured, subject.sha256, subject.class_of),
         gallery=gallery,

@@ -218,6 +218,17 @@ def test_every_control_is_in_the_result_with_its_intervals(leaky):
                 assert score.percentile.n == control.draws
 
 
+def test_steering_is_reported_toward_every_concept_with_the_share_that_reaches_it(leaky):
+    steering = leaky.result.steering
+    assert steering.angle_deg == 40
+    assert [c.name for c in steering.concepts] == [c.name for c in leaky.result.concepts]
+    assert 0 <= steering.other_class.reached.value <= 1
+    for entry in steering.concepts:
+        assert (entry.absolute_deg is None) == (entry.reached.value == 0)
+    # Colours lie in this model's null space: one step brings images closer to them.
+    assert np.mean([c.one_norm_attribute_score_deg.value for c in steering.concepts if c.group == "colour"]) > 5
+
+
 def test_a_finding_holds_what_led_to_it(leaky):
     found = finding(leaky, "colour").model_dump()
     assert found["readable"] is True

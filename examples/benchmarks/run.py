@@ -48,6 +48,12 @@ def _scores(options: argparse.Namespace) -> list[Outcome]:
     return [speed(options.quick)]
 
 
+def _controls(options: argparse.Namespace) -> list[Outcome]:
+    from controls_speed import share
+
+    return [share(options.quick)]
+
+
 def _features(options: argparse.Namespace) -> list[Outcome]:
     from feature_pass import speed
 
@@ -65,6 +71,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], list[Outcome]]] = {
     "ranks": _ranks,
     "null-space": _null_space,
     "scores": _scores,
+    "controls": _controls,
     "features": _features,
     "translator": _translator,
 }

@@ -24,7 +24,7 @@ Single = NDArray[np.float32]
 
 DRAWS = 99
 # Enough for the draws' spread to dominate the images' noise; the observed score is taken on the same images.
-MAX_IMAGES = 400
+MAX_IMAGES = 256
 # Pairs that a shuffled translator is fitted on.
 _MAX_SHUFFLED = 4096
 

@@ -15,7 +15,7 @@ from singaudit.metrics.intervals import Estimate
 
 Array = NDArray[np.float64]
 
-_RESAMPLES = 1000
+_RESAMPLES = 500
 _Z = 1.959963984540054
 """Standard normal quantile of a two-sided 95 % interval."""
 

@@ -30,14 +30,14 @@ class Thresholds:
     strong_share: float = 0.6
     """Lower bound of the carried share."""
     strong_follow: float = 2 / 3
-    """Normalised null-follow."""
+    """Lower bound of the normalised null-follow over the normalised accuracy with which T f itself is read."""
     strong_gain: float = 0.4
     """Lower bound of the gain, the share of a value's decodability from f that P_p f lacks: what the logits see as
     well is not ignored, whichever part the translator happens to read it from."""
     partial_share: float = 0.15
     """Lower bound of the carried share."""
-    partial_gain: float = 0.4
-    """Lower bound of the gain."""
+    partial_gain: float = 0.35
+    """Lower bound of the gain: in worlds for choosing, redundant attributes reached 0.31, half-seen ones began at 0.36."""
     follow_q: float = 0.025
     """Null-follow above chance: one-sided p-value, after Benjamini-Hochberg over the audit's groups."""
     redundant_probe: float = 0.5
@@ -81,6 +81,8 @@ class Evidence:
     """Contrast over margin."""
     follow_normalised: Estimate
     """(null-follow - chance) / (1 - chance)."""
+    follow_share: Estimate
+    """The same over the normalised accuracy with which T f reads the images' own values."""
     follow_q: float
     """One-sided p-value of null-follow above chance, adjusted for the number of groups."""
     probe_principal: Estimate
@@ -114,13 +116,13 @@ def decide(e: Evidence, limits: Thresholds = THRESHOLDS) -> tuple[Finding, str]:
         )
     numbers = (
         f"carried share {_span(share)}, null-follow {_span(e.follow_normalised)} of what is possible (q "
-        f"{e.follow_q:.2g}), probe of the null part {_span(probe)}, of the part the logits see {_span(seen)}, which "
-        f"lacks {_span(e.probe_gain)} of what the whole decodes"
+        f"{e.follow_q:.2g}) and {_span(e.follow_share)} of what is read at all, probe of the null part {_span(probe)}, "
+        f"of the part the logits see {_span(seen)}, which lacks {_span(e.probe_gain)} of what the whole decodes"
     )
     follows = e.follow_q <= limits.follow_q and probe.low > 0
     if (
         share.low >= limits.strong_share
-        and e.follow_normalised.value >= limits.strong_follow
+        and e.follow_share.low >= limits.strong_follow
         and e.probe_gain.low >= limits.strong_gain
         and follows
     ):

@@ -23,7 +23,7 @@ _Statistic = Callable[[Array], Array]
 # Values measured at once: bounds memory whatever the number of concepts.
 _COLUMNS_AT_ONCE = 1024
 
-_SWAP = ("margin", "contrast", "follow", "follow_chance")
+_SWAP = ("margin", "contrast", "reads", "follow", "follow_chance")
 _FULL = ("weight", "donor_weight", "margin_encoder", "readable", "probe", "probe_principal", "probe_null", *_SWAP)
 # Per group: sums over images, each weighted so that values count equally; the last ones by translators of either half.
 _COLUMNS = (*_FULL, *(f"{name}_{half}" for half in (0, 1) for name in _SWAP))
@@ -50,6 +50,9 @@ class Carried:
     """Follow less chance, resampled jointly."""
     follow_normalised: Estimate
     """(follow - chance) / (1 - chance)."""
+    follow_share: Estimate
+    """The same over the normalised accuracy with which T f reads the images' own values: 1 when all that can be read
+    follows the null component, however noisy the features are."""
 
 
 @dataclass(frozen=True)
@@ -124,25 +127,27 @@ class _Table:
         for full, first, second in zip(*(blocks(subject, choose) for choose in ("full", 0, 1)), strict=True):
             own = layout.own[full.rows]
             weight = layout.weight(own)
-            margin, contrast, *follow = self._carried(full, own)
+            margin, contrast, right, *follow = self._carried(full, own)
             self.margin[full.rows], self.contrast[full.rows] = margin, contrast
             columns = [
                 weight, layout.weight(_donated(layout, full, own)), weight * self._encoder_margin(full, own),
                 weight * layout.readable[full.rows],
-                *(weight * right for right in _right(layout, probes, fold, full, own)),
-                weight * margin, weight * contrast, *follow,
+                *(weight * hit for hit in _right(layout, probes, fold, full, own)),
+                weight * margin, weight * contrast, weight * right, *follow,
             ]  # fmt: skip
             for half in (first, second):
-                margin, contrast, *follow = self._carried(half, own)
-                columns += [weight * margin, weight * contrast, *follow]
+                margin, contrast, right, *follow = self._carried(half, own)
+                columns += [weight * margin, weight * contrast, weight * right, *follow]
             self._sums.add(np.stack(columns, axis=2).reshape(len(own), -1))
 
-    def _carried(self, block: Block, own: NDArray[np.int32]) -> tuple[Array, Array, Array, Array]:
-        """Margin, contrast, weighted follow and its expectation for a permuted donor: (b, G) each."""
+    def _carried(self, block: Block, own: NDArray[np.int32]) -> tuple[Array, Array, Array, Array, Array]:
+        """Margin, contrast, read, weighted follow and its expectation for a permuted donor: (b, G) each."""
         layout, subject = self._layout, self._subject
         before = layout.own_margin(text_angles(block.original, layout.texts), own)
         after = layout.own_margin(text_angles(block.mean, layout.texts), own)
-        border = layout.border(unit(block.original), layout.texts.T, own)
+        u = unit(block.original)
+        border = layout.border(u, layout.texts.T, own)
+        right = layout.reads(layout.read(u, u, layout.texts.T, border), own)
         scores = layout.read(unit(block.swapped), unit(block.any_swapped), layout.texts.T, border)
         donated = _donated(layout, block, own)
         follow = layout.weight(donated) * layout.reads(scores, donated)
@@ -152,7 +157,7 @@ class _Table:
         if layout.across.any():
             free = leave_one_out(layout, own, block.fold, np.zeros_like(block.fold))
             shares[:, layout.across] = free[:, layout.across]
-        return before, before - after, follow, layout.per_group(chance * shares)
+        return before, before - after, right, follow, layout.per_group(chance * shares)
 
     def _encoder_margin(self, block: Block, own: NDArray[np.int32]) -> Array:
         """(b, G): what a perfect translator would show."""
@@ -194,6 +199,13 @@ class _Table:
                 (e.value for e in estimates(by_chance)),
                 estimates(lambda c: follow(c) - by_chance(c)),
                 estimates(lambda c: (follow(c) - by_chance(c)) / (1 - by_chance(c))),
+                estimates(
+                    lambda c: (
+                        (follow(c) - by_chance(c))
+                        / (1 - by_chance(c))
+                        / normalised_accuracy(mean(c, "reads" + half), chance)
+                    )
+                ),
                 strict=True,
             )
             return [Carried(*one) for one in found]

@@ -110,22 +110,30 @@ def _weights(seed: int, draws: int, block: int, rows: int) -> Array:
 
 def _interval(drawn: Array) -> tuple[Array, Array]:
     """Percentiles (g,) of draws (draws, g), those left out that are no number; NaN where none is left."""
-    ordered = np.where(np.isfinite(drawn), drawn, np.nan)
-    ordered = np.sort(ordered, axis=0)  # NaN last
-    count = np.count_nonzero(~np.isnan(ordered), axis=0)
-    ends = []
-    for percentile in _PERCENTILES:
-        place = percentile / 100 * np.maximum(count - 1, 0)
-        below = place.astype(np.intp)
-        above = np.minimum(below + 1, np.maximum(count - 1, 0))
-        a, b = (np.take_along_axis(ordered, i[None], axis=0)[0] for i in (below, above))
-        ends.append(a + (place - below) * (b - a))
+    rows = np.ascontiguousarray(drawn.T)
+    ends = np.full((2, len(rows)), np.nan)
+    finite = np.isfinite(rows)
+    whole = finite.all(axis=1)
+    ends[:, whole] = _percentiles(rows[whole])
+    for g in np.flatnonzero(~whole & finite.any(axis=1)):
+        ends[:, g] = _percentiles(rows[g, finite[g]][None])[:, 0]
     return ends[0], ends[1]
 
 
-def bootstrap(columns: Array, seed: int) -> Bootstrap:
+def _percentiles(rows: Array) -> Array:
+    """(2, g) linearly interpolated percentiles of each row (g, k); only their neighbours are put in order."""
+    last = rows.shape[1] - 1
+    places = [p / 100 * last for p in _PERCENTILES]
+    ordered = np.partition(rows, sorted({i for p in places for i in (int(p), min(int(p) + 1, last))}), axis=1)
+    found = [
+        ordered[:, int(p)] + (p - int(p)) * (ordered[:, min(int(p) + 1, last)] - ordered[:, int(p)]) for p in places
+    ]
+    return np.stack(found)
+
+
+def bootstrap(columns: Array, seed: int, draws: int = DRAWS) -> Bootstrap:
     """A ``Bootstrap`` of the whole table (n, k)."""
-    result = Bootstrap(seed)
+    result = Bootstrap(seed, draws)
     for start in range(0, len(columns), BLOCK):
         result.add(columns[start : start + BLOCK])
     return result

@@ -93,15 +93,15 @@ def _evidence(
         return Evidence(
             null_dim=subject.space.null_dim, images=images, translator_images=subject.fitted.images,
             effective_images=0.0, r2=r2, readable=_NOTHING, margin=_NOTHING, margin_control=margin_control,
-            margin_share=_NOTHING, carried_share=_NOTHING, follow_normalised=_NOTHING, follow_q=1.0,
-            probe_principal=_NOTHING, probe_null=_NOTHING, probe_gain=_NOTHING,
+            margin_share=_NOTHING, carried_share=_NOTHING, follow_normalised=_NOTHING, follow_share=_NOTHING,
+            follow_q=1.0, probe_principal=_NOTHING, probe_null=_NOTHING, probe_gain=_NOTHING,
         )  # fmt: skip
     return Evidence(
         null_dim=subject.space.null_dim, images=images, translator_images=subject.fitted.images,
         effective_images=group.values.effective_images, r2=r2, readable=group.readable, margin=carried.margin,
         margin_control=margin_control, margin_share=carried.margin_share, carried_share=carried.carried_share,
-        follow_normalised=carried.follow_normalised, follow_q=q, probe_principal=group.probe_principal,
-        probe_null=group.probe_null, probe_gain=group.probe_gain,
+        follow_normalised=carried.follow_normalised, follow_share=carried.follow_share, follow_q=q,
+        probe_principal=group.probe_principal, probe_null=group.probe_null, probe_gain=group.probe_gain,
     )  # fmt: skip
 
 

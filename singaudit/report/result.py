@@ -12,6 +12,7 @@ from pydantic import Field
 
 from singaudit.report.parts import Finite, Part, Statistic, Text
 from singaudit.report.picture_parts import GenerationPart, PicturePart, SearchPart
+from singaudit.report.steering_parts import SteeringPart
 from singaudit.report.word_parts import Change, ClassFinding, WordPart, WordsPart
 
 SCHEMA_VERSION: Literal["1.0"] = "1.0"
@@ -414,6 +415,7 @@ class AuditResult(Part):
     concepts: list[ConceptPart] = Field(default=[])
     findings: list[FindingPart] = Field(default=[])
     words: WordsPart | None = None
+    steering: SteeringPart | None = None
     gates: list[GatePart] = Field(default=[])
     verdict: Verdict
     scatter: ScatterPart | None = None

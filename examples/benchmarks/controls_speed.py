@@ -1,0 +1,53 @@
+"""What controls and bootstraps add to an audit: the whole audit against the same audit without them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from itertools import combinations
+from pathlib import Path
+from unittest.mock import patch
+
+from measuring import Outcome, in_turn
+
+from singaudit import AuditConfig, audit
+from singaudit.dataset.scenes import ATTRIBUTES
+from singaudit.metrics.intervals import Bootstrap
+
+IMAGES, CONCEPTS = 1000, 300
+
+
+def concepts(count: int) -> list[str]:
+    """Different concepts of the generated world: pairs of values of two attributes."""
+    pairs = combinations(ATTRIBUTES.values(), 2)
+    return [f"{a} and {b}" for first, second in pairs for a in first for b in second][:count]
+
+
+def share(quick: bool) -> Outcome:
+    """Seconds of both audits and what the controls and bootstraps add; embeddings are made anew each time."""
+    images, count = (200, 40) if quick else (IMAGES, CONCEPTS)
+    with tempfile.TemporaryDirectory() as folder:
+        words = Path(folder) / "concepts.txt"
+        words.write_text("\n".join(concepts(count)), encoding="utf-8")
+        config = AuditConfig(
+            model="builtin:leaky", images=f"shapes:{images}", vlm="builtin:shapes", concepts=str(words), cache="none"
+        )
+        whole, bare = "with them", "without controls, two bootstrap draws"
+        calls: dict[str, Callable[[], object]] = {whole: lambda: audit(config), bare: lambda: _bare(config)}
+        seconds = in_turn(calls, 2 if quick else 4)
+    added = seconds[whole] / seconds[bare] - 1
+    rows = [
+        {"audit": name, "seconds": value, "share added": value / seconds[bare] - 1} for name, value in seconds.items()
+    ]
+    outcome = Outcome(f"Controls and bootstraps in an audit of {images:,} images and {count} concepts", rows)
+    if not quick:
+        outcome.expect("share of the audit's time that controls and bootstraps add", added, at_most=0.3)
+    return outcome
+
+
+def _bare(config: AuditConfig) -> object:
+    with (
+        patch("singaudit.pipeline.run_controls", lambda *_: []),
+        patch.object(Bootstrap.__init__, "__defaults__", (2,)),
+    ):
+        return audit(config)
