@@ -37,7 +37,7 @@ class Thresholds:
     partial_share: float = 0.15
     """Lower bound of the carried share."""
     partial_gain: float = 0.35
-    """Lower bound of the gain: in worlds for choosing, redundant attributes reached 0.31, half-seen ones began at 0.36."""
+    """Lower bound of the gain: in worlds for choosing, redundant ones reached 0.31, half-seen ones 0.36."""
     follow_q: float = 0.025
     """Null-follow above chance: one-sided p-value, after Benjamini-Hochberg over the audit's groups."""
     redundant_probe: float = 0.5

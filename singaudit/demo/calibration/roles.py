@@ -41,7 +41,7 @@ class World:
 
 
 @dataclass(frozen=True)
-class Test:
+class GroupTest:
     """One concept group of one world, audited."""
 
     world: str

@@ -9,7 +9,7 @@ from typing import Any
 from singaudit.demo.calibration.linear import linear_world
 from singaudit.demo.calibration.planted import plan, train
 from singaudit.demo.calibration.pool import make_pool
-from singaudit.demo.calibration.roles import Test, World
+from singaudit.demo.calibration.roles import GroupTest, World
 from singaudit.demo.calibration.table import rate, summary, wrong
 from singaudit.metrics.control_run import run_controls
 from singaudit.metrics.findings import THRESHOLDS
@@ -90,12 +90,12 @@ def _worlds(size: Size, seed: int, images: int, translator_images: int, progress
         yield linear_world(index, seed, images, translator_images)
 
 
-def audit_world(world: World) -> list[Test]:
+def audit_world(world: World) -> list[GroupTest]:
     """One test per concept group, by the audit's own measurement, controls and rules."""
     subject = world.subject
     measured = measure(subject)
     return [
-        Test(
+        GroupTest(
             world.name, world.kind, world.held_out, len(subject.features), subject.fitted.images,
             subject.space.feature_dim, group.name, world.roles[group.name], world.strength[group.name],
             judged.finding, judged.rule,

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from singaudit.demo.calibration.roles import LEAKS, ROLES, Test
+from singaudit.demo.calibration.roles import LEAKS, ROLES, GroupTest
 from singaudit.metrics.controls import wilson
 
 _LEAK = ("strong", "partial")
 _FINDINGS = ("strong", "partial", "redundant", "not detected", "unstable", "cannot tell")
 
 
-def rate(tests: Sequence[Test], holds: Callable[[Test], bool]) -> dict[str, Any]:
+def rate(tests: Sequence[GroupTest], holds: Callable[[GroupTest], bool]) -> dict[str, Any]:
     """Share of the tests for which ``holds``, with its Wilson interval: {count, n, value, low, high}."""
     count, n = sum(map(holds, tests)), len(tests)
     low, high = wilson(count, n)
     return {"count": count, "n": n, "value": count / n if n else None, "low": low, "high": high}
 
 
-def summary(tests: Sequence[Test]) -> dict[str, Any]:
+def summary(tests: Sequence[GroupTest]) -> dict[str, Any]:
     """Rates of one set of tests: what must not be found where nothing is planted, and what must be where it is."""
     null = [t for t in tests if t.role not in LEAKS]
     ignored, half = ([t for t in tests if t.role == role] for role in LEAKS)
@@ -83,7 +83,7 @@ def markdown(result: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def wrong(t: Test) -> bool:
+def wrong(t: GroupTest) -> bool:
     """A finding that the planted truth contradicts."""
     if t.role in LEAKS:
         return t.finding in ("redundant", "not detected")
