@@ -52,4 +52,45 @@
       count.textContent = shown + " of " + items.length;
     });
   }
+
+  // Two pictures over one another: a slider shows part of each, a button one or the other.
+  document.querySelectorAll(".compare").forEach(function (pair) {
+    var slide = pair.querySelector(".slide"), cut = pair.querySelector(".cut"), flip = pair.querySelector(".flip");
+    if (!cut) return;
+    function show(value) {
+      cut.value = value;
+      slide.style.setProperty("--cut", value + "%");
+      cut.setAttribute("aria-valuetext", value + " % of the image");
+      if (flip) flip.setAttribute("aria-pressed", value < 50 ? "true" : "false");
+    }
+    cut.addEventListener("input", function () { show(Number(cut.value)); });
+    if (flip) flip.addEventListener("click", function () { show(Number(cut.value) < 50 ? 100 : 0); });
+    var dragging = false;
+    function follow(event) {
+      var box = slide.querySelector("img").getBoundingClientRect();
+      show(Math.round(Math.max(0, Math.min(1, (event.clientX - box.left) / box.width)) * 100));
+    }
+    slide.addEventListener("pointerdown", function (event) {
+      if (event.target === cut) return;
+      dragging = true;
+      slide.setPointerCapture(event.pointerId);
+      follow(event);
+      event.preventDefault();
+    });
+    slide.addEventListener("pointermove", function (event) { if (dragging) follow(event); });
+    ["pointerup", "pointercancel"].forEach(function (name) { slide.addEventListener(name, function () { dragging = false; }); });
+  });
+
+  var pairs = Array.prototype.slice.call(document.querySelectorAll(".compare"));
+  var byClass = document.getElementById("picture-class"), byGroup = document.getElementById("picture-group");
+  function filterPairs() {
+    var shown = 0;
+    pairs.forEach(function (pair) {
+      pair.hidden = (byClass.value !== "" && pair.dataset.class !== byClass.value)
+        || (byGroup.value !== "" && pair.dataset.group !== byGroup.value);
+      if (!pair.hidden) shown += 1;
+    });
+    document.getElementById("picture-count").textContent = shown + " of " + pairs.length;
+  }
+  if (byClass && byGroup) [byClass, byGroup].forEach(function (s) { s.addEventListener("change", filterPairs); });
 })();

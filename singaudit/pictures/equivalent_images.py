@@ -66,6 +66,8 @@ class Equivalent:
     """Position of the image among the audited."""
     value: int
     """What it was led toward, in ``Aim.values``."""
+    own: int
+    """What it shows itself; -1 for a free text that it does not show."""
     start: int | None
     """Position of the real image it was made from; None where none was found."""
     reach: float
@@ -209,7 +211,8 @@ def _checked(
     result = []
     for i, row in enumerate(work.positions):
         common: dict[str, Any] = {
-            "row": int(row), "value": int(values[i]), "reach": float(reach[i]), "steps": int(work.steps[i]),
+            "row": int(row), "value": int(values[i]),
+            "own": int(readings.value[row]), "reach": float(reach[i]), "steps": int(work.steps[i]),
         }  # fmt: skip
         if i in checks:
             result.append(Equivalent(**common, start=int(work.chosen[i]), **checks[i]))

@@ -28,6 +28,7 @@ class PicturePart(Part):
 
     kind: Literal["neighbour", "natural pair", "refined", "decoded"]
     group: Text = Field(description="Concept group it is about; empty for none or a free text.")
+    value: Text = Field(description="Value the image shows to the vision-language model; empty for none.")
     target: Text = Field(description="Value or text the picture was led toward; empty for none.")
     image: Text = Field(description="Name of the image.")
     class_name: Text = Field(description="The class the image counts under.")

@@ -144,7 +144,7 @@ class _Parts:
         d = differences(first, second, s.space, w.classifier.head.activation, w.units, None)
         return [
             PicturePart.model_validate({
-                **self._image(a), "kind": kind, "group": group, "target": "", "partner": self._names[b],
+                **self._image(a), "kind": kind, "group": group, "value": "", "target": "", "partner": self._names[b],
                 "file": None, "original_file": None, "logit_difference": float(d.logit[k]),
                 "probability_difference": None if d.probability is None else float(d.probability[k]),
                 "top1_kept": bool(d.top1_kept[k]), "null_move": float(d.null_move[k]),
@@ -186,6 +186,7 @@ class _Parts:
         )  # fmt: skip
         return PicturePart.model_validate({
             **self._image(e.row), **empty, **own, **(numbers or {}), "kind": "refined", "group": aim.group,
+            "value": aim.values[e.own] if e.own >= 0 else "",
             "target": aim.values[e.value], "partner": "" if e.start is None else self._names[e.start],
             "success": e.success, "reason": e.reason, "reach": e.reach,
             "probability_after": self._after(e) if made else None,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from singaudit.report import bars, charts, class_charts
+from singaudit.report.picture_view import picture_context
 from singaudit.report.result import (
     AuditResult,
     ClassPart,
@@ -203,4 +204,5 @@ def context(result: AuditResult, paper: bool = False) -> dict[str, Any]:
         "gallery_classes": sorted({g.class_name for g in result.gallery}),
         "print_rows": PRINT_ROWS,
         "print_gallery": PRINT_GALLERY,
+        **picture_context(result, paper),
     }

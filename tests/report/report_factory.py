@@ -191,6 +191,46 @@ def _gallery(names: list[str], count: int) -> list[dict[str, Any]]:
     ]
 
 
+def _pictures(names: list[str]) -> list[dict[str, Any]]:
+    """Equivalents, one of them failed and one without a picture, natural pairs and neighbours."""
+    pictures = []
+    kinds = ["refined"] * 5 + ["natural pair"] * 3 + ["neighbour"] * 2
+    for i, kind in enumerate(kinds):
+        made, nothing = kind == "refined", kind == "refined" and i == 4
+        control = {
+            "logit_difference": 1.5, "probability_difference": 0.4, "top1_kept": False, "null_move": 0.6,
+            "image_score_deg": 40.0, "attribute_score_deg": -2.0, "thumbnail": thumbnail(200 + i),
+        }  # fmt: skip
+        numbers = {
+            "logit_difference": 0.04, "probability_difference": 0.001, "top1_kept": True, "null_move": 1.3,
+            "image_score_deg": 50.0, "attribute_score_deg": 20.0 if made else None, "probability_after": 0.97,
+            "pixel_distance": 40.0, "residual": 3.0,
+        }  # fmt: skip
+        pictures.append({
+            "kind": kind, "group": "colour" if made else "", "value": "red" if made else "",
+            "target": names[2] if made else "", "image": f"img-{i}-{names[i % len(names)]}",
+            "class_name": names[i % len(names)], "partner": names[1],
+            "file": f"pictures/{i:03d}-refined.png" if made else None,
+            "original_file": None, **(dict.fromkeys(numbers) if nothing else numbers),
+            "success": (i < 3) if made else None,
+            "reason": "no equivalent found" if nothing else "the class changed" if i == 3 else "",
+            "predicted": names[0], "probability": 0.98, "reach": 0.9 if made else None, "independent_witness": False,
+            "control": control if made and not nothing else None, "thumbnail": thumbnail(i),
+            "other_thumbnail": "" if nothing else thumbnail(100 + i),
+        })  # fmt: skip
+    return pictures
+
+
+def _generation() -> dict[str, Any]:
+    return {
+        "status": "made", "reason": "", "group": "colour", "toward": "colour", "asked": 5, "logit_bound": 0.05,
+        "success": stat(0.6, 0.3, 5), "null_move": stat(1.3, 0.2, 4), "control_null_move": stat(0.6, 0.2, 4),
+        "logit_difference": stat(0.04, 0.01, 4), "control_logit_difference": stat(1.5, 0.3, 4),
+        "reach": stat(0.9, 0.05, 5),
+        "sentence": "3 of 5 images have an equivalent toward another colour with the same logits.",
+    }  # fmt: skip
+
+
 def _gate(rule: str, status: str, value: float | None) -> dict[str, Any]:
     half = (
         {"low": None, "high": None, "n": None} if value is None else {"low": value - 0.1, "high": value + 0.1, "n": 800}
@@ -305,6 +345,9 @@ def full(
                 "covariance": [[4.0, -3.0], [-3.0, 16.0]],
             },
             "gallery": _gallery(names, 12),
+            "pictures": _pictures(names),
+            "generation": _generation(),
+            "pair_search": {"images": 800, "tolerance": 0.1, "min_null": 0.8, "found": 3},
             "warnings": ["softmax was assumed: state --activation"],
             "not_evaluated": ["Generated pictures: not part of this version."],
             "reproduce": {

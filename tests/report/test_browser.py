@@ -49,6 +49,18 @@ class Browser:
     def run(self, script: str) -> Any:
         return self._ask("POST", "/execute/sync", {"script": script, "args": []})
 
+    def press(self, key: str) -> None:
+        """One key, as from a keyboard, to whatever has the focus."""
+        keys = {"type": "key", "id": "k", "actions": [{"type": t, "value": key} for t in ("keyDown", "keyUp")]}
+        self._ask("POST", "/actions", {"actions": [keys]})
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float], kind: str) -> None:
+        """Press, move and release a mouse or a finger, in pixels of the window."""
+        at = [{"type": "pointerMove", "x": round(x), "y": round(y), "duration": 50} for x, y in (start, end)]
+        steps = [at[0], {"type": "pointerDown", "button": 0}, at[1], {"type": "pointerUp", "button": 0}]
+        pointer = {"type": "pointer", "id": kind, "parameters": {"pointerType": kind}, "actions": steps}
+        self._ask("POST", "/actions", {"actions": [pointer]})
+
     def complaints(self) -> list[str]:
         return [entry["message"] for entry in self._ask("POST", "/se/log", {"type": "browser"})]
 
@@ -116,3 +128,67 @@ def test_a_table_sorts_and_the_gallery_filters(browser, pages) -> None:
         "return [...document.querySelectorAll('.gallery .item')].filter(i => i.offsetHeight > 0).length"
     )
     assert 0 < shown < 12
+
+
+CUT = "document.querySelector('.compare .slide').style.getPropertyValue('--cut')"
+TAB, HOME, END, RIGHT, ENTER = "\ue004", "\ue011", "\ue010", "\ue014", "\ue007"
+
+
+def test_two_pictures_are_compared_by_keyboard_alone(browser, pages) -> None:
+    browser.open(pages["full"], 1280)
+    browser.run("document.getElementById('picture-group').focus()")
+    browser.press(TAB)
+    assert browser.run("return document.activeElement.type") == "range"
+    browser.press(RIGHT)
+    assert browser.run(f"return {CUT}") == "55%"
+    browser.press(HOME)
+    assert browser.run(f"return {CUT}") == "0%"
+    browser.press(END)
+    assert browser.run(f"return {CUT}") == "100%"
+    clip = "getComputedStyle(document.querySelector('.compare .after img')).clipPath"
+    assert "100%" in browser.run(f"return {clip}")
+    browser.press(TAB)
+    assert browser.run("return document.activeElement.className") == "flip"
+    browser.press(ENTER)
+    assert browser.run(f"return [{CUT}, document.activeElement.getAttribute('aria-pressed')]") == ["0%", "true"]
+    browser.press(ENTER)
+    assert browser.run(f"return [{CUT}, document.activeElement.getAttribute('aria-pressed')]") == ["100%", "false"]
+    assert browser.complaints() == []
+
+
+@pytest.mark.parametrize(("width", "kind"), [(1280, "mouse"), (390, "touch")])
+def test_two_pictures_are_compared_by_mouse_and_touch(browser, pages, width: int, kind: str) -> None:
+    browser.open(pages["full"], width)
+    box = browser.run(
+        "document.documentElement.style.scrollBehavior = 'auto';"
+        "const i = document.querySelector('.compare .before img'); i.scrollIntoView({block: 'center'});"
+        "const b = i.getBoundingClientRect(); return [b.left, b.top, b.width, b.height]"
+    )
+    left, top, wide, high = box
+    browser.drag((left + wide / 2, top + high / 2), (left + wide / 4, top + high / 2), kind)
+    assert abs(float(browser.run(f"return {CUT}").rstrip("%")) - 25) <= 3
+
+
+def test_pairs_are_filtered_by_class_and_group(browser, pages) -> None:
+    browser.open(pages["full"], 1280)
+    shown = "return [...document.querySelectorAll('.compare')].filter(i => i.offsetHeight > 0).length"
+    assert browser.run(shown) == 10
+    choose = "const s = document.getElementById('{}'); s.selectedIndex = {}; s.dispatchEvent(new Event('change'));"
+    assert browser.run(choose.format("picture-group", 2) + shown) == 3
+    both = browser.run(choose.format("picture-class", 1) + shown)
+    assert both < 3
+    assert browser.run("return document.getElementById('picture-count').textContent") == f"{both} of 10"
+
+
+def test_pairs_are_side_by_side_without_the_script(browser, pages, tmp_path) -> None:
+    plain = pages["full"].read_text(encoding="utf-8").split("<script>")
+    page = tmp_path / "plain.html"
+    page.write_text(plain[0] + plain[-1].split("</script>")[-1], encoding="utf-8")
+    browser.open(page, 1280)
+    a, b = browser.run(
+        "return [...document.querySelectorAll('.compare figure')].slice(0, 2)"
+        ".map(f => { const r = f.getBoundingClientRect(); return [r.left, r.right, r.top]; })"
+    )
+    assert a[1] <= b[0]
+    assert a[2] == b[2]
+    assert browser.run("return document.querySelector('.cut').offsetHeight") == 0
