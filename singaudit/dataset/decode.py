@@ -60,8 +60,9 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     """Pixels (height, width, 3) uint8 RGB of an encoded image.
 
     The first frame of animations and the first page of documents; EXIF orientation applied; transparency laid over
-    white; 16-bit values scaled, not clipped; colour profiles left aside, as in the training of classifiers. Raises
-    ``UndecodableError`` for anything else than a whole image of an allowed format.
+    white; 16-bit values scaled, not clipped, and numbers whose range no format states refused; colour profiles left
+    aside, as in the training of classifiers. Raises ``UndecodableError`` for anything else than a whole image of an
+    allowed format.
     """
     if not data:
         raise UndecodableError("is empty")
@@ -70,7 +71,8 @@ def decode(data: bytes) -> NDArray[np.uint8]:
             if image.width * image.height > MAX_PIXELS:
                 raise UndecodableError(f"has {image.width} x {image.height} pixels, over the cap of {MAX_PIXELS}")
             image.load()
-            return np.asarray(_to_rgb(PIL.ImageOps.exif_transpose(image)))
+            black, white = _range(image) if image.mode in _WIDE_MODES else (0, 255)
+            return np.asarray(_to_rgb(PIL.ImageOps.exif_transpose(image), black, white))
     except UndecodableError:
         raise
     except PIL.UnidentifiedImageError as error:
@@ -111,17 +113,36 @@ def has_several_frames(data: bytes) -> bool:
         return False
 
 
-def _to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
+def _range(image: PIL.Image.Image) -> tuple[int, int]:
+    """The values that mean black and white in an image of wide integers. Raises ``UndecodableError``."""
+    tags = getattr(image, "tag_v2", None)
+    if tags is None:
+        return 0, 65535
+    (bits, *_), (kind, *_) = tags.get(258, (16,)), tags.get(339, (1,))
+    if kind != 1 or bits > 16:
+        what = "signed " if kind == 2 else ""
+        raise UndecodableError(f"has {bits}-bit {what}pixels, of which no format says what white is")
+    largest = (1 << int(bits)) - 1
+    return (largest, 0) if tags.get(262) == 0 else (0, largest)  # photometric interpretation 0: white is zero
+
+
+def _to_rgb(image: PIL.Image.Image, black: int, white: int) -> PIL.Image.Image:
+    """``black`` and ``white``: the values that mean so where the image holds wide integers."""
     if image.mode in _WIDE_MODES:
         wide = np.asarray(image).astype(np.float64)
-        return PIL.Image.fromarray(np.clip(np.rint(wide / 257), 0, 255).astype(np.uint8)).convert("RGB")
+        if isinstance(transparent := image.info.get("transparency"), int):
+            wide[wide == transparent] = white
+        scaled = (wide - black) * (255 / (white - black))
+        return PIL.Image.fromarray(np.clip(np.rint(scaled), 0, 255).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         values = np.nan_to_num(np.asarray(image, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-        # Floating-point TIFFs carry 0-1 by convention; larger values are taken as 0-255.
+        # Floating-point TIFFs carry 0-1 by convention, or 0-255.
+        if values.max(initial=0.0) > 255.5:
+            raise UndecodableError(f"has pixels of up to {values.max():.4g}, of which no format says what white is")
         scale = 255.0 if values.max(initial=0.0) <= 1.0 else 1.0
         return PIL.Image.fromarray(np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         rgba = image.convert("RGBA")
-        white = PIL.Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return PIL.Image.alpha_composite(white, rgba).convert("RGB")
+        ground = PIL.Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return PIL.Image.alpha_composite(ground, rgba).convert("RGB")
     return image.convert("RGB") if image.mode != "RGB" else image
