@@ -175,7 +175,9 @@ class _Scores:
     def _margins_of(self, u: Single) -> NDArray[np.float64]:
         """(G,) weighted mean margin of the own values."""
         assert self._layout is not None
-        by_value = np.einsum("ik,ik->k", _angles(u @ self._texts), self._coefficients)
+        cosine = u @ self._texts
+        np.clip(cosine, -1, 1, out=cosine)
+        by_value = np.degrees(np.einsum("ik,ik->k", np.arccos(cosine, out=cosine), self._coefficients))
         result: NDArray[np.float64] = self._layout.per_group(by_value.astype(np.float64)[None])[0]
         return result
 

@@ -170,7 +170,11 @@ class Layout:
         scores = vectors @ texts
         if self.across.any():
             scores[:, self.across] = any_vectors @ texts[:, self.across]
-        scores[:, self.presence] -= border
+        if len(self.presence):
+            # A strided view where single concepts stand side by side: several times faster than a list of columns.
+            first, last = int(self.presence[0]), int(self.presence[-1])
+            together = last - first == 2 * (len(self.presence) - 1)
+            scores[:, slice(first, last + 1, 2) if together else self.presence] -= border
         return scores
 
     def reads(self, scores: NDArray[np.floating], own: NDArray[np.int32]) -> Array:
