@@ -20,7 +20,18 @@ from singaudit.errors import SingauditError
 from singaudit.language.encoder import BUILTIN, DEFAULT
 from singaudit.report.pdf import pdf_available
 
-_PACKAGES = ("numpy", "torch", "transformers", "onnx", "onnxruntime-gpu", "onnxruntime", "pillow", "weasyprint")
+_PACKAGES = (
+    "numpy",
+    "torch",
+    "torchvision",
+    "timm",
+    "transformers",
+    "onnx",
+    "onnxruntime-gpu",
+    "onnxruntime",
+    "pillow",
+    "weasyprint",
+)
 _EXTRA = re.compile(r"extra == ['\"]([\w-]+)['\"]")
 _NAME = re.compile(r"[\w.-]+")
 _FAMILIES = ("clip", "siglip", "siglip2")

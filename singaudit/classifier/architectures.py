@@ -145,6 +145,9 @@ def adapted(architecture: Architecture, expected: Shapes, found: Shapes, module:
             channels.add(have[1])
         elif "pos_embed" in name:
             size = _size_of(module, have)
+    if getattr(module, "num_classes", None) == 0:  # pretrained without a head; the weights were given one
+        heads = [name for name in found if name not in expected and name.endswith(".weight") and len(found[name]) == 2]
+        classes.update(found[name][0] for name in heads[-1:])
     if any(count > _MOST_CLASSES for count in classes):
         raise ModelError(f"the weights claim {max(classes):,} classes; expected at most {_MOST_CLASSES:,}")
     if len(classes) == 1:

@@ -74,7 +74,7 @@ def _ask(request: Mapping[str, Any], original: Original, limits: Limits) -> dict
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
         raise ModelError(
-            f"{original.name}: the model was not read and exported within {seconds:.0f} s",
+            f"{original.name}: the model was not read and exported within {seconds:.3g} s",
             hint="Check the file; or allow more: --model-seconds N.",
         ) from error
     answer_file = Path(request["out"]).with_suffix(".json")
@@ -94,7 +94,8 @@ def _ask(request: Mapping[str, Any], original: Original, limits: Limits) -> dict
     if answer.get("code") == "bug":
         raise RuntimeError(answer["error"])
     if "error" in answer:
-        raise _KINDS.get(answer["code"], ModelError)(answer["error"], hint=answer["hint"])
+        message = answer["error"] if original.name in answer["error"] else f"{original.name}: {answer['error']}"
+        raise _KINDS.get(answer["code"], ModelError)(message, hint=answer["hint"])
     return answer
 
 

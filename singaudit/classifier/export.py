@@ -59,7 +59,7 @@ def export(network: Network, stated: Mapping[str, Any], path: Path) -> dict[str,
         reasons.append(f"{title}: its logits differ by {difference:.1e} of the largest (allowed {TOLERANCE:g})")
     raise ModelError(
         f"the network cannot be exported to ONNX: {'; '.join(reasons)}",
-        hint="Export it yourself and give the .onnx file; pip install onnxscript lets torch's newer exporter try.",
+        hint="Export it yourself and give the .onnx file.",
     )
 
 

@@ -22,6 +22,7 @@ from singaudit.errors import ModelError
 
 PROCESSOR = "preprocessor_config.json"
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+_MOST_LABELS = 1_000_000
 _PLACEHOLDER = re.compile(r"LABEL_\d+")
 _ACTIVATIONS = {"multi_label_classification": "sigmoid", "single_label_classification": "softmax"}
 
@@ -135,7 +136,7 @@ def transformers_network(
     try:
         module, info = kind.from_pretrained(
             None, config=made, state_dict=dict(weights.tensors), dtype=torch.float32, attn_implementation="eager",
-            output_loading_info=True,
+            output_loading_info=True, ignore_mismatched_sizes=True,
         )  # fmt: skip
     except (MemoryError, OSError):
         raise
@@ -165,6 +166,9 @@ def _config(document: dict[str, Any]) -> Any:
             "the model is stored quantised for transformers, whose kernels cannot be exported",
             hint="Give the float checkpoint, or an ONNX export.",
         )
+    labels = document.get("num_labels")
+    if isinstance(labels, int) and labels > _MOST_LABELS:
+        raise ModelError(f"config.json claims {labels:,} classes; expected at most {_MOST_LABELS:,}")
     model_type = document.pop("model_type", None)
     for key in ("auto_map", "attn_implementation", "_attn_implementation", "custom_pipelines", "torchscript"):
         document.pop(key, None)

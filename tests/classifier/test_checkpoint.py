@@ -60,6 +60,15 @@ def test_a_vision_transformer_at_another_size_gets_that_size():
     assert fit(module.state_dict(), Architecture("timm", "test_vit")).architecture.size == (96, 96)
 
 
+def test_weights_with_a_head_fit_an_architecture_that_is_published_without_one():
+    import timm
+
+    module = timm.create_model("eva02_tiny_patch14_224", num_classes=6).eval()
+    fitted = fit(module.state_dict(), Architecture("timm", "eva02_tiny_patch14_224"))
+    assert fitted.architecture.classes == 6
+    assert torch.equal(fitted.module.head.weight, module.head.weight)
+
+
 @pytest.mark.parametrize(
     ("change", "message", "hint"),
     [
