@@ -73,7 +73,7 @@ def _listing(text: str, table: Any) -> Listing:
     from datasets import ClassLabel, Image, Value
 
     features = table.features
-    images = [name for name, feature in features.items() if isinstance(feature, Image)]
+    images = [name for name, feature in features.items() if _holds_images(feature)]
     column = named_column(images, ("image", "img")) or (images[0] if len(images) == 1 else None)
     if column is None or not len(table):
         raise DatasetError(
@@ -81,7 +81,7 @@ def _listing(text: str, table: Any) -> Listing:
             f"{len(table)} rows",
             hint="Choose a data set for image classification, or save the images as a folder.",
         )
-    raw = table.cast_column(column, Image(decode=False))
+    raw = table.cast_column(column, Image(decode=False)) if isinstance(features[column], Image) else table
     classes = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
     plain = [n for n, f in features.items() if isinstance(f, Value) and (f.dtype == "string" or "int" in f.dtype)]
     columns = {name: _texts(table, name) for name in [*classes, *plain]}
@@ -92,10 +92,19 @@ def _listing(text: str, table: Any) -> Listing:
     def fetch(index: int) -> bytes:
         with lock:
             cell = raw[index][column]
-        data = (cell or {}).get("bytes")
-        return data if isinstance(data, bytes) else _cached((cell or {}).get("path"))
+        data = cell.get("bytes") if isinstance(cell, dict) else cell
+        return data if isinstance(data, bytes) else _cached(cell.get("path") if isinstance(cell, dict) else None)
 
     return Listing(text, [f"{i:08d}" for i in range(len(table))], fetch, labels, "column", columns)
+
+
+def _holds_images(feature: Any) -> bool:
+    """An Image, or the bytes that a file without the library's own description stores for one."""
+    from datasets import Image, Value
+
+    if isinstance(feature, dict):
+        feature = feature.get("bytes")
+    return isinstance(feature, Image) or (isinstance(feature, Value) and "binary" in feature.dtype)
 
 
 def _texts(table: Any, name: str) -> list[str]:

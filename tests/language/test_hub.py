@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from faulty_hub import COMMIT, serve
 
 NAME = "org/clip"

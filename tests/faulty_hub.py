@@ -120,9 +120,11 @@ class _Handler(BaseHTTPRequestHandler):
             if key in path and statuses:
                 return self.send(statuses.pop(0), b"{}")
         if path.startswith("/cdn/"):
-            _, _, digest, name = path.split("/", 3)
-            data = next(d for r in self.state.repositories.values() for n, d in r.files.items() if n == name)
-            return self.large(data) if digest == hashlib.sha256(data).hexdigest() else self.send(404)
+            held = {
+                hashlib.sha256(d).hexdigest(): d for r in self.state.repositories.values() for d in r.files.values()
+            }
+            data = held.get(path.split("/")[2])
+            return self.large(data) if data is not None else self.send(404)
         if match := _API.fullmatch(path):
             return self.api(match, body)
         if match := _RESOLVE.fullmatch(path):
@@ -147,17 +149,25 @@ class _Handler(BaseHTTPRequestHandler):
         found = self.repository(match["kind"], match["name"], revision)
         if found is None:
             return None
-        if match["what"] in ("tree", "paths-info"):
-            if match["what"] == "paths-info":
-                wanted = [unquote(p) for p in re.findall(r"paths=([^&]+)", body.decode())] or json.loads(body)["paths"]
-            else:
-                wanted = None
-            return self.send_json([self.entry(n, d) for n, d in found.files.items()
-                                   if (wanted is None and n.startswith(below)) or n in (wanted or ())])  # fmt: skip
+        if match["what"] == "paths-info":
+            wanted = [unquote(p) for p in re.findall(r"paths=([^&]+)", body.decode())] or json.loads(body)["paths"]
+            return self.send_json([self.entry(n, d) for n, d in found.files.items() if n in wanted])
+        if match["what"] == "tree":
+            return self.tree(found, below and below + "/", "recursive=true" in self.path.lower())
         return self.send_json({
             "id": match["name"], "sha": found.commit, "private": False, "gated": found.gated, "tags": [],
             "siblings": [self.sibling(n, d) for n, d in found.files.items()],
         })  # fmt: skip
+
+    def tree(self, found, below, recursive):
+        """What lies below a folder: everything, or its own files and subfolders."""
+        inside = {n: d for n, d in found.files.items() if n.startswith(below)}
+        if below and not inside:
+            return self.send(404, b"{}", {"X-Error-Code": "EntryNotFound"})
+        folders = {n[: n.index("/", len(below))] for n in inside if "/" in n[len(below) :]}
+        entries = [{"type": "directory", "path": name, "oid": "0" * 40, "size": 0} for name in sorted(folders)]
+        entries += [self.entry(n, d) for n, d in inside.items() if recursive or "/" not in n[len(below) :]]
+        return self.send_json(entries)
 
     def sibling(self, name, data):
         facts = {"rfilename": name, "size": len(data), "blobId": git_hash(data)}
