@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from singaudit.classifier.boundaries import check_safetensors, inner_file, shards
 from singaudit.errors import LanguageError, ModelError
+from singaudit.language.model_parts import check_processor, check_tokenizer
 from singaudit.torchvision_import import import_torchvision
 
 # SigLIP was trained with padding and without attention mask; CLIP's causal tower does not look past a text's end.
@@ -207,6 +208,8 @@ def _load(name: str, folder: Path, device: str) -> tuple[str, int, Any, Any, Any
         torch.set_num_threads(1)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **options)
     processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil", **options)
+    check_tokenizer(name, tokenizer, config.text_config.vocab_size)
+    check_processor(name, processor)
     dim = config.projection_dim if config.model_type == "clip" else config.vision_config.hidden_size
     return config.model_type, int(dim), model, tokenizer, processor, int(config.text_config.max_position_embeddings)
 

@@ -2,13 +2,14 @@
 
 import sys
 
+import language_cases
 import model_files
 import pytest
 import result_cases
 import setting_cases
 from hostile import refuse
 
-ALL = [*model_files.CASES, *setting_cases.CASES, *result_cases.CASES]
+ALL = [*model_files.CASES, *setting_cases.CASES, *result_cases.CASES, *language_cases.CASES]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="FIFOs, sockets and devices")

@@ -1,0 +1,50 @@
+"""Whether a vision-language model's tokenizer and image processor work, tried once when it is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import PIL.Image
+
+from singaudit.errors import LanguageError
+
+_LARGEST_SIDE = 4096
+_SAVE = "Save it with save_pretrained(), or download all files of the hub's repository."
+_PROBES = ("a photo of a red dog", "an image of two blue cars")
+
+
+def check_tokenizer(name: str, tokenizer: Any, vocabulary: int) -> None:
+    """Refuse a tokenizer that says the same of different texts, or words that the model does not know.
+
+    ``vocabulary`` is the number of token embeddings of the text tower. Raises ``LanguageError``.
+    """
+    ids: list[Sequence[int]] = tokenizer(list(_PROBES), padding=False, truncation=True)["input_ids"]
+    if list(ids[0]) == list(ids[1]) or max(max(one) for one in ids) >= vocabulary:
+        raise LanguageError(
+            f"expected a tokenizer that fits the vision-language model {name!r}, its tokens are not the model's",
+            hint=_SAVE,
+        )
+
+
+def check_processor(name: str, processor: Any) -> None:
+    """Refuse an image processor of absurd size, or one that fails on, or gives no numbers of, a plain image.
+
+    Raises ``LanguageError``; whatever the processor itself raises passes through.
+    """
+    sizes = [getattr(processor, key, None) for key in ("size", "crop_size")]
+    sides = [side for size in sizes if size for side in dict(size).values() if isinstance(side, int | float)]
+    if not all(1 <= side <= _LARGEST_SIDE for side in sides):
+        raise LanguageError(
+            f"expected images of 1 to {_LARGEST_SIDE} pixels a side for the vision-language model {name!r}, its image "
+            f"processor asks for {max(sides, key=abs):g}",
+            hint=_SAVE,
+        )
+    plain = PIL.Image.new("RGB", (48, 32), (10, 120, 240))
+    values = np.asarray(processor(images=[plain], return_tensors="np")["pixel_values"][0])
+    if values.ndim != 3 or len(values) != 3 or not np.isfinite(values).all():
+        raise LanguageError(
+            f"expected the image processor of {name!r} to make (3, height, width) finite numbers of an image",
+            hint=_SAVE,
+        )
