@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ def open_list(text: str) -> Listing:
     Where every line has a label after the path, as in "a/b.jpg 17", that is the image's label: a class name or its
     position. URLs are left out and counted: nothing is fetched. Raises ``DatasetError``.
     """
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))
     lines = [line.strip() for line in read_text(path, "a list of images, a path a line").splitlines()]
     lines = [line for line in lines if line]
     pairs = [_LABELLED.fullmatch(line) for line in lines]
@@ -37,7 +38,7 @@ def open_csv(text: str) -> Listing:
     A column label gives class names or their positions; every other column is kept by its name, for concept groups.
     Raises ``DatasetError``.
     """
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))
     columns = read_csv(path, "a table of images, CSV with a column path")
     by = named_column(columns, PATH_COLUMNS)
     if by is None:

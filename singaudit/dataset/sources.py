@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def open_source(text: str) -> ImageSource:
     for prefix, opened in _PREFIXES.items():
         if text.startswith(prefix):
             return opened(text)
-    folder = Path(text).expanduser()
+    folder = Path(os.path.expanduser(text))
     if not folder.is_dir():
         for suffix, opened in _SUFFIXES.items():
             if text.lower().endswith(suffix):

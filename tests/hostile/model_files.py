@@ -178,7 +178,7 @@ def _deep(model: onnx.ModelProto) -> None:
 
 
 PICKLE = pickle.dumps(Payload())
-CODE = ("m.pt", "m.pth", "m.ckpt", "m.bin", "m.pkl", "m.onnx")
+CODE = ("m.pt", "m.onnx")
 CASES = [
     Case("no such model", typed("inspect", "none.onnx"), "none.onnx"),
     Case("an empty name", typed("inspect", ""), "empty name"),
@@ -209,7 +209,6 @@ CASES = [
     Case("an empty checkpoint", inspected(b"", "m.pt"), "m.pt"),
     Case("half a zip as a checkpoint", inspected(zipped(archive__data=b"x" * 999)[:60], "m.pt"), "m.pt"),
     Case("safetensors with a header of an exabyte", inspected(_safetensors(b"{}", 2**60), "m.safetensors"), "m.safe"),
-    Case("safetensors whose header is no JSON", inspected(_safetensors(b"{]"), "m.safetensors"), "m.safe"),
     Case(
         "safetensors that point past their end",
         inspected(
@@ -230,7 +229,6 @@ CASES = [
         ),
         "m.safe",
     ),
-    Case("safetensors with a deep header", inspected(_safetensors(b'{"a":' + b"[" * 50000), "m.safetensors"), "m.safe"),
     Case("a Keras file", inspected(b"\x89HDF\r\n\x1a\n" + b"\0" * 100, "m.h5"), "m.h5"),
     Case("a folder in a model's place", special("folder"), "m.onnx"),
     Case("a FIFO in a model's place", special("fifo"), "m.onnx"),
