@@ -60,6 +60,12 @@ def _features(options: argparse.Namespace) -> list[Outcome]:
     return speed(options.quick, options.photos)
 
 
+def _cache(options: argparse.Namespace) -> list[Outcome]:
+    from cache_speed import speed
+
+    return [speed(options.quick)]
+
+
 def _startup(options: argparse.Namespace) -> list[Outcome]:
     from startup_speed import speed
 
@@ -73,6 +79,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], list[Outcome]]] = {
     "scores": _scores,
     "controls": _controls,
     "features": _features,
+    "cache": _cache,
     "translator": _translator,
 }
 

@@ -80,7 +80,7 @@ def _code(folder: Path) -> None:
         (folder / name).write_text(json.dumps(content))
 
 
-VLM = ("clip", "vision-language", "language model")
+VLM = ("clip", "vision-language", "language model", "tokenizer")
 CASES = [
     Case("a language model with code of its own", model(_code), VLM),
     Case("pickled weights of a language model", model(_pickled), ("safetensors", "pickled")),

@@ -7,9 +7,11 @@ import model_files
 import pytest
 import result_cases
 import setting_cases
+import source_cases
 from hostile import refuse
 
-ALL = [*model_files.CASES, *setting_cases.CASES, *result_cases.CASES, *language_cases.CASES]
+MODULES = (model_files, setting_cases, result_cases, language_cases, source_cases)
+ALL = [case for module in MODULES for case in module.CASES]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="FIFOs, sockets and devices")
