@@ -47,7 +47,7 @@ def plain(made, models):
     return audit(AuditConfig(model=str(models / "leaky.onnx"), images=str(made / "im"), vlm=VLM, cache="none"))
 
 
-def numbers(found, ignored=("warnings", "reproduce", "encoder", "data")):
+def numbers(found, ignored=("warnings", "reproduce", "encoder", "data", "generation", "checksum")):
     content = found.result.model_dump(mode="json")
     data = content["data"]["audit"]
     return {k: v for k, v in content.items() if k not in ignored} | {"digest": data["digest"], "used": data["used"]}
