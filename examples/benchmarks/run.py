@@ -72,6 +72,12 @@ def _startup(options: argparse.Namespace) -> list[Outcome]:
     return [speed(options.quick)]
 
 
+def _refine(options: argparse.Namespace) -> list[Outcome]:
+    from refine_speed import speed
+
+    return speed(options.quick)
+
+
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], list[Outcome]]] = {
     "startup": _startup,
     "ranks": _ranks,
@@ -81,6 +87,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], list[Outcome]]] = {
     "features": _features,
     "cache": _cache,
     "translator": _translator,
+    "refine": _refine,
 }
 
 

@@ -28,6 +28,8 @@ Array = NDArray[np.float64]
 LOGIT_BOUND = 0.05
 """Largest difference of any logit that counts as the same logits, in standard deviations of that logit."""
 
+_GAIN = 0.9
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -102,9 +104,11 @@ def refine(
                 break
             found, done = work.evaluate()
             here = rows[work.rows]
-            improved = found < error[here]
-            error[here] = np.minimum(found, error[here])
-            best[here[improved]] = work.pixels()[improved]
+            # Copying pixels costs as much as a tenth of a small network's step: little gains are not kept.
+            improved = done | (found < _GAIN * error[here])
+            if improved.any():
+                error[here[improved]] = found[improved]
+                best[here[improved]] = work.pixels(improved)
             steps[here] = step
             met[here[done]] = True
             progress(int(met.sum() + (finished & ~met).sum()), step, float(found.max()))
@@ -144,10 +148,12 @@ class _Batch:
         self._high = torch.clamp(255 - start, max=settings.bound)
         self._gradient = torch.zeros_like(start)
 
-    def pixels(self) -> NDArray[np.uint8]:
-        """(k, h, w, 3) rounded pixels of the images at work."""
-        rounded: NDArray[np.uint8] = self._rounded().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-        return rounded
+    def pixels(self, some: NDArray[np.bool_]) -> NDArray[np.uint8]:
+        """(k, h, w, 3) rounded pixels of ``some`` of the images at work."""
+        index = torch.from_numpy(np.flatnonzero(some)).to(self._low.device)
+        rounded = (self._state["start"][index] + self._state["residual"][index]).round_()
+        found: NDArray[np.uint8] = rounded.to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        return found
 
     def _rounded(self) -> torch.Tensor:
         return (self._state["start"] + self._state["residual"]).round_()
@@ -173,10 +179,11 @@ class _Batch:
         rate = self._settings.rate * (0.05 + 0.95 * 0.5 * (1 + np.cos(np.pi * step / self._settings.steps)))
         s["mean"].lerp_(g, 0.1)
         s["square"].mul_(0.999).addcmul_(g, g, value=0.001)
-        scale = (s["square"] / (1 - 0.999 ** (step + 1))).sqrt_().add_(1e-12)
-        s["residual"].addcdiv_(s["mean"], scale, value=-rate / (1 - 0.9 ** (step + 1)))
-        torch.maximum(s["residual"], self._low, out=s["residual"])
-        torch.minimum(s["residual"], self._high, out=s["residual"])
+        # Both corrections of the moments' bias go into the rate; the gradient is not needed any more.
+        scale = torch.sqrt(s["square"], out=g).add_(1e-12)
+        rate *= np.sqrt(1 - 0.999 ** (step + 1)) / (1 - 0.9 ** (step + 1))
+        s["residual"].addcdiv_(s["mean"], scale, value=-rate)
+        torch.clamp(s["residual"], self._low, self._high, out=s["residual"])
 
     def keep(self, kept: NDArray[np.bool_]) -> None:
         """Drop the images that are done."""
