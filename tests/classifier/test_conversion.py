@@ -85,8 +85,7 @@ def test_a_configuration_beside_the_weights_states_everything(tmp_path):
 @pytest.mark.parametrize(
     ("wishes", "message"),
     [
-        (Wishes(arch="resnet81"), "no architecture named 'resnet81'"),
-        (Wishes(arch="test_vit"), "the weights do not fit timm:test_vit"),
+        (Wishes(arch="resnet81"), "w.pt: no architecture named 'resnet81'"),
         (Wishes(limits=Limits(seconds=0.01)), "not read and exported within 0.04 s"),
         (Wishes(limits=Limits(memory=0.05)), "crashed|memory"),
     ],
