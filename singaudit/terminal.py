@@ -195,6 +195,8 @@ def show_result(result: AuditResult, stream: TextIO | None = None) -> None:
             if words:
                 shown = ", ".join(f"{safe(w.name, 40)} ({w.change_deg.value:+.1f}°)" for w in words[:6] if w.change_deg)
                 out.print(f"  images {verb}: {shown}{', ...' if len(words) > 6 else ''}")
+    if result.generation is not None and result.generation.success is not None:
+        out.print(f"  {safe(result.generation.sentence, 500)}")
     for gate in result.gates:
         mark = Text(f"  {_MARKS[gate.status]} ", style=_COLOURS[gate.status])
         name = f"{safe(gate.name)}, " if gate.name else ""
