@@ -27,6 +27,7 @@ from singaudit.options import (
     PACK_FILE_OPTIONS,
     PACK_OPTION,
     PICTURE_OPTIONS,
+    PRECISION_OPTION,
     PROBE_OPTION,
     TRANSLATOR_OPTION,
     TRANSLATOR_OUTPUT,
@@ -57,7 +58,8 @@ def main() -> None:
 @with_options(
     CLASSES_OPTION, MODEL_OPTIONS, IMAGE_OPTIONS, PROBE_OPTION, LANGUAGE_OPTIONS, TRANSLATOR_OPTION, PACK_OPTION,
     PICTURE_OPTIONS, GATE_OPTIONS,
-    output_option("singaudit-out"), report_option(), FORCE_OPTION, OUTPUT_OPTIONS, MACHINE_OPTIONS, CACHE_OPTIONS,
+    output_option("singaudit-out"), report_option(), FORCE_OPTION, OUTPUT_OPTIONS, PRECISION_OPTION, MACHINE_OPTIONS,
+    CACHE_OPTIONS,
     CONFIG_OPTIONS,
 )  # fmt: skip
 @click.pass_context

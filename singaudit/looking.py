@@ -74,11 +74,15 @@ class Eyes:
 
         def opened() -> Encoder:
             progress("open the vision-language model", 0, 1)
-            found = open_encoder(config.vlm, device=device, progress=progress)
+            found = open_encoder(config.vlm, device=device, precision=config.precision, progress=progress)
             progress("open the vision-language model", 1, 1)
             return found
 
-        encoder = PackedEncoder(pack) if pack is not None else CachedEncoder(config.vlm, device, self._cache, opened)
+        encoder = (
+            PackedEncoder(pack)
+            if pack is not None
+            else CachedEncoder(config.vlm, device, self._cache, opened, config.precision)
+        )
         self.encoder: CachedEncoder | PackedEncoder = encoder
         # A pack knows nothing of images that it does not hold.
         self._only = encoder.images if pack is not None else None

@@ -94,7 +94,9 @@ _HEADINGS = {
         "Output",
     ),
     **dict.fromkeys(("quiet", "verbose"), "Output"),
-    **dict.fromkeys(("device", "batch_size", "seed", "model_seconds", "model_memory", "cache", "no_cache"), "Machine"),
+    **dict.fromkeys(
+        ("precision", "device", "batch_size", "seed", "model_seconds", "model_memory", "cache", "no_cache"), "Machine"
+    ),
 }
 
 
@@ -222,6 +224,10 @@ OUTPUT_OPTIONS = [
     click.option("-q", "--quiet", is_flag=True, help="Neither progress nor summary; exit code and files only."),
     click.option("-v", "--verbose", is_flag=True, help="Show the traceback of errors."),
 ]  # fmt: skip
+PRECISION_OPTION = option(
+    "--precision", type=click.Choice(["fp32", "bf16"]),
+    help="Of the vision-language model; bf16 is faster on GPUs made for it, and less exact. [default: fp32]",
+)  # fmt: skip
 DEVICE_OPTION = option("--device", metavar="auto|cpu|cuda[:i]", help="Where to compute. [default: auto]")
 BATCH_OPTION = option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per batch. Default: 16.")
 LIMIT_OPTIONS = [

@@ -22,7 +22,9 @@ class CachedEncoder:
     encoded once per audit even without a cache folder.
     """
 
-    def __init__(self, name: str, device: str, cache: Cache, open: Callable[[], Encoder]) -> None:
+    def __init__(
+        self, name: str, device: str, cache: Cache, open: Callable[[], Encoder], precision: str = "fp32"
+    ) -> None:
         self.name = name
         self._open, self._lock = open, threading.Lock()
         self._opened: Encoder | LanguageError | None = None
@@ -38,7 +40,7 @@ class CachedEncoder:
         self.embedding_dim = int(facts["embedding_dim"])
         identity = {
             "encoder": found.fingerprint if found is not None else f"{name} {self.revision}",
-            "device": device.split(":")[0], "precision": "fp32",
+            "device": device.split(":")[0], "precision": precision,
         }  # fmt: skip
         self.images = cache.shelf("images", identity) if cache.folder is not None else None
         """Rows for a pass over images; None without a cache."""

@@ -14,22 +14,27 @@ BUILTIN = "builtin:shapes"
 DEFAULT = "openai/clip-vit-large-patch14"
 
 
-def open_encoder(name: str, *, device: str = "cpu", progress: Progress = lambda stage, done, total: None) -> Encoder:
+def open_encoder(
+    name: str, *, device: str = "cpu", precision: str = "fp32", progress: Progress = lambda stage, done, total: None
+) -> Encoder:
     """Open a CLIP or SigLIP checkpoint: ``builtin:shapes``, a folder, ``ORG/NAME[@REVISION]`` or ``open_clip:...``.
 
     Weights are read from safetensors only, remote code is never run, and a checkpoint that lacks part of the
-    weights is refused instead of being filled with random ones. ``progress`` is told the bytes of a download. Raises
-    ``LanguageError``.
+    weights is refused instead of being filled with random ones. Both towers compute in
+    ``precision``, fp32 or bf16; embeddings are float32 either way. ``progress`` is told the bytes of a download.
+    Raises ``LanguageError``.
     """
     if name == BUILTIN:
-        return transformers_encoder.open_folder(name, builtin_folder(), None, device)
+        return transformers_encoder.open_folder(name, builtin_folder(), None, device, precision)
     folder = Path(name).expanduser()
     if not name.startswith(open_clip_encoder.PREFIX) and folder.is_dir():
         theirs = (folder / open_clip_encoder.CONFIG).is_file() and not (folder / "config.json").is_file()
-        return (open_clip_encoder if theirs else transformers_encoder).open_folder(name, folder, None, device)
+        return (open_clip_encoder if theirs else transformers_encoder).open_folder(
+            name, folder, None, device, precision
+        )
     snapshot = fetch_encoder(name, progress)
     library = open_clip_encoder if name.startswith(open_clip_encoder.PREFIX) else transformers_encoder
-    return library.open_folder(name, snapshot.folder, snapshot.revision, device)
+    return library.open_folder(name, snapshot.folder, snapshot.revision, device, precision)
 
 
 def fetch_encoder(name: str, progress: Progress = lambda stage, done, total: None) -> Snapshot:

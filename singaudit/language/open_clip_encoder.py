@@ -56,7 +56,9 @@ class OpenClipEncoder:
         import torch
 
         with torch.inference_mode():
-            return _unit(self._model.encode_image(torch.from_numpy(np.ascontiguousarray(inputs)).to(self._device)))
+            dtype = next(self._model.visual.parameters()).dtype
+            batch = torch.from_numpy(np.ascontiguousarray(inputs)).to(self._device, dtype)
+            return _unit(self._model.encode_image(batch))
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Texts -> embeddings (k, d), float64, unit length. Texts beyond the context length are cut."""
@@ -119,7 +121,7 @@ def needed_files(files: Sequence[str]) -> list[str]:
     return [CONFIG, *(name for name in _TOKENIZER if name in files), weights]
 
 
-def open_folder(name: str, folder: Path, revision: str | None, device: str) -> OpenClipEncoder:
+def open_folder(name: str, folder: Path, revision: str | None, device: str, precision: str = "fp32") -> OpenClipEncoder:
     """Open an open_clip model from a folder with its configuration, safetensors and tokenizer.
 
     ``revision`` None for a digest of the weights. Nothing is downloaded on its configuration's word and no pickle is
@@ -130,7 +132,7 @@ def open_folder(name: str, folder: Path, revision: str | None, device: str) -> O
     disabled = logging.root.manager.disable
     logging.disable(logging.ERROR)  # it warns of random weights that are loaded a line later
     try:
-        model, tokenizer, transform, width = _load(open_clip, folder, weights, device)
+        model, tokenizer, transform, width = _load(open_clip, folder, weights, device, precision)
     except Exception as error:  # open_clip and what it stands on raise many kinds
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise LanguageError(
@@ -145,7 +147,7 @@ def open_folder(name: str, folder: Path, revision: str | None, device: str) -> O
     return OpenClipEncoder(name, revision, "open_clip", width, model, tokenizer, transform, device)
 
 
-def _load(open_clip: Any, folder: Path, weights: Path, device: str) -> tuple[Any, Any, Any, int]:
+def _load(open_clip: Any, folder: Path, weights: Path, device: str, precision: str) -> tuple[Any, Any, Any, int]:
     """(model, tokenizer, transform, embedding width)."""
     import torch
     from open_clip.transform import PreprocessCfg, image_transform_v2
@@ -153,7 +155,7 @@ def _load(open_clip: Any, folder: Path, weights: Path, device: str) -> tuple[Any
     where = f"local-dir:{folder}"
     model = open_clip.create_model(where, load_weights=False, pretrained_image=False, pretrained_text=False)
     open_clip.load_checkpoint(model, str(weights), strict=True)
-    model = model.to(device).eval().requires_grad_(False)
+    model = model.to(device, torch.bfloat16 if precision == "bf16" else torch.float32).eval().requires_grad_(False)
     tokenizer = open_clip.get_tokenizer(where)
     transform = image_transform_v2(PreprocessCfg(**model.visual.preprocess_cfg), is_train=False)
     with torch.inference_mode():

@@ -65,7 +65,7 @@ class TransformersEncoder:
         import torch
 
         with torch.inference_mode():
-            batch = torch.from_numpy(np.ascontiguousarray(inputs)).to(self._device)
+            batch = torch.from_numpy(np.ascontiguousarray(inputs)).to(self._device, self._model.dtype)
             return _unit(self._model.get_image_features(pixel_values=batch))
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float64]:
@@ -130,7 +130,9 @@ def needed_files(files: Sequence[str]) -> list[str]:
     return [*_NEEDED, *(f for f in (*_TOKENIZER, *_BESIDE) if f in files), *weights]
 
 
-def open_folder(name: str, folder: Path, revision: str | None, device: str) -> TransformersEncoder:
+def open_folder(
+    name: str, folder: Path, revision: str | None, device: str, precision: str = "fp32"
+) -> TransformersEncoder:
     """Open the checkpoint in a folder; ``name`` as the user named it, ``revision`` None for a digest of the weights.
 
     Weights are safetensors that lie in the folder (or in the hub's cache where the folder is a snapshot), remote code
@@ -139,7 +141,7 @@ def open_folder(name: str, folder: Path, revision: str | None, device: str) -> T
     """
     weights = _checked(folder)
     try:
-        opened = _load(name, folder, device)
+        opened = _load(name, folder, device, precision)
     except LanguageError:
         raise
     except Exception as error:  # transformers raises many kinds for one fact
@@ -169,7 +171,7 @@ def _checked(folder: Path) -> list[Path]:
     return weights
 
 
-def _load(name: str, folder: Path, device: str) -> tuple[str, int, Any, Any, Any, int]:
+def _load(name: str, folder: Path, device: str, precision: str) -> tuple[str, int, Any, Any, Any, int]:
     """(family, embedding width, model, tokenizer, processor, context length)."""
     # Advisory chatter has no place in an audit's output.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
@@ -192,7 +194,11 @@ def _load(name: str, folder: Path, device: str) -> tuple[str, int, Any, Any, Any
             "The default is openai/clip-vit-large-patch14.",
         )  # fmt: skip
     model, info = transformers.AutoModel.from_pretrained(
-        folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **options
+        folder,
+        use_safetensors=True,
+        dtype=torch.bfloat16 if precision == "bf16" else torch.float32,
+        output_loading_info=True,
+        **options,
     )
     if info["missing_keys"] or info["mismatched_keys"]:
         lacking = sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]]))

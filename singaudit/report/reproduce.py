@@ -19,7 +19,7 @@ def reproduce(config: AuditConfig) -> Reproduce:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             versions[package] = metadata.version("onnxruntime-gpu") if package == "onnxruntime" else "unknown"
-    return Reproduce(command=command_line(config), seed=config.seed, precision="fp32", versions=versions)
+    return Reproduce(command=command_line(config), seed=config.seed, precision=config.precision, versions=versions)
 
 
 def command_line(config: AuditConfig) -> str:

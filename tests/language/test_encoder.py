@@ -53,6 +53,18 @@ def test_texts_are_encoded_as_transformers_does_it(builtin, models):
     np.testing.assert_allclose(builtin.encode_texts(texts), truth, atol=1e-5)
 
 
+def test_bf16_is_close_and_its_own_precision(builtin):
+    coarse = open_encoder(BUILTIN, precision="bf16")
+    images = np.stack([builtin.prepare(np.full((64, 64, 3), v, np.uint8)) for v in (0, 128)])
+    for mine, exact in (
+        (coarse.encode_images(images), builtin.encode_images(images)),
+        (coarse.encode_texts(["a red star"]), builtin.encode_texts(["a red star"])),
+    ):
+        assert not np.array_equal(mine, exact)
+        assert ((mine * exact).sum(axis=1) > 0.99).all()
+        np.testing.assert_allclose(np.linalg.norm(mine, axis=1), 1, atol=1e-6)
+
+
 def test_unknown_words_and_endless_texts_do_not_crash(builtin):
     texts = ["", "zebra crossing", "red " * 5000, "<script>", "\u202e☃"]
     assert np.isfinite(builtin.encode_texts(texts)).all()
