@@ -166,6 +166,8 @@ def show_result(result: AuditResult, stream: TextIO | None = None) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from singaudit.report.view import shown_findings
+
     out = console(stream or sys.stdout)
     v, g = result.verdict, result.geometry
     out.print(
@@ -184,12 +186,16 @@ def show_result(result: AuditResult, stream: TextIO | None = None) -> None:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for heading in ("concept group", "finding", "carried share", "contrast", "control"):
             table.add_column(heading, style="bold" if heading == "finding" else "")
-        for f in result.findings:
+        findings, left_out = shown_findings(result)
+        for f in findings:
             table.add_row(
                 safe(f.group, 40), Text(f.finding, style=_FINDING_COLOURS.get(f.finding, "")),
                 _share(f.carried_share), _degrees(f.contrast_deg), _control(f),
             )  # fmt: skip
         out.print(table)
+        if left_out:
+            counts = ", ".join(f"{count} {finding}" for finding, count in left_out.items())
+            out.print(f"  single concepts not shown: {counts} (result.json holds them)")
     if result.words is not None:
         for verb, words in (("lose", result.words.lost), ("gain", result.words.gained)):
             if words:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,8 @@ PRINT_ROWS = 25
 PRINT_GALLERY = 5
 """Gallery entries on paper."""
 TELLING_PAIRS = 3
+SHOWN_CONCEPTS = 24
+"""Findings of single concepts on the page and in the terminal; result.json holds all of them."""
 
 VERDICTS: dict[str, tuple[str, str]] = {
     "pass": ("Pass", "good"),
@@ -122,6 +125,18 @@ def ranked_findings(result: AuditResult) -> list[FindingPart]:
     )
 
 
+def shown_findings(result: AuditResult) -> tuple[list[FindingPart], dict[str, int]]:
+    """(findings to show, findings of single concepts left out and how many of each): all groups, and of single
+    concepts, of which there may be thousands, the first ``SHOWN_CONCEPTS`` about which something is claimed."""
+    ranked = ranked_findings(result)
+    silent = ("cannot tell", "not detected", "not applicable")
+    claimed = [f.group for f in ranked if f.kind == "concept" and f.finding not in silent]
+    kept = set(claimed[:SHOWN_CONCEPTS])
+    shown = [f for f in ranked if f.kind != "concept" or f.group in kept]
+    left_out = Counter(str(f.finding) for f in ranked if f.kind == "concept" and f.group not in kept)
+    return shown, dict(left_out)
+
+
 def telling_pairs(result: AuditResult) -> list[GalleryItem]:
     """The three entries whose move is largest among those that have both neighbours, each from another class first."""
     ready = [g for g in result.gallery if g.near_equivalent and g.near_equivalent[0].thumbnail and g.thumbnail]
@@ -181,6 +196,7 @@ def context(result: AuditResult, paper: bool = False) -> dict[str, Any]:
     ranked, groups = ranked_classes(result), concept_groups(result)
     statistics: list[Statistic] = [c.attribute_score_deg for c in result.concepts]
     limits = [bound for s in statistics for bound in (s.low, s.high, s.value)]
+    shown, left_out = shown_findings(result)
     return {
         "result": result,
         "figures": figures(result),
@@ -189,7 +205,8 @@ def context(result: AuditResult, paper: bool = False) -> dict[str, Any]:
         "concept_rows": PRINT_ROWS if paper else MAX_CONCEPTS,
         "gallery": result.gallery[: PRINT_GALLERY if paper else None],
         "groups": groups,
-        "findings": ranked_findings(result),
+        "findings": shown,
+        "findings_left_out": left_out,
         "reading_domain": bars.reading_domain(result.findings),
         "pairs": telling_pairs(result),
         "unmet": unmet_gates(result),

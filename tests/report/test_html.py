@@ -168,3 +168,21 @@ def test_links_must_be_relative() -> None:
     for link in ("javascript:alert(1)", "https://example.org", "/etc/passwd", "../x", ""):
         with pytest.raises(ValueError, match="relative"):
             render_pair([full()], [link], "one")
+
+
+def test_single_concepts_do_not_flood_the_page():
+    from singaudit.report.view import SHOWN_CONCEPTS, shown_findings
+
+    result = full()
+    pattern = result.findings[0].model_dump() | {"kind": "concept"}
+    many = [
+        type(result.findings[0]).model_validate(pattern | {"group": f"word {i}", "finding": finding})
+        for i, finding in enumerate(["partial"] * 40 + ["cannot tell"] * 500)
+    ]
+    result = result.model_copy(update={"findings": [*result.findings, *many]})
+    shown, left_out = shown_findings(result)
+    assert len(shown) == 4 + SHOWN_CONCEPTS
+    assert left_out == {"partial": 40 - SHOWN_CONCEPTS, "cannot tell": 500}
+    page = render_html(result)
+    assert "word 3" in page
+    assert "500 concepts cannot tell" in page
