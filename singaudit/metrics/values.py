@@ -118,8 +118,8 @@ class Layout:
     """(n, G) as ``Values.readable``."""
     across: NDArray[np.bool_]
     """(K,) columns of groups whose null donors are of any class."""
-    presence: NDArray[np.intp]
-    """Columns that say a single concept is present; the next one says that it is not."""
+    pairs: NDArray[np.intp]
+    """Columns of the first of two values, of single concepts and of attributes; the next one is of the other."""
 
     def weight(self, own: NDArray[np.int32]) -> Array:
         """(b, G) weights of images with own values ``own`` (b, G)."""
@@ -133,48 +133,49 @@ class Layout:
     def own_margin(self, angles: Any, own: NDArray[np.int32]) -> Any:
         """(b, G): mean angle to the group's other values less that to the own one, of angles (b, K).
 
-        Of a single concept, how far the difference of both angles is on the own side of the border.
+        Of two values, how far the difference of both angles is on the own side of the border.
         """
         mine = self.of_own(angles, own)
         others = (self._reduce(np.add, angles) - mine) / (self.sizes - 1).astype(angles.dtype)
         margin = others - mine
-        if len(self.presence):
+        if len(self.pairs):
             # The border cancels in means in which both values count equally, but not in their resamples.
-            column, group = self.presence, np.searchsorted(self.starts, self.presence)
+            column, group = self.pairs, np.searchsorted(self.starts, self.pairs)
             border = self._border(angles[:, column + 1] - angles[:, column], own[:, group])
             margin[:, group] -= np.where(own[:, group] == column, border, -border)
         return margin
 
     def _border(self, more: Any, own: NDArray[np.int32]) -> Any:
-        """(s,) half way between images with and without each single concept, from how present it looks (b, s)."""
+        """(s,) half way between the images with the first and with the second of two values, from how far ``more``
+        (b, s) they look like the first."""
         with np.errstate(invalid="ignore", divide="ignore"):
             has, lacks = (
-                (more * these).sum(axis=0) / these.sum(axis=0)
-                for these in (own == self.presence, own == self.presence + 1)
+                (more * these).sum(axis=0) / these.sum(axis=0) for these in (own == self.pairs, own == self.pairs + 1)
             )
         return np.nan_to_num((has + lacks) / 2).astype(more.dtype)
 
     def border(self, original: Any, texts: Any, own: NDArray[np.int32]) -> Any:
-        """(s,) where the presence of each single concept begins, as unit ``original`` (b, d) shows the images.
+        """(s,) where the first of two values begins, as unit ``original`` (b, d) shows the images.
 
-        ``texts`` (d, K) in the vectors' dtype, here and in ``read``.
+        A translator draws what it reads of a rare value toward the common one; half way between the two means is
+        where neither is favoured. ``texts`` (d, K) in the vectors' dtype, here and in ``read``.
         """
-        group = np.searchsorted(self.starts, self.presence)
-        return self._border(original @ (texts[:, self.presence] - texts[:, self.presence + 1]), own[:, group])
+        group = np.searchsorted(self.starts, self.pairs)
+        return self._border(original @ (texts[:, self.pairs] - texts[:, self.pairs + 1]), own[:, group])
 
     def read(self, vectors: Any, any_vectors: Any, texts: Any, border: Any) -> Any:
         """(b, K) how much unit ``vectors`` (b, d) say each value; ``any_vectors`` where null donors are of any class.
 
-        The largest in a group is what is read; ``border`` as above.
+        The largest in a group is what is read, of two values by ``border``.
         """
         scores = vectors @ texts
         if self.across.any():
             scores[:, self.across] = any_vectors @ texts[:, self.across]
-        if len(self.presence):
-            # A strided view where single concepts stand side by side: several times faster than a list of columns.
-            first, last = int(self.presence[0]), int(self.presence[-1])
-            together = last - first == 2 * (len(self.presence) - 1)
-            scores[:, slice(first, last + 1, 2) if together else self.presence] -= border
+        if len(self.pairs):
+            # A strided view where pairs stand side by side: several times faster than a list of columns.
+            first, last = int(self.pairs[0]), int(self.pairs[-1])
+            together = last - first == 2 * (len(self.pairs) - 1)
+            scores[:, slice(first, last + 1, 2) if together else self.pairs] -= border
         return scores
 
     def reads(self, scores: NDArray[np.floating], own: NDArray[np.int32]) -> Array:
@@ -196,8 +197,8 @@ class Layout:
 
     def _reduce(self, operation: np.ufunc, table: Any) -> Any:
         """(b, G) each group's columns of ``table`` (b, K) put together; pairs at the end, several times faster."""
-        pairs = self.starts[len(self.starts) - len(self.presence) :]
-        if not len(pairs) or not np.array_equal(pairs, self.presence):
+        pairs = self.starts[len(self.starts) - len(self.pairs) :]
+        if not len(pairs) or not np.array_equal(pairs, self.pairs):
             return operation.reduceat(table, self.starts, axis=1)
         first = pairs[0]
         last = operation(table[:, first::2], table[:, first + 1 :: 2])
@@ -208,16 +209,19 @@ class Layout:
     def mean_margins(self, own: NDArray[np.int32]) -> Array:
         """(b, K): coefficients with which angles (b, K), multiplied and summed, give each group's weighted mean margin.
 
-        The mean is linear in the angles, which is all that draws of controls need; a single concept's border cancels.
+        The mean is linear in the angles, which is all that draws of controls need; borders cancel, because values
+        count equally among these images. NaN for a group of which none of the images shows a value.
         """
-        weight = self.weight(own)
-        total = weight.sum(axis=0)
+        mine = self.one_hot(own)
+        counts = mine.sum(axis=0)
+        shown = np.add.reduceat((counts > 0).astype(np.float64), self.starts)
         with np.errstate(invalid="ignore", divide="ignore"):
-            weight = weight / np.where(total > 0, total, np.nan)
+            weight = np.where(own >= 0, 1 / (counts[own] * np.where(shown > 0, shown, np.nan)), 0.0)
+        weight[:, shown == 0] = np.nan
         others = np.repeat(weight / (self.sizes - 1), self.sizes, axis=1)
         size = np.repeat(self.sizes, self.sizes)
         # (sum - mine) / (size - 1) - mine
-        coefficients: Array = others - self.one_hot(own) * others * size
+        coefficients: Array = others - mine * others * size
         return coefficients
 
     def one_hot(self, own: NDArray[np.int32]) -> Array:
@@ -242,7 +246,7 @@ def arrange(groups: Sequence[GroupTexts], values: Sequence[Values]) -> Layout:
         texts=np.concatenate([group.texts[v.present] for group, v in zip(groups, values, strict=True)]),
         starts=starts, sizes=sizes, own=own,
         readable=np.stack([v.readable for v in values], axis=1),
-        presence=starts[[g for g, group in enumerate(groups) if group.kind == "concept"]],
+        pairs=starts[sizes == 2],
         value_weight=np.concatenate([n / (len(v.counts) * v.counts) for v in values]),
         across=np.repeat(np.array([group.kind == "class" for group in groups]), sizes),
     )  # fmt: skip
