@@ -48,6 +48,7 @@ def speed(quick: bool) -> Outcome:
     images, repetitions = (60, 2) if quick else (400, 3)
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
+        (root / "photos").mkdir()
         write(root / "photos", images)
         export(root / "model.onnx")
         name = str(clip(root / "clip"))
