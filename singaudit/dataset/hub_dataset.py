@@ -40,6 +40,7 @@ def _load(text: str, name: str, revision: str | None, config: str | None, split:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
         import datasets
+        from huggingface_hub.utils import logging as hub_logging
     except ImportError as error:
         raise DatasetError(
             "expected the datasets library, which reads hf: sources; it is not installed",
@@ -47,6 +48,7 @@ def _load(text: str, name: str, revision: str | None, config: str | None, split:
         ) from error
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity_error()
+    hub_logging.set_verbosity_error()
     try:
         if split is None:
             splits = datasets.get_dataset_split_names(name, config, revision=revision)
