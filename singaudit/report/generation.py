@@ -74,12 +74,11 @@ def _sentence(good: int, n: int, move: Statistic | None, aim: Aim | None, reason
     made = f"{good} of {n} {'image has' if n == 1 else 'images have'} an equivalent {what} with the same logits."
     if move is None:
         return f"{made} Observed features leave no room for one."
+    if 2 * good < n:
+        return f"{made} Too few succeeded to say what the head ignores by them."
     moved = f"the null component moves by {move.value:.2f} typical norms (median)"
     if move.value >= MOVES:
         return f"{made} In them {moved}: what the pictures change is carried by what the head ignores."
     if move.value <= STAYS:
-        return (
-            f"{made} In them {moved}, hardly at all: what the pictures change is not in what the head ignores. "
-            "The network drops it before its features."
-        )
+        return f"{made} In them {moved}, hardly at all: what the pictures change is not in what the head ignores."
     return f"{made} In them {moved}: what the head ignores carries part of what the pictures change."
