@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from typing import Any
 
 import click
@@ -49,6 +50,8 @@ def main() -> None:
 
     Exit codes: 0 gates passed or none set, 1 a gate failed, 2 wrong input, 3 the machine failed, 4 inconclusive.
     """
+    # What libraries warn of while threads decode hostile images is theirs; ours is said in the result.
+    warnings.simplefilter("ignore")
 
 
 @main.command(
