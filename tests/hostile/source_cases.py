@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hostile import Case
-from image_files import NOISE, encoded
+from picture_files import NOISE, encoded
 
 PNG = encoded(NOISE, "PNG")
 

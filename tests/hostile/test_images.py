@@ -8,7 +8,7 @@ import tracemalloc
 import numpy as np
 import PIL.Image
 import pytest
-from image_files import NOISE, REFUSED, RIGHT, encoded
+from picture_files import NOISE, REFUSED, RIGHT, encoded
 
 from singaudit.dataset.interface import Image, Skipped
 from singaudit.dataset.sources import open_source
