@@ -20,6 +20,8 @@ SECONDS = 120.0
 """Default limit on one answer, plus 60 s per GiB of model."""
 MEMORY_SHARE = 0.75
 """Of this machine's memory: the default limit on the process."""
+_LAST_SECONDS = 5.0
+"""For a process whose streams are closed to end."""
 _KINDS: dict[str, type[SingauditError]] = {"config": ConfigError, "machine": MachineError}
 
 
@@ -97,6 +99,8 @@ class ModelProcess:
 
     def _ended(self, request: str, timed_out: bool, limit: float) -> SingauditError:
         """Why there was no answer."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_LAST_SECONDS)  # its streams close a moment before it has ended by itself
         self._process.kill()
         code = self._process.wait()
         if timed_out:
@@ -104,7 +108,7 @@ class ModelProcess:
                 f"{self._name}: the model did not {request} within {limit:.0f} s",
                 hint="check the file: a classifier answers within seconds; or allow more: --model-seconds N",
             )
-        allowed = f"{self._memory / 2**30:.1f} GiB" if self._memory else "memory"
+        allowed = f"{self._memory / 2**30:.3g} GiB" if self._memory else "memory"
         if code == -9:
             return MachineError(
                 f"{self._name}: the model's process was killed (signal 9) when it should {request}; memory ran out",
