@@ -18,6 +18,10 @@ _FILTERS = {
 }
 
 
+_TALL = 1.5
+"""Height over width from which Pillow may resample along columns first (it does so beyond 2)."""
+
+
 def prepare(pixels: NDArray[np.uint8], how: Preprocessing) -> NDArray[Any]:
     """One image (h, w, 3) uint8 RGB as the classifier's input, without the batch axis.
 
@@ -77,10 +81,16 @@ def _resized(image: Image.Image, how: Preprocessing) -> Image.Image:
         x_scale, y_scale = width / new_width, height / new_height
         box = (left * x_scale, top * y_scale, (left + how.width) * x_scale, (top + how.height) * y_scale)
         return image.resize((how.width, how.height), sampling, box=box)
-    resized = _resize(image, new_width, new_height, sampling)
-    if resized.size == (how.width, how.height):
-        return resized
-    return resized.crop((left, top, left + how.width, top + how.height))
+    if sampling is not Image.Resampling.NEAREST and height <= _TALL * width:
+        # Pillow resamples along rows, rounds to 8 bits, then along columns: cut between the two, the columns outside
+        # need no second pass, and every pixel is the same.
+        across = _cut(_resize(image, new_width, height, sampling), left, 0, how.width, height)
+        return _cut(_resize(across, how.width, new_height, sampling), 0, top, how.width, how.height)
+    return _cut(_resize(image, new_width, new_height, sampling), left, top, how.width, how.height)
+
+
+def _cut(image: Image.Image, left: int, top: int, width: int, height: int) -> Image.Image:
+    return image if image.size == (width, height) else image.crop((left, top, left + width, top + height))
 
 
 def _resize(image: Image.Image, width: int, height: int, sampling: Image.Resampling) -> Image.Image:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -50,7 +50,8 @@ def batches(
 ) -> Iterator[Batch]:
     """Batches of at most ``batch_size`` of the first ``count`` images (default: all), in the source's order.
 
-    At most three batches are in memory, however large the source. ``workers`` defaults to the cores there are.
+    At most five batches are in memory, however large the source: the one handed out, the next one, stacked already
+    so that no model waits for that, and three that are being decoded. ``workers`` defaults to the cores there are.
     An image is decoded only when a model has to see it.
     """
 
@@ -67,19 +68,34 @@ def batches(
         return content.name, content.sha256, content.note, {key: prepare[key](image.pixels) for key in wanted}
 
     end = len(source) if count is None else min(count, len(source))
-    workers = workers or os.cpu_count() or 1
-    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
-        pending: deque[tuple[int, Future[Skipped | _Loaded]]] = deque()
-        position = 0
+
+    def in_order() -> Generator[Batch, None, None]:
+        with ThreadPoolExecutor(workers or os.cpu_count() or 1, thread_name_prefix="decode") as pool:
+            pending: deque[tuple[int, Future[Skipped | _Loaded]]] = deque()
+            position = 0
+            try:
+                while position < end or pending:
+                    while position < end and len(pending) < 3 * batch_size:
+                        pending.append((position, pool.submit(load, position)))
+                        position += 1
+                    yield _collect([pending.popleft() for _ in range(min(batch_size, len(pending)))], prepare)
+            finally:
+                for _, future in pending:
+                    future.cancel()
+
+    return _one_ahead(in_order())
+
+
+def _one_ahead(items: Generator[Batch, None, None]) -> Iterator[Batch]:
+    """The same batches, the next of them always in the making while one is used."""
+    with ThreadPoolExecutor(1, thread_name_prefix="batch") as pool:
         try:
-            while position < end or pending:
-                while position < end and len(pending) < 3 * batch_size:
-                    pending.append((position, pool.submit(load, position)))
-                    position += 1
-                yield _collect([pending.popleft() for _ in range(min(batch_size, len(pending)))], prepare)
+            coming = pool.submit(next, items, None)
+            while (batch := coming.result()) is not None:
+                coming = pool.submit(next, items, None)
+                yield batch
         finally:
-            for _, future in pending:
-                future.cancel()
+            pool.submit(items.close)
 
 
 def _collect(loaded: list[tuple[int, Future[Skipped | _Loaded]]], models: Iterable[str]) -> Batch:

@@ -288,3 +288,19 @@ def test_every_refusal_says_what_to_try(text):
         parse_preprocess(text)
     assert caught.value.hint
     assert "--help" not in caught.value.hint
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic", "lanczos"])
+def test_a_crop_is_cut_from_the_whole_resized_image(interpolation):
+    """Pixel for pixel what resizing everything and cropping afterwards gives, whatever is left out on the way."""
+    generator = np.random.default_rng(5)
+    filters = {"nearest": 0, "bilinear": 2, "bicubic": 3, "lanczos": 1}
+    shapes = [(40, 40), (31, 97), (97, 31), (33, 49), (49, 33), (30, 45), (45, 30), (200, 61), (16, 20), (32, 37)]
+    for height, width in shapes:
+        pixels = generator.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        how = Preprocessing(28, 28, crop=0.875, interpolation=interpolation, scale=1.0, layout="nhwc", dtype="uint8")
+        scaled = (32 * width // height, 32) if height <= width else (32, 32 * height // width)
+        whole = Image.fromarray(pixels).resize(scaled, Image.Resampling(filters[interpolation]))
+        left, top = round((scaled[0] - 28) / 2), round((scaled[1] - 28) / 2)
+        expected = np.asarray(whole.crop((left, top, left + 28, top + 28)))
+        np.testing.assert_array_equal(prepare(pixels, how), expected, err_msg=f"{height}x{width}")
