@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from singaudit import AuditConfig, AuditResult, audit
+from singaudit.dataset.sources import open_source
 from singaudit.errors import SingauditError
 from singaudit.report.comparison import compare
 from singaudit.report.comparison_page import render_comparison
@@ -191,6 +193,26 @@ def plain(name: str) -> str:
     return "".join(c if c.isalnum() or c in "._-" else "-" for c in name)
 
 
+def drawn(images: str, limit: int, seed: int, labels: str, out: Path) -> str:
+    """``images``, or of a folder of more than ``limit`` a list in ``out`` of that many, drawn over all classes.
+
+    The first images of a folder that is sorted by class would be of few classes. A label file names paths below the
+    folder: with one the first images are taken.
+    """
+    root = Path(images).expanduser().absolute()
+    if labels not in ("auto", "none") or not root.is_dir():
+        return images
+    source = open_source(images)
+    if len(source) <= limit or not all((root / name).is_file() for name in source.names):
+        return images
+    rows = sorted(random.Random(seed).sample(range(len(source)), limit))
+    known = source.labels if labels == "auto" else None
+    lines = [f"{root / source.names[i]} {known[i] if known else ''}".strip() for i in rows]
+    path = out / f"images-{limit}-{seed}.txt"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return str(path)
+
+
 def chosen(path: str | None, only: str | None) -> list[Protocol]:
     """The protocol's models, or those of a JSON list of {name, model, null_dim, table1}; ``only`` names some."""
     models = list(MODELS)
@@ -216,14 +238,18 @@ def main() -> int:
     parser.add_argument("--vlm", action="append", help=f"vision-language model, repeatable; default {ENCODERS}")
     parser.add_argument("--models", help="JSON list of {name, model} in the place of the paper's 13")
     parser.add_argument("--only", help="names of models, separated by commas")
-    parser.add_argument("--limit", type=int, default=IMAGES, help=f"first N images (default {IMAGES}, as in the paper)")
+    parser.add_argument("--limit", type=int, default=IMAGES, help=f"N images (default {IMAGES}, as in the paper)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--output", default="paper-protocol")
     given = parser.parse_args()
     out = Path(given.output)
     out.mkdir(parents=True, exist_ok=True)
+    try:
+        images = drawn(given.images, given.limit, given.seed, given.labels, out)
+    except SingauditError as error:
+        raise SystemExit(f"{error.message}. {error.hint}") from error
     rows = run(
-        chosen(given.models, given.only), given.images, tuple(given.vlm or ENCODERS), out, labels=given.labels,
+        chosen(given.models, given.only), images, tuple(given.vlm or ENCODERS), out, labels=given.labels,
         limit=given.limit, seed=given.seed,
     )  # fmt: skip
     print(table(rows), end="")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from singaudit.dataset.sources import open_source
 from singaudit.language.open_clip_encoder import repository_of
 from singaudit.torchvision_import import import_torchvision
 
@@ -97,3 +98,20 @@ def test_the_protocol_runs_on_stand_ins_and_goes_on_where_it_stopped(protocol, t
     monkeypatch.setattr(sys, "argv", [*arguments, "--only", "Nobody"])
     with pytest.raises(SystemExit, match="Nobody"):
         protocol.main()
+
+
+def test_of_a_folder_sorted_by_class_images_are_drawn_over_all_classes(protocol, tmp_path):
+    for label in "abcd":
+        (tmp_path / "val" / label).mkdir(parents=True)
+        for i in range(25):
+            (tmp_path / "val" / label / f"{i}.png").write_bytes(b"not decoded here")
+    listed = protocol.drawn(str(tmp_path / "val"), 40, 0, "auto", tmp_path)
+    source = open_source(listed)
+    assert len(source) == 40
+    assert set(source.labels) == set("abcd")
+    again = Path(listed).read_text()
+    assert Path(protocol.drawn(str(tmp_path / "val"), 40, 0, "auto", tmp_path)).read_text() == again
+    assert all(Path(line).is_file() for line in Path(
+        protocol.drawn(str(tmp_path / "val"), 40, 0, "none", tmp_path)).read_text().splitlines())  # fmt: skip
+    assert protocol.drawn(str(tmp_path / "val"), 100, 0, "auto", tmp_path) == str(tmp_path / "val")
+    assert protocol.drawn("shapes:50", 40, 0, "auto", tmp_path) == "shapes:50"
