@@ -119,7 +119,7 @@ def demo(**given: Any) -> None:
 def calibrate(**given: Any) -> None:
     """Audit models with planted answers and count what the findings get right and wrong.
 
-    Exits 0 when it ran, whatever the rates. About ten minutes on two cores.
+    Exits 0 when it ran, whatever the rates. A few minutes on two cores.
     """
     with Outcome(given) as outcome:
         from singaudit.commands.calibrate import run_calibration

@@ -145,6 +145,8 @@ def child_environment() -> dict[str, str]:
     import singaudit
 
     environment = dict(os.environ)
+    # torch's threads and ONNX Runtime's take turns in the child: those that wait must leave the cores to the others.
+    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     root = str(Path(singaudit.__file__).parent.parent)
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, environment.get("PYTHONPATH", ""))))
     return environment

@@ -48,6 +48,8 @@ class Reference:
             options = onnxruntime.SessionOptions()
             options.graph_optimization_level = level
             options.intra_op_num_threads = torch.get_num_threads()
+            # Both sessions and the copy take turns: threads that spin between their turns take the others' cores.
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
             # Errors are raised below in words of our own; the runtime's log would only repeat them.
             options.log_severity_level = 4
             try:

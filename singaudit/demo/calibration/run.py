@@ -33,7 +33,7 @@ class Size:
     """Audited per model."""
     translator_images: int = 4000
     """Behind each translator."""
-    fewer: tuple[tuple[int, int], ...] = ((500, 1000), (200, 4000), (200, 500), (80, 4000))
+    fewer: tuple[tuple[int, int], ...] = ((500, 1000), (300, 4000), (200, 4000), (500, 500))
     """(images, translator images) of the worlds audited with fewer."""
 
 
