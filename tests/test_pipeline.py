@@ -251,7 +251,7 @@ def test_concept_list_and_hostile_names(models, tmp_path):
     [
         ({"classes": ("dog", "cat")}, ConfigError, "8 class names"),
         ({"images": "/nowhere"}, DatasetError, "there is no"),
-        ({"vlm": "/nowhere/model"}, LanguageError, "could not be loaded"),
+        ({"vlm": "/nowhere/model"}, LanguageError, "or a folder"),
         ({"concepts": "/nowhere.toml"}, LanguageError, "no file"),
         ({"gates": ("scores.attribute < 3",)}, ConfigError, "attribute_score_deg"),
         ({"preprocess": "size=64,sise=3"}, ConfigError, "sise"),
