@@ -1,6 +1,7 @@
 """What every test shares: no network, quiet threads, and the embedded models."""
 
 import os
+import signal
 import socket
 
 # Before numpy and torch are imported: small matrices on a busy machine are slower with several threads.
@@ -8,6 +9,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # What one test computed must not reach another; tests of the cache name a folder of their own.
 os.environ["SINGAUDIT_CACHE"] = "none"
+
+# A shell that starts the tests in the background has interrupts ignored, and every child would inherit that.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from importlib import resources
 from pathlib import Path
