@@ -166,7 +166,7 @@ def _default_encoder() -> dict[str, Any]:
     offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
     return _check(
         "default language model", False, f"{DEFAULT} is not cached{offline}",
-        "it is downloaded at the first audit (1.7 GB) or by singaudit vlm pull; without internet pass --vlm DIR or --pack",
+        "it is downloaded at the first audit (1.7 GB) or by singaudit vlm pull; offline pass --vlm DIR or --pack FILE",
     )  # fmt: skip
 
 
