@@ -146,23 +146,28 @@ def run_pass(
         for step in steps.values():
             if step.shelf is not None:
                 step.shelf.flush()
-    if not indices and outside:
-        raise DatasetError(
-            f"expected images of {source.name} in the pack, it holds none of the {outside} that could be read",
-            hint="Images are found by the hash of their bytes: give those that were packed, or pack these.",
-        )
     if not indices:
-        reasons = f"; the first: {skipped[0].name!r} {skipped[0].reason}" if skipped else ""
-        raise DatasetError(
-            f"expected readable images in {source.name}, none of its {len(source)} could be used{reasons}",
-            hint="Check that the files are JPEG, PNG, WebP, BMP, TIFF or GIF images.",
-        )
+        raise _none_left(source, skipped, outside)
     n = len(indices)
     outputs = {key: tuple(s.array[:n] for s in kept if s.array is not None) for key, kept in stores.items()}
     return Pass(
         source.name, count + len(source.left_out), np.asarray(indices, np.intp), names, list(hashes), outputs,
         skipped, duplicates, notes, outside,
     )  # fmt: skip
+
+
+def _none_left(source: ImageSource, skipped: list[Skipped], outside: int) -> DatasetError:
+    """Why no image of the source could be used."""
+    if outside:
+        return DatasetError(
+            f"expected images of {source.name} in the pack, it holds none of the {outside} that could be read",
+            hint="Images are found by the hash of their bytes: give those that were packed, or pack these.",
+        )
+    reasons = f"; the first: {skipped[0].name!r} {skipped[0].reason}" if skipped else ""
+    return DatasetError(
+        f"expected readable images in {source.name}, none of its {len(source)} could be used{reasons}",
+        hint="Check that the files are JPEG, PNG, WebP, BMP, TIFF or GIF images.",
+    )
 
 
 def _outputs(step: Step, key: str, batch: Batch, fresh: list[int]) -> tuple[NDArray[np.float32], ...]:
