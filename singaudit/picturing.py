@@ -32,7 +32,7 @@ def make_pictures(
     logits: NDArray[np.float32], certificate: CertificatePart, progress: Progress,
 ) -> Pictured:  # fmt: skip
     """Neighbours, natural pairs and equivalents; the first interrupt ends the making of equivalents, not the audit."""
-    from singaudit.pictures.equivalent_images import Audited
+    from singaudit.pictures.audited import Audited
     from singaudit.pictures.features import feature_copy
     from singaudit.report.pictured import Wanted, pictured
 

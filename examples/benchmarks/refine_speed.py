@@ -16,7 +16,8 @@ from singaudit.geometry.null_space import null_space
 from singaudit.language.concepts import embed_group, open_vocabulary
 from singaudit.language.encoder import BUILTIN, open_encoder
 from singaudit.metrics.subject import Subject
-from singaudit.pictures.equivalent_images import Audited, make_equivalents
+from singaudit.pictures.audited import Audited
+from singaudit.pictures.equivalent_images import make_equivalents
 from singaudit.pictures.features import feature_copy
 from singaudit.pictures.inputs import to_inputs
 from singaudit.pictures.refine import Optics, Settings, refine

@@ -44,6 +44,8 @@ class Settings:
     null_weight: float = 0.05
     """Weight of the squared null distance (typical null norms) against the mean squared logit error (standard
     deviations)."""
+    held: float = 0.5
+    """Share of the steps over which that weight falls to 0: what the two disagree about is then left to the logits."""
     margin: float = 0.8
     """An image is done at this share of ``LOGIT_BOUND``: the deployed model's own rounding needs room."""
 
@@ -102,7 +104,7 @@ def refine(
         for step in range(settings.steps + 1):
             if not len(work.rows) or stop():
                 break
-            found, done = work.evaluate()
+            found, done = work.evaluate(step)
             here = rows[work.rows]
             # Copying pixels costs as much as a tenth of a small network's step: little gains are not kept.
             improved = done | (found < _GAIN * error[here])
@@ -158,7 +160,7 @@ class _Batch:
     def _rounded(self) -> torch.Tensor:
         return (self._state["start"] + self._state["residual"]).round_()
 
-    def evaluate(self) -> tuple[Array, NDArray[np.bool_]]:
+    def evaluate(self, step: int) -> tuple[Array, NDArray[np.bool_]]:
         """Largest logit error (k,) at the rounded pixels, and which images are done; keeps the gradient there."""
         leaf = self._rounded().requires_grad_()
         features = self._optics.copy(to_inputs(leaf, self._optics.how))
@@ -166,7 +168,8 @@ class _Batch:
         inside = (features @ self._basis) @ self._basis.T
         null = inside if self._optics.space.basis_is_null else features - inside
         apart = (null - self._state["null"]) / self._optics.units.typical_null
-        loss = error.square().mean(dim=1).sum() + self._settings.null_weight * apart.square().sum()
+        weight = self._settings.null_weight * max(0.0, 1 - step / (self._settings.held * self._settings.steps))
+        loss = error.square().mean(dim=1).sum() + weight * apart.square().sum()
         (self._gradient,) = torch.autograd.grad(loss, leaf)
         worst = error.detach().abs().amax(dim=1).cpu().numpy().astype(np.float64)
         # What is no number is no success, and never the best so far.

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.geometry.null_space import NullSpace
+from singaudit.language.concepts import Group
+from singaudit.language.interface import Encoder
 from singaudit.language.statistics import accumulate
 from singaudit.metrics.scores import unit
 from singaudit.pictures.units import Units
@@ -16,8 +18,13 @@ from singaudit.pictures.units import Units
 Array = NDArray[np.float64]
 
 SHOWN_SHARE = 0.02
-"""A free text is taken to be shown by this share of the images, those nearest to it."""
+"""The images nearest to a free text, this share of all, say what showing it looks like."""
 _SHOWN_LEAST = 16
+# On the way from the other images (0) to those (1): an image shows the text, and equivalents may start from it, from
+# here. Where an attribute's values form clusters all of one lie beyond; where there are none, about 4 % of the images.
+_SHOWN = 0.75
+# From half way on an image is not led toward the text any more.
+_ALREADY = 0.5
 # Real images nearest in what the classifier sees, among which the one most like the original is started from.
 _SHORTLIST = 12
 # Ridge penalty of the regression of null components, in mean variances of what it regresses on.
@@ -52,6 +59,16 @@ class Readings:
     """(n,) value each image shows; -1 where it does not show a free text."""
     typical: Array
     """(v, v) mean similarities of the images that show a value; NaN for one that none shows."""
+    already: NDArray[np.bool_]
+    """(n,) images that need not be led toward a free text: nearer to those that show it than to all others."""
+
+
+def aim_at(toward: str, groups: Sequence[Group], texts: Sequence[Array], encoder: Encoder) -> Aim:
+    """The group named ``toward``, with its values' text embeddings of ``texts``; else a free text."""
+    for group, embedded in zip(groups, texts, strict=True):
+        if group.name == toward and group.kind != "concept":
+            return Aim(group.name, group.values, embedded)
+    return Aim("", (toward,), encoder.encode_texts([toward]).astype(np.float64))
 
 
 def read(embeddings: NDArray[np.floating], aim: Aim) -> Readings:
@@ -59,28 +76,41 @@ def read(embeddings: NDArray[np.floating], aim: Aim) -> Readings:
     similarity = np.empty((len(embeddings), len(aim.texts)))
     for start in range(0, len(similarity), _BLOCK):
         similarity[start : start + _BLOCK] = unit(embeddings[start : start + _BLOCK]) @ aim.texts.T
+    already = np.zeros(len(similarity), np.bool_)
     if aim.is_text:
-        count = min(max(_SHOWN_LEAST, round(SHOWN_SHARE * len(similarity))), max(1, len(similarity) // 2))
-        value = np.full(len(similarity), -1, np.intp)
-        value[np.argsort(-similarity[:, 0], kind="stable")[:count]] = 0
+        share = _shown_share(similarity[:, 0])
+        value, already = np.where(share >= _SHOWN, 0, -1), share >= _ALREADY
     else:
         value = np.argmax(similarity, axis=1)
     typical = np.full((len(aim.values), len(aim.values)), np.nan)
     for v in np.unique(value[value >= 0]):
         typical[v] = similarity[value == v].mean(axis=0)
-    return Readings(similarity, value, typical)
+    return Readings(similarity, value, typical, already)
+
+
+def _shown_share(similarity: Array) -> Array:
+    """(n,) how far each image is on the way from the other images' mean similarity (0) to that of the nearest (1)."""
+    count = min(max(_SHOWN_LEAST, round(SHOWN_SHARE * len(similarity))), max(1, len(similarity) // 2))
+    order = np.argsort(-similarity, kind="stable")
+    near, rest = similarity[order[:count]], similarity[order[count:]]
+    base = float(rest.mean()) if len(rest) else float(near.mean())
+    gap = float(near.mean()) - base
+    share = (similarity - base) / gap if gap > 0 else np.zeros(len(similarity))
+    # Those that measure what is near are near, whatever their spread.
+    share[order[:count]] = np.maximum(share[order[:count]], 1.0)
+    return np.asarray(share, np.float64)
 
 
 def wished_values(readings: Readings, rows: Sequence[int]) -> NDArray[np.intp]:
     """(k,) the value each image ``rows`` is led toward: a free text's only one, or another value than its own, in turn.
 
-    -1 where no image shows any other value.
+    -1 where no image shows any other value, and for an image that shows a free text already.
     """
     shown = np.flatnonzero(~np.isnan(readings.typical[:, 0]))
     wished = np.full(len(rows), -1, np.intp)
     for turn, row in enumerate(rows):
         others = shown[shown != readings.value[row]]
-        if len(others):
+        if len(others) and not readings.already[row]:
             # Past the own value, so that neighbours in the gallery do not all go the same way.
             after = np.searchsorted(others, readings.value[row])
             wished[turn] = others[(after + turn) % len(others)]
@@ -145,7 +175,7 @@ def starting_images(
         few = np.argsort(apart, kind="stable")[:_BLOCK]
         moved = (space.null_part(features[candidates[few]]) - null[k]) / units.typical_null
         cost = apart[few] + np.sum(moved**2, axis=1)
-        near = candidates[few[np.argsort(cost, kind="stable")[:_SHORTLIST]]]
+        near = candidates[few[np.argsort(cost, kind="stable")[: max(_SHORTLIST, count)]]]
         elsewhere = _without(unit(embeddings[np.append(near, row)]), aim.texts)
         alike = np.sum(np.square(elsewhere[:-1] - elsewhere[-1]), axis=1)
         ordered = near[np.argsort(alike, kind="stable")][:count]

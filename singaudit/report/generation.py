@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.metrics.controls import wilson
-from singaudit.pictures.equivalent_images import Equivalent
+from singaudit.pictures.checked import Equivalent
 from singaudit.pictures.refine import LOGIT_BOUND
 from singaudit.pictures.targets import Aim
 from singaudit.pictures.units import Units

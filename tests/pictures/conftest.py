@@ -13,7 +13,7 @@ from singaudit.geometry.null_space import null_space
 from singaudit.language.concepts import embed_group, open_vocabulary
 from singaudit.language.encoder import BUILTIN, open_encoder
 from singaudit.metrics.subject import Subject
-from singaudit.pictures.equivalent_images import Audited
+from singaudit.pictures.audited import Audited
 from singaudit.pictures.features import feature_copy
 from singaudit.pictures.targets import Aim
 from singaudit.pictures.units import units

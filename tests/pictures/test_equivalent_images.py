@@ -8,9 +8,9 @@ import pytest
 
 from singaudit.classifier.preprocessing import prepare
 from singaudit.dataset.scenes import ATTRIBUTES
-from singaudit.pictures.equivalent_images import make_equivalents
+from singaudit.pictures.equivalent_images import equivalents_of, make_equivalents
 from singaudit.pictures.refine import LOGIT_BOUND
-from singaudit.pictures.targets import Aim
+from singaudit.pictures.targets import Aim, read, wished_values
 
 ROWS = tuple(range(0, 320, 10))
 
@@ -127,3 +127,42 @@ def test_where_bounds_leave_no_room_no_picture_is_made_and_the_reason_is_said(au
         assert e.picture is None
         assert not e.success
         assert e.reason.startswith("no equivalent found: the features' observed bounds allow")
+
+
+def free_text(world, text="a photo of a blue shape"):
+    return Aim("", (text,), world.encoder.encode_texts([text]).astype(np.float64))
+
+
+def colour(world, row):
+    return dict(world.source.load(row).attributes)["colour"]
+
+
+def test_images_that_show_a_free_text_are_those_that_truly_do(audited):
+    world = audited("leaky")
+    readings = read(world.subject.embeddings, free_text(world))
+    blue = np.array([colour(world, row) == "blue" for row in range(len(readings.value))])
+    assert blue[readings.value == 0].all()
+    assert np.mean(readings.already == blue) >= 0.99
+    assert (wished_values(readings, range(len(blue))) == np.where(readings.already, -1, 0)).all()
+
+
+def test_one_image_gets_equivalents_from_as_many_real_images(audited, copy, aim):
+    world = audited("leaky")
+    row = next(row for row in range(100) if colour(world, row) == "red")
+    found = equivalents_of(world, free_text(world), row, copy(world), count=5)
+    assert [e.row for e in found] == [row] * 5
+    assert len({e.start for e in found}) == 5
+    assert {colour(world, e.start) for e in found} == {"blue"}
+    assert sum(e.success for e in found) >= 4
+    for e in found:
+        assert e.difference.null_move[0] >= 0.8 or not e.success
+    turns = equivalents_of(world, aim("colour"), row, copy(world), count=9)
+    assert len(turns) == 9
+    values = [aim("colour").values[e.value] for e in turns]
+    assert set(values) == set(ATTRIBUTES["colour"]) - {"red"}, "every other value has its turn"
+
+
+def test_one_image_that_shows_the_text_already_gets_none(audited, copy):
+    world = audited("leaky")
+    row = next(row for row in range(100) if colour(world, row) == "blue")
+    assert equivalents_of(world, free_text(world), row, copy(world), count=3) == []

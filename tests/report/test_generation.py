@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from singaudit.pictures.equivalent_images import Equivalent
+from singaudit.pictures.checked import Equivalent
 from singaudit.pictures.round_trip import Difference
 from singaudit.pictures.targets import Aim
 from singaudit.pictures.units import Units
