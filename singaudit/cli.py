@@ -27,6 +27,7 @@ from singaudit.options import (
     OUTPUT_OPTIONS,
     PACK_FILE_OPTIONS,
     PACK_OPTION,
+    PDF_OPTIONS,
     PICTURE_OPTIONS,
     PRECISION_OPTION,
     PROBE_OPTION,
@@ -61,7 +62,7 @@ def main() -> None:
 @with_options(
     CLASSES_OPTION, MODEL_OPTIONS, IMAGE_OPTIONS, PROBE_OPTION, LANGUAGE_OPTIONS, TRANSLATOR_OPTION, PACK_OPTION,
     PICTURE_OPTIONS, GATE_OPTIONS,
-    output_option("singaudit-out"), report_option(), FORCE_OPTION, OUTPUT_OPTIONS, PRECISION_OPTION, MACHINE_OPTIONS,
+    output_option("singaudit-out"), report_option(), FORCE_OPTION, OUTPUT_OPTIONS, MACHINE_OPTIONS, PDF_OPTIONS,
     CACHE_OPTIONS,
     CONFIG_OPTIONS,
 )  # fmt: skip
@@ -95,6 +96,7 @@ def inspect(ctx: click.Context, /, **given: Any) -> None:
 @with_options(
     output_option("singaudit-demo", "Folder of the reports."), FORCE_OPTION,
     click.option("--open", "open_page", is_flag=True, help="Open the page in a browser when done."), OUTPUT_OPTIONS,
+    PDF_OPTIONS,
 )  # fmt: skip
 def demo(**given: Any) -> None:
     """Audit a clean and a leaky classifier of the embedded world, offline, side by side.
@@ -129,7 +131,8 @@ def calibrate(**given: Any) -> None:
 
 @main.command(cls=Command, example="singaudit report singaudit-out/result.json -o again/")
 @click.argument("result")
-@with_options(output_option("singaudit-report"), report_option(("html", "pdf", "json")), FORCE_OPTION, OUTPUT_OPTIONS)
+@with_options(output_option("singaudit-report"), report_option(("html", "pdf", "json")), FORCE_OPTION, OUTPUT_OPTIONS,
+              PDF_OPTIONS)  # fmt: skip
 @click.pass_context
 def report(ctx: click.Context, /, **given: Any) -> None:
     """Render the report again from an earlier RESULT.json, without inference."""
@@ -145,7 +148,7 @@ def report(ctx: click.Context, /, **given: Any) -> None:
 @with_options(
     CLASSES_OPTION, IMAGE_OPTIONS, LANGUAGE_OPTIONS, PACK_FILE_OPTIONS,
     click.option("--force", is_flag=True, help="Replace a file that is not a pack."), OUTPUT_OPTIONS, DEVICE_OPTION,
-    BATCH_OPTION, CACHE_OPTIONS, CONFIG_OPTIONS,
+    PRECISION_OPTION, BATCH_OPTION, CACHE_OPTIONS, CONFIG_OPTIONS,
 )  # fmt: skip
 @click.pass_context
 def pack(ctx: click.Context, /, **given: Any) -> None:
@@ -163,7 +166,7 @@ def pack(ctx: click.Context, /, **given: Any) -> None:
     CLASSES_OPTION, MODEL_OPTIONS, IMAGE_OPTIONS, PROBE_OPTION, LANGUAGE_OPTIONS, PACK_OPTION,
     click.option("--anyway", is_flag=True, help="Compare audits of other images or language models too."),
     output_option("singaudit-compare", "Folder of the page and of new reports."), FORCE_OPTION, OUTPUT_OPTIONS,
-    MACHINE_OPTIONS, CACHE_OPTIONS, CONFIG_OPTIONS,
+    MACHINE_OPTIONS, PDF_OPTIONS, CACHE_OPTIONS, CONFIG_OPTIONS,
 )  # fmt: skip
 @click.pass_context
 def compare(ctx: click.Context, /, **given: Any) -> None:
@@ -281,6 +284,33 @@ def list_models(**given: Any) -> None:
 
         facts = here()
         outcome.print(facts, lambda: show_here(facts))
+
+
+@main.group(cls=CommandGroup)
+def cache() -> None:
+    """What earlier audits computed of images and texts: show it, clear it."""
+
+
+@cache.command("show", cls=Command, example="singaudit cache show")
+@with_options(CACHE_OPTIONS[:1], OUTPUT_OPTIONS)
+def cache_show(**given: Any) -> None:
+    """Show where features and embeddings are kept, and how many bytes of them."""
+    with Outcome(given) as outcome:
+        from singaudit.commands.cache import describe, what_is_kept
+
+        facts = what_is_kept(given)
+        outcome.print(facts, lambda: describe(facts))
+
+
+@cache.command("clear", cls=Command, example="singaudit cache clear")
+@with_options(CACHE_OPTIONS[:1], OUTPUT_OPTIONS)
+def cache_clear(**given: Any) -> None:
+    """Remove all of it; files that singaudit did not write there stay."""
+    with Outcome(given) as outcome:
+        from singaudit.commands.cache import clear_all
+
+        facts = clear_all(given)
+        outcome.print(facts, lambda: click.echo(f"Removed {facts['removed_bytes'] / 1e6:,.1f} MB."))
 
 
 @main.command(cls=Command, example="singaudit schema > result.schema.json")

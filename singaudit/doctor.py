@@ -215,7 +215,7 @@ def _cache() -> dict[str, Any]:
         return _check("cache of features and embeddings", True, "turned off by SINGAUDIT_CACHE=none")
     ok, found = _writable(folder)
     size = cache_bytes(folder) if folder.is_dir() else 0
-    found += f"; {size / 2**20:.0f} MiB of at most {MAX_BYTES / 2**30:.0f} GiB; delete the folder to clear it"
+    found += f"; {size / 2**20:.0f} MiB of at most {MAX_BYTES / 2**30:.0f} GiB; singaudit cache clear empties it"
     return _check("cache of features and embeddings", ok, found, "set SINGAUDIT_CACHE to a folder that can be written")
 
 

@@ -94,9 +94,8 @@ _HEADINGS = {
         "Output",
     ),
     **dict.fromkeys(("quiet", "verbose"), "Output"),
-    **dict.fromkeys(
-        ("precision", "device", "batch_size", "seed", "model_seconds", "model_memory", "cache", "no_cache"), "Machine"
-    ),
+    **dict.fromkeys(("precision", "device", "batch_size", "seed", "cache", "no_cache"), "Machine"),
+    **dict.fromkeys(("model_seconds", "model_memory", "pdf_seconds", "pdf_memory"), "Machine"),
 }
 
 
@@ -236,8 +235,15 @@ LIMIT_OPTIONS = [
     option("--model-memory", type=click.FloatRange(0, 1e6, min_open=True), metavar="GIB",
            help="Memory that process may take. [default: three quarters of this machine's]"),
 ]  # fmt: skip
+PDF_OPTIONS = [
+    option("--pdf-seconds", type=click.FloatRange(0, 1e6, min_open=True), metavar="N", default=180.0, show_default=True,
+           help="Seconds the process that draws the PDF may take."),
+    option("--pdf-memory", type=click.FloatRange(0, 1e6, min_open=True), metavar="GIB", default=4.0, show_default=True,
+           help="Memory that process may take."),
+]  # fmt: skip
 MACHINE_OPTIONS = [
     DEVICE_OPTION,
+    PRECISION_OPTION,
     BATCH_OPTION,
     option("--seed", type=click.IntRange(0), metavar="N", help="Of controls and intervals. [default: 0]"),
     *LIMIT_OPTIONS,

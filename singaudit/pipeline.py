@@ -110,7 +110,8 @@ def audit(config: AuditConfig, progress: Progress = lambda stage, done, total: N
     if config.images is None and pack is None:
         return _geometry_only(config, classifier, names, names_source, space, rules, progress)
     if pack is not None:
-        check_pack(pack, config.vlm, all_prompts((class_group(names), *groups), vocabulary.concepts))
+        check_pack(pack, config.vlm, config.precision, all_prompts((class_group(names), *groups), vocabulary.concepts))
+        config = config.model_copy(update={"precision": pack.manifest.encoder.precision})
     groups += judged_alone
     seen = look_at_images(config, classifier, names, groups, progress, stored, pack)
     features, logits = seen.images.outputs["classifier"]
@@ -353,7 +354,7 @@ def _near_null(classifier: Classifier, features: NDArray[np.float32]) -> tuple[f
 
 
 def _warnings(facts: _Facts, accuracy: Statistic | None, chance: float | None) -> list[str]:
-    warnings = [facts.stored.unproven()] if facts.stored is not None and facts.stored.unproven() else []
+    warnings = facts.stored.doubts(facts.seen.encoder.precision) if facts.stored is not None else []
     skipped = len(facts.seen.images.skipped)
     if skipped:
         first = facts.seen.images.skipped[0]

@@ -7,10 +7,11 @@ from dataclasses import asdict
 from typing import Any
 
 from singaudit.classifier.interface import Classifier
+from singaudit.classifier.naming import arithmetic
 
 
 def forward_identity(classifier: Classifier, provider: str) -> dict[str, Any]:
-    """Model, tensors, head, preprocessing and execution provider; not where any of it was stated or guessed."""
+    """Model, tensors, head, preprocessing, execution provider and what it runs on; not where any of it was stated."""
     how = asdict(classifier.preprocessing)
     del how["source"], how["guessed"]
     head = classifier.head
@@ -21,6 +22,6 @@ def forward_identity(classifier: Classifier, provider: str) -> dict[str, Any]:
         "preprocessing": {key: list(value) if isinstance(value, tuple) else value for key, value in how.items()},
         "head": [head.kind, list(head.nodes), head.features, head.logits, list(head.weight.shape)],
         "weight": hashlib.sha256(head.weight.tobytes() + head.bias.tobytes()).hexdigest(),
-        "device": provider,
+        "device": [provider.partition(":")[0], arithmetic(provider)],
         "precision": "fp32",
     }

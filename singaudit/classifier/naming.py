@@ -67,6 +67,19 @@ def torch_device(device: str) -> str:
     return ("cuda" if _cuda_here() else "cpu") if device == "auto" else device
 
 
+def arithmetic(device: str) -> str:
+    """What computes there, as far as numbers depend on it: the card's name, or the CPU's vector instructions.
+
+    ``device`` is torch's name of a device, or ONNX Runtime's of a provider.
+    """
+    kind, _, index = device.partition(":")
+    if not kind.lower().startswith("cuda"):
+        return " ".join(np.show_config(mode="dicts")["SIMD Extensions"]["found"])
+    import torch
+
+    return torch.cuda.get_device_name(int(index or 0)) if torch.cuda.is_available() else index
+
+
 def _cuda_here() -> bool:
     # Asking torch costs its import; a machine without the driver's device file has no CUDA to ask for.
     if os.name == "posix" and not os.path.exists("/dev/nvidiactl") and not os.path.exists("/dev/dxg"):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from singaudit.commands.run import audit_into, config_from, possible_formats
+from singaudit.commands.run import audit_into, config_from, pdf_settings, possible_formats
 from singaudit.dataset.table import read_csv
 from singaudit.errors import ConfigError, DatasetError
 from singaudit.report.comparison import SCORES, Comparison, PerImage, compare
@@ -40,8 +40,9 @@ def compare_targets(settings: dict[str, Any], argv: Sequence[str]) -> Comparison
             config = config_from({**settings, "model": target})
             quiet = bool(settings.get("quiet"))
             with Reporter("none" if quiet else settings["progress"], title=safe(target)) as reporter:
-                formats = possible_formats((("html", "pdf", "json", "csv"), False))
-                audit_into(config, output / folders[target], formats, force, reporter, argv)
+                wanted = ("html", "pdf", "json", "csv"), False
+                pdf = pdf_settings(settings, wanted)
+                audit_into(config, output / folders[target], possible_formats(wanted), force, reporter, argv, pdf)
         results.append(load_result(where))
         tables.append(_per_image(where.with_name(FORMATS["csv"])))
     found = compare(results, targets, tables, bool(settings.get("anyway")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from singaudit.commands.run import audit_into, possible_formats
+from singaudit.commands.run import audit_into, pdf_settings, possible_formats
 from singaudit.config import make_config
 from singaudit.report.side_by_side import render_pair
 from singaudit.report.writer import check_output_folder, write_page
@@ -21,7 +21,8 @@ def run_demo(settings: dict[str, Any]) -> dict[str, Any]:
     """Audit the embedded clean and leaky classifiers and write their reports and the page beside them."""
     output, force = Path(settings["output"]), bool(settings.get("force"))
     check_output_folder(output, force=force, folders=DEMO_MODELS, pages=("index.html",))
-    formats = possible_formats((("html", "pdf", "json", "csv"), False))
+    wanted = ("html", "pdf", "json", "csv"), False
+    formats, pdf = possible_formats(wanted), pdf_settings(settings, wanted)
     quiet = bool(settings.get("quiet"))
     results = []
     for name in DEMO_MODELS:
@@ -30,7 +31,7 @@ def run_demo(settings: dict[str, Any]) -> dict[str, Any]:
             toward="colour",
         )  # fmt: skip
         with Reporter("none" if quiet else settings["progress"], title=f"The {name} classifier") as reporter:
-            found = audit_into(config, output / name, formats, force, reporter, ["demo"])
+            found = audit_into(config, output / name, formats, force, reporter, ["demo"], pdf)
         results.append(found.result)
         if not quiet and settings.get("output_format") != "json":
             show_result(found.result)

@@ -97,13 +97,16 @@ def _fitted(
     shelf = None
     if cache.folder is not None:
         identity = forward_identity(classifier, providers(config.device)[0])
-        shelf = cache.shelf("translators", {**identity, "encoder": eyes.encoder.revision, "images": digest})
+        meaning = {
+            "encoder": eyes.encoder.revision, "precision": config.precision, "images": digest, "seed": config.seed,
+        }  # fmt: skip
+        shelf = cache.shelf("translators", {**identity, **meaning})
         if digest in shelf:
             return _from_bytes(shelf.take([digest])[0][0].tobytes())
     progress("fit the translator", 0, 1)
     stored = fit_for_keeping(
         images.outputs["classifier"][0], images.outputs["encoder"][0], images.sha256, space,
-        (classifier.name, classifier.sha256), (eyes.encoder.name, eyes.encoder.revision), config.seed,
+        (classifier.name, classifier.sha256), (eyes.encoder.name, eyes.encoder.revision), config.seed, config.precision,
     )  # fmt: skip
     data = to_bytes(stored)
     if shelf is not None:
@@ -147,6 +150,7 @@ def _describe(opened: _Opened, photo: ImageSource, progress: Progress) -> ImageR
         ),
         opened.classifier, opened.names, opened.space, opened.stored, encoder,
         opened.reference[1] if opened.reference else None, pictures, opened.config.seed,
+        opened.config.precision,
     )  # fmt: skip
     progress("measure", 1, 1)
     return result

@@ -56,7 +56,9 @@ def make_pack(settings: dict[str, Any]) -> dict[str, Any]:
         reporter("write the pack", 0, 1)
         manifest = {
             **_rows(source, images, config.labels, classes),
-            "encoder": {key: getattr(encoder, key) for key in ("name", "revision", "family", "embedding_dim")},
+            "encoder": {
+                key: getattr(encoder, key) for key in ("name", "revision", "family", "embedding_dim", "precision")
+            },
             "prompts": prompts,
             **_concepts(vocabulary),
             "versions": {"singaudit": surroundings()["singaudit"], **surroundings()["versions"]},
@@ -90,8 +92,10 @@ def check_pack_path(path: Path, force: bool) -> None:
 def _encode(config: AuditConfig, source: ImageSource, reporter: Reporter) -> tuple[CachedEncoder, Pass]:
     cache, device = Cache(cache_folder(config.cache)), torch_device(config.device)
     encoder = CachedEncoder(
-        config.vlm, device, cache, lambda: open_encoder(config.vlm, device=device, progress=reporter)
-    )
+        config.vlm, device, cache,
+        lambda: open_encoder(config.vlm, device=device, precision=config.precision, progress=reporter),
+        config.precision,
+    )  # fmt: skip
     step = Step(encoder.prepare, lambda inputs: (encoder.encode_images(inputs),), encoder.images)
     done, count = 0, min(len(source), config.limit or len(source))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from singaudit.commands.run import possible_formats
+from singaudit.commands.run import pdf_settings, possible_formats
 from singaudit.report.writer import check_output_folder, load_result, write_report
 
 
@@ -15,7 +15,10 @@ def render_again(settings: dict[str, Any], formats: tuple[tuple[str, ...], bool]
     output = Path(settings["output"])
     check_output_folder(output, force=bool(settings.get("force")))
     wanted = tuple(f for f in possible_formats(formats) if f != "csv")
-    paths = write_report(result, {}, output, formats=wanted, force=bool(settings.get("force")), run_info=None)
+    paths = write_report(
+        result, {}, output, formats=wanted, force=bool(settings.get("force")), run_info=None,
+        pdf=pdf_settings(settings, formats),
+    )  # fmt: skip
     if not settings.get("quiet") and settings.get("output_format") != "json":
         for path in paths:
             print(path)

@@ -13,7 +13,7 @@ from typing import Any
 from singaudit.config import AuditConfig, make_config, parse_classes
 from singaudit.errors import ReportError
 from singaudit.pipeline import Audit, audit
-from singaudit.report.pdf import pdf_available
+from singaudit.report.pdf import PdfSettings, pdf_available
 from singaudit.report.result import AuditResult
 from singaudit.report.writer import check_output_folder, write_report
 from singaudit.terminal import Reporter, safe
@@ -28,13 +28,16 @@ def run_audit(
     check_output_folder(output, force=bool(settings.get("force")))
     wanted = possible_formats(formats)
     with Reporter("none" if settings.get("quiet") else settings["progress"]) as reporter:
-        found = audit_into(config, output, wanted, bool(settings.get("force")), reporter, argv)
+        found = audit_into(
+            config, output, wanted, bool(settings.get("force")), reporter, argv, pdf_settings(settings, formats)
+        )
     return found.exit_code, found.result
 
 
 def audit_into(
-    config: AuditConfig, output: Path, formats: Sequence[str], force: bool, reporter: Reporter, argv: Sequence[str]
-) -> Audit:
+    config: AuditConfig, output: Path, formats: Sequence[str], force: bool, reporter: Reporter, argv: Sequence[str],
+    pdf: PdfSettings,
+) -> Audit:  # fmt: skip
     """Audit and write the report into ``output``. Raises ``SingauditError``; then nothing is written."""
     started, clock = datetime.now(UTC), time.monotonic()
     found = audit(config, reporter)
@@ -48,8 +51,9 @@ def audit_into(
         "arguments": list(argv),
     }
     write_report(
-        found.result, found.per_image, output, formats=formats, force=force, run_info=info, pictures=found.files
-    )
+        found.result, found.per_image, output, formats=formats, force=force, run_info=info, pictures=found.files,
+        pdf=pdf,
+    )  # fmt: skip
     reporter("write the report", 1, 1)
     return found
 
@@ -63,6 +67,11 @@ def config_from(settings: dict[str, Any]) -> AuditConfig:
     if settings.get("no_cache"):
         values["cache"] = "none"
     return make_config(**values)
+
+
+def pdf_settings(settings: dict[str, Any], formats: tuple[tuple[str, ...], bool]) -> PdfSettings:
+    """How the PDF is made; one that was not asked for by name is left out where it cannot be drawn."""
+    return PdfSettings(float(settings["pdf_seconds"]), float(settings["pdf_memory"]), needed=formats[1])
 
 
 def possible_formats(formats: tuple[tuple[str, ...], bool]) -> tuple[str, ...]:

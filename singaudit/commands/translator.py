@@ -34,7 +34,7 @@ def fit_file(settings: dict[str, Any]) -> dict[str, Any]:
         stored = fit_for_keeping(
             seen.images.outputs["classifier"][0], seen.images.outputs["encoder"][0], seen.images.sha256,
             null_space(classifier.head), (classifier.name, classifier.sha256),
-            (seen.encoder.name, seen.encoder.revision), config.seed,
+            (seen.encoder.name, seen.encoder.revision), config.seed, config.precision,
         )  # fmt: skip
         progress("fit the translator", 1, 1)
     return _write(stored, output)

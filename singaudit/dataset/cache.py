@@ -22,13 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from singaudit import __version__
-from singaudit.dataset.shelf import ASIDE, FILE, Shelf, is_private, make_private, write_aside
+from singaudit.dataset.shelf import ASIDE, FILE, IDENTITY, Shelf, is_private, make_private, write_aside
 from singaudit.errors import ConfigError
 
 MAX_BYTES = 10 * 2**30
 """Beyond this the files that were not used for the longest time are removed."""
 _DAY = 86_400.0
 _SHELF = re.compile(r"[a-z]+-[0-9a-f]{40}")
+_FACTS = re.compile(r"[a-z]+-[0-9a-f]{64}\.json")
 _PACKAGES = (
     "numpy", "pillow", "onnx", "onnxruntime", "onnxruntime-gpu", "torch", "torchvision", "timm", "transformers",
     "tokenizers", "open_clip_torch",
@@ -125,6 +126,30 @@ class Cache:
             with contextlib.suppress(OSError):
                 path.unlink()
                 left -= size
+
+
+def clear(folder: Path) -> int:
+    """Remove everything the cache keeps below ``folder``, and nothing else; the bytes of rows that are gone."""
+    before = cache_bytes(folder)
+    for shelf in _shelves(folder):
+        for path in shelf.iterdir():
+            if FILE.fullmatch(path.name) or path.name == IDENTITY or path.name.startswith(ASIDE):
+                path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # somebody put a file of theirs there, or another audit a new one
+            shelf.rmdir()
+    for path in folder.iterdir():
+        if _FACTS.fullmatch(path.name) or (path.name.startswith(ASIDE) and path.is_file()):
+            path.unlink(missing_ok=True)
+    return before - cache_bytes(folder)
+
+
+def shelves(folder: Path) -> list[tuple[str, int]]:
+    """(kind, bytes) of what is kept below ``folder``, by kind."""
+    sizes: dict[str, int] = {}
+    for _, size, path in _files(folder):
+        kind = path.parent.name.partition("-")[0]
+        sizes[kind] = sizes.get(kind, 0) + size
+    return sorted(sizes.items())
 
 
 def cache_bytes(folder: Path) -> int:

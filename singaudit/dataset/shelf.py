@@ -21,6 +21,8 @@ Arrays = tuple[NDArray[np.floating[Any]], ...]
 
 FILE = re.compile(r"[0-9a-f]{64}\.npy")
 """Name of a file of rows: the sha256 of its bytes."""
+IDENTITY = "identity.json"
+"""Name of the file that says, for people, what the rows beside it are of."""
 ASIDE = ".aside-"
 """Start of the name of a file that is being written."""
 _FILE_BYTES = 32 * 2**20
@@ -87,9 +89,7 @@ class Shelf:
         if self._folder is not None:
             try:
                 make_private(self._folder)
-                write_aside(
-                    self._folder / "identity.json", json.dumps(self._identity, indent=1, sort_keys=True).encode()
-                )
+                write_aside(self._folder / IDENTITY, json.dumps(self._identity, indent=1, sort_keys=True).encode())
                 table = _mapped(_write_table(self._folder, table))
             except OSError as error:
                 self._writable = False

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from singaudit.classifier.naming import arithmetic
 from singaudit.dataset.cache import Cache
 from singaudit.errors import LanguageError
 from singaudit.language.interface import Encoder
@@ -25,7 +26,7 @@ class CachedEncoder:
     def __init__(
         self, name: str, device: str, cache: Cache, open: Callable[[], Encoder], precision: str = "fp32"
     ) -> None:
-        self.name = name
+        self.name, self.precision = name, precision
         self._open, self._lock = open, threading.Lock()
         self._opened: Encoder | LanguageError | None = None
         found = revision_of(name, cache) if cache.folder is not None else None
@@ -40,7 +41,7 @@ class CachedEncoder:
         self.embedding_dim = int(facts["embedding_dim"])
         identity = {
             "encoder": found.fingerprint if found is not None else f"{name} {self.revision}",
-            "device": device.split(":")[0], "precision": precision,
+            "device": [device.partition(":")[0], arithmetic(device)], "precision": precision,
         }  # fmt: skip
         self.images = cache.shelf("images", identity) if cache.folder is not None else None
         """Rows for a pass over images; None without a cache."""

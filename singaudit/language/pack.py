@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -34,6 +34,7 @@ class PackedModel(_Part):
     revision: _Text
     family: _Text
     embedding_dim: Annotated[int, Field(ge=1, le=65536)]
+    precision: Literal["fp32", "bf16"] = "fp32"
 
 
 class PackedGroup(_Part):

@@ -25,6 +25,7 @@ class PackedEncoder:
         m, tensors = pack.manifest, pack.file.tensors
         self.name, self.revision = m.encoder.name, m.encoder.revision
         self.family, self.embedding_dim = m.encoder.family, m.encoder.embedding_dim
+        self.precision = m.encoder.precision
         self.images = Shelf.of(tensors["digests"], (tensors["embeddings"],))
         """Rows of the images inside."""
         self._texts = {text: i for i, text in enumerate(m.prompts)}
@@ -56,7 +57,7 @@ class PackedEncoder:
         )
 
 
-def check_pack(pack: Pack, vlm: str, texts: Sequence[str]) -> None:
+def check_pack(pack: Pack, vlm: str, precision: str, texts: Sequence[str]) -> None:
     """Refuse, before any work, a pack of another model than the one named, or without a text that will be needed.
 
     Raises ``ConfigError`` or ``LanguageError``.
@@ -66,6 +67,12 @@ def check_pack(pack: Pack, vlm: str, texts: Sequence[str]) -> None:
         raise ConfigError(
             f"expected the language model of the pack {pack.file.name}, {made_by!r}, or none, got --vlm {vlm[:200]!r}",
             hint="leave --vlm out, or --pack",
+        )
+    made_in = pack.manifest.encoder.precision
+    if precision not in (AuditConfig.model_fields["precision"].default, made_in):
+        raise ConfigError(
+            f"expected the precision of the pack {pack.file.name}, {made_in}, or none, got --precision {precision}",
+            hint="leave --precision out, or pack the images again with it",
         )
     PackedEncoder(pack).encode_texts(texts)
 

@@ -47,6 +47,7 @@ class TranslatorFacts(BaseModel):
     model_sha256: str | None = Field(description="None: the published folder does not say.")
     encoder_name: str = Field(max_length=1000)
     encoder_revision: str | None = Field(description="None: the published folder does not say.")
+    encoder_precision: Literal["fp32", "bf16"] = "fp32"
     feature_dim: int = Field(ge=1)
     embedding_dim: int = Field(ge=1)
     images: int = Field(ge=0, description="Images it was fitted on.")
@@ -102,14 +103,22 @@ class StoredTranslator:
                 hint=f"Pass --vlm {facts.encoder_name}, or fit a translator for this one.",
             )
 
-    def unproven(self) -> str:
-        """What a report must say about a translator that states no hashes; empty for one that does."""
-        if self.facts.model_sha256 is not None and self.facts.encoder_revision is not None:
-            return ""
-        return (
-            f"the translator was published for the model {self.facts.model_name!r} and the encoder "
-            f"{self.facts.encoder_name!r}, without hashes: that these are the ones audited here is not proven"
+    def doubts(self, precision: str) -> list[str]:
+        """What a report must say: of a translator without hashes, and of one fitted to another ``precision``."""
+        facts = self.facts
+        found = []
+        if facts.encoder_precision != precision:
+            found.append(
+                f"the translator was fitted to embeddings computed in {facts.encoder_precision}; these are in "
+                f"{precision}"
+            )
+        if facts.model_sha256 is not None and facts.encoder_revision is not None:
+            return found
+        found.append(
+            f"the translator was published for the model {facts.model_name!r} and the encoder "
+            f"{facts.encoder_name!r}, without hashes: that these are the ones audited here is not proven"
         )
+        return found
 
 
 def to_bytes(stored: StoredTranslator) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +21,12 @@ Array = NDArray[np.float64]
 
 def fit_for_keeping(
     features: NDArray[np.floating], embeddings: NDArray[np.floating], sha256: Sequence[str], space: NullSpace,
-    model: tuple[str, str], encoder: tuple[str, str], seed: int,
+    model: tuple[str, str], encoder: tuple[str, str], seed: int, precision: Literal["fp32", "bf16"] = "fp32",
 ) -> StoredTranslator:  # fmt: skip
     """Fit T on all images (n, m) -> (n, d), both halves of it, and what the uncertainty of a single reading needs.
 
-    ``model`` is (name, sha256), ``encoder`` (name, revision). Raises ``LanguageError`` with too few images.
+    ``model`` is (name, sha256), ``encoder`` (name, revision), ``precision`` that of its embeddings. Raises
+    ``LanguageError`` with too few images.
     """
     order = np.argsort(np.asarray(sha256), kind="stable")
     f, z = features[order], embeddings[order]
@@ -41,7 +43,7 @@ def fit_for_keeping(
     table, residual = _held_out(fit(f, z, hashes, space), f, z, seed)
     facts = TranslatorFacts(
         origin="fit", model_name=model[0], model_sha256=model[1], encoder_name=encoder[0], encoder_revision=encoder[1],
-        feature_dim=f.shape[1], embedding_dim=z.shape[1], images=whole.images,
+        encoder_precision=precision, feature_dim=f.shape[1], embedding_dim=z.shape[1], images=whole.images,
         images_digest=hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest(), penalty=whole.penalty,
         r2=_measure(table.estimate(lambda m: 1 - m[..., 0] / m[..., 1])), cosine=_measure(table.mean(2)),
         cosine_shuffled=_measure(table.mean(3)),

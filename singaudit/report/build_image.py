@@ -59,12 +59,16 @@ class Described:
 
 def image_result(
     seen: Described, classifier: Classifier, names: Sequence[str], space: NullSpace, stored: StoredTranslator,
-    encoder: Encoder, reference: Pass | None, picture: Callable[[int], str], seed: int,
+    encoder: Encoder, reference: Pass | None, picture: Callable[[int], str], seed: int, precision: str,
 ) -> ImageResult:  # fmt: skip
-    """Scores, words, readings and neighbours of one image; ``reference`` holds images to search and compare with."""
+    """Scores, words, readings and neighbours of one image; ``reference`` holds images to search and compare with.
+
+    ``precision`` is that of the encoder's embeddings.
+    """
     translator = stored.translator
     f = seen.features.astype(np.float64)
     others, mean, warnings = _around(seen, stored, reference)
+    warnings = stored.doubts(precision) + warnings
     zero, moved = space.principal_part(f[None])[0], f - space.null_part((f - mean)[None])[0]
     texts = np.concatenate(seen.texts) if seen.texts else seen.class_texts
     starts = np.cumsum([0, *(len(t) for t in seen.texts[:-1])]) if seen.texts else np.zeros(1, np.intp)
@@ -99,7 +103,7 @@ def image_result(
 
 def _around(seen: Described, stored: StoredTranslator, reference: Pass | None) -> tuple[Array, Array, list[str]]:
     """(features of other images (q, m), mean feature (m,), what must be said of them)."""
-    warnings = [stored.unproven()] if stored.unproven() else []
+    warnings = []
     if seen.sha256 in stored.sha256:
         warnings.append("the image is one of those that the translator was fitted on")
     others = np.zeros((0, len(seen.features)))

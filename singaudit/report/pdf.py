@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -11,16 +12,31 @@ from singaudit.errors import MachineError, ReportError
 from singaudit.report.atomic import write_files
 
 _WORKER = Path(__file__).with_name("pdf_worker.py")
-_SECONDS = 180.0
-"""A report of a thousand classes takes a few seconds; a document that takes minutes is not one of ours."""
+_GREED = ("MemoryError", "annot allocate", "failed to allocate", "cannot load library")
+"""How Python and the drawing libraries say that a limit on memory was met, where they work without it."""
 _INSTALL = "install pango: apt install libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0, or brew install pango"
+
+
+@dataclass(frozen=True)
+class PdfSettings:
+    """What the process that draws a PDF may take; a report takes seconds and less than half a GiB."""
+
+    seconds: float = 180.0
+    """Wall-clock seconds."""
+    memory: float = 4.0
+    """GiB of memory."""
+    needed: bool = True
+    """Whether a report without its PDF is refused; else it is written without, and that is said."""
+
+
+DEFAULTS = PdfSettings()
 
 
 @cache
 def pdf_available() -> str | None:
     """Why no PDF can be made on this machine, with what to install; None when one can."""
     try:
-        done = _worker(["--check"], b"", 60.0)
+        done = _worker(["--check"], b"", PdfSettings(seconds=60.0))
     except subprocess.TimeoutExpired:
         return "the PDF library did not start within a minute"
     if done.returncode == 0:
@@ -31,24 +47,32 @@ def pdf_available() -> str | None:
     return f"the PDF libraries cannot be loaded ({last[0][:200]}); {_INSTALL}"
 
 
-def pdf_bytes(html: str, result_json: bytes, seconds: float = _SECONDS) -> bytes:
-    """The PDF of ``html`` with ``result_json`` attached, made in a process of its own within ``seconds``.
+def pdf_bytes(html: str, result_json: bytes, limits: PdfSettings = DEFAULTS) -> bytes:
+    """The PDF of ``html`` with ``result_json`` attached, made in a process of its own within ``limits``.
 
-    Raises ReportError when the libraries are missing or the document cannot be drawn, MachineError when the process is
-    killed.
+    Raises ReportError when the libraries are missing or the document cannot be drawn within the limits, MachineError
+    when the system's out-of-memory killer ends the process.
     """
     document = html.encode()
     try:
-        done = _worker([], b"%d\n" % len(document) + document + result_json, seconds)
+        done = _worker([], b"%d\n" % len(document) + document + result_json, limits)
     except subprocess.TimeoutExpired as e:
-        raise ReportError(f"the PDF was not ready after {seconds:g} s", hint="leave pdf out of --report") from e
-    if done.returncode < 0:
-        raise MachineError(f"the process that draws the PDF was killed (signal {-done.returncode})")
-    if done.returncode != 0 or not done.stdout.startswith(b"%PDF-"):
-        reason = pdf_available()
-        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no reason given"]
-        raise ReportError(f"the PDF cannot be drawn: {reason or last[0][:300]}", hint="leave pdf out of --report")
-    return done.stdout
+        raise ReportError(
+            f"the PDF was not ready after {limits.seconds:g} s",
+            hint="leave pdf out of --report, or allow more: --pdf-seconds N",
+        ) from e
+    if done.returncode == 0 and done.stdout.startswith(b"%PDF-"):
+        return done.stdout
+    if done.returncode == -9:
+        raise MachineError("the process that draws the PDF was killed (signal 9); memory ran out")
+    last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no reason given"]
+    reason = pdf_available()
+    if reason is None and (done.returncode < 0 or any(word in last[0] for word in _GREED)):
+        raise ReportError(
+            f"the PDF could not be drawn within {limits.memory:g} GiB of memory ({last[0][:100]})",
+            hint="leave pdf out of --report, or allow more: --pdf-memory GIB",
+        )
+    raise ReportError(f"the PDF cannot be drawn: {reason or last[0][:300]}", hint="leave pdf out of --report")
 
 
 def write_pdf(html: str, result_json: bytes, path: Path) -> None:
@@ -56,7 +80,7 @@ def write_pdf(html: str, result_json: bytes, path: Path) -> None:
     write_files(path.parent, {path.name: pdf_bytes(html, result_json)})
 
 
-def _worker(arguments: list[str], data: bytes, seconds: float) -> subprocess.CompletedProcess[bytes]:
+def _worker(arguments: list[str], data: bytes, limits: PdfSettings) -> subprocess.CompletedProcess[bytes]:
     # -P: a file in the current folder must not stand in for a library.
-    command = [sys.executable, "-P", str(_WORKER), *arguments]
-    return subprocess.run(command, input=data, capture_output=True, timeout=seconds, check=False)
+    command = [sys.executable, "-P", str(_WORKER), str(int(limits.memory * 2**30)), *arguments]
+    return subprocess.run(command, input=data, capture_output=True, timeout=limits.seconds, check=False)

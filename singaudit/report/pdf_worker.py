@@ -1,10 +1,12 @@
 """Turns the report's HTML into a PDF: run as a script, in a process of its own.
 
 WeasyPrint changes Pillow's treatment of truncated images when it is imported, which would change an audit's numbers.
-With ``--check`` it only imports the libraries. Otherwise stdin holds the length of the HTML in bytes on a line of its
-own, the HTML, and result.json; stdout receives the PDF. Imports nothing of singaudit: a script has no package.
+Run as ``pdf_worker.py BYTES [--check]``: BYTES is the memory it may take; with ``--check`` it only imports the
+libraries. Otherwise stdin holds the length of the HTML in bytes on a line of its own, the HTML, and result.json; stdout
+receives the PDF. Imports nothing of singaudit: a script has no package.
 """
 
+import contextlib
 import datetime
 import hashlib
 import logging
@@ -14,12 +16,24 @@ import sys
 _DATE = datetime.datetime(2000, 1, 1)
 
 
+def limit_memory(limit: int) -> None:
+    """Bound what this process may map, in bytes; no core file is written when it dies."""
+    try:
+        import resource
+    except ImportError:  # not POSIX: the time limit alone holds
+        return
+    for kind, value in ((resource.RLIMIT_DATA, limit), (resource.RLIMIT_AS, limit), (resource.RLIMIT_CORE, 0)):
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(kind, (value, resource.getrlimit(kind)[1]))
+
+
 def main() -> None:
     """Read the two documents, write the PDF."""
+    limit_memory(int(sys.argv[1]))
     import weasyprint
     from weasyprint.urls import URLFetcher
 
-    if "--check" in sys.argv[1:]:
+    if "--check" in sys.argv[2:]:
         return
     logging.getLogger("weasyprint").setLevel(logging.CRITICAL)
     size = int(sys.stdin.buffer.readline())

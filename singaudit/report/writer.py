@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import tempfile
@@ -17,7 +18,7 @@ from singaudit.errors import ReportError
 from singaudit.report.atomic import write_files
 from singaudit.report.checksum import content_checksum, sealed
 from singaudit.report.html import render_html
-from singaudit.report.pdf import pdf_bytes
+from singaudit.report.pdf import DEFAULTS, PdfSettings, pdf_bytes
 from singaudit.report.result import SCHEMA_VERSION, AuditResult
 from singaudit.report.scores_csv import scores_csv
 
@@ -35,6 +36,7 @@ _TOOL = "singaudit"
 _MAX_BYTES = 64 * 2**20
 _MAX_DEPTH = 40
 _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_log = logging.getLogger(__name__)
 _PAGE_MARK = b'<meta name="generator" content="singaudit">'
 
 
@@ -141,12 +143,14 @@ def write_report(
     force: bool = False,
     run_info: Mapping[str, Any] | None = None,
     pictures: Mapping[str, bytes] = MappingProxyType({}),
+    pdf: PdfSettings = DEFAULTS,
 ) -> list[Path]:
     """Render ``formats`` ("html", "pdf", "json", "csv") and write them, with run.json, into ``out_dir``.
 
     ``per_image`` holds scores.csv's columns; ``pictures`` PNG files by their path below ``out_dir``; ``run_info`` what
-    differs between runs, None for an earlier result that is only rendered again. Everything is rendered before anything
-    is written, and written aside before anything is replaced. Another result's files left in the folder are removed.
+    differs between runs, None for an earlier result that is only rendered again; ``pdf`` how the PDF is made.
+    Everything is rendered before anything is written, and written aside before anything is replaced. Another result's
+    files left in the folder are removed.
     Returns the paths written.
     Raises ReportError for a folder or format that cannot be used, MachineError when the disk is full.
     """
@@ -163,7 +167,7 @@ def write_report(
     if "html" in wanted:
         files[FORMATS["html"]] = render_html(result).encode()
     if "pdf" in wanted:
-        files[FORMATS["pdf"]] = pdf_bytes(render_html(result, paper=True), stored)
+        files |= _pdf(result, stored, pdf)
     if "json" in wanted:
         files[FORMATS["json"]] = stored
     if "csv" in wanted and per_image:
@@ -176,6 +180,17 @@ def write_report(
                 (out_dir / name).unlink(missing_ok=True)
         _drop_pictures(out_dir, set(files))
     return paths
+
+
+def _pdf(result: AuditResult, stored: bytes, settings: PdfSettings) -> dict[str, bytes]:
+    """The PDF under its name; nothing where it cannot be drawn and is not needed, which is said."""
+    try:
+        return {FORMATS["pdf"]: pdf_bytes(render_html(result, paper=True), stored, settings)}
+    except ReportError as error:
+        if settings.needed:
+            raise
+        _log.warning("singaudit: no PDF is written: %s; %s", error.message, error.hint)
+        return {}
 
 
 def write_comparison(html: str, data: str, out_dir: Path, page: str) -> None:

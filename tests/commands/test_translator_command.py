@@ -8,9 +8,34 @@ from click.testing import CliRunner
 from singaudit.cli import main
 from singaudit.config import AuditConfig
 from singaudit.errors import ConfigError, DatasetError, LanguageError
+from singaudit.options import each_command
 from singaudit.pipeline import audit
 
 VLM = "builtin:shapes"
+
+
+def test_the_precision_of_the_language_model_is_an_option_wherever_it_computes():
+    commands = dict(each_command(main))
+    options = {name: {o for p in c.params for o in p.opts} for name, c in commands.items()}
+    with_model = {name for name, found in options.items() if "--vlm" in found}
+    assert with_model == {name for name, found in options.items() if "--precision" in found}
+    assert with_model == {"run", "pack", "compare", "image", "translator fit"}
+
+
+def test_a_translator_of_another_precision_is_said(tmp_path):
+    path = tmp_path / "t.safetensors"
+    fitted = run(
+        "translator", "fit", "builtin:leaky", "--images", "shapes:100:5", "--vlm", VLM, "-o", path, "--precision",
+        "bf16", "--format", "json", "--progress", "none", "--isolated", "--no-cache",
+    )  # fmt: skip
+    assert fitted.exit_code == 0, fitted.output
+    assert json.loads(fitted.stdout)["encoder_precision"] == "bf16"
+    found = audit(
+        AuditConfig(
+            model="builtin:leaky", images="shapes:100:6", vlm=VLM, translator=str(path), cache="none", generate=0
+        )
+    )
+    assert any("computed in bf16; these are in fp32" in warning for warning in found.result.warnings)
 
 
 def run(*arguments):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from singaudit.dataset import cache as cache_module
-from singaudit.dataset.cache import Cache, cache_bytes, cache_folder
+from singaudit.dataset.cache import Cache, cache_bytes, cache_folder, clear, shelves
 from singaudit.errors import ConfigError
 
 KEYS = [f"{i:02x}" * 31 + "00" for i in range(20)]
@@ -140,6 +140,29 @@ def test_the_oldest_files_go_first_and_nothing_else_is_touched(tmp_path):
     assert all(key in opened(tmp_path, {"model": "new"}) for key in KEYS)
     Cache(tmp_path).prune(0)
     assert cache_bytes(tmp_path) == 0
+
+
+def test_clearing_takes_what_the_cache_wrote_and_nothing_else(tmp_path):
+    filled(tmp_path)
+    Cache(tmp_path).remember(f"encoder-{'a' * 64}", {"a": 1})
+    [shelf] = tmp_path.glob("features-*")
+    mine = [tmp_path / "thesis.npy", tmp_path / "notes.json", shelf / "mine.txt"]
+    for path in mine:
+        path.write_bytes(b"years of work")
+    size = cache_bytes(tmp_path)
+    assert shelves(tmp_path) == [("features", size)]
+    assert clear(tmp_path) == size > 0
+    assert sorted(p for p in tmp_path.rglob("*") if p.is_file()) == sorted(mine)
+    assert clear(tmp_path) == 0
+
+
+def test_other_arithmetic_finds_nothing(monkeypatch):
+    import singaudit.classifier.naming as naming
+
+    here = naming.arithmetic("cpu")
+    assert here == naming.arithmetic("CPUExecutionProvider")
+    monkeypatch.setattr(naming.np, "show_config", lambda mode: {"SIMD Extensions": {"found": ["ASIMD"]}})
+    assert naming.arithmetic("cpu") == "ASIMD" != here
 
 
 def test_facts_are_recalled_only_as_they_were(tmp_path):

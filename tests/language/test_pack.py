@@ -135,6 +135,19 @@ def test_generated_images_are_packed_without_files(tmp_path, models):
     assert numbers(with_pack) == numbers(audit(AuditConfig(vlm=VLM, **config)))
 
 
+def test_a_pack_says_in_which_precision_it_was_made(tmp_path, models):
+    found = packed(tmp_path, images="shapes:60", precision="bf16")
+    assert found["encoder"]["precision"] == "bf16"
+    exact = packed(tmp_path, "exact.pack", images="shapes:60")
+    bf16, fp32 = (open_pack(str(tmp_path / n)).file.tensors["embeddings"] for n in ("probe.pack", "exact.pack"))
+    assert exact["encoder"]["precision"] == "fp32"
+    assert 0 < np.abs(bf16 - fp32).max() < 0.05
+    settings = {"model": str(models / "leaky.onnx"), "images": "shapes:60", "cache": "none", "generate": 0}
+    assert audit(AuditConfig(**settings, pack=str(tmp_path / "probe.pack"))).result.reproduce.precision == "bf16"
+    with pytest.raises(ConfigError, match="fp32, or none, got --precision bf16"):
+        audit(AuditConfig(**settings, pack=str(tmp_path / "exact.pack"), precision="bf16"))
+
+
 def test_labels_of_a_file_need_the_classes_and_are_kept(made, tmp_path):
     rows = "\n".join(f"{p.relative_to(made / 'im').as_posix()},{'odd' if i % 2 else 'even'}"
                      for i, p in enumerate(sorted((made / "im").glob("*/*.png"))))  # fmt: skip

@@ -104,7 +104,8 @@ def test_another_model_or_encoder_is_refused(stored):
     for change in ({"revision": "other"}, {"embedding_dim": 10}):
         with pytest.raises(LanguageError, match="image space"):
             stored.check_encoder(type("Other", (Eye,), change)())
-    assert stored.unproven() == ""
+    assert stored.doubts("fp32") == []
+    assert "computed in fp32" in stored.doubts("bf16")[0]
 
 
 @pytest.mark.parametrize(
@@ -166,7 +167,7 @@ def test_a_published_folder_is_imported_and_says_that_nothing_is_proven(tmp_path
     x = np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32)
     np.testing.assert_allclose(found.translator(x), layer(torch.from_numpy(x)).detach().numpy(), atol=1e-6)
     assert found.facts.encoder_name == "openai/clip-vit-large-patch14"
-    assert "not proven" in found.unproven()
+    assert "not proven" in found.doubts("fp32")[0]
     (tmp_path / "t").write_bytes(to_bytes(found))
     assert read_translator(tmp_path / "t").halves is None
 

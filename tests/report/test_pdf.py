@@ -4,14 +4,17 @@ import time
 
 import PIL.ImageFile
 import pytest
+from click.testing import CliRunner
 from pypdf import PdfReader
 from pypdf.generic import IndirectObject
 from report_factory import full
 
+from singaudit.cli import main
 from singaudit.errors import ReportError
+from singaudit.options import each_command
 from singaudit.report.html import render_html
-from singaudit.report.pdf import pdf_available, pdf_bytes, write_pdf
-from singaudit.report.writer import canonical_json
+from singaudit.report.pdf import PdfSettings, pdf_available, pdf_bytes, write_pdf
+from singaudit.report.writer import canonical_json, write_report
 
 pytestmark = pytest.mark.skipif(pdf_available() is not None, reason=str(pdf_available()))
 
@@ -46,7 +49,40 @@ def test_this_process_stays_as_it_was() -> None:
 
 def test_a_document_that_takes_too_long_is_given_up() -> None:
     with pytest.raises(ReportError, match="not ready"):
-        pdf_bytes("<p>hello", b"{}", seconds=0.01)
+        pdf_bytes("<p>hello", b"{}", PdfSettings(seconds=0.01))
+
+
+def test_a_document_that_takes_too_much_memory_is_given_up() -> None:
+    greedy = "<table>" + "<tr><td>x<td>y" * 100_000
+    with pytest.raises(ReportError, match=r"within 0\.3 GiB") as caught:
+        pdf_bytes(greedy, b"{}", PdfSettings(memory=0.3))
+    assert "--pdf-memory" in caught.value.hint
+
+
+def test_a_pdf_that_was_not_asked_for_by_name_costs_nobody_the_report(tmp_path, caplog) -> None:
+    paths = write_report(full(), {}, tmp_path, ("html", "pdf", "json"), pdf=PdfSettings(0.01, needed=False))
+    assert sorted(p.name for p in paths) == ["report.html", "result.json", "run.json"]
+    assert "no PDF is written" in caplog.text
+    with pytest.raises(ReportError, match="not ready"):
+        write_report(full(), {}, tmp_path / "other", ("html", "pdf"), pdf=PdfSettings(0.01))
+    assert not (tmp_path / "other").exists()
+
+
+def test_the_limits_are_options_of_every_command_that_draws(tmp_path) -> None:
+    source = tmp_path / "result.json"
+    source.write_bytes(canonical_json(full()))
+    arguments = ["report", str(source), "-o", str(tmp_path / "out"), "--report", "pdf"]
+    slow = CliRunner().invoke(main, [*arguments, "--pdf-seconds", "0.01"])
+    assert slow.exit_code == 2
+    assert "--pdf-seconds" in slow.stderr
+    assert not (tmp_path / "out").exists()
+    small = CliRunner(env={"SINGAUDIT_PDF_MEMORY": "0.1"}).invoke(main, arguments)
+    assert small.exit_code == 2
+    assert "0.1 GiB" in small.stderr
+    assert not (tmp_path / "out").exists()
+    drawing = {"run", "report", "compare", "demo"}
+    commands = {name for name, c in each_command(main) if any("--pdf-memory" in p.opts for p in c.params)}
+    assert commands == drawing
 
 
 def test_the_same_result_gives_the_same_bytes() -> None:
