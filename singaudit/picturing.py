@@ -68,7 +68,7 @@ def _blocked(certificate: CertificatePart, seen: Seen) -> str:
     if certificate.status != "passed":
         return f"the shadow copy has no trusted certificate: {certificate.reason}"
     if certificate.gradient_cosine is None:
-        return "the shadow copy's gradients could not be certified, because the model's input takes whole numbers"
+        return "the shadow copy's gradients could not be certified"
     if seen.pack is not None:
         return "the pack holds embeddings, and no vision-language model that could look at a new picture"
     return ""

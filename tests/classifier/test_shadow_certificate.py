@@ -148,10 +148,53 @@ def test_noise_needs_a_size():
     assert certify(model, inputs=np.random.default_rng(0).normal(size=(2, 3, 8, 8)).astype("f")).status == "passed"
 
 
-def test_integer_inputs_are_compared_without_gradients():
+def test_integer_inputs_that_are_no_pixels_are_compared_without_gradients():
     node = helper.make_node("Cast", ["x"], ["y"], to=TensorProto.FLOAT)
-    certificate = certify(one_node(node, ("n", 4), TensorProto.UINT8))
+    certificate = certify(one_node(node, ("n", 4), TensorProto.INT32))
     assert (certificate.status, certificate.gradient_cosine) == ("passed", None)
+
+
+def taking_pixels(model):
+    """The same network with 8-bit pixels, last axis the channels, as its input."""
+    old = model.graph.input[0].name
+    before = [
+        helper.make_node("Transpose", ["pixels"], ["turned"], perm=[0, 3, 1, 2]),
+        helper.make_node("Cast", ["turned"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["float", "by"], ["scaled"]), helper.make_node("Sub", ["scaled", "one"], [old]),
+    ]  # fmt: skip
+    nodes, shape = [*before, *model.graph.node], model.graph.input[0].type.tensor_type.shape.dim
+    n, c, h, w = (d.dim_value or d.dim_param for d in shape)
+    del model.graph.node[:], model.graph.input[:]
+    model.graph.node.extend(nodes)
+    model.graph.input.append(helper.make_tensor_value_info("pixels", TensorProto.UINT8, [n, h, w, c]))
+    numbers = (("by", 1 / 127.5), ("one", 1.0))
+    model.graph.initializer.extend(numpy_helper.from_array(np.asarray(v, np.float32), k) for k, v in numbers)
+    return model
+
+
+@pytest.mark.parametrize("family", [InvertedResidual, ViTBlock, Gates])
+def test_gradients_of_8_bit_pixels_are_checked_by_whole_levels(family):
+    model = taking_pixels(export(build(family)))
+    certificate = certify(model)
+    assert certificate.status == "passed", certificate.reason
+    assert certificate.gradient_cosine > 0.99
+    right = shadow_copy(model)
+
+    class Half(Tampered):
+        def forward(self, x):
+            if not x.is_floating_point():
+                return right(x)
+            return right(torch.cat([x[:, :, :16].detach(), x[:, :, 16:]], 2))
+
+    wrong = certify(model, Half(right.plan))
+    assert "gradients agree" in wrong.reason
+    assert wrong.max_logit_difference <= 1e-5
+
+
+def test_gradients_of_quantised_models_that_take_8_bit_pixels_are_checked(tmp_path):
+    certificate = certify(taking_pixels(onnx.load(quantised(export(build(Gates)), "QDQ", tmp_path))))
+    assert (certificate.status, certificate.precision) == ("passed", "int8"), certificate.reason
+    assert certificate.gradient_cosine > 0.9
 
 
 def test_intermediate_outputs_can_be_certified(tmp_path):

@@ -67,3 +67,25 @@ def one_image_at_a_time_nhwc(path: Path) -> Path:
 
 
 GRAPHS = (pooled, pooled_after_the_head, features_by_columns, one_image_at_a_time_nhwc)
+
+
+def taking_pixels(path: Path, model: Path, channels: int = 3) -> Path:
+    """An embedded classifier whose preprocessing is inside: 8-bit pixels (n, h, w, channels) as they are in files."""
+    made = onnx.load(str(model))
+    nodes, old = list(made.graph.node), made.graph.input[0].name
+    spread = ["turned"] if channels == 3 else ["turned"] * 3
+    before = [
+        helper.make_node("Transpose", ["pixels"], ["turned"], perm=[0, 3, 1, 2]),
+        helper.make_node("Concat", spread, ["three"], axis=1), helper.make_node("Cast", ["three"], ["float"], to=1),
+        helper.make_node("Mul", ["float", "by"], ["scaled"]), helper.make_node("Sub", ["scaled", "one"], [old]),
+    ]  # fmt: skip
+    del made.graph.node[:], made.graph.input[:]
+    made.graph.node.extend(before + nodes)
+    value = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["batch", 64, 64, channels])
+    made.graph.input.append(value)
+    numbers = (("by", 1 / 127.5), ("one", 1.0))
+    made.graph.initializer.extend(numpy_helper.from_array(np.asarray(v, np.float32), k) for k, v in numbers)
+    stated = next(p for p in made.metadata_props if p.key == "singaudit.preprocess")
+    stated.value = "size=64,mode=squash,interpolation=bilinear"
+    onnx.save(made, str(path))
+    return path

@@ -108,14 +108,20 @@ def from_numpy(array: np.ndarray[Any, Any], element: int) -> torch.Tensor:
     return torch.from_numpy(np.array(array, dtype=numpy_dtype, order="C"))
 
 
+def takes_pixels(element: int) -> bool:
+    """Whether an input of the ONNX element type takes 8-bit pixels as they are."""
+    return element == TensorProto.UINT8
+
+
 def carry(tensor: torch.Tensor, element: int) -> torch.Tensor:
     """Bring a tensor from outside into the carrier of the element type the graph declares for it.
 
-    Half-precision floats are widened; a tensor of another kind (float for integer, or the reverse) is refused with
-    ModelError, since ONNX Runtime would refuse it too.
+    Half-precision floats are widened. Where the graph takes 8-bit pixels, their whole numbers in float32 pass as they
+    are, as those of quantisation operators do, so that gradients reach them. Any other tensor of another kind (float
+    for integer, or the reverse) is refused with ModelError, since ONNX Runtime would refuse it too.
     """
     dtype = CARRIERS[element]
-    if tensor.dtype == dtype:
+    if tensor.dtype == dtype or (takes_pixels(element) and tensor.dtype == torch.float32):
         return tensor
     floats = (dtype.is_floating_point, tensor.dtype.is_floating_point)
     if floats == (True, True) or (floats == (False, False) and torch.bool not in (dtype, tensor.dtype)):

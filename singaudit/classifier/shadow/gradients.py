@@ -25,6 +25,10 @@ _STEPS = (1e-4, 3e-5, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 # Steps of the central differences in standard deviations of the input: small ones drown in rounding, large ones
 # cross kinks. A right gradient agrees at one of them at least; a wrong one at none.
 
+_LEVELS = (1, 2, 4, 8)
+_MOVED = 1 / 16
+# The same for 8-bit pixels, in levels. No level is smaller than 1, so that a share of the pixels is moved alone.
+
 _DIRECTIONS = 8
 IMAGES_AT_ONCE = 4
 """Images of the gradient check, and of every batch that need not be larger: one shape is prepared once."""
@@ -61,20 +65,28 @@ def gradient_cosine(
     """Return the cosine between directional derivatives of the copy and central differences.
 
     Each image has its own random weights on the first output and its own random directions; the cosine is over all
-    images and directions together, at the step where it is largest. None where the input takes integers.
+    images and directions together, at the step where it is largest. None where the input takes whole numbers that are
+    no pixels. Of 8-bit pixels some are moved by whole levels, up or down, because the model takes nothing between
+    them; the copy, whose gradient is checked, takes the same pixels in float32.
 
     In fp32 the differences are ONNX Runtime's. In fp16 and int8 its outputs are staircases, whose steps hide the
     slope; the differences are then those of the copy's own forward pass with rounding left out, the function whose
     gradient the copy gives. The certificate compares that pass's outputs with the model's as well.
     """
-    if not np.issubdtype(images.dtype, np.floating):
+    if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
         return None
+    levels = images.dtype == np.uint8 and precision == "fp32"
     batch = shadow.batch
     images = images[: max(IMAGES_AT_ONCE, batch or 0)].astype(np.float32)
+    if levels:
+        # Room for the largest move in both directions.
+        images = images.clip(_LEVELS[-1], 255 - _LEVELS[-1])
     output = reference.run(mode, images.astype(reference.dtype))[0]
     weights = generator.standard_normal(output.shape)
     gradient = _input_gradient(shadow, torch.from_numpy(images), weights, batch)
     directions = generator.standard_normal((_DIRECTIONS, *images.shape))
+    if levels:
+        directions = np.sign(directions) * (generator.random(directions.shape) < _MOVED)
     ours = (directions * gradient).reshape(_DIRECTIONS, len(images), -1).sum(-1)
     deviation = float(images.std(dtype=np.float64)) or 1.0
 
@@ -87,8 +99,7 @@ def gradient_cosine(
         return np.asarray((value * weights).reshape(len(images), -1).sum(-1))
 
     best = -1.0
-    for step in _STEPS:
-        size = step * deviation
+    for size in _LEVELS if levels else [step * deviation for step in _STEPS]:
         theirs = np.stack(
             [(objective(images + size * d) - objective(images - size * d)) / (2 * size) for d in directions]
         )

@@ -82,7 +82,8 @@ class ShadowCopy(nn.Module):
         """Execute the graph.
 
         inputs: one tensor per graph input, of the declared element type and shape (half-precision inputs are widened
-        to float32, in which fp16 graphs run). Returns one value per output: half floats in float32, integers from
+        to float32, in which fp16 graphs run; 8-bit pixels may come as whole numbers in float32, which gradients then
+        reach). Returns one value per output: half floats in float32, integers from
         quantisation operators as whole numbers in float32, sequences as lists. Raises ModelError where an input's
         number, type or shape is not what the graph declares.
 

@@ -68,7 +68,11 @@ class Reference:
     def dtype(self) -> np.dtype[Any]:
         """Element type of the first input."""
         kind = next(iter(self._sessions.values())).get_inputs()[0].type
-        return np.dtype({"tensor(float16)": np.float16, "tensor(double)": np.float64}.get(kind, np.float32))
+        return np.dtype(
+            {"tensor(float16)": np.float16, "tensor(double)": np.float64, "tensor(uint8)": np.uint8}.get(
+                kind, np.float32
+            )
+        )
 
     def run(self, mode: str, images: Array) -> list[Array]:
         """Return all outputs for images (n, ...), run in batches of the declared size (8 where dynamic)."""
