@@ -9,6 +9,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from onnx import helper, numpy_helper
 from onnxruntime import quantization
 from shadow_models import FAMILIES, InvertedResidual, ViTBlock, build, cosine, export, gradient, images
 
@@ -185,3 +186,28 @@ def test_static_graphs_compile():
     expected, expected_gradient = gradient(network, images())
     assert range_share(value, expected) < 1e-4
     assert cosine(grad, expected_gradient) > 0.9999
+
+
+def test_sizes_that_a_quantiser_rounded_stay_rounded_whatever_is_left_out_first():
+    """Quantisers also quantise arithmetic on shapes; sizes are kept per input shape, from its first sight on."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["size"], start=1), helper.make_node("Cast", ["size"], ["width"], to=1),
+        helper.make_node("QuantizeLinear", ["width", "step", "zero"], ["whole"]),
+        helper.make_node("DequantizeLinear", ["whole", "step", "zero"], ["near"]),
+        helper.make_node("Cast", ["near"], ["end"], to=7),
+        helper.make_node("Slice", ["x", "start", "end", "axis"], ["y"]),
+    ]  # fmt: skip
+    constants = {"step": np.float32(4), "zero": np.uint8(0), "start": np.int64([0]), "axis": np.int64([1])}
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info("x", 1, ("n", "w"))],
+        [helper.make_tensor_value_info("y", 1, None)],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    copy, x = shadow_copy(model), torch.randn(2, 10)
+    with carriers.without_rounding():
+        assert copy(x)[0].shape == (2, 8)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    assert copy(x)[0].shape == session.run(None, {"x": x.numpy()})[0].shape == (2, 8)

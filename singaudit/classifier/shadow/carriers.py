@@ -159,12 +159,14 @@ _ROUNDING = contextvars.ContextVar("rounding", default=True)
 
 
 @contextlib.contextmanager
-def without_rounding() -> Iterator[None]:
+def without_rounding(left_out: bool = True) -> Iterator[None]:
     """Leave out every rounding that passes gradients straight through, as if all formats were exact.
+
+    left_out: False rounds again within.
 
     Within it a copy computes the function whose derivative its straight-through gradient is.
     """
-    token = _ROUNDING.set(False)
+    token = _ROUNDING.set(not left_out)
     try:
         yield
     finally:

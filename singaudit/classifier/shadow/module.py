@@ -134,8 +134,9 @@ class ShadowCopy(nn.Module):
         found = self._prepared.get(key)
         if found is not None:
             return found
-        with torch.inference_mode(False), torch.no_grad():
-            # Within inference mode, cached tensors could never take part in a gradient later.
+        with torch.inference_mode(False), torch.no_grad(), carriers.without_rounding(False):
+            # Within inference mode, cached tensors could never take part in a gradient later. Quantisers also quantise
+            # sizes and pads: those round as in the model whatever is left out now, or the copy would keep others.
             computed = shape_values(self.plan, self._shape_steps, values)
             if self._fixed is not None:
                 found = self._fixed
