@@ -100,7 +100,7 @@ class Certificate:
     top1_agreement: float | None
     """Share of images, ties aside, with the same top class; None where no output has classes."""
     gradient_cosine: float | None
-    """Cosine between the copy's directional derivatives and central differences (``gradients.gradient_cosine``)."""
+    """Cosine between the copy's directional derivatives and float64 differences (``gradients.check_gradient``)."""
     ran_on: str
     """"noise" or "N probe images"."""
     unsupported: tuple[str, ...] = ()

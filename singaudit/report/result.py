@@ -104,7 +104,7 @@ class CertificatePart(Part):
     difference_unoptimised: Finite | None = Field(description="Against ONNX Runtime without graph optimisation.")
     difference_optimised: Finite | None = Field(description="Against ONNX Runtime with all optimisations.")
     top1_agreement: Finite | None = Field(description="Share of images with the same top class, ties aside.")
-    gradient_cosine: Finite | None = Field(description="Against central differences along random directions.")
+    gradient_cosine: Finite | None = Field(description="Against differences of its forward pass in float64.")
     ran_on: Text
     unsupported: list[Text]
     reason: Text = Field(description="Why it did not pass; empty when it did.")

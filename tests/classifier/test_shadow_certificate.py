@@ -10,7 +10,7 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from shadow_models import FAMILIES, Gates, InvertedResidual, ViTBlock, build, export, images
+from shadow_models import FAMILIES, Gates, InvertedResidual, ShiftedWindows, ViTBlock, build, export, gradient, images
 from test_shadow_models import quantised
 
 from singaudit.classifier.shadow import carriers
@@ -57,7 +57,7 @@ def test_an_int8_graph_that_says_something_else_without_its_rounding_fails(tmp_p
 
     certificate = certify(model, Unfaithful(shadow_copy(model).plan))
     assert certificate.status == "failed"
-    assert "without its rounding" in certificate.reason
+    assert "without its rounding vary otherwise" in certificate.reason
 
 
 def test_a_certificate_imports_no_compiler_of_its_own():
@@ -110,6 +110,68 @@ def test_right_values_with_wrong_gradients_fail(factor):
     assert certificate.status == "failed"
     assert certificate.max_logit_difference <= 1e-5
     assert "gradients agree" in certificate.reason
+
+
+class _Scaled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient / 2
+
+
+@pytest.mark.parametrize("family", [InvertedResidual, ShiftedWindows])
+def test_an_operator_whose_backward_pass_is_halved_is_found(family):
+    """In every operator in turn; the certificate must fail wherever that changes the gradient by 15 % or more."""
+    model, x = export(build(family)), images(2)
+    expected = gradient(shadow_copy(model), x)[1]
+    found = 0
+    for index in range(len(shadow_copy(model)._fixed.program.instructions)):
+        copy = shadow_copy(model)
+        instructions = copy._fixed.program.instructions
+        kernel = instructions[index].kernel
+
+        def halved(*arguments, kernel=kernel):
+            value = kernel(*arguments)
+            return _Scaled.apply(value) if isinstance(value, torch.Tensor) and value.requires_grad else value
+
+        instructions[index] = instructions[index]._replace(kernel=halved)
+        wrong = gradient(copy, x)[1]
+        certificate = certify(model, copy, x.numpy())
+        error = float((wrong - expected).norm() / expected.norm())
+        if error > 0.15:
+            found += 1
+            assert certificate.status == "failed", (instructions[index].label, error)
+            assert "gradients" in certificate.reason
+        elif error == 0:
+            assert certificate.status == "passed", certificate.reason
+    assert found >= 5
+
+
+def test_outputs_that_hardly_depend_on_the_image_have_a_gradient_that_passes():
+    """Their variation drowns in float32, in which no step of a difference could show the slope."""
+    network = build(InvertedResidual)
+    with torch.no_grad():
+        list(network.modules())[-1].weight.mul_(1e-7)
+        list(network.modules())[-1].bias.copy_(torch.linspace(-1, 1, 5))
+    certificate = certify(export(network))
+    assert certificate.status == "passed", certificate.reason
+    assert certificate.gradient_cosine > 0.99
+    copy = shadow_copy(export(network))
+    wrong = certify(export(network), tampered(export(network), lambda y: y.detach() + 0 * y))
+    assert (wrong.status, copy.batch) == ("failed", 2)
+
+
+def test_outputs_that_vary_otherwise_between_images_fail_however_close_they_are():
+    network = build(InvertedResidual)
+    with torch.no_grad():
+        list(network.modules())[-1].weight.mul_(0.1)
+        list(network.modules())[-1].bias.copy_(torch.linspace(-100, 100, 5))
+    certificate = certify(export(network), tampered(export(network), lambda y: y.mean(0, keepdim=True).expand_as(y)))
+    assert certificate.max_logit_difference <= 1e-4
+    assert "vary otherwise between images" in certificate.reason
 
 
 def test_gradients_of_half_the_image_fail():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from copy import deepcopy
 
 import numpy as np
 import onnx
@@ -176,6 +177,24 @@ def test_files_that_onnx_runtime_optimised_are_copied(family, tmp_path):
     expected, expected_gradient = gradient(network, images())
     assert range_share(value, expected) < 1e-4
     assert cosine(grad, expected_gradient) > 0.999
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_copies_compute_in_float64_when_they_are_told_to(family):
+    network = build(family)
+    copy = shadow_copy(export(network, dynamic=True))
+    narrow = copy(images())[0]
+    wide, (expected, expected_gradient) = copy.in_float64(), gradient(deepcopy(network).double(), images().double())
+    value, grad = gradient(wide, images().double())
+    assert value.dtype == grad.dtype == torch.float64
+    # Exporters fold batch normalisation into weights in float32.
+    assert range_share(value, expected) < 1e-7
+    assert cosine(grad, expected_gradient) > 1 - 1e-10
+    assert torch.equal(copy(images())[0], narrow)
+    assert torch.equal(copy.double()(images())[0], wide(images())[0])
+    assert torch.equal(copy.float()(images())[0], narrow)
+    with pytest.raises(ModelError, match="float32 or float64"):
+        copy.half()
 
 
 def test_static_graphs_compile():

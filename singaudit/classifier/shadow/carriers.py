@@ -9,8 +9,8 @@ gradients pass straight through them.
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import math
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -60,10 +60,13 @@ _BITS = {
 }  # fmt: skip
 
 
+# A dict of our own: torch.compile cannot look into protobuf's.
+_NAMES: dict[int, str] = {value: name for name, value in TensorProto.DataType.items()}
+
+
 def type_name(element: int) -> str:
     """Return the ONNX name of an element type, such as ``"FLOAT16"``; unknown numbers are shown as they are."""
-    known = element in TensorProto.DataType.values()
-    return TensorProto.DataType.Name(element) if known else f"type {element}"
+    return _NAMES.get(element, f"type {element}")
 
 
 def is_integer(element: int) -> bool:
@@ -120,8 +123,10 @@ def carry(tensor: torch.Tensor, element: int) -> torch.Tensor:
     are, as those of quantisation operators do, so that gradients reach them. Any other tensor of another kind (float
     for integer, or the reverse) is refused with ModelError, since ONNX Runtime would refuse it too.
     """
-    dtype = CARRIERS[element]
-    if tensor.dtype == dtype or (takes_pixels(element) and tensor.dtype == torch.float32):
+    dtype = working(CARRIERS[element])
+    if takes_pixels(element) and tensor.is_floating_point():
+        dtype = working(torch.float32)
+    if tensor.dtype == dtype:
         return tensor
     floats = (dtype.is_floating_point, tensor.dtype.is_floating_point)
     if floats == (True, True) or (floats == (False, False) and torch.bool not in (dtype, tensor.dtype)):
@@ -129,6 +134,31 @@ def carry(tensor: torch.Tensor, element: int) -> torch.Tensor:
     raise ModelError(
         f"An input declared {type_name(element)} arrived as {tensor.dtype}.", hint=f"Convert it: x.to({dtype})."
     )
+
+
+class _Arithmetic(threading.local):
+    """How this thread computes now. Not context variables: torch.compile cannot read those."""
+
+    rounding: bool = True
+    float64: bool = False
+
+
+_ARITHMETIC = _Arithmetic()
+
+
+@contextlib.contextmanager
+def in_float64(widened: bool = True) -> Iterator[None]:
+    """Compute in float64 what travels in float32, or with ``widened=False`` in float32 again."""
+    before, _ARITHMETIC.float64 = _ARITHMETIC.float64, widened
+    try:
+        yield
+    finally:
+        _ARITHMETIC.float64 = before
+
+
+def working(dtype: torch.dtype) -> torch.dtype:
+    """Return the torch dtype that a carrier has now: float64 instead of float32 where that is asked for."""
+    return torch.float64 if dtype == torch.float32 and _ARITHMETIC.float64 else dtype
 
 
 class _Replace(torch.autograd.Function):
@@ -155,9 +185,6 @@ def straight_through(real: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
     return _Replace.apply(real, shown.detach())
 
 
-_ROUNDING = contextvars.ContextVar("rounding", default=True)
-
-
 @contextlib.contextmanager
 def without_rounding(left_out: bool = True) -> Iterator[None]:
     """Leave out every rounding that passes gradients straight through, as if all formats were exact.
@@ -166,16 +193,16 @@ def without_rounding(left_out: bool = True) -> Iterator[None]:
 
     Within it a copy computes the function whose derivative its straight-through gradient is.
     """
-    token = _ROUNDING.set(not left_out)
+    before, _ARITHMETIC.rounding = _ARITHMETIC.rounding, not left_out
     try:
         yield
     finally:
-        _ROUNDING.reset(token)
+        _ARITHMETIC.rounding = before
 
 
 def round_straight_through(x: torch.Tensor) -> torch.Tensor:
     """Round half to even; the gradient is that of the identity."""
-    if not _ROUNDING.get():
+    if not _ARITHMETIC.rounding:
         return x
     return straight_through(x, x.detach().round())
 
@@ -218,7 +245,7 @@ def round_to_format(x: torch.Tensor, element: int, saturate: bool = True) -> tor
     Half to even; beyond the largest value 8-bit formats saturate, or with ``saturate=False`` become infinite or NaN
     (ONNX specification, Cast); half formats always become infinite. Returns the dtype of ``x``.
     """
-    if not _ROUNDING.get():
+    if not _ARITHMETIC.rounding:
         return x
     if element == TensorProto.FLOAT16:
         return straight_through(x, x.detach().to(torch.float16).to(x.dtype))

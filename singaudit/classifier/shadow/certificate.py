@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 
 from singaudit.classifier.interface import Certificate, Precision
 from singaudit.classifier.shadow import carriers
-from singaudit.classifier.shadow.gradients import COSINES, gradient_cosine, run_in_batches, to_numpy
+from singaudit.classifier.shadow.gradients import (
+    COSINES,
+    LARGEST_ERROR,
+    GradientCheck,
+    check_gradient,
+    run_in_batches,
+    to_numpy,
+)
 from singaudit.classifier.shadow.module import ShadowCopy, shadow_copy
 from singaudit.classifier.shadow.plan import Plan, UnsupportedGraphError
 from singaudit.classifier.shadow.reference import Reference
@@ -31,6 +38,9 @@ TOP1 = 0.99
 """Smallest allowed share of images, ties aside, with the same top class."""
 
 _NOISE_IMAGES = 4
+_NOISE: dict[Precision, float] = {"fp32": 1e-5, "fp16": 1e-2, "int8": 0.0}
+# How much outputs must vary between images, as a share of the largest, for that to be compared. What varies by less is
+# a sum's order of rounding, which two executors do not share. In int8 it is what has to be found out.
 
 
 def precision_of(plan: Plan) -> Precision:
@@ -76,12 +86,11 @@ def certify(
     best = min(reference.modes, key=lambda mode: differences[mode] or 0.0)
     difference = differences[best]
     agreement = _top1(copied[0], values[best][0], TOLERANCES[precision])
-    cosine = gradient_cosine(shadow, reference, best, images, precision, generator)
-    reason = _verdict(precision, difference, agreement, cosine)
-    if precision == "int8" and (correlation := _following(shadow, images, values[best][0])) < COSINES[precision]:
-        # Its gradient is that of the graph without rounding, which must then tell what the model does.
-        reason = "; ".join(filter(None, (reason, f"without its rounding the graph gives other outputs (correlation "
-                                                 f"{correlation:.3f}, required: {COSINES[precision]})")))  # fmt: skip
+    check = check_gradient(shadow, images, generator)
+    with torch.no_grad(), carriers.without_rounding():
+        smooth = to_numpy(run_in_batches(shadow, images, shadow.batch)[0]) if precision == "int8" else copied[0]
+    correlation = _correlation(smooth, values[best][0], _NOISE[precision])
+    reason = _verdict(precision, difference, agreement, check, correlation)
     return Certificate(
         status="failed" if reason else "passed",
         precision=precision,
@@ -90,7 +99,7 @@ def certify(
         difference_unoptimised=differences.get("unoptimised"),
         difference_optimised=differences.get("optimised"),
         top1_agreement=agreement,
-        gradient_cosine=cosine,
+        gradient_cosine=None if check is None else check.cosine,
         ran_on=_ran_on(inputs),
         reason=reason,
     )
@@ -123,15 +132,30 @@ def _ran_on(inputs: Array | None) -> str:
     return "noise" if inputs is None else f"{len(inputs)} probe images"
 
 
-def _verdict(precision: Precision, difference: float | None, agreement: float | None, cosine: float | None) -> str:
+def _verdict(
+    precision: Precision,
+    difference: float | None,
+    agreement: float | None,
+    check: GradientCheck | None,
+    correlation: float | None,
+) -> str:
     """Return why the copy does not pass, "" where it does."""
-    reasons = []
+    reasons, least = [], COSINES[precision]
     if difference is None or not difference <= TOLERANCES[precision]:
         reasons.append(f"outputs differ by {difference} of their range (allowed: {TOLERANCES[precision]})")
     if agreement is not None and agreement < TOP1:
         reasons.append(f"top classes agree on {agreement:.1%} of images (required: {TOP1:.0%})")
-    if cosine is not None and not cosine > COSINES[precision]:
-        reasons.append(f"gradients agree to a cosine of {cosine:.4f} (required: {COSINES[precision]})")
+    if check is not None and not check.cosine > least:
+        reasons.append(f"gradients agree to a cosine of {check.cosine:.4f} (required: {least})")
+    elif check is not None and not check.error <= LARGEST_ERROR:
+        reasons.append(f"gradients are wrong by {check.error:.1%} of their length (allowed: {LARGEST_ERROR:.0%})")
+    if correlation is not None and correlation < least:
+        # In int8 the gradient is that of the graph without rounding, which must then tell what the model does.
+        whose = "the graph's outputs without its rounding" if precision == "int8" else "the copy's outputs"
+        reasons.append(
+            f"{whose} vary otherwise between images than the model's (correlation {correlation:.3f}, required: "
+            f"{least}), so that the gradient says little about the model"
+        )
     return "; ".join(reasons)
 
 
@@ -158,13 +182,19 @@ def _dtype(element: int) -> np.dtype[Any]:
     return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(element))
 
 
-def _following(shadow: ShadowCopy, images: Array, values: Array) -> float:
-    """Correlation of the first output without rounding with the model's, over all images; 1 where nothing varies."""
-    with torch.no_grad(), carriers.without_rounding():
-        smooth = to_numpy(run_in_batches(shadow, images, shadow.batch)[0])
-    a, b = smooth - smooth.mean(), values.astype(np.float64) - values.mean(dtype=np.float64)
-    scale = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float((a * b).sum() / scale) if scale > 0 else 1.0
+def _correlation(ours: Array, theirs: Array, noise: float) -> float | None:
+    """Correlation of what two sets of outputs vary by between images; None where that is noise or there is one image.
+
+    Each output's mean over the images is taken away first: where outputs hardly depend on the image, what they have in
+    common would hide that the two have nothing else in common.
+    """
+    theirs = theirs.astype(np.float64)
+    if len(theirs) < 2 or not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
+        return None
+    a, b = ours - ours.mean(0), theirs - theirs.mean(0)
+    if float(np.abs(b).max()) <= noise * float(np.abs(theirs).max()):
+        return None
+    return float((a * b).sum() / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-300))
 
 
 def _worst(copied: Sequence[Array], reference: Sequence[Array]) -> float:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,7 +61,7 @@ class ShadowCopy(nn.Module):
         )
         self._prepared: OrderedDict[tuple[Any, ...], _Prepared] = OrderedDict()
         self._fixed = None if self._cached_names else _Prepared(self._compile({}), ())
-        self._checked: set[tuple[Any, ...]] = set()
+        self._wide = False
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -90,7 +91,33 @@ class ShadowCopy(nn.Module):
         A quantised graph gives its own values, with the gradient of the same graph without its rounding of activations
         (clipping stays). Gradients taken at rounded activations meet each kink at another place than that function
         does: over the depth of an EfficientNet they agreed with its differences to a cosine of 0.5 to 0.8 only.
+
+        After ``.double()`` everything that is float32 above is float64.
         """
+        if self._wide:
+            with carriers.in_float64():
+                return self._forward(*inputs)
+        return self._forward(*inputs)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ShadowCopy:
+        """Move or convert the buffers; kernels are told whether float32 became float64."""
+        dtype = fn(torch.zeros((), dtype=torch.float32)).dtype
+        if dtype not in (torch.float32, torch.float64):
+            raise ModelError(
+                f"A copy computes in float32 or float64, not in {dtype}.", hint="Use .float() or .double()."
+            )
+        super()._apply(fn, recurse)
+        self._wide = dtype == torch.float64
+        self._prepared.clear()
+        return self
+
+    def in_float64(self) -> ShadowCopy:
+        """Return a copy of this one that computes in float64; this one stays as it is."""
+        twin = copy.copy(self)
+        twin._buffers, twin._prepared = dict(self._buffers), OrderedDict()
+        return twin.double()
+
+    def _forward(self, *inputs: Tensor) -> tuple[Any, ...]:
         plan = self.plan
         if len(inputs) != len(plan.inputs):
             raise ModelError(
@@ -137,12 +164,14 @@ class ShadowCopy(nn.Module):
         with torch.inference_mode(False), torch.no_grad(), carriers.without_rounding(False):
             # Within inference mode, cached tensors could never take part in a gradient later. Quantisers also quantise
             # sizes and pads: those round as in the model whatever is left out now, or the copy would keep others.
-            computed = shape_values(self.plan, self._shape_steps, values)
+            # They follow from the constants of the plan, which stay in float32.
+            with carriers.in_float64(False):
+                computed = shape_values(self.plan, self._shape_steps, self._declared(values))
             if self._fixed is not None:
                 found = self._fixed
             else:
                 device = next((v.device for v in values if isinstance(v, Tensor)), self._device())
-                cached = tuple(computed[name].to(device) for name in self._cached_names)
+                cached = tuple(_moved(computed[name], device) for name in self._cached_names)
                 host = {name: computed[name].tolist() for name in self._cached_names}
                 found = _Prepared(self._compile(host), cached)
         self._prepared[key] = found
@@ -150,8 +179,24 @@ class ShadowCopy(nn.Module):
             self._prepared.popitem(last=False)
         return found
 
+    def _declared(self, values: Sequence[Any]) -> list[Any]:
+        """The inputs as they travel where nothing is widened."""
+        if not self._wide:
+            return list(values)
+        own = [carriers.CARRIERS[item.element] for item in self.plan.inputs]
+        return [
+            value.to(torch.float32)
+            if isinstance(value, Tensor) and value.dtype == torch.float64 and dtype != torch.float64
+            else value
+            for value, dtype in zip(values, own, strict=True)
+        ]
+
     # What torch.compiler.disable sets; calling that imports the compiler, which takes longer than torch itself.
     _prepare._torchdynamo_disable = True  # type: ignore[attr-defined]
+
+
+def _moved(value: Tensor, device: torch.device) -> Tensor:
+    return value.to(device, carriers.working(value.dtype))
 
 
 def _shown_as(real: Any, shown: Any) -> Any:

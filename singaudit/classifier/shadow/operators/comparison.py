@@ -107,14 +107,14 @@ def cast_kernel(source: int, target: int, saturate: bool = True) -> Kernel:
     if carriers.has_format(target) and source != target:
         return lambda x: carriers.round_to_format(
             x if x.is_floating_point() else x.to(torch.float32), target, saturate
-        ).to(torch.float32)
+        ).to(carriers.working(torch.float32))
     if carriers.type_name(target) == "FLOAT8E8M0":
         raise Unsupported("casting to FLOAT8E8M0")
     if dtype == torch.bool:
         return lambda x: x != 0
     if carriers.is_integer(target):
         return _to_integer(source, target, dtype)
-    return lambda x: x.to(dtype)
+    return lambda x: x.to(carriers.working(dtype))
 
 
 def _to_integer(source: int, target: int, dtype: torch.dtype) -> Kernel:

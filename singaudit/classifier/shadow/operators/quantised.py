@@ -17,8 +17,8 @@ from singaudit.classifier.shadow.operators.registry import Kernel, Site, Unsuppo
 
 
 def as_float(x: Tensor) -> Tensor:
-    """Return whole numbers in float32, whether they arrive as integers or as floats already."""
-    return x if x.is_floating_point() else x.to(torch.float32)
+    """Return whole numbers in floats, whether they arrive as integers or as floats already."""
+    return x if x.is_floating_point() else x.to(carriers.working(torch.float32))
 
 
 def along(parameter: Tensor, x: Tensor, axis: int, block: int = 0) -> Tensor:

@@ -10,7 +10,7 @@ from onnx import TensorProto
 from torch import Tensor
 
 from singaudit.classifier.shadow import limits
-from singaudit.classifier.shadow.carriers import CARRIERS
+from singaudit.classifier.shadow.carriers import CARRIERS, working
 from singaudit.classifier.shadow.operators.registry import Kernel, Site, Unsupported, fixed, operator
 
 
@@ -178,7 +178,7 @@ def constant_of_shape(site: Site) -> Kernel:
 
     def run(shape: list[int]) -> Tensor:
         limits.check_elements(shape, "ConstantOfShape")
-        return torch.full(shape, number, dtype=dtype)
+        return torch.full(shape, number, dtype=working(dtype))
 
     return run
 
@@ -193,7 +193,7 @@ def eye_like(site: Site) -> Kernel:
     def run(x: Tensor) -> Tensor:
         rows = torch.arange(x.shape[0], device=x.device).unsqueeze(1)
         columns = torch.arange(x.shape[1], device=x.device)
-        return (columns - rows == k).to(CARRIERS[element])
+        return (columns - rows == k).to(working(CARRIERS[element]))
 
     return run
 
@@ -208,7 +208,7 @@ def number_range(site: Site) -> Kernel:
         count = max(math.ceil((limit - start) / delta), 0)
         limits.check_elements([count], "Range")
         steps = torch.arange(count, dtype=dtype if dtype.is_floating_point else torch.int64)
-        return (start + steps * delta).to(dtype)
+        return (start + steps * delta).to(working(dtype))
 
     return run
 

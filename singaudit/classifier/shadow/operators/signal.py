@@ -8,7 +8,7 @@ import torch
 from onnx import TensorProto
 from torch import Tensor
 
-from singaudit.classifier.shadow.carriers import CARRIERS
+from singaudit.classifier.shadow.carriers import CARRIERS, working
 from singaudit.classifier.shadow.operators.registry import Kernel, Site, operator
 
 _WINDOWS = {
@@ -34,7 +34,7 @@ def _register_window(kind: str, a: float, b: float, c: float) -> None:
         def run(size: int) -> Tensor:
             count = size if periodic else size - 1
             angle = torch.arange(size, dtype=torch.float64) * (2 * math.pi / count)
-            return (a - b * torch.cos(angle) + c * torch.cos(2 * angle)).to(dtype)
+            return (a - b * torch.cos(angle) + c * torch.cos(2 * angle)).to(working(dtype))
 
         return run
 
