@@ -12,7 +12,18 @@ import pytest
 import torch
 from onnx import helper, numpy_helper
 from onnxruntime import quantization
-from shadow_models import FAMILIES, InvertedResidual, ViTBlock, build, cosine, export, gradient, images
+from shadow_models import (
+    FAMILIES,
+    ConvNeXtLike,
+    Grouped,
+    InvertedResidual,
+    ViTBlock,
+    build,
+    cosine,
+    export,
+    gradient,
+    images,
+)
 
 from singaudit.classifier.shadow import carriers
 from singaudit.classifier.shadow.certificate import certify
@@ -197,13 +208,35 @@ def test_copies_compute_in_float64_when_they_are_told_to(family):
         copy.half()
 
 
-def test_static_graphs_compile():
-    network = build(InvertedResidual)
-    copy = shadow_copy(export(network))
+def test_dynamic_quantisation_has_the_gradient_of_the_identity():
+    """At the ends of its range as well, where a rounded zero point clips: of 12 values two are ends."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("DynamicQuantizeLinear", ["x"], ["whole", "scale", "zero"]),
+            helper.make_node("DequantizeLinear", ["whole", "scale", "zero"], ["y"]),
+        ],
+        "graph",
+        [helper.make_tensor_value_info("x", 1, (1, 12))],
+        [helper.make_tensor_value_info("y", 1, (1, 12))],
+    )
+    copy = shadow_copy(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+    for seed in range(5):
+        leaf = torch.randn(1, 12, generator=torch.Generator().manual_seed(seed)).requires_grad_()
+        value = copy(leaf)[0]
+        value.sum().backward()
+        assert not torch.equal(value, leaf)
+        torch.testing.assert_close(leaf.grad, torch.ones(1, 12))
+
+
+@pytest.mark.parametrize(("family", "form"), [(InvertedResidual, ""), (Grouped, ""), (ConvNeXtLike, "QDQ")])
+def test_static_graphs_compile_as_one(family, form, tmp_path):
+    """Arithmetic on shapes (Grouped) and quantisation (QDQ) included."""
+    torch.compiler.reset()
+    model = export(build(family))
+    copy = shadow_copy(quantised(model, form, tmp_path) if form else model)
     compiled = torch.compile(copy, backend="aot_eager", fullgraph=True)
-    value, grad = gradient(compiled, images())
-    expected, expected_gradient = gradient(network, images())
-    assert range_share(value, expected) < 1e-4
+    (value, grad), (expected, expected_gradient) = gradient(compiled, images()), gradient(copy, images())
+    assert range_share(value, expected) < 1e-6
     assert cosine(grad, expected_gradient) > 0.9999
 
 

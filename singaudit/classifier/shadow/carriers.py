@@ -200,6 +200,11 @@ def without_rounding(left_out: bool = True) -> Iterator[None]:
         _ARITHMETIC.rounding = before
 
 
+def rounds() -> bool:
+    """Whether roundings are not left out now."""
+    return _ARITHMETIC.rounding
+
+
 def round_straight_through(x: torch.Tensor) -> torch.Tensor:
     """Round half to even; the gradient is that of the identity."""
     if not _ARITHMETIC.rounding:

@@ -24,7 +24,7 @@ MAX_FOLDED_ELEMENTS = 2**27
 def check_elements(shape: Iterable[int], what: str, limit: int = MAX_ELEMENTS) -> None:
     """Raise ModelError where a tensor of this shape would exceed ``limit`` elements."""
     sizes = [int(size) for size in shape]
-    if math.prod(size for size in sizes if size > 0) > limit:
+    if math.prod([size for size in sizes if size > 0]) > limit:
         shown = "x".join(str(size) for size in sizes)
         raise ModelError(f"{what} asks for a tensor of {shown} elements; the limit is {limit}.")
 

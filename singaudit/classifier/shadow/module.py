@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from singaudit.classifier.shadow import carriers
-from singaudit.classifier.shadow.plan import Input, Plan
+from singaudit.classifier.shadow.inputs import accept, narrowed, of_declared_shape
+from singaudit.classifier.shadow.plan import Plan
 from singaudit.classifier.shadow.planner import make_plan
 from singaudit.classifier.shadow.program import Program, depends_on_shapes, used_by
 from singaudit.classifier.shadow.tracing import shape_values
@@ -60,8 +61,27 @@ class ShadowCopy(nn.Module):
             if name and name in tensors | host
         )
         self._prepared: OrderedDict[tuple[Any, ...], _Prepared] = OrderedDict()
-        self._fixed = None if self._cached_names else _Prepared(self._compile({}), ())
         self._wide = False
+        # Where the graph declares every size, what depends on sizes is constant, and torch.compile sees one graph.
+        folded = self._fold() if self._cached_names else {}
+        self._settled = bool(folded)
+        self._fixed = None if self._cached_names else _Prepared(self._compile(folded), ())
+
+    def _fold(self) -> dict[str, Any]:
+        """Make buffers of the values that depend on shapes, where those are declared; return them as Python values."""
+        inputs = [of_declared_shape(item) for item in self.plan.inputs]
+        if any(value is None for value in inputs):
+            return {}
+        with torch.no_grad():
+            computed = shape_values(self.plan, self._shape_steps, inputs)
+        if computed is None:
+            return {}
+        for name in self._cached_names:
+            self._buffer_of[name] = f"constant_{len(self._buffer_of)}"
+            self.register_buffer(self._buffer_of[name], computed[name])
+        host = {name: computed[name].tolist() for name in self._cached_names}
+        self._cached_names = ()
+        return host
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -124,7 +144,7 @@ class ShadowCopy(nn.Module):
                 f"The graph takes {len(plan.inputs)} inputs; {len(inputs)} arrived.",
                 hint=f"Pass one tensor for each of {', '.join(self.input_names)}, in this order.",
             )
-        values = [_accept(tensor, item) for tensor, item in zip(inputs, plan.inputs, strict=True)]
+        values = [accept(tensor, item) for tensor, item in zip(inputs, plan.inputs, strict=True)]
         if (
             plan.quantises
             and torch.is_grad_enabled()
@@ -157,16 +177,15 @@ class ShadowCopy(nn.Module):
 
     def _prepare(self, values: Sequence[Any]) -> _Prepared:
         """Return the program for these shapes; at the first sight of them, check sizes and compute shape values."""
+        if self._settled and self._fixed is not None:
+            return self._fixed
         key = tuple((tuple(v.shape), v.device) if isinstance(v, Tensor) else None for v in values)
         found = self._prepared.get(key)
         if found is not None:
             return found
-        with torch.inference_mode(False), torch.no_grad(), carriers.without_rounding(False):
-            # Within inference mode, cached tensors could never take part in a gradient later. Quantisers also quantise
-            # sizes and pads: those round as in the model whatever is left out now, or the copy would keep others.
-            # They follow from the constants of the plan, which stay in float32.
-            with carriers.in_float64(False):
-                computed = shape_values(self.plan, self._shape_steps, self._declared(values))
+        with torch.inference_mode(False), torch.no_grad():
+            # Within inference mode, cached tensors could never take part in a gradient later.
+            computed = shape_values(self.plan, self._shape_steps, narrowed(values, self.plan.inputs)) or {}
             if self._fixed is not None:
                 found = self._fixed
             else:
@@ -178,18 +197,6 @@ class ShadowCopy(nn.Module):
         if len(self._prepared) > _CACHED_SHAPES:
             self._prepared.popitem(last=False)
         return found
-
-    def _declared(self, values: Sequence[Any]) -> list[Any]:
-        """The inputs as they travel where nothing is widened."""
-        if not self._wide:
-            return list(values)
-        own = [carriers.CARRIERS[item.element] for item in self.plan.inputs]
-        return [
-            value.to(torch.float32)
-            if isinstance(value, Tensor) and value.dtype == torch.float64 and dtype != torch.float64
-            else value
-            for value, dtype in zip(values, own, strict=True)
-        ]
 
     # What torch.compiler.disable sets; calling that imports the compiler, which takes longer than torch itself.
     _prepare._torchdynamo_disable = True  # type: ignore[attr-defined]
@@ -203,29 +210,6 @@ def _shown_as(real: Any, shown: Any) -> Any:
     """The second value with the gradient of the first, where both are tensors of one floating shape."""
     fits = isinstance(real, Tensor) and isinstance(shown, Tensor) and real.is_floating_point()
     return carriers.straight_through(real, shown) if fits and real.shape == shown.shape else shown
-
-
-def _accept(value: Any, declared: Input) -> Any:
-    """Check one input against its declaration and bring it into its carrier; sequences pass as lists."""
-    if not isinstance(value, Tensor):
-        if isinstance(value, list) or value is None:
-            return value
-        raise ModelError(
-            f"Input {declared.name} must be a torch tensor, not {type(value).__name__}.", hint="Use torch.from_numpy."
-        )
-    shape = declared.shape
-    if shape is not None:
-        fits = len(shape) == value.ndim and all(
-            want in (None, have) for want, have in zip(shape, value.shape, strict=True)
-        )
-        if not fits:
-            want = "x".join("?" if size is None else str(size) for size in shape)
-            have = "x".join(str(size) for size in value.shape)
-            raise ModelError(
-                f"Input {declared.name} is declared {want or 'a scalar'} but arrived as {have or 'a scalar'}.",
-                hint="Resize the images, or batch them as the graph declares.",
-            )
-    return carriers.carry(value, declared.element)
 
 
 def shadow_copy(model: onnx.ModelProto | str | os.PathLike[str], outputs: Sequence[str] | None = None) -> ShadowCopy:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from singaudit.classifier.shadow import limits
+from singaudit.classifier.shadow import carriers, limits
 from singaudit.classifier.shadow.plan import Plan
 from singaudit.classifier.shadow.program import Step, to_host
 from singaudit.errors import ModelError
@@ -25,18 +25,21 @@ class _Unknown:
 _UNKNOWN = _Unknown()
 
 
-def shape_values(plan: Plan, shape_steps: frozenset[int], values: Sequence[Any]) -> dict[str, Tensor]:
+def shape_values(plan: Plan, shape_steps: frozenset[int], values: Sequence[Any]) -> dict[str, Tensor] | None:
     """Return the values, on the CPU, of all steps that depend on shapes alone, for inputs of these shapes.
 
     Raises ModelError where some tensor would exceed the size limit. Where an operator has no ``meta`` kernel and a
-    shape is needed beyond it, the steps are executed on the inputs themselves.
+    shape is needed beyond it, the steps are executed on the inputs themselves; None where those are on ``meta``.
     """
-    meta = {name: _on_meta(value) for name, value in zip(plan.input_values, values, strict=True)}
-    computed = _follow(plan, shape_steps, meta, on_meta=True)
-    if computed is None:
-        real = dict(zip(plan.input_values, values, strict=True))
-        computed = _follow(plan, shape_steps, real, on_meta=False)
-        assert computed is not None
+    # Quantisers also quantise sizes and pads: those round as in the model whatever is left out now, and they follow
+    # from the constants of the plan, which stay in float32.
+    with carriers.without_rounding(False), carriers.in_float64(False):
+        meta = {name: _on_meta(value) for name, value in zip(plan.input_values, values, strict=True)}
+        computed = _follow(plan, shape_steps, meta, on_meta=True)
+        if computed is None and not any(isinstance(value, Tensor) and value.is_meta for value in values):
+            real = dict(zip(plan.input_values, values, strict=True))
+            computed = _follow(plan, shape_steps, real, on_meta=False)
+            assert computed is not None
     return computed
 
 

@@ -103,12 +103,15 @@ def dynamic_quantise(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Quantise to uint8 over the tensor's own range, zero included; returns values, scale and zero point.
 
     Scale and zero point carry no gradient: together with the values' straight-through gradient, dequantisation then
-    has that of the identity.
+    has that of the identity. Without rounding it is the identity: the range covers every value, and what a rounded zero
+    point clips at its ends would move with the range. Of few values, as in squeeze-and-excitation, the ends are many.
     """
     low, high = x.detach().amin().clamp(max=0.0), x.detach().amax().clamp(min=0.0)
     scale = (high - low) / 255
     # An all-zero tensor has no range; any scale represents it.
     scale = torch.where(scale == 0, torch.ones_like(scale), scale)
+    if not carriers.rounds():
+        return x / scale - low / scale, scale, -low / scale
     zero = torch.clamp(torch.round(-low / scale), 0, 255)
     return quantise(x, scale, zero, TensorProto.UINT8), scale, zero
 
