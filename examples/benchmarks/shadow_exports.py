@@ -122,10 +122,11 @@ def make_paddle(folder: Path) -> None:
 
 
 def compare(folder: Path) -> list[dict[str, Any]]:
-    """For each model: largest difference of values as a share of their range, cosine of gradients, the head found."""
+    """For each model: difference of values (share of their range), cosine of gradients, certificate, head."""
     import torch
 
     from singaudit.classifier.onnx_file import open_onnx
+    from singaudit.classifier.shadow.certificate import certify
     from singaudit.classifier.shadow.module import shadow_copy
     from singaudit.errors import SingauditError
 
@@ -141,6 +142,12 @@ def compare(folder: Path) -> list[dict[str, Any]]:
             a, b = leaf.grad.double().numpy().ravel(), native["gradient"].astype(np.float64).ravel()
             row["difference"] = float(np.abs(value.detach().numpy() - native["y"]).max() / np.ptp(native["y"]))
             row["gradient_cosine"] = float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+            found = certify(path.with_suffix(".onnx"), inputs=native["x"])
+            row["certificate"] = {
+                "status": found.status,
+                "gradient_cosine": found.gradient_cosine,
+                "reason": found.reason,
+            }
             head = open_onnx(path.with_suffix(".onnx"), preprocess="scale=1,mean=0").head
             row["head"] = {"kind": head.kind, "classes": len(head.weight), "feature_dim": head.weight.shape[1]}
         except SingauditError as error:
