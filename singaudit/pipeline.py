@@ -12,17 +12,15 @@ from numpy.typing import NDArray
 
 from singaudit.classifier.certifying import CERTIFIED_IMAGES, certify_on_noise
 from singaudit.classifier.interface import Classifier
-from singaudit.classifier.naming import class_names, predicted, torch_device
+from singaudit.classifier.naming import class_names, torch_device
 from singaudit.classifier.opening import open_classifier
 from singaudit.classifier.preprocessing import prepare
 from singaudit.config import AuditConfig
 from singaudit.dataset.interface import Image
 from singaudit.errors import ConfigError
-from singaudit.geometry.near_null import NEAR_NULL_FRACTION, near_null_dim
+from singaudit.facts import Facts, accuracy_of, data_part, near_null, pack_part, per_image, warnings_of
 from singaudit.geometry.null_space import NullSpace, null_space
 from singaudit.language.concepts import (
-    Group,
-    Vocabulary,
     all_prompts,
     class_group,
     concept_group,
@@ -30,14 +28,12 @@ from singaudit.language.concepts import (
     embed_groups,
     open_vocabulary,
 )
-from singaudit.language.pack import Pack, open_pack
-from singaudit.language.packed import check_pack, pack_warnings
-from singaudit.language.statistics import accumulate
+from singaudit.language.pack import open_pack
+from singaudit.language.packed import check_pack
 from singaudit.language.translator import fit, fit_around
 from singaudit.language.translator_file import StoredTranslator, read_translator
 from singaudit.looking import Progress, Seen, look_at_images, wishes
 from singaudit.metrics.control_run import DRAWS, run_controls
-from singaudit.metrics.intervals import mean_estimate
 from singaudit.metrics.judge import judge
 from singaudit.metrics.logit_check import Toward, check_logits
 from singaudit.metrics.measure import Measured, measure
@@ -56,11 +52,8 @@ from singaudit.report.reproduce import reproduce
 from singaudit.report.result import (
     AuditResult,
     CertificatePart,
-    DataPart,
     EncoderPart,
     LogitCheck,
-    PackPart,
-    Statistic,
 )
 from singaudit.report.verdict import UNDECIDED, decided, unreadable
 
@@ -115,7 +108,7 @@ def audit(config: AuditConfig, progress: Progress = lambda stage, done, total: N
     groups += judged_alone
     seen = look_at_images(config, classifier, names, groups, progress, stored, pack)
     features, logits = seen.images.outputs["classifier"]
-    facts = _Facts(config, classifier, names, names_source, space, rules, known, seen, vocabulary, groups, stored)
+    facts = Facts(config, classifier, names, names_source, space, rules, known, seen, vocabulary, groups, stored)
     fit_images = len(seen.probe.names) if seen.probe else len(seen.images.names)
     if fit_images < _MIN_FIT_IMAGES:
         return _without_language(facts, progress, f"{fit_images} images are too few to fit a translator")
@@ -138,32 +131,7 @@ def _stored_translator(config: AuditConfig, classifier: Classifier) -> StoredTra
     return stored
 
 
-@dataclass(frozen=True)
-class _Facts:
-    """What is fixed before anything is measured."""
-
-    config: AuditConfig
-    classifier: Classifier
-    names: tuple[str, ...]
-    names_source: str
-    space: NullSpace
-    rules: list[Rule]
-    known: Known
-    seen: Seen
-    vocabulary: Vocabulary
-    groups: tuple[Group, ...]
-    stored: StoredTranslator | None
-
-    def class_of(self, logits: NDArray[np.float32]) -> NDArray[np.intp]:
-        """(n,) the label of each image used, else its predicted class."""
-        if self.seen.labels is not None:
-            return np.asarray(self.seen.labels, np.intp)[self.seen.images.indices]
-        return predicted(logits, len(self.names))
-
-
-def _interpret(
-    facts: _Facts, features: NDArray[np.float32], logits: NDArray[np.float32], progress: Progress
-) -> Subject:
+def _interpret(facts: Facts, features: NDArray[np.float32], logits: NDArray[np.float32], progress: Progress) -> Subject:
     """Fit the translator and embed every text."""
     seen, encoder = facts.seen, facts.seen.encoder
     embeddings = seen.images.outputs["encoder"][0]
@@ -195,7 +163,7 @@ def _interpret(
 
 
 def _conclude(
-    facts: _Facts, subject: Subject, measured: Measured, logits: NDArray[np.float32], progress: Progress
+    facts: Facts, subject: Subject, measured: Measured, logits: NDArray[np.float32], progress: Progress
 ) -> Audit:
     """Controls, findings, gallery, gates and verdict: the result."""
     config, seen, groups = facts.config, facts.seen, facts.groups
@@ -213,17 +181,17 @@ def _conclude(
     pictured = make_pictures(
         config, facts.classifier, seen, subject, measured, findings, groups, facts.names, logits, certificate, progress
     )
-    accuracy, chance = _accuracy(facts, logits)
+    accuracy, chance = accuracy_of(facts, logits)
     result = AuditResult(
         model=build.model_part(facts.classifier, facts.names, facts.names_source),
         geometry=build.geometry_part(
-            facts.space, facts.classifier, _near_null(facts.classifier, subject.features), measured
+            facts.space, facts.classifier, near_null(facts.classifier, subject.features), measured
         ),
         certificate=certificate,
-        data=_data_part(facts, accuracy, chance),
+        data=data_part(facts, accuracy, chance),
         encoder=EncoderPart(
             name=seen.encoder.name, revision=seen.encoder.revision, family=seen.encoder.family,
-            embedding_dim=seen.encoder.embedding_dim, pack=_pack_part(seen.pack),
+            embedding_dim=seen.encoder.embedding_dim, pack=pack_part(seen.pack),
         ),
         translator=build.translator_part(subject.fitted, measured, len(facts.names)),
         logit_check=_logit_check(facts, logits, subject),
@@ -239,15 +207,16 @@ def _conclude(
         pictures=pictured.pictures,
         generation=pictured.generation,
         pair_search=pictured.search,
-        warnings=_warnings(facts, accuracy, chance),
+        warnings=warnings_of(facts, accuracy, chance),
         reproduce=reproduce(config),
     )  # fmt: skip
     result = _with_words(facts, subject, measured, result)
-    per_image = _per_image(facts, subject, measured, logits)
-    return Audit(decided(result, facts.rules, config.gate_on), per_image, pictured.files)
+    return Audit(
+        decided(result, facts.rules, config.gate_on), per_image(facts, subject, measured, logits), pictured.files
+    )
 
 
-def _with_words(facts: _Facts, subject: Subject, measured: Measured, result: AuditResult) -> AuditResult:
+def _with_words(facts: Facts, subject: Subject, measured: Measured, result: AuditResult) -> AuditResult:
     """The result with what images lose and gain in words, where the translator can be read at all."""
     if facts.space.null_dim == 0 or unreadable(result.translator):
         return result
@@ -280,43 +249,25 @@ def _geometry_only(
     return Audit(decided(result, rules, config.gate_on), {})
 
 
-def _without_language(facts: _Facts, progress: Progress, reason: str) -> Audit:
+def _without_language(facts: Facts, progress: Progress, reason: str) -> Audit:
     """Images were given, but too few to say what features mean."""
     features, logits = facts.seen.images.outputs["classifier"]
-    accuracy, chance = _accuracy(facts, logits)
+    accuracy, chance = accuracy_of(facts, logits)
     result = AuditResult(
         model=build.model_part(facts.classifier, facts.names, facts.names_source),
-        geometry=build.geometry_part(facts.space, facts.classifier, _near_null(facts.classifier, features)),
+        geometry=build.geometry_part(facts.space, facts.classifier, near_null(facts.classifier, features)),
         certificate=_certificate(facts.config, facts.classifier, progress, facts.seen),
-        data=_data_part(facts, accuracy, chance),
+        data=data_part(facts, accuracy, chance),
         logit_check=_logit_check(facts, logits),
         verdict=UNDECIDED,
-        warnings=_warnings(facts, accuracy, chance),
+        warnings=warnings_of(facts, accuracy, chance),
         not_evaluated=[f"scores, controls, classes, concepts and pictures were not evaluated: {reason}"],
         reproduce=reproduce(facts.config),
     )
     return Audit(decided(result, facts.rules, facts.config.gate_on), {})
 
 
-def _accuracy(facts: _Facts, logits: NDArray[np.float32]) -> tuple[Statistic | None, float | None]:
-    if facts.seen.labels is None or len(facts.names) < 2:
-        return None, None
-    truth = facts.class_of(logits)
-    right = (predicted(logits, len(facts.names)) == truth).astype(np.float64)
-    chance = float(np.bincount(truth).max() / len(truth))
-    return build.statistic(mean_estimate(right, facts.config.seed)), chance
-
-
-def _data_part(facts: _Facts, accuracy: Statistic | None, chance: float | None) -> DataPart:
-    seen = facts.seen
-    return DataPart(
-        audit=build.images_part(seen.images), probe=build.images_part(seen.probe) if seen.probe else None,
-        labels="true" if seen.labels is not None else "predicted", labels_source=seen.labels_source,
-        accuracy=accuracy, chance_accuracy=chance,
-    )  # fmt: skip
-
-
-def _logit_check(facts: _Facts, logits: NDArray[np.float32], subject: Subject | None = None) -> LogitCheck:
+def _logit_check(facts: Facts, logits: NDArray[np.float32], subject: Subject | None = None) -> LogitCheck:
     features = facts.seen.images.outputs["classifier"][0]
     toward = None
     if subject is not None:
@@ -341,66 +292,3 @@ def _certificate(
         found = classifier.certify(inputs, seed=config.seed, device=device)
     progress("certify the shadow copy", 1, 1)
     return build.certificate_part(found)
-
-
-def _pack_part(pack: Pack | None) -> PackPart | None:
-    return None if pack is None else PackPart(name=pack.file.name, sha256=pack.file.sha256, images=len(pack))
-
-
-def _near_null(classifier: Classifier, features: NDArray[np.float32]) -> tuple[float, int, float]:
-    data = accumulate(features, features[:, :0], np.zeros(len(features), np.intp), 1)[0]
-    covariance = data.centred_at(data.f / data.n, data.z)[0] / data.n
-    return NEAR_NULL_FRACTION, *near_null_dim(classifier.head.weight, covariance, NEAR_NULL_FRACTION)
-
-
-def _warnings(facts: _Facts, accuracy: Statistic | None, chance: float | None) -> list[str]:
-    warnings = facts.stored.doubts(facts.seen.encoder.precision) if facts.stored is not None else []
-    skipped = len(facts.seen.images.skipped)
-    if skipped:
-        first = facts.seen.images.skipped[0]
-        warnings.append(f"{skipped} images could not be read and were left out; the first: {first.name} {first.reason}")
-    if facts.seen.pack is not None:
-        warnings += pack_warnings(facts.seen.pack, facts.seen.images, facts.seen.probe)
-    for note, noted in facts.seen.images.notes.items():
-        warnings.append(f"{note}: {len(noted)} images; the first: {noted[0]}")
-    if accuracy is not None and chance is not None and accuracy.low <= chance:
-        warnings.append(
-            f"accuracy {accuracy.value:.1%} is no better than chance ({chance:.1%}): the preprocessing or the order of "
-            "the class names is probably wrong"
-        )
-    if facts.classifier.preprocessing.guessed:
-        warnings.append(f"preprocessing was guessed: {', '.join(facts.classifier.preprocessing.guessed)}")
-    if not facts.classifier.head.activation_stated:
-        warnings.append("the file does not say whether softmax or sigmoid follows the logits; softmax was assumed")
-    if len(facts.names) == 2:
-        warnings.append(
-            f"with two classes nearly all of feature space is null ({facts.space.null_dim} of "
-            f"{facts.space.feature_dim}); only comparisons with controls mean anything"
-        )
-    return warnings
-
-
-def _per_image(
-    facts: _Facts, subject: Subject, measured: Measured, logits: NDArray[np.float32]
-) -> dict[str, Sequence[Any]]:
-    """Columns of scores.csv, in the source's order."""
-    names = facts.names
-    columns: dict[str, Sequence[Any]] = {
-        "image": facts.seen.images.names,
-        "sha256": facts.seen.images.sha256,
-        "class": [names[i] for i in subject.class_of],
-        "predicted": [names[i] for i in predicted(logits, len(names))],
-        "image_score_deg": measured.image_score.tolist(),
-        "attribute_score_deg": measured.attribute_score.tolist(),
-        "mean_removal_image_score_deg": measured.image_score_mean.tolist(),
-        "mean_removal_attribute_score_deg": measured.attribute_score_mean.tolist(),
-    }
-    for group, values, margin, contrast in zip(
-        facts.groups, measured.values, measured.margin, measured.contrast, strict=True
-    ):
-        if margin is None or contrast is None:
-            continue
-        columns[f"{group.name}_value"] = [group.values[i] if i >= 0 else "" for i in values.own]
-        columns[f"{group.name}_margin_deg"] = margin.tolist()
-        columns[f"{group.name}_contrast_deg"] = contrast.tolist()
-    return columns

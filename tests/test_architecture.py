@@ -14,7 +14,7 @@ STAGES = ["classifier", "dataset", "engine", "geometry", "language", "metrics", 
 SHARED = {"config", "errors", "torchvision_import"}
 EDGE = {
     "cli", "options", "outcome", "commands", "inspection", "doctor", "terminal", "settings", "pipeline", "looking",
-    "picturing",
+    "picturing", "facts",
 }  # fmt: skip
 FILES = sorted(ROOT.rglob("*.py"))
 
