@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Modules of tests that run at once; each starts processes of its own.
+JOBS ?= 2
 PATHS := singaudit tests examples
 
 .PHONY: demo test check format bench setup system clean
@@ -10,7 +12,7 @@ demo: setup
 	$(BIN)/singaudit demo -o singaudit-demo
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 check: setup
 	$(BIN)/ruff format --check $(PATHS)
