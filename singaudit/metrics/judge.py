@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.metrics.control_run import SHUFFLED, Family
+from singaudit.metrics.control_moves import SHUFFLED
+from singaudit.metrics.control_run import Family
 from singaudit.metrics.findings import THRESHOLDS, Evidence, Finding, Thresholds, decide, reads, unstable
 from singaudit.metrics.groups import Carried, GroupMeasure
 from singaudit.metrics.intervals import Estimate

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from singaudit.language.concepts import Group
-from singaudit.metrics.control_run import DIRECTIONS, HAAR, MATCHED, SHUFFLED, Family
+from singaudit.metrics.control_moves import DIRECTIONS, HAAR, MATCHED, SHUFFLED
+from singaudit.metrics.control_run import Family
 from singaudit.metrics.controls import Against
 from singaudit.metrics.findings import sentence
 from singaudit.metrics.groups import GroupMeasure

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from linear_worlds import world
 
-from singaudit.metrics.control_run import DIRECTIONS, DRAWS, HAAR, MATCHED, MODEL_SCORES, SHUFFLED, run_controls
+from singaudit.metrics.control_moves import DIRECTIONS, HAAR, MATCHED, SHUFFLED, Subspaces
+from singaudit.metrics.control_run import DRAWS, MAX_IMAGES, run_controls
+from singaudit.metrics.control_scores import MODEL_SCORES
 from singaudit.metrics.controls import compare, random_subspace, wilson
 from singaudit.metrics.measure import measure
 
@@ -106,12 +108,11 @@ def test_a_planted_leak_stands_above_random_moves_of_the_same_length_and_an_abse
 def test_matched_moves_have_the_null_moves_length_whatever_the_subspace():
     # With as many dimensions as features the "random subspace" is everything: the norm-matched control then moves along
     # f itself, and zero removal by the null space's length gives a known angle.
-    from singaudit.metrics.control_run import MAX_IMAGES, _Subspaces
     from singaudit.metrics.subject import blocks
 
     subject = world(null=("hue",))
     block = next(blocks(subject, limit=MAX_IMAGES))
-    draws = _Subspaces(subject, block)
+    draws = Subspaces(subject, block)
     draws._dim = draws._of
     found = dict(draws.draw())
     f = block.features
