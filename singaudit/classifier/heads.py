@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from singaudit.classifier.affine import Affine, Scale, apply_linear
-from singaudit.classifier.affine_ops import HANDLERS, Step
+from singaudit.classifier.affine_ops import HANDLERS
+from singaudit.classifier.affine_step import Step
 from singaudit.classifier.graph import Graph
 from singaudit.classifier.linear_form import Array, NotLinear
 from singaudit.classifier.logits import finite
