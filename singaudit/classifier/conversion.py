@@ -16,7 +16,7 @@ from singaudit.classifier.checks import sha256_of
 from singaudit.classifier.interface import Head, Preprocessing, StoredDtype
 from singaudit.classifier.model_process import SECONDS, Limits, child_environment, default_memory
 from singaudit.classifier.onnx_file import OnnxClassifier, open_onnx
-from singaudit.classifier.preprocessing import parse_preprocess
+from singaudit.classifier.preprocess_syntax import parse_preprocess
 from singaudit.classifier.wishes import Wishes
 from singaudit.errors import ConfigError, MachineError, ModelError, SingauditError
 

@@ -66,7 +66,7 @@ def _convert(request: Mapping[str, Any], out: Path) -> dict[str, Any]:
     import torch
 
     from singaudit.classifier.export import export
-    from singaudit.classifier.preprocessing import parse_preprocess
+    from singaudit.classifier.preprocess_syntax import parse_preprocess
 
     torch.set_grad_enabled(False)
     stated = parse_preprocess(request["preprocess"]) if request["preprocess"] else {}

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.classifier.network import Network
-from singaudit.classifier.preprocessing import format_preprocess, resolve_preprocessing
+from singaudit.classifier.preprocess_syntax import format_preprocess
+from singaudit.classifier.preprocessing import resolve_preprocessing
 from singaudit.classifier.probe import random_images
 from singaudit.errors import ModelError
 

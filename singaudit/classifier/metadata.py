@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from singaudit.classifier.preprocessing import check_channel_numbers, check_size, parse_preprocess
+from singaudit.classifier.preprocess_syntax import check_channel_numbers, check_size, parse_preprocess
 from singaudit.errors import ConfigError, ModelError
 
 _LARGEST_TEXT = 4 << 20

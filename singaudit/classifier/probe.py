@@ -12,7 +12,8 @@ from singaudit.classifier.graph import Graph, shape_of
 from singaudit.classifier.interface import Preprocessing
 from singaudit.classifier.logits import candidates, check_name
 from singaudit.classifier.metadata import FileMetadata, read_metadata
-from singaudit.classifier.preprocessing import parse_preprocess, resolve_preprocessing
+from singaudit.classifier.preprocess_syntax import parse_preprocess
+from singaudit.classifier.preprocessing import resolve_preprocessing
 from singaudit.classifier.trace import Trace
 from singaudit.classifier.walk import surroundings
 from singaudit.errors import ModelError

@@ -95,3 +95,21 @@ def quantise_rows(w: np.ndarray, axis: int | None = None) -> tuple[np.ndarray, n
     others = None if axis is None else tuple(place for place in range(w.ndim) if place != axis)
     scale = np.abs(w).max(axis=others, keepdims=axis is not None) / 127
     return np.clip(np.round(w / scale), -127, 127).astype(np.int8), np.squeeze(scale).astype(np.float32)
+
+
+def endless_loop(g: Build, value: str, condition: str = "") -> str:
+    """``value`` after a loop that never ends where the condition, true if none is given, holds: no trip count."""
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["keep_in"], ["keep_out"]), helper.make_node("Abs", ["v_in"], ["v_out"])],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("keep_in", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("v_in", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("keep_out", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("v_out", TensorProto.FLOAT, None),
+        ],
+    )
+    return g.node("Loop", "", condition or g.const(np.bool_(True)), value, body=body)

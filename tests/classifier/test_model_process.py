@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from head_graphs import Build, C, M
-from onnx import TensorProto, helper
+from head_graphs import Build, C, M, endless_loop
+from onnx import TensorProto
 
 from singaudit.classifier.messages import SharedBytes, receive, send
 from singaudit.classifier.model_process import Limits
@@ -28,20 +28,7 @@ def trap(folder: Path) -> Path:
     g = Build()
     f = g.features()
     bright = g.node("Greater", g.node("ReduceMax", "x", keepdims=0), g.const(np.float32(1e6)))
-    body = helper.make_graph(
-        [helper.make_node("Identity", ["keep_in"], ["keep_out"]), helper.make_node("Abs", ["v_in"], ["v_out"])],
-        "body",
-        [
-            helper.make_tensor_value_info("i", TensorProto.INT64, []),
-            helper.make_tensor_value_info("keep_in", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("v_in", TensorProto.FLOAT, None),
-        ],
-        [
-            helper.make_tensor_value_info("keep_out", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("v_out", TensorProto.FLOAT, None),
-        ],
-    )
-    return g.save(folder / "trap.onnx", g.gemm(g.node("Loop", "", bright, f, body=body))[0])
+    return g.save(folder / "trap.onnx", g.gemm(endless_loop(g, f, bright))[0])
 
 
 def child_of(classifier: OnnxClassifier) -> int:

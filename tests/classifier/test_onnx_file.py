@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from head_graphs import Build, C, M
+from head_graphs import Build, C, M, endless_loop
 from onnx import TensorProto, helper, numpy_helper
 
 from singaudit.classifier import checks, probe
@@ -218,24 +218,6 @@ def test_ordinary_functions_are_inlined(tmp_path: Path) -> None:
     proto.opset_import.append(helper.make_opsetid("mine", 1))
     onnx.save(proto, str(tmp_path / "m.onnx"))
     np.testing.assert_allclose(open_onnx(tmp_path / "m.onnx").head.weight, w)
-
-
-def endless_loop(g: Build, value: str) -> str:
-    """``value`` after a loop that never ends: no trip count, its condition true."""
-    body = helper.make_graph(
-        [helper.make_node("Identity", ["keep_in"], ["keep_out"]), helper.make_node("Abs", ["v_in"], ["v_out"])],
-        "body",
-        [
-            helper.make_tensor_value_info("i", TensorProto.INT64, []),
-            helper.make_tensor_value_info("keep_in", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("v_in", TensorProto.FLOAT, None),
-        ],
-        [
-            helper.make_tensor_value_info("keep_out", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("v_out", TensorProto.FLOAT, None),
-        ],
-    )
-    return g.node("Loop", "", g.const(np.bool_(True)), value, body=body)
 
 
 def test_a_hang_ends_in_a_message(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from PIL import Image
 
 from singaudit.classifier.interface import Preprocessing
 from singaudit.classifier.metadata import read_metadata
-from singaudit.classifier.preprocessing import parse_preprocess, prepare, resolve_preprocessing
+from singaudit.classifier.preprocess_syntax import parse_preprocess
+from singaudit.classifier.preprocessing import prepare, resolve_preprocessing
 from singaudit.errors import ConfigError, ModelError
 
 IMAGENET = "size=224,crop=0.95,mean=0.485/0.456/0.406,std=0.229/0.224/0.225"

@@ -12,9 +12,12 @@ import torch
 from onnx import numpy_helper
 
 import singaudit.demo
-from singaudit.classifier.preprocessing import parse_preprocess
+from singaudit.classifier.preprocess_syntax import parse_preprocess
 from singaudit.dataset.drawing import render
 from singaudit.dataset.scenes import ATTRIBUTES, draw_scenes
+from singaudit.torchvision_import import import_torchvision
+
+import_torchvision()
 
 DEMO = Path(singaudit.demo.__file__).parent
 MODELS = DEMO / "models"

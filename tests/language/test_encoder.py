@@ -9,6 +9,9 @@ import torch
 
 from singaudit.errors import LanguageError
 from singaudit.language.encoder import BUILTIN, open_encoder
+from singaudit.torchvision_import import import_torchvision
+
+import_torchvision()
 
 
 @pytest.fixture(scope="module")
