@@ -27,7 +27,10 @@ _BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def inspect_model(settings: dict[str, Any]) -> dict[str, Any]:
-    """Facts about a model file as plain data; ``geometry`` is as in result.json. Raises ``SingauditError``."""
+    """Facts about a model file as plain data; ``geometry`` is as in result.json. Raises ``SingauditError``.
+
+    A download shows its progress on stderr.
+    """
     if not settings.get("model"):
         raise ModelError("expected a model file, got an empty name", hint="Give the path of an .onnx file.")
     config = make_config(**{name: settings[name] for name in _SETTINGS if name in settings})
@@ -35,7 +38,10 @@ def inspect_model(settings: dict[str, Any]) -> dict[str, Any]:
         config.logits, config.features, config.preprocess, config.activation, providers("cpu"),
         Limits(config.model_seconds, config.model_memory), config.arch, config.allow_code,
     )  # fmt: skip
-    classifier = open_classifier(config.model, wishes)
+    from singaudit.terminal import Reporter
+
+    with Reporter("none" if settings.get("quiet") else settings.get("progress", "auto")) as reporter:
+        classifier = open_classifier(config.model, wishes, reporter)
     space = null_space(classifier.head)
     # Without images nothing is known of the features' covariance: every direction is taken to vary alike.
     near_null = near_null_dim(classifier.head.weight, np.eye(space.feature_dim), NEAR_NULL_FRACTION)

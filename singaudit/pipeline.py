@@ -85,7 +85,7 @@ def audit(config: AuditConfig, progress: Progress = lambda stage, done, total: N
     """
     parse_rules(config.gates)  # a rule that cannot be read is refused before anything is opened
     progress("open the model", 0, 1)
-    classifier = open_classifier(config.model, wishes(config))
+    classifier = open_classifier(config.model, wishes(config), progress)
     names, names_source = class_names(config, classifier)
     space = null_space(classifier.head)
     stored = _stored_translator(config, classifier)

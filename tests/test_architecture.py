@@ -10,7 +10,7 @@ import pytest
 import singaudit
 
 ROOT = Path(singaudit.__file__).parent
-STAGES = ["classifier", "dataset", "engine", "geometry", "language", "metrics", "pictures", "report", "demo"]
+STAGES = ["hub", "classifier", "dataset", "engine", "geometry", "language", "metrics", "pictures", "report", "demo"]
 SHARED = {"config", "errors", "torchvision_import"}
 EDGE = {
     "cli", "options", "outcome", "commands", "inspection", "doctor", "terminal", "settings", "pipeline", "looking",

@@ -21,11 +21,7 @@ def inner_file(folder: Path, name: str) -> Path:
     In the hub's cache a file is a link from ``snapshots/REVISION/`` to ``blobs/`` of the same repository; no other
     link out of the folder is followed.
     """
-    if name in ("", ".", "..") or "/" in name or "\\" in name or "\0" in name:
-        raise ModelError(
-            f"the model folder names the file {name[:80]!r}; expected a plain file name",
-            hint="Keep all files of the model in its folder.",
-        )
+    _check_plain(name)
     path = folder / name
     target, root = path.resolve(), folder.resolve()
     if root not in target.parents and _blobs(root) not in target.parents:
@@ -34,6 +30,14 @@ def inner_file(folder: Path, name: str) -> Path:
         )
     check_regular(path)
     return path
+
+
+def _check_plain(name: str) -> None:
+    if name in ("", ".", "..") or "/" in name or "\\" in name or "\0" in name:
+        raise ModelError(
+            f"the model folder names the file {name[:80]!r}; expected a plain file name",
+            hint="Keep all files of the model in its folder.",
+        )
 
 
 def _blobs(folder: Path) -> Path | None:
@@ -59,13 +63,20 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def shards(folder: Path, index: str) -> list[Path]:
     """The files that a shard index (``model.safetensors.index.json``) lists, sorted. Raises ModelError."""
+    return [inner_file(folder, name) for name in shard_names(folder, index)]
+
+
+def shard_names(folder: Path, index: str) -> list[str]:
+    """Names of the files that a shard index lists, sorted; plain names all of them. Raises ModelError."""
     listed = read_json(inner_file(folder, index)).get("weight_map")
     if not isinstance(listed, dict) or not listed or not all(isinstance(name, str) for name in listed.values()):
         raise ModelError(f"{index} holds no weight_map from tensors to files", hint="Download the repository again.")
     names = sorted(set(listed.values()))
     if len(names) > _MOST_SHARDS:
         raise ModelError(f"{index} lists {len(names)} files; expected at most {_MOST_SHARDS}")
-    return [inner_file(folder, name) for name in names]
+    for name in names:
+        _check_plain(name)
+    return names
 
 
 def check_safetensors(path: Path) -> None:

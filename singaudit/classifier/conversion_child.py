@@ -39,7 +39,7 @@ def _torchvision(request: Mapping[str, Any], stated: Mapping[str, Any]) -> Netwo
 
 
 def _transformers(request: Mapping[str, Any], stated: Mapping[str, Any]) -> Network:
-    from singaudit.classifier.hub_models import transformers_network
+    from singaudit.classifier.transformers_models import transformers_network
 
     return transformers_network(request["files"], request["config"], request["processor"], stated)
 

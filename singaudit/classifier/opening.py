@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 
 from singaudit.classifier.conversion import Original, converted
-from singaudit.classifier.hub_models import open_folder, open_hub
+from singaudit.classifier.hub_models import is_transformers, open_folder, open_hub
 from singaudit.classifier.interface import Classifier
 from singaudit.classifier.onnx_file import open_onnx
 from singaudit.classifier.recognition import KINDS, Content, recognise
@@ -15,6 +15,7 @@ from singaudit.classifier.timm_models import open_timm
 from singaudit.classifier.torchvision_models import open_torchvision
 from singaudit.classifier.wishes import Wishes
 from singaudit.errors import ConfigError, ModelError
+from singaudit.hub.caller import Progress
 
 _CODE = {
     "TorchScript": "a TorchScript archive",
@@ -22,11 +23,15 @@ _CODE = {
 }
 
 
-def open_classifier(model: str, wishes: Wishes | None = None) -> Classifier:
+def open_classifier(
+    model: str, wishes: Wishes | None = None, progress: Progress = lambda stage, done, total: None
+) -> Classifier:
     """The classifier that ``model`` names, its head proved, ready to run.
 
     A name with a prefix of ``NAMES`` is looked up where that says; anything else is a path, read as what its content
     shows. Torch networks are exported to ONNX in a process of their own and then opened as any ONNX file is.
+    ``progress`` is told the bytes of a download.
+
     Raises ``ModelError`` for what cannot be opened, ``ConfigError`` for options that do not fit it.
     """
     wishes = wishes or Wishes()
@@ -36,12 +41,12 @@ def open_classifier(model: str, wishes: Wishes | None = None) -> Classifier:
     if colon and prefix in NAMES:
         if not name:
             raise ModelError(f"expected a name after {prefix}:, got none", hint=f"Give {KINDS}.")
-        return NAMES[prefix](name, wishes)
+        return NAMES[prefix](name, wishes, progress)
     path = Path(model)
     return CONTENTS[recognise(path)](path, wishes)
 
 
-def _builtin(name: str, wishes: Wishes) -> Classifier:
+def _builtin(name: str, wishes: Wishes, progress: Progress) -> Classifier:
     """A classifier of the embedded world. Raises ``ConfigError``."""
     folder = Path(str(resources.files("singaudit") / "demo" / "models"))
     known = {path.stem: path for path in folder.glob("*.onnx")}
@@ -60,8 +65,6 @@ def _onnx(path: Path, wishes: Wishes) -> Classifier:
 
 def _weights(path: Path, wishes: Wishes) -> Classifier:
     """Weights; those of a transformers folder are read with the folder's configuration."""
-    from singaudit.classifier.hub_models import is_transformers
-
     if wishes.arch is None and is_transformers(path.parent):
         return open_folder(path.parent, wishes)
     request = {
@@ -91,7 +94,7 @@ def _no_arch(name: str, wishes: Wishes) -> None:
         raise ConfigError(f"--arch is for files that hold weights alone; {name} brings its architecture along")
 
 
-NAMES: dict[str, Callable[[str, Wishes], Classifier]] = {
+NAMES: dict[str, Callable[[str, Wishes, Progress], Classifier]] = {
     "builtin": _builtin,
     "timm": open_timm,
     "hf": open_hub,

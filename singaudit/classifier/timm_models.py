@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from singaudit.classifier.conversion import Original, converted
-from singaudit.classifier.hub_files import from_url, repository
+from singaudit.classifier.hub_models import CALLER, pinned
 from singaudit.classifier.interface import Classifier
 from singaudit.classifier.network import Network, Statements, stored_as
 from singaudit.classifier.usual import names_of_timm, of_timm
 from singaudit.classifier.weights import read_weights
 from singaudit.classifier.wishes import Wishes
 from singaudit.errors import ConfigError, ModelError
+from singaudit.hub.caller import Progress
+from singaudit.hub.download import Wanted, fetch
+from singaudit.hub.web_file import from_url
 
 
-def open_timm(name: str, wishes: Wishes) -> Classifier:
+def open_timm(name: str, wishes: Wishes, progress: Progress) -> Classifier:
     """The pretrained classifier that timm calls ``name`` (with or without a tag). Raises ModelError."""
     if wishes.arch is not None:
         raise ConfigError("--arch is for files that hold weights alone; timm:NAME names its architecture itself")
@@ -35,13 +38,10 @@ def open_timm(name: str, wishes: Wishes) -> Classifier:
         names = [filename] if filename else ["model.safetensors", "pytorch_model.bin"]
         if filename and filename.endswith(".bin"):
             names.insert(0, filename.removesuffix(".bin") + ".safetensors")
-        found = repository(config.hf_hub_id).fetch(names)
-        if found is None:
-            raise ModelError(f"{config.hf_hub_id} holds none of {', '.join(names)}", hint="Choose another tag.")
-        path, repo = found
-        facts = {"revision": f"{repo.name}@{repo.revision}"}
+        found = fetch(config.hf_hub_id, CALLER, Wanted(lambda held: _first_of(names, held)), progress)
+        path, facts = found.folder / found.files[0], pinned(found)
     elif isinstance(config.url, str) and config.url:
-        path = from_url(config.url)
+        path = from_url(config.url, CALLER, progress)
     else:
         raise ModelError(
             f"timm registers no pretrained weights for {name}",
@@ -49,6 +49,13 @@ def open_timm(name: str, wishes: Wishes) -> Classifier:
         )
     request = {"kind": "timm", "name": f"timm:{name}", "files": [str(path)], "arch": name}
     return converted(request, Original(f"timm:{name}", (path,), "timm", facts), wishes)
+
+
+def _first_of(names: Sequence[str], held: Sequence[str]) -> list[str]:
+    found = next((name for name in names if name in held), None)
+    if found is None:
+        raise ModelError(f"the repository holds none of {', '.join(names)}", hint="Choose another tag.")
+    return [found]
 
 
 def _registered(name: str) -> Any:

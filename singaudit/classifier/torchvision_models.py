@@ -10,19 +10,21 @@ from typing import Any
 from singaudit.classifier.architectures import Architecture
 from singaudit.classifier.checkpoint import fit
 from singaudit.classifier.conversion import Original, converted
-from singaudit.classifier.hub_files import from_url
+from singaudit.classifier.hub_models import CALLER
 from singaudit.classifier.interface import Classifier
 from singaudit.classifier.network import Network, Statements, stored_as
 from singaudit.classifier.usual import of_torchvision
 from singaudit.classifier.weights import read_weights
 from singaudit.classifier.wishes import Wishes
 from singaudit.errors import ConfigError, ModelError
+from singaudit.hub.caller import Progress
+from singaudit.hub.web_file import from_url
 
 _RESCALED = ("inception_v3", "googlenet")
 """Their published weights come with a rescaling of the input inside the network."""
 
 
-def open_torchvision(name: str, wishes: Wishes) -> Classifier:
+def open_torchvision(name: str, wishes: Wishes, progress: Progress) -> Classifier:
     """The classifier that torchvision calls ``name``; its default weights where none are named. Raises ModelError."""
     if wishes.arch is not None:
         raise ConfigError("--arch is for files that hold weights alone; torchvision:NAME names its architecture itself")
@@ -32,7 +34,7 @@ def open_torchvision(name: str, wishes: Wishes) -> Classifier:
         raise ModelError("torchvision is not installed", hint="pip install torchvision")
     model, _, tag = name.partition("@")
     entry = weights_entry(model, tag)
-    path = from_url(entry.url)
+    path = from_url(entry.url, CALLER, progress)
     request = {
         "kind": "torchvision", "name": f"torchvision:{name}", "files": [str(path)], "arch": model,
         "weights": entry.name,

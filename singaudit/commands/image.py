@@ -69,7 +69,7 @@ def describe_image(settings: dict[str, Any]) -> ImageResult:
 def _open(config: AuditConfig, progress: Progress) -> _Opened:
     """Open the models and fit the translator, or take it from its file or from the cache."""
     progress("open the model", 0, 1)
-    classifier = open_classifier(config.model, wishes(config))
+    classifier = open_classifier(config.model, wishes(config), progress)
     names = class_names(config, classifier)[0]
     space = null_space(classifier.head)
     progress("open the model", 1, 1)

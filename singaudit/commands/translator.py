@@ -26,7 +26,7 @@ def fit_file(settings: dict[str, Any]) -> dict[str, Any]:
     output = _writable(settings)
     with Reporter("none" if settings.get("quiet") else settings["progress"]) as progress:
         progress("open the model", 0, 1)
-        classifier = open_classifier(config.model, wishes(config))
+        classifier = open_classifier(config.model, wishes(config), progress)
         progress("open the model", 1, 1)
         names = class_names(config, classifier)[0]
         seen = look_at_images(config.model_copy(update={"labels": "none"}), classifier, names, (), progress)

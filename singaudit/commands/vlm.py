@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from singaudit.errors import LanguageError, MachineError
+from singaudit.hub.download import Snapshot
 from singaudit.language.encoder import DEFAULT, fetch_encoder
-from singaudit.language.hub import Snapshot, cached_models
+from singaudit.language.local_models import cached_models
 from singaudit.terminal import Reporter, console, safe
 
 

@@ -6,12 +6,22 @@ from importlib import resources
 from pathlib import Path
 
 from singaudit.errors import LanguageError
+from singaudit.hub.caller import Caller, Progress
+from singaudit.hub.download import Snapshot, Wanted, fetch
 from singaudit.language import open_clip_encoder, transformers_encoder
-from singaudit.language.hub import Progress, Snapshot, fetch
 from singaudit.language.interface import Encoder
 
 BUILTIN = "builtin:shapes"
 DEFAULT = "openai/clip-vit-large-patch14"
+CALLER = Caller(
+    error=LanguageError,
+    noun="language model",
+    example="ORG/NAME or ORG/NAME@REVISION",
+    folder="--vlm DIR",
+    remedy="Where there is internet, run `singaudit vlm pull {name} -o DIR`, bring DIR here and pass --vlm DIR; or "
+    "make a pack there (singaudit pack) and pass --pack FILE.",
+)
+"""Language models, to the hub."""
 
 
 def open_encoder(
@@ -40,12 +50,13 @@ def open_encoder(
 def fetch_encoder(name: str, progress: Progress = lambda stage, done, total: None) -> Snapshot:
     """The files of a model of the hub, downloaded where the hub's cache lacks them. Raises ``LanguageError``."""
     if name.startswith(open_clip_encoder.PREFIX):
-        return fetch(open_clip_encoder.repository_of(name), open_clip_encoder.needed_files, progress)
+        wanted = Wanted(open_clip_encoder.needed_files)
+        return fetch(open_clip_encoder.repository_of(name), CALLER, wanted, progress)
     if name.startswith("builtin:"):
         raise LanguageError(
             f"{BUILTIN} is the one built-in model and needs no download, got {name!r}", hint=f"Pass --vlm {BUILTIN}."
         )
-    return fetch(name, transformers_encoder.needed_files, progress)
+    return fetch(name, CALLER, Wanted(transformers_encoder.needed_files, transformers_encoder.listed_weights), progress)
 
 
 def builtin_folder() -> Path:

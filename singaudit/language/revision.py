@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from singaudit.dataset.cache import Cache
-from singaudit.language.encoder import BUILTIN, builtin_folder
-from singaudit.language.hub import cached_commit, split_name
+from singaudit.hub.cache import COMMIT, cached_commit
+from singaudit.language.encoder import BUILTIN, CALLER, builtin_folder
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _SETTINGS = (".json", ".txt", ".model")
 _MAX_SETTINGS_BYTES = 256 * 2**20
 # A file system's clock is coarse: a file changed this recently may change again under the same time stamp.
@@ -44,8 +42,8 @@ def revision_of(name: str, cache: Cache) -> Revision | None:
 
 def _commit(name: str) -> str | None:
     """The commit that the hub, or offline its cache, names for the model."""
-    repository, revision = split_name(name)
-    if revision and _COMMIT.fullmatch(revision):
+    repository, revision = CALLER.split(name)
+    if revision and COMMIT.fullmatch(revision):
         return revision
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from huggingface_hub import HfApi, constants
@@ -53,7 +51,7 @@ def _commit(name: str) -> str | None:
     if constants.is_offline_mode():
         return cached_commit(repository, revision)
     info = HfApi().model_info(repository, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT)
-    return str(info.sha) if _COMMIT.fullmatch(str(info.sha)) else None
+    return str(info.sha) if COMMIT.fullmatch(str(info.sha)) else None
 
 
 def _fingerprint(folder: Path, cache: Cache) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.classifier.boundaries import check_safetensors, inner_file, shards
+from singaudit.classifier.boundaries import check_safetensors, inner_file, shard_names
 from singaudit.errors import LanguageError, ModelError
 from singaudit.language.model_parts import check_processor, check_tokenizer
 from singaudit.torchvision_import import import_torchvision
@@ -103,7 +103,7 @@ def _unit(output: Any) -> NDArray[np.float32]:
 
 
 def needed_files(files: Sequence[str]) -> list[str]:
-    """Those of a repository's files that opening needs. Raises ``LanguageError`` for what it lacks."""
+    """Those of a repository's files that opening needs, of sharded weights the index. Raises ``LanguageError``."""
     missing = [name for name in _NEEDED if name not in files]
     if missing:
         kind = "; it is an open_clip repository: pass --vlm open_clip:hf-hub:ORG/NAME"
@@ -117,17 +117,33 @@ def needed_files(files: Sequence[str]) -> list[str]:
             f"expected a tokenizer ({', '.join(_TOKENIZER)}), found none",
             hint="Save the processor with save_pretrained() beside the model.",
         )
-    if _WEIGHTS in files:
-        weights = [_WEIGHTS]
-    elif _INDEX in files:
-        weights = [_INDEX, *(f for f in files if f.startswith("model-") and f.endswith(".safetensors"))]
-    else:
+    weights = next((name for name in (_WEIGHTS, _INDEX) if name in files), None)
+    if weights is None:
         raise LanguageError(
             "expected weights as model.safetensors, found none; pickled weights are never loaded",
             hint="Convert the checkpoint with save_pretrained(..., safe_serialization=True), or name a revision that "
             "has them: many repositories hold one under ORG/NAME@refs/pr/N.",
         )
-    return [*_NEEDED, *(f for f in (*_TOKENIZER, *_BESIDE) if f in files), *weights]
+    return [*_NEEDED, *(f for f in (*_TOKENIZER, *_BESIDE) if f in files), weights]
+
+
+def listed_weights(folder: Path, held: Sequence[str]) -> list[str]:
+    """Names of the files that the index lists where a repository of the files ``held`` has sharded weights alone.
+
+    Raises ``LanguageError``.
+    """
+    if _WEIGHTS in held or _INDEX not in held:
+        return []
+    try:
+        names = shard_names(folder, _INDEX)
+    except ModelError as error:
+        raise LanguageError(error.message, hint=error.hint) from error
+    for name in names:
+        if not name.endswith(".safetensors"):
+            raise LanguageError(
+                f"{_INDEX} lists {name[:80]!r}; expected safetensors only", hint="Name another repository."
+            )
+    return names
 
 
 def open_folder(
@@ -159,10 +175,8 @@ def _checked(folder: Path) -> list[Path]:
     try:
         for file in files:
             inner_file(folder, file)
-        weights = [inner_file(folder, _WEIGHTS)] if _WEIGHTS in files else shards(folder, _INDEX)
+        weights = [inner_file(folder, name) for name in listed_weights(folder, files) or [_WEIGHTS]]
         for path in weights:
-            if path.suffix != ".safetensors":
-                raise ModelError(f"{_INDEX} lists {path.name}; expected safetensors only")
             check_safetensors(path)
     except ModelError as error:
         raise LanguageError(

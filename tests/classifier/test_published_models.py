@@ -1,20 +1,16 @@
 """timm:NAME and torchvision:NAME: published weights, their preprocessing and their class names."""
 
-import hashlib
-import http.server
 import json
 import subprocess
 import sys
-import threading
 
 import pytest
 import torch
-from hub_server import HubServer
+from hub_server import COMMIT, serve
 from safetensors.torch import save_file
 from tiny_networks import images, native, network
 
 from singaudit.classifier import torchvision_models
-from singaudit.classifier.hub_files import from_url
 from singaudit.classifier.naming import class_names
 from singaudit.classifier.opening import open_classifier
 from singaudit.classifier.timm_models import timm_network
@@ -28,15 +24,15 @@ SMALL = "shufflenet_v2_x0_5"
 def test_a_timm_name_is_fetched_with_its_preprocessing_and_imagenets_names(tmp_path):
     (tmp_path / "repo").mkdir()
     save_file(network(1000).state_dict(), tmp_path / "repo" / "model.safetensors")
-    with HubServer({f"timm/{NAME}": tmp_path / "repo"}) as hub:
+    with serve() as hub:
+        hub.add(f"timm/{NAME}", tmp_path / "repo")
         done = subprocess.run(
             [sys.executable, "-m", "singaudit", "inspect", f"timm:{NAME}", "--format", "json"],
             env=hub.environment(tmp_path / "home"), capture_output=True, text=True, check=False,
         )  # fmt: skip
-        commit = hub.commit(f"timm/{NAME}")
     assert done.returncode == 0, done.stderr
     facts = json.loads(done.stdout)
-    assert facts["description"]["revision"] == f"timm/{NAME}@{commit}"
+    assert facts["description"]["revision"] == f"timm/{NAME}@{COMMIT}"
     assert facts["preprocessing"] == {
         "settings": facts["preprocessing"]["settings"], "source": "timm pretrained_cfg", "guessed": [],
     }  # fmt: skip
@@ -77,7 +73,7 @@ def test_a_torchvision_name_brings_its_transforms_and_categories(tmp_path, monke
     path = tmp_path / "weights.pth"
     torch.save(module.state_dict(), path)
     # The server of the published weights is not reached from here; all else is as it is.
-    monkeypatch.setattr(torchvision_models, "from_url", lambda url: path)
+    monkeypatch.setattr(torchvision_models, "from_url", lambda url, caller, progress: path)
     classifier = open_classifier(f"torchvision:{SMALL}")
     x = images((3, 224, 224), 2)
     want = native(module, x)
@@ -88,42 +84,3 @@ def test_a_torchvision_name_brings_its_transforms_and_categories(tmp_path, monke
     names, source = class_names(AuditConfig(model="x"), classifier)
     assert (names[0], source) == ("tench", "torchvision IMAGENET1K_V1")
     assert len(set(names)) == 1000
-
-
-@pytest.fixture
-def server(tmp_path):
-    """A plain file server over tmp_path / "files"."""
-    (tmp_path / "files").mkdir()
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *arguments):
-            super().__init__(*arguments, directory=str(tmp_path / "files"))
-
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as found:
-        threading.Thread(target=found.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{found.server_port}"
-        found.shutdown()
-
-
-def test_files_of_torchs_server_are_kept_and_checked_against_the_hash_in_their_name(tmp_path, monkeypatch, server):
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
-    content = b"weights"
-    name = f"net-{hashlib.sha256(content).hexdigest()[:8]}.pth"
-    (tmp_path / "files" / name).write_bytes(content)
-    path = from_url(f"{server}/{name}")
-    assert path.read_bytes() == content
-    (tmp_path / "files" / name).unlink()
-    assert from_url(f"{server}/{name}") == path
-    path.write_bytes(b"other")
-    with pytest.raises(ModelError, match="is damaged: its sha256 does not start with"):
-        from_url(f"{server}/{name}")
-    path.unlink()
-    with pytest.raises(ModelError, match="could not be had from"):
-        from_url(f"{server}/{name}")
-    (tmp_path / "files" / "net-00000000.pth").write_bytes(content)
-    with pytest.raises(ModelError, match="could not be had from"):
-        from_url(f"{server}/net-00000000.pth")
-    assert not list(path.parent.iterdir())

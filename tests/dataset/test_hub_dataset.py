@@ -1,16 +1,13 @@
 """Data sets of the hub, over a loopback server: class names, own values, and no decoding but ours."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from hub_server import serve
 from image_files import png
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from faulty_hub import serve
 
 from singaudit.dataset import hub_dataset
 from singaudit.dataset.sources import open_source
@@ -78,8 +75,7 @@ def read(hub, tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
 
     def run(*specs, **variables):
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
-        environment |= {"HF_ENDPOINT": hub.url, "HF_HOME": str(home), "NO_PROXY": "*", **variables}
+        environment = hub.environment(home, **variables)
         found = subprocess.run(
             [sys.executable, "-c", READ, *specs], env=environment, capture_output=True, text=True, timeout=200
         )
