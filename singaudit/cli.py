@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from singaudit import __version__
+from singaudit.command import Command, CommandGroup
 from singaudit.options import (
     BATCH_OPTION,
     CACHE_OPTIONS,
@@ -33,15 +34,13 @@ from singaudit.options import (
     PROBE_OPTION,
     TRANSLATOR_OPTION,
     TRANSLATOR_OUTPUT,
-    Command,
-    CommandGroup,
-    merged_settings,
     output_option,
     report_option,
     requested_formats,
     with_options,
 )
 from singaudit.outcome import Outcome
+from singaudit.settings import merged_settings
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -1,102 +1,16 @@
-"""Options shared by the commands: headings in --help, variables, and settings merged from where they come from."""
+"""Options shared by the commands, and the variables that set them."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from singaudit.errors import ConfigError
-from singaudit.settings import load_settings
-from singaudit.terminal import safe
+from singaudit.settings import merged_settings
 
 FORMATS = ("html", "pdf", "json", "csv")
-
-
-class _Inert(click.Command):
-    """A command whose usage errors repeat what was typed as short, inert text."""
-
-    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        """Parse the arguments; raises click's errors with their text made safe for a terminal."""
-        try:
-            return super().make_context(*args, **kwargs)
-        except click.UsageError as error:
-            error.message = safe(error.message, 600)  # type: ignore[misc]
-            raise
-
-
-class CommandGroup(_Inert, click.Group):
-    """Commands in the order of use; a mistyped one is answered with what was close."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """The commands in the order in which they were added."""
-        return list(self.commands)
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command; an unknown name raises click's error with the nearest known one."""
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            near = difflib.get_close_matches(args[0], self.commands, 1)
-            if near:
-                raise click.UsageError(f"No such command {args[0]!r}. Did you mean {near[0]!r}?", ctx) from error
-            error.message = safe(error.message, 600)  # type: ignore[misc]
-            raise
-
-
-class Command(_Inert):
-    """A command whose --help lists its options under headings and ends with a runnable example."""
-
-    def __init__(self, *args: Any, example: str = "", **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.example = example
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options under their headings, and the example."""
-        headings: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
-            if not isinstance(parameter, click.Option):
-                continue
-            record = parameter.get_help_record(ctx)
-            if record is not None:
-                headings.setdefault(_HEADINGS.get(str(parameter.name), "Other"), []).append(record)
-        for heading in sorted(headings, key=_ORDER.index):
-            with formatter.section(heading):
-                formatter.write_dl(headings[heading])
-        if self.example:
-            with formatter.section("Example"):
-                formatter.write_text(self.example)
-
-
-_ORDER = ["Model", "Images", "Language", "Pictures", "Gates", "Output", "Machine", "Other"]
-_HEADINGS = {
-    **dict.fromkeys(("classes", "arch", "logits", "features", "activation", "preprocess", "allow_code"), "Model"),
-    **dict.fromkeys(("images", "labels", "probe", "limit", "anyway"), "Images"),
-    **dict.fromkeys(("vlm", "translator", "concepts", "pack"), "Language"),
-    **dict.fromkeys(("generate", "toward"), "Pictures"),
-    **dict.fromkeys(("gates", "gate_on", "exit_zero"), "Gates"),
-    **dict.fromkeys(
-        (
-            "anyway",
-            "output",
-            "pack_file",
-            "translator_file",
-            "with_images",
-            "formats",
-            "force",
-            "output_format",
-            "progress",
-        ),
-        "Output",
-    ),
-    **dict.fromkeys(("quiet", "verbose"), "Output"),
-    **dict.fromkeys(("precision", "device", "batch_size", "seed", "cache", "no_cache"), "Machine"),
-    **dict.fromkeys(("model_seconds", "model_memory", "pdf_seconds", "pdf_memory"), "Machine"),
-}
 
 
 class RuleText(click.types.StringParamType):
@@ -276,67 +190,6 @@ def with_options(*groups: list[Callable[[Any], Any]] | Callable[[Any], Any]) -> 
         return command
 
     return add
-
-
-def each_command(group: click.Group, prefix: str = "") -> Iterator[tuple[str, click.Command]]:
-    """(name as typed after singaudit, command) of every command, those of sub-groups included."""
-    for name, command in group.commands.items():
-        yield prefix + name, command
-        if isinstance(command, click.Group):
-            yield from each_command(command, f"{prefix}{name} ")
-
-
-def merged_settings(ctx: click.Context, given: dict[str, Any]) -> dict[str, Any]:
-    """Options and variables over configuration file over defaults; keys that were not set are absent."""
-    set_here = {
-        name: value
-        for name, value in given.items()
-        if value is not None
-        and value != ()
-        and str(ctx.get_parameter_source(name)).rsplit(".", 1)[-1] not in ("DEFAULT", "DEFAULT_MAP")
-    }
-    known = _known_options(ctx)
-    names = {key: str(option.name) for key, option in known.items()}
-    stored = load_settings(given.get("config"), isolated=bool(given.get("isolated")), known=names)
-    by_name = {str(option.name): option for option in known.values()}
-    settings = {n: _typed(by_name[n], value, ctx) if n in by_name else value for n, value in stored.items()}
-    defaults = {name: value for name, value in given.items() if value is not None and value != ()}
-    return {**defaults, **settings, **set_here}
-
-
-def _typed(option: click.Option, value: Any, ctx: click.Context) -> Any:
-    """A configuration file's value for ``option``. Raises ``ConfigError`` for one of another type or out of range."""
-    kind = option.type
-    numbers: dict[type[click.ParamType], tuple[tuple[type, ...], str]] = {
-        click.types.IntParamType: ((int,), "a whole number"),
-        click.types.FloatParamType: ((int, float), "a number"),
-    }
-    wanted, words = next((w for base, w in numbers.items() if isinstance(kind, base)), ((str, tuple), "a text"))
-    if not isinstance(value, wanted) or isinstance(value, bool) or (isinstance(value, float) and value != value):
-        raise ConfigError(
-            f"expected {words} for {option.name!r} in the configuration file, got {str(value)[:80]!r}",
-            hint=f"What {option.opts[-1]} accepts is in --help.",
-        )
-    if isinstance(value, tuple):
-        return value
-    try:
-        return kind.convert(value, option, ctx)
-    except click.BadParameter as error:
-        raise ConfigError(
-            f"wrong value for {option.name!r} in the configuration file: {error.message}",
-            hint=f"What {option.opts[-1]} accepts is in --help.",
-        ) from error
-
-
-def _known_options(ctx: click.Context) -> dict[str, click.Option]:
-    """Configuration key -> option, over every command, so that one file serves all."""
-    known: dict[str, click.Option] = {}
-    root = ctx.find_root().command
-    for _, command in each_command(root) if isinstance(root, click.Group) else ():
-        for parameter in command.params:
-            if isinstance(parameter, click.Option) and parameter.envvar:
-                known[str(parameter.envvar).removeprefix("SINGAUDIT_").lower()] = parameter
-    return known
 
 
 def requested_formats(ctx: click.Context, given: dict[str, Any]) -> tuple[tuple[str, ...], bool]:

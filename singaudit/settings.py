@@ -1,4 +1,4 @@
-"""Settings from files: ``[tool.singaudit]`` in pyproject.toml, or singaudit.toml. Unknown keys are errors."""
+"""Settings: options and variables over ``[tool.singaudit]`` in pyproject.toml, or singaudit.toml, over defaults."""
 
 from __future__ import annotations
 
@@ -8,10 +8,66 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import click
+
+from singaudit.command import each_command
 from singaudit.errors import ConfigError
 
 _MAX_BYTES = 2**20
 _GATE_NAME = re.compile(r"[^\W\d][\w .-]*")
+
+
+def merged_settings(ctx: click.Context, given: dict[str, Any]) -> dict[str, Any]:
+    """Options and variables over configuration file over defaults; keys that were not set are absent."""
+    set_here = {
+        name: value
+        for name, value in given.items()
+        if value is not None
+        and value != ()
+        and str(ctx.get_parameter_source(name)).rsplit(".", 1)[-1] not in ("DEFAULT", "DEFAULT_MAP")
+    }
+    known = _known_options(ctx)
+    names = {key: str(option.name) for key, option in known.items()}
+    stored = load_settings(given.get("config"), isolated=bool(given.get("isolated")), known=names)
+    by_name = {str(option.name): option for option in known.values()}
+    settings = {n: _typed(by_name[n], value, ctx) if n in by_name else value for n, value in stored.items()}
+    defaults = {name: value for name, value in given.items() if value is not None and value != ()}
+    return {**defaults, **settings, **set_here}
+
+
+def _typed(option: click.Option, value: Any, ctx: click.Context) -> Any:
+    """A configuration file's value for ``option``. Raises ``ConfigError`` for one of another type or out of range."""
+    kind = option.type
+    numbers: dict[type[click.ParamType], tuple[tuple[type, ...], str]] = {
+        click.types.IntParamType: ((int,), "a whole number"),
+        click.types.FloatParamType: ((int, float), "a number"),
+    }
+    wanted, words = next((w for base, w in numbers.items() if isinstance(kind, base)), ((str, tuple), "a text"))
+    if not isinstance(value, wanted) or isinstance(value, bool) or (isinstance(value, float) and value != value):
+        raise ConfigError(
+            f"expected {words} for {option.name!r} in the configuration file, got {str(value)[:80]!r}",
+            hint=f"What {option.opts[-1]} accepts is in --help.",
+        )
+    if isinstance(value, tuple):
+        return value
+    try:
+        return kind.convert(value, option, ctx)
+    except click.BadParameter as error:
+        raise ConfigError(
+            f"wrong value for {option.name!r} in the configuration file: {error.message}",
+            hint=f"What {option.opts[-1]} accepts is in --help.",
+        ) from error
+
+
+def _known_options(ctx: click.Context) -> dict[str, click.Option]:
+    """Configuration key -> option, over every command, so that one file serves all."""
+    known: dict[str, click.Option] = {}
+    root = ctx.find_root().command
+    for _, command in each_command(root) if isinstance(root, click.Group) else ():
+        for parameter in command.params:
+            if isinstance(parameter, click.Option) and parameter.envvar:
+                known[str(parameter.envvar).removeprefix("SINGAUDIT_").lower()] = parameter
+    return known
 
 
 def load_settings(config: str | None, *, isolated: bool, known: dict[str, str]) -> dict[str, Any]:

@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from singaudit.cli import main
+from singaudit.command import each_command
 from singaudit.metrics.findings import decide
-from singaudit.options import each_command
 from singaudit.report.result import FindingPart
 
 LICENCE = """

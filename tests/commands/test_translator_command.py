@@ -6,9 +6,9 @@ import pytest
 from click.testing import CliRunner
 
 from singaudit.cli import main
+from singaudit.command import each_command
 from singaudit.config import AuditConfig
 from singaudit.errors import ConfigError, DatasetError, LanguageError
-from singaudit.options import each_command
 from singaudit.pipeline import audit
 
 VLM = "builtin:shapes"

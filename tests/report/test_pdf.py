@@ -10,8 +10,8 @@ from pypdf.generic import IndirectObject
 from report_factory import full
 
 from singaudit.cli import main
+from singaudit.command import each_command
 from singaudit.errors import ReportError
-from singaudit.options import each_command
 from singaudit.report.html import render_html
 from singaudit.report.pdf import PdfSettings, pdf_available, pdf_bytes, write_pdf
 from singaudit.report.writer import canonical_json, write_report
