@@ -24,7 +24,7 @@ def inner_file(folder: Path, name: str) -> Path:
     _check_plain(name)
     path = folder / name
     target, root = path.resolve(), folder.resolve()
-    if root not in target.parents and _blobs(root) not in target.parents:
+    if root not in target.parents and blobs(root) not in target.parents:
         raise ModelError(
             f"{name} in {folder} is a link out of the model's folder", hint="Copy the file to where the link stands."
         )
@@ -40,11 +40,13 @@ def _check_plain(name: str) -> None:
         )
 
 
-def _blobs(folder: Path) -> Path | None:
-    """Where the hub's cache keeps what the links in this folder point to; None for other folders."""
-    repository = folder.parent.parent
-    named = repository.name.startswith(("models--", "datasets--"))
-    return repository / "blobs" if named and folder.parent.name == "snapshots" else None
+def blobs(folder: Path) -> Path | None:
+    """Where the hub's cache keeps what the links in ``folder``, resolved, point to; None for other folders."""
+    for inner in (folder, *folder.parents):
+        repository = inner.parent.parent
+        if inner.parent.name == "snapshots" and repository.name.startswith(("models--", "datasets--")):
+            return repository / "blobs"
+    return None
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from singaudit.classifier.external_data import nodes, settle
 from singaudit.classifier.graph import attributes, opset_imports, subgraphs
 from singaudit.errors import ModelError
 
@@ -54,11 +55,11 @@ def check_file(path: Path) -> None:
         raise ModelError(f"cannot read {path}: permission denied", hint="make the file readable")
 
 
-def parse(path: Path) -> tuple[onnx.ModelProto, bytes]:
-    """The model without its external data, local functions inlined, and its bytes; ModelError when it is no model.
+def parse(path: Path) -> tuple[onnx.ModelProto, bytes, Path]:
+    """The model without its external data, local functions inlined; its bytes; and the folder of its external data.
 
-    Static limits hold: number of nodes and functions, nesting, loops, no random draws, external data within the
-    model's folder and present in full.
+    ModelError when it is no model. Static limits hold: number of nodes and functions, nesting, loops, no random draws,
+    external data within the model's folder, or where the hub's cache keeps it, and present in full.
     """
     import onnx
 
@@ -87,18 +88,10 @@ def parse(path: Path) -> tuple[onnx.ModelProto, bytes]:
 
         model = inliner.inline_local_functions(model)
         data = model.SerializeToString()
-    external_files(model, path.parent)
-    return model, data
-
-
-def _nodes(model: onnx.ModelProto) -> Iterator[tuple[onnx.NodeProto, int]]:
-    """All nodes, those of functions and bodies included, with their depth."""
-    stack: list[tuple[onnx.NodeProto, int]] = [(node, 1) for node in model.graph.node]
-    stack += [(node, 1) for function in model.functions for node in function.node]
-    while stack:
-        node, depth = stack.pop()
-        yield node, depth
-        stack += [(inner, depth + 1) for body in subgraphs(node) for inner in body.node]
+    folder = settle(model, path.parent)
+    if folder != path.parent:
+        data = model.SerializeToString()
+    return model, data, folder
 
 
 def _check_size(model: onnx.ModelProto) -> None:
@@ -107,7 +100,7 @@ def _check_size(model: onnx.ModelProto) -> None:
     if len(model.functions) > _MOST_FUNCTIONS:
         raise ModelError(f"the model holds {len(model.functions)} local functions; the limit is {_MOST_FUNCTIONS}")
     versions = opset_imports(model)
-    for count, (node, depth) in enumerate(_nodes(model), start=1):
+    for count, (node, depth) in enumerate(nodes(model), start=1):
         if count > _MOST_NODES:
             raise ModelError(f"the model holds more than {_MOST_NODES} nodes; classifiers do not")
         if depth > _DEEPEST:
@@ -181,10 +174,10 @@ def _check_constants(model: onnx.ModelProto) -> None:
     from onnx import numpy_helper
 
     constants = {item.name: item for item in model.graph.initializer}
-    for node, _ in _nodes(model):
+    for node, _ in nodes(model):
         if node.op_type == "Constant" and "value" in (values := attributes(node)):
             constants[node.output[0]] = values["value"]
-    for node, _ in _nodes(model):
+    for node, _ in nodes(model):
         if node.op_type == "Loop" and node.input and node.input[0] in constants:
             steps = numpy_helper.to_array(constants[node.input[0]])
             if steps.size and int(steps.reshape(-1)[0]) > _MOST_STEPS:
@@ -196,59 +189,6 @@ def _check_constants(model: onnx.ModelProto) -> None:
                     "the model draws random numbers (Dropout in training mode); none of its results could be repeated",
                     hint="export it in evaluation mode",
                 )
-
-
-def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    yield from model.graph.initializer
-    for sparse in model.graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    for node, _ in _nodes(model):
-        for item in node.attribute:
-            if item.HasField("t"):
-                yield item.t
-            yield from item.tensors
-            for body in (item.g, *item.graphs):
-                yield from body.initializer
-
-
-def external_files(model: onnx.ModelProto, folder: Path) -> list[Path]:
-    """Files with the model's external data, sorted; ModelError for any outside its folder, a link, or too short."""
-    ends: dict[str, int] = {}
-    for tensor in _tensors(model):
-        if tensor.data_location != 1:
-            continue
-        entries = {item.key: item.value for item in tensor.external_data}
-        location = entries.get("location", "")
-        try:
-            end = int(entries.get("offset", 0)) + int(entries.get("length", 0))
-        except ValueError as error:
-            raise ModelError(f"the external data of {tensor.name!r} has no valid offset and length") from error
-        ends[location] = max(ends.get(location, 0), end)
-    files = []
-    for location, end in sorted(ends.items()):
-        path = folder / location
-        inside = location and not Path(location).is_absolute() and ".." not in Path(location).parts
-        if not inside or path.is_symlink() or folder.resolve() not in path.resolve().parents:
-            raise ModelError(
-                f"the model's external data {location!r} lies outside its folder or is a link",
-                hint="keep external data as plain files beside the .onnx file",
-            )
-        if not path.is_file():
-            raise ModelError(
-                f"the model's external data file {location!r} is missing", hint=f"copy it to {folder} beside the model"
-            )
-        if path.stat().st_nlink > 1:
-            raise ModelError(
-                f"the model's external data file {location!r} has a second name, a hard link, that may lie outside",
-                hint="keep external data as plain files beside the .onnx file; cp makes a file of its own",
-            )
-        if path.stat().st_size < end:
-            raise ModelError(
-                f"the model's external data file {location!r} is cut short: {path.stat().st_size:,} of {end:,} bytes",
-                hint="copy it again",
-            )
-        files.append(path)
-    return files
 
 
 def sha256_of(path: Path, others: list[Path]) -> str:

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from singaudit.classifier.preprocess_syntax import check_channel_numbers, check_size, parse_preprocess
+from singaudit.classifier.preprocess_documents import of_timm, of_transformers
+from singaudit.classifier.preprocess_syntax import parse_preprocess
 from singaudit.errors import ConfigError, ModelError
 
 _LARGEST_TEXT = 4 << 20
 """Bytes of one metadata text that are still read; 21,843 class names take about 0.5 MB."""
 _NEIGHBOURS = ("preprocessor_config.json", "config.json")
-_PIL_FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
+ONNX_FOLDER = "onnx"
+"""Where exporters keep the graphs of a repository whose config.json lies above."""
+_PLACEHOLDER = re.compile(r"LABEL_\d+")
+"""What transformers writes where nobody named the classes."""
+_ACTIVATIONS = {"multi_label_classification": "sigmoid", "single_label_classification": "softmax"}
+_NAMED = ("names", "classes", "class_names", "labels", "id2label", "label_names")
+_LISTED = ("id2label", "label_names", "class_names")
+"""Keys of metadata and of documents that hold class names."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +37,8 @@ class FileMetadata:
     """Where they stand, in words."""
     class_names: tuple[str, ...] | None = None
     """In logit order."""
+    class_names_source: str = ""
+    """Where they stand, in words."""
     activation: str | None = None
     """"softmax", "sigmoid" or "none"."""
     logits: str | None = None
@@ -51,9 +62,10 @@ def read_metadata(properties: Mapping[str, str], folder: Path | None) -> FileMet
             f"the file's metadata singaudit.activation is {activation[:40]!r}; expected softmax, sigmoid or none",
             hint="state it with --activation",
         )
-    names = _class_names(properties, documents)
+    names, names_source = _class_names(properties, documents)
+    activation = activation or _problem_type(documents)
     tensors = (properties.get(f"singaudit.{key}") or None for key in ("logits", "features"))
-    return FileMetadata(preprocess, source, names, activation, *tensors)
+    return FileMetadata(preprocess, source, names, names_source, activation, *tensors)
 
 
 def _documents(properties: Mapping[str, str], folder: Path | None) -> list[tuple[str, dict[str, Any]]]:
@@ -64,17 +76,26 @@ def _documents(properties: Mapping[str, str], folder: Path | None) -> list[tuple
             document = _json(text)
             if isinstance(document, dict):
                 found.append((f"the file's metadata ({key})", document))
-    for name in _NEIGHBOURS if folder is not None else ():
-        path = folder / name  # type: ignore[operator]
-        try:
-            if not path.is_file() or path.stat().st_size > _LARGEST_TEXT:
+    for name in _NEIGHBOURS:
+        for path, where in _neighbours(name, folder):
+            try:
+                if not path.is_file() or path.stat().st_size > _LARGEST_TEXT:
+                    continue
+                document = _json(path.read_text(encoding="utf-8"))
+            except (OSError, UnicodeDecodeError):
                 continue
-            document = _json(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError):
-            continue
-        if isinstance(document, dict):
-            found.append((f"{name} beside the model", document))
+            if isinstance(document, dict):
+                found.append((f"{name} {where} the model", document))
+                break
     return found
+
+
+def _neighbours(name: str, folder: Path | None) -> list[tuple[Path, str]]:
+    """Where such a file may lie: beside the model; above it, where exporters put the graph into a folder onnx/."""
+    if folder is None:
+        return []
+    above = [(folder.parent / name, "in the folder above")] if folder.name == ONNX_FOLDER else []
+    return [(folder / name, "beside"), *above]
 
 
 def _json(text: str) -> Any:
@@ -99,7 +120,7 @@ def _preprocess(
                 hint="state it with --preprocess",
             ) from error
     for source, document in documents:
-        for read in (_timm, _transformers):
+        for read in (of_timm, of_transformers):
             try:
                 found = read(document)
             except (ConfigError, TypeError, ValueError, KeyError, AttributeError, IndexError):
@@ -109,72 +130,17 @@ def _preprocess(
     return {}, ""
 
 
-def _timm(document: dict[str, Any]) -> dict[str, Any]:
-    """timm's ``pretrained_cfg``: input_size, mean, std, interpolation, crop_pct, crop_mode."""
-    config = document.get("pretrained_cfg", document)
-    if not isinstance(config, dict) or "mean" not in config or "std" not in config:
-        return {}
-    found: dict[str, Any] = {
-        "mean": check_channel_numbers("mean", config["mean"]),
-        "std": check_channel_numbers("std", config["std"]),
-    }
-    if "input_size" in config:
-        found["size"] = check_size(*(int(side) for side in config["input_size"][-2:]))
-    if config.get("interpolation") in _PIL_FILTERS.values():
-        found["interpolation"] = config["interpolation"]
-    if 0.05 <= float(config.get("crop_pct") or 0) <= 1:
-        found["crop"] = float(config["crop_pct"])
-    modes = {"center": "crop", "squash": "squash", "border": "pad"}
-    if config.get("crop_mode") in modes:
-        found["mode"] = modes[config["crop_mode"]]
-    return found
+def _problem_type(documents: list[tuple[str, dict[str, Any]]]) -> str | None:
+    """What transformers calls the kind of classification, as an activation."""
+    return next(
+        (_ACTIVATIONS[kind] for _, d in documents if (kind := str(d.get("problem_type"))) in _ACTIVATIONS), None
+    )
 
 
-def _transformers(document: dict[str, Any]) -> dict[str, Any]:
-    """transformers' ``preprocessor_config.json``: do_resize, size, crop_size, resample, rescale, normalise."""
-    if "image_mean" not in document and "do_rescale" not in document and "do_normalize" not in document:
-        return {}
-    found: dict[str, Any] = {
-        "scale": float(document.get("rescale_factor", 1 / 255)) if document.get("do_rescale", True) else 1.0,
-        "mean": (0.0,),
-        "std": (1.0,),
-    }
-    if document.get("do_normalize", True) and "image_mean" in document:
-        found["mean"] = check_channel_numbers("mean", _listed(document["image_mean"]))
-        found["std"] = check_channel_numbers("std", _listed(document["image_std"]))
-    if document.get("resample") in _PIL_FILTERS:
-        found["interpolation"] = _PIL_FILTERS[document["resample"]]
-    resize = _sides(document.get("size"))
-    crop = _sides(document.get("crop_size")) if document.get("do_center_crop") else None
-    if crop is not None:
-        found.update(size=check_size(*crop), mode="crop")
-        if resize is not None and resize[0] >= crop[0]:
-            found["crop"] = crop[0] / resize[0]
-    elif resize is not None:
-        share = document.get("crop_pct")
-        found.update(size=check_size(*resize), mode="squash")
-        if share is not None and 0.05 <= float(share) <= 1:
-            found.update(mode="crop", crop=float(share))
-    return found
-
-
-def _listed(value: Any) -> list[float]:
-    return [float(item) for item in value] if isinstance(value, list | tuple) else [float(value)]
-
-
-def _sides(value: Any) -> tuple[int, int] | None:
-    """(height, width) of the ways transformers writes a size."""
-    if isinstance(value, int):
-        return value, value
-    if isinstance(value, dict):
-        if "shortest_edge" in value:
-            return int(value["shortest_edge"]), int(value["shortest_edge"])
-        if "height" in value and "width" in value:
-            return int(value["height"]), int(value["width"])
-    return None
-
-
-def _class_names(properties: Mapping[str, str], documents: list[tuple[str, dict[str, Any]]]) -> tuple[str, ...] | None:
+def _class_names(
+    properties: Mapping[str, str], documents: list[tuple[str, dict[str, Any]]]
+) -> tuple[tuple[str, ...] | None, str]:
+    """Names in logit order, and where they stand; (None, "") where nobody named them."""
     own = properties.get("singaudit.classes")
     if own is not None:
         listed = _json(own) if own.lstrip().startswith("[") else own.split(",")
@@ -183,17 +149,14 @@ def _class_names(properties: Mapping[str, str], documents: list[tuple[str, dict[
                 f"the file's metadata singaudit.classes is {own[:60]!r}; expected a JSON list of names",
                 hint="name the classes with --classes",
             )
-        return tuple(name.strip() for name in listed)
-    for key in ("names", "classes", "class_names", "labels", "id2label", "label_names"):
-        names = _ordered(_literal(properties[key])) if key in properties else None
-        if names is not None:
-            return names
-    for _, document in documents:
-        for key in ("id2label", "label_names", "class_names"):
-            names = _ordered(document.get(key))
-            if names is not None:
-                return names
-    return None
+        return tuple(name.strip() for name in listed), "the file's metadata (singaudit.classes)"
+    stated = [(f"the file's metadata ({key})", _literal(properties[key])) for key in _NAMED if key in properties]
+    stated += [(f"{key} in {source}", d.get(key)) for source, d in documents for key in _LISTED]
+    for source, value in stated:
+        names = _ordered(value)
+        if names is not None and not all(_PLACEHOLDER.fullmatch(name) for name in names):
+            return names, source
+    return None, ""
 
 
 def _literal(text: str) -> Any:

@@ -39,7 +39,7 @@ class OnnxClassifier:
         self.sha256: str = facts["sha256"]
         self.description: dict[str, str | int] = facts["description"]
         self.class_names = None if facts["class_names"] is None else tuple(facts["class_names"])
-        self.class_names_source = "the model's own metadata"
+        self.class_names_source: str = facts["class_names_source"]
         self.preprocessing = Preprocessing(**_with_tuples(facts["preprocessing"]))
         self._taps: list[dict[str, Any]] = facts["taps"]
         step = arrays.get("quantisation_step")

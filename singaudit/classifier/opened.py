@@ -38,6 +38,7 @@ class OpenedModel:
         self.sha256 = sha256
         self.description = _description(graph, spec)
         self.class_names = spec.metadata.class_names
+        self.class_names_source = spec.metadata.class_names_source
         self.preprocessing: Preprocessing = spec.preprocessing
         self.head: Head  # set by open_model once it is proved
         self._input = spec.name
@@ -54,6 +55,7 @@ class OpenedModel:
             "sha256": self.sha256,
             "description": self.description,
             "class_names": self.class_names,
+            "class_names_source": self.class_names_source,
             "preprocessing": asdict(self.preprocessing),
             "taps": [asdict(tap) for tap in self._taps],
         }
@@ -125,27 +127,28 @@ def open_model(
     ``collapse``: read stacked linear layers as one. Raises ModelError and ConfigError.
     """
     from singaudit.classifier import checks
+    from singaudit.classifier.external_data import external_files
     from singaudit.classifier.probe import input_spec, take_trace, trace_tensors
     from singaudit.classifier.proof import find_head
     from singaudit.classifier.session import exposed, make_session
     from singaudit.classifier.subgraph import head_model
 
     path = Path(path)
-    model, data = checks.parse(path)
-    graph = Graph(model, path.parent)
+    model, data, folder = checks.parse(path)
+    graph = Graph(model, folder)
     spec = input_spec(graph, preprocess, path.parent)
     logits, features = logits or spec.metadata.logits, features or spec.metadata.features
     asked = trace_tensors(graph, logits, features)
-    first = make_session(exposed(model, data, asked[0] + asked[1]), path.parent, CPU, threads)
+    first = make_session(exposed(model, data, asked[0] + asked[1]), folder, CPU, threads)
     trace = take_trace(graph, spec, first, asked)
     del first
     found = find_head(graph, trace, logits, features, collapse)
     plan = found.plan
     names = [*dict.fromkeys([*(leaf.tensor for leaf in plan.leaves), plan.logits])]
     side_by_side, threads_each = _division(_fixed_batch(graph, trace), providers, threads)
-    session = make_session(exposed(model, data, names), path.parent, providers, threads_each)
-    head_session = make_session(head_model(graph, trace, plan), path.parent, providers, threads)
-    sha256 = checks.sha256_of(path, checks.external_files(model, path.parent))
+    session = make_session(exposed(model, data, names), folder, providers, threads_each)
+    head_session = make_session(head_model(graph, trace, plan), folder, providers, threads)
+    sha256 = checks.sha256_of(path, external_files(model, folder))
     opened = OpenedModel(path, sha256, graph, spec, trace, plan, (session, head_session), side_by_side)
     wanted, stated = _activation(activation, found.activation, spec.metadata.activation)
     opened.head = found.proved(opened, wanted, stated)

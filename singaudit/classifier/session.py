@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 _CUDA = "CUDAExecutionProvider"
 _WEIGHT_ONLY_LEVEL = "session.qdq_matmulnbits_accuracy_level"
-_EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
+EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
+"""ONNX Runtime's option for where the external data of a model lies that is given as bytes."""
 
 
 def cores() -> int:
@@ -56,7 +57,7 @@ def make_session(
         raise _no_provider(missing[0])
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    options.add_session_config_entry(_EXTERNAL_FOLDER, str(folder))
+    options.add_session_config_entry(EXTERNAL_FOLDER, str(folder))
     # By default weights stored in 8 bits make ONNX Runtime round the activations too, which the file does not say.
     options.add_session_config_entry(_WEIGHT_ONLY_LEVEL, "1")
     # Threads that wait for work by spinning take the cores from those that decode the next images.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,6 @@ from singaudit.errors import ModelError
 
 PROCESSOR = "preprocessor_config.json"
 _MOST_LABELS = 1_000_000
-_PLACEHOLDER = re.compile(r"LABEL_\d+")
-_ACTIVATIONS = {"multi_label_classification": "sigmoid", "single_label_classification": "softmax"}
 
 
 def transformers_network(
@@ -109,15 +106,13 @@ def _check_loaded(info: Mapping[str, Any], kind: str) -> None:
 
 def _statements(config: Mapping[str, Any], processor: Mapping[str, Any]) -> Statements:
     said = read_metadata({"preprocessor_config": json.dumps(processor)}, None) if processor else None
-    names = read_metadata({"config": json.dumps({"id2label": config.get("id2label")})}, None).class_names
-    if names is not None and all(_PLACEHOLDER.fullmatch(name) for name in names):
-        names = None  # what transformers writes where nobody named them
+    named = read_metadata({"config": json.dumps({key: config.get(key) for key in ("id2label", "problem_type")})}, None)
     return Statements(
         preprocess=said.preprocess if said else {},
         source=PROCESSOR if said and said.preprocess else "",
-        class_names=names,
+        class_names=named.class_names,
         class_names_source=f"id2label in {CONFIG}",
-        activation=_ACTIVATIONS.get(str(config.get("problem_type"))),
+        activation=named.activation,
     )
 
 

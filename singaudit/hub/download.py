@@ -38,8 +38,9 @@ class Wanted:
     """Of the names that the repository holds, those to fetch at once."""
     rest: Callable[[Path, Sequence[str]], list[str]] = lambda folder, held: []
     """What is needed besides, now that the first ones are in this folder: the parts that an index lists."""
-    settled: tuple[str, ...] = ()
-    """Files that may be missing, but not unknown: without the hub, the cache has to remember that there is none."""
+    settled: Callable[[Sequence[str]], Sequence[str]] = lambda held: ()
+    """Of the names that the repository holds: files that may be missing, but not unknown. Without the hub, the cache
+    has to remember that there are none."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ class _Work:
         # Told only once it is whole: a total that grows would show a finished download that goes on.
         self.total = came + sum(held[file].size or 0 for file in parts if not is_cached(self.name, file, commit))
         self._files(parts, commit, held)
-        for file in self._wanted.settled:
+        for file in self._wanted.settled(sorted(held)):
             if file not in held:
                 remember_missing(self.name, commit, file)
         remember_commit(self.name, self.revision, commit)
@@ -227,7 +228,7 @@ def _from_cache(name: str, revision: str | None, caller: Caller, wanted: Wanted,
     try:
         files = wanted.first(held)
         files += [file for file in wanted.rest(folder, held) if file not in files]
-        unknown = [f for f in wanted.settled if f not in held and not is_known_missing(name, f, commit)]
+        unknown = [f for f in wanted.settled(held) if f not in held and not is_known_missing(name, f, commit)]
         lacking = [file for file in files if file not in held] + unknown
         if lacking:
             raise caller.error(f"{lacking[0][:80]} is missing")

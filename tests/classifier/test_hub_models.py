@@ -1,9 +1,11 @@
 """Image classifiers of transformers and timm, from folders and from a hub that runs on this machine."""
 
+import io
 import json
 import os
 import subprocess
 import sys
+import warnings
 
 import pytest
 import torch
@@ -15,7 +17,7 @@ from singaudit.classifier.hub_models import open_folder
 from singaudit.classifier.transformers_models import transformers_network
 from singaudit.classifier.weights import NeedsCodeError
 from singaudit.classifier.wishes import Wishes
-from singaudit.errors import ModelError
+from singaudit.errors import ConfigError, ModelError
 
 
 def save_vit(folder, shards=False, **config):
@@ -158,6 +160,55 @@ def test_a_folders_one_onnx_file_is_opened(tmp_path, models):
     assert open_folder(tmp_path, Wishes()).name == "model.onnx"
 
 
+def save_graph(folder):
+    """As exporters for the web and for ONNX Runtime leave a classifier: onnx/model.onnx with its data beside it."""
+    import onnx
+
+    module = save_vit(folder, problem_type="multi_label_classification")
+    (folder / "model.safetensors").unlink()
+    (folder / "onnx").mkdir()
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module, (torch.zeros(1, 3, 32, 32),), buffer, dynamo=False, input_names=["pixel_values"],
+            output_names=["logits"], dynamic_axes={"pixel_values": {0: "n"}, "logits": {0: "n"}},
+        )  # fmt: skip
+    graph = onnx.load_from_string(buffer.getvalue())
+    path = str(folder / "onnx" / "model.onnx")
+    onnx.save(graph, path, save_as_external_data=True, location="model.onnx_data", size_threshold=0)
+    return module
+
+
+def check_graph(classifier, module):
+    x = images((3, 32, 32), 4)
+    with torch.inference_mode():
+        want = module(torch.from_numpy(x)).logits.numpy()
+    assert abs(classifier.forward(x)[1] - want).max() < 1e-5 * abs(want).max()
+    assert classifier.class_names == ("ant", "bee", "cat")
+    assert classifier.class_names_source == "id2label in config.json in the folder above the model"
+    assert (classifier.head.activation, classifier.head.activation_stated) == ("sigmoid", True)
+    how = classifier.preprocessing
+    assert (how.mean, how.std, how.interpolation, how.mode) == ((0.1, 0.2, 0.3), (0.5, 0.4, 0.3), "bicubic", "squash")
+    assert (how.guessed, how.source) == ((), "preprocessor_config.json in the folder above the model")
+
+
+def test_a_folder_whose_graph_lies_in_onnx_is_opened_with_what_stands_above_it(tmp_path):
+    module = save_graph(tmp_path / "model")
+    check_graph(open_folder(tmp_path / "model", Wishes()), module)
+    with pytest.raises(ConfigError, match="--arch"):
+        open_folder(tmp_path / "model", Wishes(arch="resnet18"))
+    (tmp_path / "model" / "onnx" / "model_fp16.onnx").write_bytes(b"not asked for")
+    check_graph(open_folder(tmp_path / "model", Wishes()), module)
+    (tmp_path / "model" / "onnx" / "model.onnx").rename(tmp_path / "model" / "onnx" / "model_q4.onnx")
+    with pytest.raises(ModelError, match=r"one ONNX graph, found onnx/model_fp16.onnx, onnx/model_q4.onnx"):
+        open_folder(tmp_path / "model", Wishes())
+    (tmp_path / "model" / "onnx").rename(tmp_path / "elsewhere")
+    (tmp_path / "model" / "onnx").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ModelError, match=r"expected one of .* or an ONNX graph, found config.json, onnx"):
+        open_folder(tmp_path / "model", Wishes())
+
+
 def inspect(name, env, *options):
     done = subprocess.run(
         [sys.executable, "-m", "singaudit", "inspect", name, "--format", "json", *options],
@@ -184,10 +235,11 @@ def hub(tmp_path_factory):
         "interpolation": "bilinear",
     }
     write_json(root / "timm" / "config.json", {"architecture": ARCH, "num_classes": 3, "pretrained_cfg": pretrained})
+    save_graph(root / "graph")
     (root / "text").mkdir()
     write_json(root / "text" / "config.json", {"model_type": "bert"})
     with serve() as hub:
-        for name in ("vit", "timm", "text"):
+        for name in ("vit", "timm", "graph", "text"):
             hub.add(f"org/{name}", root / name)
         yield hub
 
@@ -205,6 +257,26 @@ def test_a_repository_is_fetched_once_pinned_to_its_commit_and_found_again_offli
     assert (code, again["sha256"], again["description"]["revision"]) == (0, facts["sha256"], f"org/vit@{COMMIT}")
 
 
+def test_a_repository_of_onnx_alone_is_fetched_with_its_data_and_opened_from_the_cache(tmp_path, hub):
+    code, facts = inspect("hf:org/graph", hub.environment(tmp_path))
+    assert code == 0, facts
+    assert (facts["name"], facts["description"]["revision"]) == ("hf:org/graph", f"org/graph@{COMMIT}")
+    assert facts["class_names"] == ["ant", "bee", "cat"]
+    assert facts["preprocessing"]["source"] == "preprocessor_config.json in the folder above the model"
+    folder = tmp_path / "hub" / "models--org--graph" / "snapshots" / COMMIT
+    assert (folder / "onnx" / "model.onnx_data").is_symlink()
+    nowhere = hub.environment(tmp_path, HF_HUB_OFFLINE="1")
+    for name in ("hf:org/graph", str(folder), str(folder / "onnx" / "model.onnx")):
+        code, again = inspect(name, nowhere)
+        assert (code, again["sha256"]) == (0, facts["sha256"])
+    # Where nobody knows whether the hub has weights, a graph is not taken in their place.
+    (folder.parents[1] / ".no_exist" / COMMIT / "model.safetensors").unlink()
+    code, error = inspect("hf:org/graph", nowhere)
+    assert code == 2
+    assert "only in part" in error["message"]
+    assert "model.safetensors is missing" in error["message"]
+
+
 def test_timms_layout_is_understood_too(tmp_path, hub):
     code, facts = inspect("hf:org/timm", hub.environment(tmp_path))
     assert code == 0, facts
@@ -215,5 +287,5 @@ def test_timms_layout_is_understood_too(tmp_path, hub):
 def test_a_repository_without_weights_says_which_are_read(tmp_path, hub):
     code, error = inspect("hf:org/text", hub.environment(tmp_path))
     assert (code, error["code"]) == (2, "model")
-    assert "holds none of model.safetensors" in error["message"]
+    assert "expected one of model.safetensors" in error["message"]
     assert error["hint"]

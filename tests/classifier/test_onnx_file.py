@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from head_graphs import Build, C, M, endless_loop
 from onnx import TensorProto, helper, numpy_helper
 
@@ -19,6 +20,7 @@ from singaudit.classifier import checks, probe
 from singaudit.classifier.model_process import Limits
 from singaudit.classifier.onnx_file import open_onnx
 from singaudit.errors import ConfigError, ModelError
+from singaudit.pictures.features import feature_copy
 
 
 def plain(path: Path, **options: Any) -> Path:
@@ -142,6 +144,60 @@ def test_external_data_outside_the_folder_is_refused(location: str, tmp_path: Pa
     (inner / "link.bin").symlink_to(tmp_path / "outside.bin")
     edit_location(path, location)
     with pytest.raises(ModelError, match="outside its folder or is a link"):
+        open_onnx(path)
+
+
+def cached(tmp_path: Path, inner: str = "") -> Path:
+    """A model with external data as the hub's client lays it out: links to ``blobs/``."""
+    repository = tmp_path / "models--org--name"
+    folder = repository / "snapshots" / ("1" * 40) / inner
+    for made in (folder, repository / "blobs", tmp_path / "plain"):
+        made.mkdir(parents=True)
+    external(tmp_path / "plain" / "model.onnx")
+    for name in ("model.onnx", "weights.bin"):
+        blob = repository / "blobs" / hashlib.sha256(name.encode()).hexdigest()
+        (tmp_path / "plain" / name).rename(blob)
+        (folder / name).symlink_to(os.path.relpath(blob, folder))
+    return folder / "model.onnx"
+
+
+@pytest.mark.parametrize("inner", ["", "onnx"])
+def test_external_data_in_the_hubs_cache_is_read_and_hashed(inner: str, tmp_path: Path) -> None:
+    path = cached(tmp_path, inner)
+    classifier = open_onnx(path)
+    (tmp_path / "other").mkdir()
+    other = open_onnx(external(tmp_path / "other" / "model.onnx"))
+    assert classifier.sha256 == other.sha256
+    how = classifier.preprocessing
+    x = np.random.default_rng(0).random((3, 3, how.height, how.width), np.float32)
+    for mine, theirs in zip(classifier.forward(x), other.forward(x), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert classifier.certify(x).status == "passed"
+    assert feature_copy(classifier)(torch.from_numpy(x)).shape == (3, classifier.head.weight.shape[1])
+
+
+def test_links_out_of_the_hubs_cache_are_refused(tmp_path: Path) -> None:
+    path = cached(tmp_path)
+    data = path.with_name("weights.bin")
+    blob = data.resolve()
+    elsewhere = [tmp_path / "secret", tmp_path / "models--org--other" / "blobs" / "x", path.parents[2] / "refs" / "x"]
+    for target in elsewhere:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(blob.read_bytes())
+        data.unlink()
+        data.symlink_to(target)
+        with pytest.raises(ModelError, match="outside its folder or is a link"):
+            open_onnx(path)
+    # A blob that is itself a link, or that has a second name, may be any file of this machine.
+    data.unlink()
+    data.symlink_to(blob)
+    blob.unlink()
+    blob.symlink_to(tmp_path / "secret")
+    with pytest.raises(ModelError, match="outside its folder or is a link"):
+        open_onnx(path)
+    blob.unlink()
+    os.link(tmp_path / "secret", blob)
+    with pytest.raises(ModelError, match="second name"):
         open_onnx(path)
 
 

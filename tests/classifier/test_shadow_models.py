@@ -104,7 +104,7 @@ def test_external_data_is_found_beside_the_file(tmp_path):
     with pytest.raises(ModelError, match="another file"):
         shadow_copy(onnx.load(path, load_external_data=False))
     os.remove(tmp_path / "weights.bin")
-    with pytest.raises(ModelError, match="cannot be read"):
+    with pytest.raises(ModelError, match="is missing"):
         shadow_copy(path)
 
 

@@ -13,6 +13,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from singaudit.classifier.external_data import settle
 from singaudit.classifier.shadow import carriers
 from singaudit.classifier.shadow.inputs import accept, narrowed, of_declared_shape
 from singaudit.classifier.shadow.plan import Plan
@@ -224,11 +225,11 @@ def shadow_copy(model: onnx.ModelProto | str | os.PathLike[str], outputs: Sequen
     base: Path | None = None
     if not isinstance(model, onnx.ModelProto):
         path = Path(model)
-        base = path.parent.resolve()
         try:
             model = onnx.load(str(path), load_external_data=False)
         except Exception as error:  # protobuf and the file system raise many kinds
             raise ModelError(f"{path.name} cannot be read as an ONNX model: {error}") from error
+        base = settle(model, path.parent.resolve())
     with torch.inference_mode(False):
         # Weights made within inference mode could never take part in a gradient.
         return ShadowCopy(make_plan(model, base, outputs)).eval()

@@ -13,6 +13,8 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
+from singaudit.classifier.external_data import settle
+from singaudit.classifier.session import EXTERNAL_FOLDER
 from singaudit.errors import ModelError
 
 Array = NDArray[Any]
@@ -41,7 +43,7 @@ class Reference:
         self._outputs = list(outputs)
         self._inputs = list(inputs)
         self._batch = batch
-        source = _source(model, outputs)
+        source, folder = _source(model, outputs)
         self._sessions: dict[str, Any] = {}
         problems = []
         for mode, level in _LEVELS.items():
@@ -52,6 +54,8 @@ class Reference:
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
             # Errors are raised below in words of our own; the runtime's log would only repeat them.
             options.log_severity_level = 4
+            if folder is not None:
+                options.add_session_config_entry(EXTERNAL_FOLDER, str(folder))
             try:
                 self._sessions[mode] = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
             except Exception as error:  # onnxruntime raises its own kinds, none of which share a base
@@ -87,22 +91,22 @@ class Reference:
         return [np.concatenate(items) for items in zip(*parts, strict=True)]
 
 
-def _source(model: onnx.ModelProto | str | os.PathLike[str], outputs: Sequence[str]) -> str | bytes:
-    """Return what a session opens: the path or the serialised model, with wanted intermediate tensors as outputs."""
+def _source(model: onnx.ModelProto | str | os.PathLike[str], outputs: Sequence[str]) -> tuple[str | bytes, Path | None]:
+    """What a session opens, with wanted intermediate tensors as outputs, and the folder of its external data.
+
+    The path, with no folder to state, where the file does as it is; else the model's bytes.
+    """
+    folder = None
     if isinstance(model, onnx.ModelProto):
-        existing = {value.name for value in model.graph.output}
-        missing = [name for name in outputs if name not in existing]
-        if not missing:
-            return model.SerializeToString()
         copy = onnx.ModelProto()
         copy.CopyFrom(model)
     else:
-        path = str(Path(model))
-        header = onnx.load(path, load_external_data=False)
-        existing = {value.name for value in header.graph.output}
-        missing = [name for name in outputs if name not in existing]
-        if not missing:
-            return path
-        copy = onnx.load(path)
+        path = Path(model)
+        copy = onnx.load(str(path), load_external_data=False)
+        folder = settle(copy, path.parent)
+    existing = {value.name for value in copy.graph.output}
+    missing = [name for name in outputs if name not in existing]
+    if folder is not None and folder == Path(model).parent and not missing:
+        return str(model), None
     copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in missing)
-    return copy.SerializeToString()
+    return copy.SerializeToString(), folder
