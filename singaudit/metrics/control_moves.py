@@ -126,40 +126,44 @@ class Shuffles:
             features, z, fold = subject.features, subject.embeddings, fold_of(subject.sha256)
         rows = np.sort(self._generator.permutation(len(features))[:_MAX_SHUFFLED])
         self._z = np.asarray(z[rows], dtype=np.float32)
-        self._fold = fold[rows]
-        f = np.asarray(features[rows], dtype=np.float32)
+        # Rows of a fold side by side: its products are then those of one slice.
+        self._order = np.argsort(fold[rows], kind="stable")
+        self._folds, self._starts = np.unique(fold[rows][self._order], return_index=True)
+        self._sizes = np.diff(self._starts, append=len(rows))
+        self._training = np.asarray(features[rows], dtype=np.float32)[self._order]
         self._donors, self._any = block.donors, block.any_donors
-        # Per translator: which pairs it rests on, their mean, its images, and for these (f - mean) A^-1, (P_n f) A^-1,
+        # Per translator: the mean of its pairs, its images, and for these (f - mean) A^-1, (P_n f) A^-1,
         # (P_n mean) A^-1.
-        self._parts: list[tuple[NDArray[np.bool_], Single, NDArray[np.bool_], Single, Single, Single]] = []
-        self._training = f
+        self._parts: list[tuple[Single, NDArray[np.bool_], Single, Single, Single]] = []
         for k, translator in enumerate(fitted.translators):
-            used = self._fold != k
+            f = self._training[fold[rows][self._order] != k]
             own = block.fold == k
-            mean = f[used].mean(axis=0, dtype=np.float64)
-            centred = f[used] - mean
+            mean = f.mean(axis=0, dtype=np.float64)
+            centred = f - mean
             gram = (centred.T @ centred).astype(np.float64)
-            gram[np.diag_indices_from(gram)] += translator.penalty * used.sum() / translator.images
+            gram[np.diag_indices_from(gram)] += translator.penalty * len(f) / translator.images
             stacked = np.concatenate([block.features[own] - mean, block.null[own], block.null_mean[own]])
             solved = np.linalg.solve(gram, stacked.T).T.astype(np.float32)
-            whole, null, null_mean = np.split(solved, 3)
-            self._parts.append((used, mean.astype(np.float32), own, whole, null, null_mean))
+            self._parts.append((mean.astype(np.float32), own, *np.split(solved, 3)))
 
     def draw(self) -> Moved:
         """Translated features and equivalents by translators of one permutation."""
-        z = self._z[self._generator.permutation(len(self._z))]
-        folds = np.unique(self._fold)
-        centred = z - z.mean(axis=0)
-        products = {k: self._training[self._fold == k].T @ centred[self._fold == k] for k in folds}
-        whole = sum(products.values())
+        z = self._z[self._generator.permutation(len(self._z))[self._order]]
+        centre = z.mean(axis=0)
+        z -= centre
+        ends = self._starts + self._sizes
+        products = [self._training[a:b].T @ z[a:b] for a, b in zip(self._starts, ends, strict=True)]
+        sums = np.add.reduceat(z, self._starts, axis=0, dtype=np.float64)
+        whole = sum(products)
         n, d = len(self._donors), z.shape[1]
         original, moved, mean = (np.empty((n, d), np.float32) for _ in range(3))
-        for k, (used, mean_f, own, f, null, null_mean) in enumerate(self._parts):
-            weight = whole - products[k] if k in products else whole
-            average = z[used].mean(axis=0)
+        for k, (mean_f, own, f, null, null_mean) in enumerate(self._parts):
+            used = self._folds != k
+            rest = sums[used].sum(axis=0)
+            left_out = [product for product, kept in zip(products, used, strict=True) if not kept]
             # The rows' mean is already out of f on one side; F'Z needs it out as well.
-            weight = weight - np.outer(mean_f, centred[used].sum(axis=0))
-            original[own] = average + f @ weight
+            weight = sum((-product for product in left_out), whole) - np.outer(mean_f, rest.astype(np.float32))
+            original[own] = centre + (rest / self._sizes[used].sum()).astype(np.float32) + f @ weight
             moved[own] = null @ weight
             mean[own] = null_mean @ weight
         zero = original - moved

@@ -14,7 +14,6 @@ from singaudit.metrics.controls import Against, compare
 from singaudit.metrics.measure import Measured
 from singaudit.metrics.subject import Subject, blocks
 from singaudit.metrics.threads import threads_for
-from singaudit.metrics.values import arrange
 
 DRAWS = 99
 # Enough for the draws' spread to dominate the images' noise; the observed score is taken on the same images.
@@ -53,17 +52,23 @@ def run_controls(
 
 def _run(subject: Subject, measured: Measured, progress: Callable[[int], None]) -> list[Family]:
     block = next(blocks(subject, limit=MAX_IMAGES))
-    judged = [g for g, v in enumerate(measured.groups) if v is not None]
-    layout = arrange([subject.groups[g] for g in judged], [measured.values[g] for g in judged]) if judged else None
-    score = ControlScores(subject, block, layout)
+    measurable = [g for g, v in enumerate(measured.groups) if v is not None]
+    score = ControlScores(
+        subject, block, [subject.groups[g] for g in measurable], [measured.values[g] for g in measurable]
+    )
     translated = (block.original, block.zero, block.mean, block.swapped, block.any_swapped)
-    observed = score(Moved(*(x.astype(np.float32) for x in translated)))
+    moved = Moved(*(x.astype(np.float32) for x in translated))
+    before = score.before(moved.original)
+    observed = score(moved, before)
     subspaces, shuffles = Subspaces(subject, block), Shuffles(subject, block)
     drawn: dict[str, list[NDArray[np.float64]]] = {name: [] for name in (HAAR, MATCHED, DIRECTIONS, SHUFFLED)}
     for draw in range(DRAWS):
-        for name, moved in (*subspaces.draw(), (SHUFFLED, shuffles.draw())):
-            drawn[name].append(score(moved))
+        for name, moved in subspaces.draw():
+            drawn[name].append(score(moved, before))
+        moved = shuffles.draw()
+        drawn[SHUFFLED].append(score(moved, score.before(moved.original)))
         progress(draw + 1)
+    judged = [measurable[g] for g in score.order]
     return [
         _family(name, observed, np.stack(draws), judged, len(measured.groups), len(block.rows), subject.seed)
         for name, draws in drawn.items()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.metrics.intervals import Estimate
+from singaudit.metrics.intervals import Estimate, percentiles
 
 Array = NDArray[np.float64]
 
@@ -76,7 +76,7 @@ def compare(observed: Array, draws: Array, seed: int = 0) -> list[Against]:
     # Draws that are equal but for rounding have no spread to measure by.
     spreads = (spread > 1e-9 * np.maximum(np.abs(mean), 1e-12)) & np.isfinite(effects) & np.isfinite(drawn).all(axis=0)
     ends = np.zeros((2, len(observed)))
-    ends[:, spreads] = np.percentile(drawn[:, spreads], (2.5, 97.5), axis=0)
+    ends[:, spreads] = percentiles(np.ascontiguousarray(drawn[:, spreads].T))
     return [
         Against(
             float(observed[j]), float(mean[j]), float(low[j]), float(high[j]), _percentile(float(below[j]), count),

@@ -127,7 +127,8 @@ class _Table:
         for full, first, second in zip(*(blocks(subject, choose) for choose in ("full", 0, 1)), strict=True):
             own = layout.own[full.rows]
             weight = layout.weight(own)
-            margin, contrast, right, *follow = self._carried(full, own)
+            shares = self._donor_shares(full, own)
+            margin, contrast, right, *follow = self._carried(full, own, shares)
             self.margin[full.rows], self.contrast[full.rows] = margin, contrast
             columns = [
                 weight, layout.weight(_donated(layout, full, own)), weight * self._encoder_margin(full, own),
@@ -136,13 +137,24 @@ class _Table:
                 weight * margin, weight * contrast, weight * right, *follow,
             ]  # fmt: skip
             for half in (first, second):
-                margin, contrast, right, *follow = self._carried(half, own)
+                margin, contrast, right, *follow = self._carried(half, own, shares)
                 columns += [weight * margin, weight * contrast, weight * right, *follow]
-            self._sums.add(np.stack(columns, axis=2).reshape(len(own), -1))
+            self._sums.add(np.stack(columns, axis=1).reshape(len(own), -1))
 
-    def _carried(self, block: Block, own: NDArray[np.int32]) -> tuple[Array, Array, Array, Array, Array]:
+    def _donor_shares(self, block: Block, own: NDArray[np.int32]) -> Array:
+        """(b, K) share of each image's possible null donors that have each value."""
+        layout = self._layout
+        shares = leave_one_out(layout, own, block.fold, self._subject.class_of[block.rows])
+        if layout.across.any():
+            free = leave_one_out(layout, own, block.fold, np.zeros_like(block.fold))
+            shares[:, layout.across] = free[:, layout.across]
+        return shares
+
+    def _carried(
+        self, block: Block, own: NDArray[np.int32], shares: Array
+    ) -> tuple[Array, Array, Array, Array, Array]:  # fmt: skip
         """Margin, contrast, read, weighted follow and its expectation for a permuted donor: (b, G) each."""
-        layout, subject = self._layout, self._subject
+        layout = self._layout
         before = layout.own_margin(text_angles(block.original, layout.texts), own)
         after = layout.own_margin(text_angles(block.mean, layout.texts), own)
         u = unit(block.original)
@@ -153,10 +165,6 @@ class _Table:
         follow = layout.weight(donated) * layout.reads(scores, donated)
         # The expectation over all permutations of donors is exact and has no draw of its own.
         chance = layout.winners(scores) * layout.value_weight
-        shares = leave_one_out(layout, own, block.fold, subject.class_of[block.rows])
-        if layout.across.any():
-            free = leave_one_out(layout, own, block.fold, np.zeros_like(block.fold))
-            shares[:, layout.across] = free[:, layout.across]
         return before, before - after, right, follow, layout.per_group(chance * shares)
 
     def _encoder_margin(self, block: Block, own: NDArray[np.int32]) -> Array:
@@ -171,11 +179,11 @@ class _Table:
         n = np.count_nonzero(self._layout.own >= 0, axis=0)
 
         def mean(c: Array, name: str, over: str = "weight") -> Array:
-            value: Array = c[..., _AT[name]] / c[..., _AT[over]]
+            value: Array = c[..., _AT[name], :] / c[..., _AT[over], :]
             return value
 
         def estimates(statistic: _Statistic) -> list[Estimate]:
-            return sums.estimates(lambda c: statistic(c.reshape(*c.shape[:-1], count, columns)), n)
+            return sums.estimates(lambda c: statistic(c.reshape(*c.shape[:-1], columns, count)), n)
 
         def accuracy(name: str) -> list[Estimate]:
             return estimates(lambda c: normalised_accuracy(mean(c, name), chance))

@@ -53,7 +53,10 @@ class Bootstrap:
         if self._n % BLOCK:
             raise ValueError(f"only the last block may hold other than {BLOCK} rows")
         weights = _weights(self._seed, self._draws, self._blocks, len(columns))
-        sums, totals = weights.T @ columns, columns.sum(axis=0)
+        # Draws in float32, each column in units of its largest: their ends are right to six digits, which is far more
+        # than 1000 draws say. What is reported as the value is summed in float64.
+        scale = np.maximum(np.abs(columns).max(axis=0), np.finfo(np.float64).tiny)
+        sums, totals = weights.T @ (columns / scale).astype(np.float32) * scale, columns.sum(axis=0)
         self._sums = sums if self._sums is None else self._sums + sums
         self._totals = totals if self._totals is None else self._totals + totals
         self._weights = self._weights + weights.sum(axis=0)
@@ -99,13 +102,13 @@ class Bootstrap:
 
 
 @lru_cache(maxsize=2)
-def _weights(seed: int, draws: int, block: int, rows: int) -> Array:
+def _weights(seed: int, draws: int, block: int, rows: int) -> NDArray[np.float32]:
     """(rows, draws) Poisson(1) counts, the same for every statistic of a block; callers must not write to it.
 
     One row per image, so that an image's weights do not depend on how many follow it.
     """
     generator = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, block]))
-    return generator.poisson(1.0, (rows, draws)).astype(np.float64)
+    return generator.poisson(1.0, (rows, draws)).astype(np.float32)
 
 
 def _interval(drawn: Array) -> tuple[Array, Array]:
@@ -114,21 +117,22 @@ def _interval(drawn: Array) -> tuple[Array, Array]:
     ends = np.full((2, len(rows)), np.nan)
     finite = np.isfinite(rows)
     whole = finite.all(axis=1)
-    ends[:, whole] = _percentiles(rows[whole])
+    ends[:, whole] = percentiles(rows[whole])
     for g in np.flatnonzero(~whole & finite.any(axis=1)):
-        ends[:, g] = _percentiles(rows[g, finite[g]][None])[:, 0]
+        ends[:, g] = percentiles(rows[g, finite[g]][None])[:, 0]
     return ends[0], ends[1]
 
 
-def _percentiles(rows: Array) -> Array:
-    """(2, g) linearly interpolated percentiles of each row (g, k); only their neighbours are put in order."""
+def percentiles(rows: Array) -> Array:
+    """(2, g) linearly interpolated 2.5th and 97.5th percentiles of each row (g, k), right to six digits."""
     last = rows.shape[1] - 1
-    places = [p / 100 * last for p in _PERCENTILES]
-    ordered = np.partition(rows, sorted({i for p in places for i in (int(p), min(int(p) + 1, last))}), axis=1)
-    found = [
-        ordered[:, int(p)] + (p - int(p)) * (ordered[:, min(int(p) + 1, last)] - ordered[:, int(p)]) for p in places
-    ]
-    return np.stack(found)
+    # Sorting single precision takes half the time of finding four places in double.
+    ordered = np.sort(rows.astype(np.float32), axis=1)
+    below, part = np.divmod(np.array(_PERCENTILES) / 100 * last, 1)
+    low = ordered[:, below.astype(np.intp)].astype(np.float64)
+    high = ordered[:, np.minimum(below.astype(np.intp) + 1, last)].astype(np.float64)
+    result: Array = (low + part * (high - low)).T
+    return result
 
 
 def bootstrap(columns: Array, seed: int, draws: int = DRAWS) -> Bootstrap:
