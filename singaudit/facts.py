@@ -24,7 +24,8 @@ from singaudit.metrics.intervals import mean_estimate
 from singaudit.metrics.measure import Measured
 from singaudit.metrics.subject import Subject
 from singaudit.report import build
-from singaudit.report.gate_rules import Known, Rule
+from singaudit.report.gate_names import Known
+from singaudit.report.gate_rules import Rule
 from singaudit.report.result import DataPart, PackPart, Statistic
 
 

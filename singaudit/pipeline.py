@@ -46,7 +46,8 @@ from singaudit.report.build_findings import control_parts, finding_parts
 from singaudit.report.build_steering import steering_part
 from singaudit.report.build_words import with_changes, with_class_words, words_part
 from singaudit.report.gallery import gallery_items
-from singaudit.report.gate_rules import Known, Rule, check_rules, parse_rules
+from singaudit.report.gate_names import Known, check_rules
+from singaudit.report.gate_rules import Rule, parse_rules
 from singaudit.report.policy import class_concepts, policy_gates
 from singaudit.report.reproduce import reproduce
 from singaudit.report.result import (

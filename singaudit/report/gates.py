@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-from singaudit.report.gate_rules import KEYS, WORDS, GateStatus, Rule, Step, field_name, selectors
+from singaudit.report.gate_names import KEYS, WORDS, field_name, selectors
+from singaudit.report.gate_rules import GateStatus, Rule, Step
 from singaudit.report.result import AuditResult, GatePart, Statistic
 
 MIN_GATE_IMAGES = 20

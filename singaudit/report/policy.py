@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from singaudit.errors import ConfigError
-from singaudit.report.gate_rules import Known, Rule, nearest
+from singaudit.report.gate_names import Known, nearest
+from singaudit.report.gate_rules import Rule
 
 EVERY_CLASS = "*"
 """Stands for all images in a policy."""

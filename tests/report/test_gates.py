@@ -4,7 +4,8 @@ import pytest
 from report_factory import full
 
 from singaudit.errors import ConfigError
-from singaudit.report.gate_rules import Known, check_rules, parse_rule, parse_rules
+from singaudit.report.gate_names import Known, check_rules
+from singaudit.report.gate_rules import parse_rule, parse_rules
 from singaudit.report.gates import judge
 from singaudit.report.policy import class_concepts, policy_gates, selector
 from singaudit.report.result import AuditResult, Statistic
