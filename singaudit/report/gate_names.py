@@ -52,6 +52,20 @@ def check_rules(rules: list[Rule], known: Known) -> None:
         _Check(rule, known).run()
 
 
+def _places(name: str) -> tuple[str, ...]:
+    """Where the result has a field ``name``, below its parts that are no lists."""
+    found, parts = [], [("", AuditResult)]
+    while parts:
+        path, part = parts.pop(0)
+        for field, info in part.model_fields.items():
+            container, inner = _unwrap(info.annotation)
+            if field == name and path and container is None:
+                found.append(path + field)
+            elif container is None and hasattr(inner, "model_fields") and not _is_statistic(inner):
+                parts.append((f"{path}{field}.", inner))
+    return tuple(found)
+
+
 class _Check:
     """Follows one rule's path through the result's model."""
 
@@ -74,17 +88,25 @@ class _Check:
         fields = getattr(kind, "model_fields", {})
         name = field_name(fields, step.name)
         if name is None:
+            places = _places(step.name) if kind is AuditResult else ()
             self._fail(
                 f"the gate {self._rule.text!r} names nothing: no {step.name!r} in {above}", step,
-                nearest(step.name, tuple(fields)),
+                f"Did you mean {' or '.join(places)}?" if places else nearest(step.name, tuple(fields)),
             )  # fmt: skip
+        if kind is AuditResult and name in ("verdict", "gates"):
+            self._fail(f"expected what was measured, {step.name} follows from gates: {self._rule.text!r}", step)
         container, inner = _unwrap(fields[name].annotation)
         if container is None:
             if step.selector is not None:
                 self._fail(f"expected [...] only after a list, {step.name} is none in {self._rule.text!r}", step)
             return inner
         if step.selector is None:
-            self._fail(f"expected {step.name}[...] with a name in the gate {self._rule.text!r}", step)
+            position = self._rule.path.index(step) + 1
+            inside = self._rule.path[position].name if position < len(self._rule.path) else "NAME"
+            self._fail(
+                f"expected {step.name}[...] with a name in the gate {self._rule.text!r}", step,
+                f"Write {step.name}[{inside}].",
+            )  # fmt: skip
         if container is list and not hasattr(inner, "model_fields"):
             self._fail(f"expected a part with names, {step.name} is a plain list in {self._rule.text!r}", step)
         self._select(name, step)

@@ -25,6 +25,10 @@ DEFAULT_RULES = (
 )
 """What ``default`` stands for: a policy that most can start from."""
 _EXPECTED = "expected a gate such as 'scores.attribute_score_deg < 3' or 'finding[colour] not in (strong, partial)'"
+_COMPARED = (
+    "Numbers are compared by <, <=, > or >=; words by in (...) or not in (...). A name = before a rule names it."
+)
+_AFTER = "A number has no unit (shares go from 0 to 1, angles are degrees), and each rule is a gate of its own."
 _NAME = re.compile(r"\s*([^\W\d][\w .-]*?)\s*=(?!=)")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![\w.])")
@@ -69,6 +73,7 @@ def parse_rules(texts: tuple[str, ...]) -> list[Rule]:
     """Parse every rule; ``default`` stands for ``DEFAULT_RULES``. Raises ``ConfigError`` pointing at the place."""
     rules = []
     for text in texts:
+        _check_length(text)
         named = _NAME.match(text)
         whole = text[named.end() :].strip() if named else text.strip()
         rules += [parse_rule(rule) for rule in (DEFAULT_RULES if whole == "default" else (text,))]
@@ -77,11 +82,18 @@ def parse_rules(texts: tuple[str, ...]) -> list[Rule]:
 
 def parse_rule(text: str) -> Rule:
     """Parse ``[name =] path < number`` or ``[name =] path [not] in (a, b)``. Raises ``ConfigError`` with its place."""
-    if len(text) > _MAX_RULE:
-        raise ConfigError(f"{_EXPECTED}, got {len(text)} characters, more than {_MAX_RULE}")
+    _check_length(text)
     named = _NAME.match(text)
     start = named.end() if named else 0
     return _Reader(text, start).rule(named[1] if named else None)
+
+
+def _check_length(text: str) -> None:
+    """Before any pattern searches a text that nobody wrote by hand."""
+    if len(text) > _MAX_RULE:
+        raise ConfigError(
+            f"{_EXPECTED}, got {len(text)} characters, more than {_MAX_RULE}", place=(text[:_MAX_RULE], _MAX_RULE)
+        )
 
 
 class _Reader:
@@ -98,7 +110,7 @@ class _Reader:
         self._skip()
         found = _OPERATOR.match(self._text, self._at)
         if found is None:
-            self._fail("expected <, <=, >, >=, in or not in here")
+            self._fail("expected <, <=, >, >=, in or not in here", hint=self._meant())
         self._at = found.end()
         operator, limit = " ".join(found[0].split()), math.nan
         members: tuple[str, ...] = ()
@@ -108,14 +120,14 @@ class _Reader:
             limit = self._number()
         self._skip()
         if self._at < len(self._text):
-            self._fail("expected the gate to end here")
+            self._fail("expected the gate to end here", hint=_AFTER)
         return Rule(self._text[start:].strip(), name, tuple(path), operator, limit, members)
 
     def _step(self) -> Step:
         self._skip()
         at, found = self._at, _WORD.match(self._text, self._at)
         if found is None:
-            self._fail("expected a name of result.json here")
+            self._fail("expected a name of result.json here", hint=_COMPARED if self._at else "")
         self._at = found.end()
         return Step(found[0], self._selector() if self._take("[") else None, at)
 
@@ -150,7 +162,7 @@ class _Reader:
 
     def _members(self) -> tuple[str, ...]:
         if not self._take("("):
-            self._fail("expected ( and a list of words here")
+            self._fail("expected ( and a list of words here", hint="For example: not in (strong, partial).")
         members = []
         while True:
             self._skip()
@@ -188,6 +200,14 @@ class _Reader:
         while self._at < len(self._text) and self._text[self._at].isspace():
             self._at += 1
 
-    def _fail(self, problem: str, at: int | None = None) -> NoReturn:
+    def _meant(self) -> str:
+        """What to try where no operator was found."""
+        if self._text.strip().lower() in ("default", "defaults"):
+            return "Did you mean 'default'?"
+        return _COMPARED
+
+    def _fail(self, problem: str, at: int | None = None, hint: str = "") -> NoReturn:
         place = self._at if at is None else at
-        raise ConfigError(f"{_EXPECTED}: {problem}, column {place + 1} of {self._text!r}", place=(self._text, place))
+        raise ConfigError(
+            f"{_EXPECTED}: {problem}, column {place + 1} of {self._text!r}", hint=hint, place=(self._text, place)
+        )
