@@ -117,6 +117,24 @@ def test_order_and_names_of_files_change_nothing(models, tmp_path):
         assert (f.finding, f.contrast_deg.low) == (g.finding, pytest.approx(g.contrast_deg.low, abs=1e-4))
 
 
+def test_images_that_occur_twice_count_once(models, tmp_path):
+    from singaudit.dataset.sources import open_source
+
+    source = open_source("shapes:400:3")
+    for i in range(len(source)):
+        PIL.Image.fromarray(source.load(i).pixels).save(tmp_path / f"{i}.png")
+    names = [f"{i}.png" for i in range(len(source))]
+    (tmp_path / "once.txt").write_text("\n".join(names))
+    for name in names:
+        (tmp_path / f"copy-{name}").write_bytes((tmp_path / name).read_bytes())
+    (tmp_path / "twice.txt").write_text("\n".join(names + [f"copy-{name}" for name in names]))
+    once, twice = (run(models, "leaky", images=str(tmp_path / f)).result for f in ("once.txt", "twice.txt"))
+    assert (twice.data.audit.found, twice.data.audit.used, twice.data.audit.duplicates) == (800, 400, 400)
+    for part in ("scores", "translator", "findings", "concepts", "classes", "controls", "words", "steering", "gallery"):
+        assert getattr(once, part) == getattr(twice, part), part
+    assert once.data.audit.digest == twice.data.audit.digest
+
+
 def test_probe_images_fit_the_translator_and_overlap_is_left_out(models):
     found = run(models, "leaky", images="shapes:300:5", probe="shapes:1500:5")
     assert found.result.translator.fitted_on == "probe images"

@@ -91,6 +91,25 @@ def test_order_of_the_images_changes_nothing(planted):
     np.testing.assert_allclose(list(numbers(measure(moved))), list(numbers(measure(planted))), atol=1e-6)
 
 
+def test_copies_that_are_not_recognised_leave_means_and_narrow_intervals(planted):
+    # Copies with the same bytes are left out before; re-encoded ones count as images of their own.
+    rows = np.repeat(np.arange(len(planted.features)), 2)
+    twice = replace(
+        planted,
+        features=planted.features[rows], embeddings=planted.embeddings[rows],
+        sha256=[planted.sha256[i] + str(copy % 2) for copy, i in enumerate(rows)], class_of=planted.class_of[rows],
+        groups=tuple(replace(g, labels=g.labels[rows]) for g in planted.groups),
+        fitted=replace(planted.fitted, fold=planted.fitted.fold[rows]),
+    )  # fmt: skip
+    ours, theirs = measure(planted), measure(twice)
+    np.testing.assert_allclose(theirs.image_score[::2], ours.image_score, atol=1e-9)
+    for one, two in zip(ours.groups, theirs.groups, strict=True):
+        for name in ("margin", "contrast"):  # a share of no margin has no width to compare
+            a, b = getattr(one.carried, name), getattr(two.carried, name)
+            assert (b.n, b.value) == (2 * a.n, pytest.approx(a.value, abs=1e-9))
+            assert (b.high - b.low) / (a.high - a.low) == pytest.approx(0.5**0.5, rel=0.15)
+
+
 def test_a_rare_value_is_judged_like_any_other_or_not_at_all():
     _, found = audited(world(null=("hue",), seen=("form",), values=2, shares=(0.95, 0.05)))
     assert found["hue"].finding == "strong"
