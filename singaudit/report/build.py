@@ -16,6 +16,7 @@ from singaudit.language.concepts import Group, prompts
 from singaudit.language.translator import FOLDS, Fitted
 from singaudit.metrics.intervals import Bootstrap, Estimate, mean_estimate
 from singaudit.metrics.measure import MODEL_COLUMNS, Measured
+from singaudit.report.parts import DIGITS
 from singaudit.report.result import (
     CertificatePart,
     ClassPart,
@@ -51,7 +52,12 @@ _SCATTER_POINTS = 2000
 
 def statistic(e: Estimate) -> Statistic:
     """An estimate as it stands in the result."""
-    return Statistic(value=e.value, low=e.low, high=e.high, n=e.n)
+    return Statistic(value=rounded(e.value), low=rounded(e.low), high=rounded(e.high), n=e.n)
+
+
+def rounded(x: float) -> float:
+    """An estimate's number to ``DIGITS`` significant digits, far below what its interval leaves open."""
+    return float(f"{x:.{DIGITS}g}")
 
 
 def maybe(e: Estimate) -> Statistic | None:

@@ -11,7 +11,7 @@ from singaudit.metrics.controls import Against
 from singaudit.metrics.findings import sentence
 from singaudit.metrics.groups import GroupMeasure
 from singaudit.metrics.judge import Judged
-from singaudit.report.build import maybe, statistic
+from singaudit.report.build import maybe, rounded, statistic
 from singaudit.report.result import (
     ControlPart,
     ControlScore,
@@ -43,7 +43,8 @@ def _part(family: Family, scores: dict[str, Against]) -> ControlPart:
 
 def _score(name: str, a: Against) -> ControlScore:
     return ControlScore(
-        score=name, observed=a.observed, control_mean=a.mean, control_low=a.low, control_high=a.high,
+        score=name, observed=rounded(a.observed), control_mean=rounded(a.mean), control_low=rounded(a.low),
+        control_high=rounded(a.high),
         percentile=statistic(a.percentile), effect_size=statistic(a.effect_size) if a.effect_size else None,
     )  # fmt: skip
 
@@ -101,7 +102,9 @@ def _follow(measure: GroupMeasure | None, q: float) -> NullFollow | None:
     normalised = maybe(measure.carried.follow_normalised) if measure else None
     if measure is None or follow is None or normalised is None:
         return None
-    return NullFollow(**follow.model_dump(), chance=measure.carried.follow_chance, normalised=normalised, q=q)
+    return NullFollow(
+        **follow.model_dump(), chance=rounded(measure.carried.follow_chance), normalised=normalised, q=rounded(q)
+    )
 
 
 def _probe(measure: GroupMeasure | None) -> ProbePart | None:

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from singaudit.metrics.changes import LEVEL, Judged
+from singaudit.metrics.intervals import Estimate
 from singaudit.metrics.words import Words
+from singaudit.report.build import maybe
 from singaudit.report.parts import Statistic
 from singaudit.report.result import ClassPart, ConceptPart, FindingPart
 from singaudit.report.word_parts import ClassFinding, WordPart, WordsPart
@@ -18,10 +20,7 @@ _SHOWN_PER_CLASS = 8
 
 
 def _statistic(value: float, low: float, high: float, n: int) -> Statistic | None:
-    numbers = (float(value), float(low), float(high))
-    return (
-        Statistic(value=numbers[0], low=numbers[1], high=numbers[2], n=int(n)) if np.isfinite(numbers).all() else None
-    )
+    return maybe(Estimate(float(value), float(low), float(high), int(n)))
 
 
 def word(

@@ -6,6 +6,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+DIGITS = 6
+"""Significant digits of estimates in the result; exact quantities have all of theirs."""
+
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Text = Annotated[str, Field(max_length=4096)]
 
@@ -17,7 +20,7 @@ class Part(BaseModel):
 
 
 class Statistic(Part):
-    """A mean, share or ratio over images, with its 95 % bootstrap interval."""
+    """A mean, share or ratio over images, with its 95 % bootstrap interval; six significant digits."""
 
     value: Finite
     low: Finite

@@ -130,9 +130,22 @@ def _start(path: Path, size: int = 4096) -> bytes:
 
 
 def canonical_json(result: AuditResult) -> bytes:
-    """result.json with its checksum: keys sorted, floats by repr, ASCII, one byte sequence per result."""
-    text = json.dumps(sealed(result).model_dump(mode="json"), sort_keys=True, indent=1, allow_nan=False)
-    return text.encode("ascii") + b"\n"
+    """result.json with its checksum: keys sorted, floats by repr, ASCII, one byte sequence per result.
+
+    A line for every part and for every entry of a list of parts: what changed shows, and nothing is spent on indents.
+    """
+
+    def line(value: Any) -> str:
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    def part(value: Any) -> str:
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            return "[\n" + ",\n".join(map(line, value)) + "\n]"
+        return line(value)
+
+    content = sealed(result).model_dump(mode="json")
+    text = "{\n" + ",\n".join(f"{line(key)}:{part(content[key])}" for key in sorted(content)) + "\n}\n"
+    return text.encode("ascii")
 
 
 def write_report(

@@ -147,6 +147,13 @@ def test_csv_cells_are_no_formulas() -> None:
 GOOD = canonical_json(geometry_only())
 
 
+def test_what_is_written_is_the_same_content_in_any_layout(tmp_path):
+    # Earlier files were indented: the checksum is over the content, not over its layout.
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(json.loads(GOOD), indent=1))
+    assert canonical_json(load_result(path)) == GOOD
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
@@ -161,12 +168,12 @@ GOOD = canonical_json(geometry_only())
         (b'{"schema_version": "1.0"}', "does not fit the schema: model"),
         (b'{"schema_version": "1.0", "x": ' + b"[" * 100_000, "levels deep"),
         (b'{"schema_version": "1.0", "x": NaN}', "NaN"),
-        (GOOD.replace(b'"null_dim": 56', b'"null_dim": "many"'), "null_dim"),
-        (GOOD.replace(b'"tolerance": 6.9e-05', b'"tolerance": 1e999'), "tolerance"),
-        (GOOD.replace(b'"seed": 0', b'"seed": 0, "extra": 1'), "extra"),
-        (GOOD.replace(b'"seed": 0', b'"seed": 1'), "was changed after it was written"),
-        (re.sub(rb'"checksum": "[0-9a-f]+"', b'"checksum": ""', GOOD), "was changed after it was written"),
-        (re.sub(rb' "checksum": "[0-9a-f]+",\n', b"", GOOD), "was changed after it was written"),
+        (GOOD.replace(b'"null_dim":56', b'"null_dim": "many"'), "null_dim"),
+        (GOOD.replace(b'"tolerance":6.9e-05', b'"tolerance": 1e999'), "tolerance"),
+        (GOOD.replace(b'"seed":0', b'"seed": 0, "extra": 1'), "extra"),
+        (GOOD.replace(b'"seed":0', b'"seed": 1'), "was changed after it was written"),
+        (re.sub(rb'"checksum":"[0-9a-f]+"', b'"checksum":""', GOOD), "was changed after it was written"),
+        (re.sub(rb'"checksum":"[0-9a-f]+",\n', b"", GOOD), "was changed after it was written"),
     ],
 )
 def test_a_bad_result_gets_one_clear_message(tmp_path, data: bytes, message: str) -> None:
