@@ -83,7 +83,7 @@ def _settled(held: Sequence[str]) -> tuple[str, ...]:
     return (PROCESSOR, CONFIG, *_WEIGHTS) if _weights_among(held).endswith(".onnx") else (PROCESSOR,)
 
 
-def _weights_among(held: Sequence[str]) -> str:
+def _weights_among(held: Sequence[str], where: object = "the repository") -> str:
     """The file, of the names that a repository or a folder holds, to read: weights before graphs."""
     found = next((name for name in (*_WEIGHTS, *_GRAPHS) if name in held), None)
     graphs = _graphs(held)
@@ -91,12 +91,12 @@ def _weights_among(held: Sequence[str]) -> str:
         return graphs[0]
     if found is None and graphs:
         raise ModelError(
-            f"expected one ONNX graph, found {', '.join(graphs[:6])}{', ...' if len(graphs) > 6 else ''}",
+            f"{where}: expected one ONNX graph, found {', '.join(graphs[:6])}{', ...' if len(graphs) > 6 else ''}",
             hint="Give the path of one of them; `hf download` fetches a repository.",
         )
     if found is None:
         raise ModelError(
-            f"expected one of {', '.join(_WEIGHTS)} or an ONNX graph, found {_some(held)}",
+            f"{where}: expected one of {', '.join(_WEIGHTS)} or an ONNX graph, found {_some(held)}",
             hint="Its weights may be for another library: choose a repository with safetensors; give a file itself; or "
             "save the model with save_pretrained().",
         )
@@ -133,7 +133,7 @@ def _held(folder: Path) -> list[str]:
 
 def _open(folder: Path, name: str, facts: Mapping[str, str], wishes: Wishes) -> Classifier:
     held = _held(folder)
-    found = _weights_among(held)
+    found = _weights_among(held, folder)
     if found.endswith(".onnx"):
         return _graph(folder / found, name, facts, wishes)
     if CONFIG not in held:

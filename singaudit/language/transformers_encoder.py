@@ -137,7 +137,7 @@ def listed_weights(folder: Path, held: Sequence[str]) -> list[str]:
     try:
         names = shard_names(folder, _INDEX)
     except ModelError as error:
-        raise LanguageError(error.message, hint=error.hint) from error
+        raise LanguageError(f"the vision-language model in {folder}: {error.message}", hint=error.hint) from error
     for name in names:
         if not name.endswith(".safetensors"):
             raise LanguageError(
