@@ -29,6 +29,7 @@ from singaudit.options import (
     PACK_FILE_OPTIONS,
     PACK_OPTION,
     PDF_OPTIONS,
+    PHOTO_PICTURE_OPTIONS,
     PICTURE_OPTIONS,
     PRECISION_OPTION,
     PROBE_OPTION,
@@ -180,11 +181,13 @@ def compare(ctx: click.Context, /, **given: Any) -> None:
         outcome.print(found.model_dump(mode="json"), lambda: show(found))
 
 
-@main.command(cls=Command, example="singaudit image model.onnx photo.jpg --images photos/")
+@main.command(
+    cls=Command, example='singaudit image model.onnx photo.jpg --images photos/ --toward "a photo of a blue shape"'
+)
 @click.argument("model")
 @click.argument("photo")
 @with_options(
-    CLASSES_OPTION, MODEL_OPTIONS, IMAGES_ONLY, LANGUAGE_OPTIONS, TRANSLATOR_OPTION,
+    CLASSES_OPTION, MODEL_OPTIONS, IMAGES_ONLY, LANGUAGE_OPTIONS, TRANSLATOR_OPTION, PHOTO_PICTURE_OPTIONS,
     output_option("singaudit-image", "Folder of the page."), FORCE_OPTION, OUTPUT_OPTIONS, MACHINE_OPTIONS,
     CACHE_OPTIONS, CONFIG_OPTIONS,
 )  # fmt: skip
@@ -192,13 +195,16 @@ def compare(ctx: click.Context, /, **given: Any) -> None:
 def image(ctx: click.Context, /, **given: Any) -> None:
     """Show what MODEL's head ignores of PHOTO: scores, words, neighbours, and a page.
 
-    The translator is fitted on --images once and kept in the cache, or comes from --translator.
+    The translator is fitted on --images once and kept in the cache, or comes from --translator. With --toward,
+    equivalents are made of the photo and checked by the deployed model; the exit code is 4 where none could be tried or
+    most attempts failed.
     """
     with Outcome(given) as outcome:
-        from singaudit.commands.image import describe_image, show
+        from singaudit.commands.image import describe_image
+        from singaudit.commands.image_text import show
 
-        result = describe_image(merged_settings(ctx, given))
-        outcome.print(result.model_dump(mode="json"), lambda: show(result))
+        code, result = describe_image(merged_settings(ctx, given))
+        outcome.print(result.model_dump(mode="json"), lambda: show(result), code)
 
 
 @main.group(cls=CommandGroup)

@@ -110,6 +110,19 @@ PICTURE_OPTIONS = [
         help="Concept group or text that equivalents are led toward. Default: what the findings name.",
     ),
 ]
+PHOTO_PICTURE_OPTIONS = [
+    option(
+        "--toward",
+        metavar="GROUP|TEXT",
+        help="Concept group or text: make images with the photo's logits that show it, from those of --images.",
+    ),
+    option(
+        "--generate",
+        type=click.IntRange(0, 1000),
+        metavar="N",
+        help="With --toward: equivalents to try, each from other real images. [default: 6]",
+    ),
+]
 GATE_OPTIONS = [
     option(
         "--gate",

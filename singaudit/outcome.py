@@ -65,8 +65,9 @@ class Outcome:
 
             show_result(result)
 
-    def print(self, facts: dict[str, Any], text: Callable[[], None]) -> None:
-        """Print facts as JSON, or by ``text``."""
+    def print(self, facts: dict[str, Any], text: Callable[[], None], code: int = 0) -> None:
+        """Print facts as JSON, or by ``text``, and remember the exit code."""
+        self._code = code
         if self._json:
             click.echo(json.dumps(facts))
         elif not self._quiet:

@@ -1,29 +1,52 @@
-"""An audit's pictures: whether equivalents may be made at all, and how the making is shown and stopped."""
+"""Pictures: whether equivalents may be made at all, and how the making is shown and stopped."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from singaudit.classifier.certifying import CERTIFIED_IMAGES, certify_on_noise
 from singaudit.classifier.interface import Classifier
 from singaudit.classifier.naming import torch_device
+from singaudit.classifier.preprocessing import prepare
 from singaudit.config import AuditConfig
+from singaudit.dataset.interface import Image, ImageLoader
 from singaudit.language.concepts import Group
 from singaudit.looking import Progress, Seen
 from singaudit.metrics.measure import Measured
 from singaudit.metrics.subject import Subject
 from singaudit.pictures.interrupt import first_interrupt_stops
 from singaudit.pictures.units import units
+from singaudit.report.build import certificate_part
 from singaudit.report.result import CertificatePart, FindingPart
 
 if TYPE_CHECKING:
     # Imports torch, which an audit without pictures does not need.
-    from singaudit.report.pictured import Pictured
+    from singaudit.pictures.one_photo import PhotoWorld
+    from singaudit.report.pictured import Pictured, Wanted
 
 STAGE = "make equivalent images"
+
+
+def certified(
+    config: AuditConfig, classifier: Classifier, progress: Progress,
+    images: tuple[ImageLoader, NDArray[np.intp]] | None = None,
+) -> CertificatePart:  # fmt: skip
+    """The shadow copy against ONNX Runtime, on the first of ``images`` (source, positions); on noise without."""
+    progress("certify the shadow copy", 0, 1)
+    device = torch_device(config.device)
+    if images is None:
+        found = certify_on_noise(classifier, device)
+    else:
+        loaded = [images[0].load(int(i)) for i in images[1][:CERTIFIED_IMAGES]]
+        inputs = np.stack([prepare(i.pixels, classifier.preprocessing) for i in loaded if isinstance(i, Image)])
+        found = classifier.certify(inputs, seed=config.seed, device=device)
+    progress("certify the shadow copy", 1, 1)
+    return certificate_part(found)
 
 
 def make_pictures(
@@ -33,42 +56,65 @@ def make_pictures(
 ) -> Pictured:  # fmt: skip
     """Neighbours, natural pairs and equivalents; the first interrupt ends the making of equivalents, not the audit."""
     from singaudit.pictures.audited import Audited
-    from singaudit.pictures.features import feature_copy
-    from singaudit.report.pictured import Wanted, pictured
-
-    def tell(done: int, total: int, note: str) -> None:
-        note_of = getattr(progress, "note", None)
-        if note_of is not None:
-            note_of(STAGE, note)
-        progress(STAGE, done, total)
-
-    def interrupted() -> None:
-        note_of = getattr(progress, "note", None)
-        if note_of is not None:
-            note_of(STAGE, "stopping; the report is written with what is finished, Ctrl-C again aborts")
+    from singaudit.report.pictured import pictured
 
     world = Audited(
         classifier, seen.encoder, seen.source, seen.images.indices, subject, logits,
         units(subject.features, logits, subject.space),
     )  # fmt: skip
-    with first_interrupt_stops(interrupted) as stop:
-        wanted = Wanted(
-            config.generate, config.toward, _blocked(certificate, seen),
-            lambda: feature_copy(classifier, torch_device(config.device)),
-            None if subject.probe is None else subject.probe[0], stop, tell,
-        )  # fmt: skip
+    probe = None if subject.probe is None else subject.probe[0]
+    with _wanted(config, classifier, blocked(certificate, seen.pack is not None), progress, probe) as wanted:
         found = pictured(world, seen.images.names, measured, findings, groups, class_names, wanted, config.seed)
     if found.generation.status != "none":
         progress(STAGE, config.generate, config.generate)
     return found
 
 
-def _blocked(certificate: CertificatePart, seen: Seen) -> str:
-    """Why no picture may be made; empty where it may."""
+def make_photo_pictures(
+    config: AuditConfig, world: PhotoWorld, groups: Sequence[Group], texts: Sequence[NDArray[np.float64]],
+    class_names: Sequence[str], certificate: CertificatePart, progress: Progress, folder: str,
+) -> Pictured:  # fmt: skip
+    """The same of one photo, toward ``config.toward``; ``folder`` is that of its files below the output folder."""
+    from singaudit.report.pictured_photo import pictured_photo
+
+    with _wanted(config, world.audited.classifier, blocked(certificate, False), progress) as wanted:
+        found = pictured_photo(world, str(config.toward), groups, texts, class_names, wanted, config.seed, folder)
+    if found.generation.status != "none":
+        progress(STAGE, config.generate, config.generate)
+    return found
+
+
+@contextmanager
+def _wanted(
+    config: AuditConfig, classifier: Classifier, why_not: str, progress: Progress,
+    probe_features: NDArray[np.float32] | None = None,
+) -> Iterator[Wanted]:  # fmt: skip
+    """What the user wants; within the block the first interrupt says that it is enough."""
+    from singaudit.pictures.features import feature_copy
+    from singaudit.report.pictured import Wanted
+
+    note: Callable[[str, str], None] = getattr(progress, "note", lambda stage, text: None)
+
+    def tell(done: int, total: int, text: str) -> None:
+        note(STAGE, text)
+        progress(STAGE, done, total)
+
+    def interrupted() -> None:
+        note(STAGE, "stopping; the report is written with what is finished, Ctrl-C again aborts")
+
+    with first_interrupt_stops(interrupted) as stop:
+        yield Wanted(
+            config.generate, config.toward, why_not, lambda: feature_copy(classifier, torch_device(config.device)),
+            probe_features, stop, tell,
+        )  # fmt: skip
+
+
+def blocked(certificate: CertificatePart, packed: bool) -> str:
+    """Why no picture may be made; empty where it may. ``packed``: embeddings stand in for the language model."""
     if certificate.status != "passed":
         return f"the shadow copy has no trusted certificate: {certificate.reason}"
     if certificate.gradient_cosine is None:
         return "the shadow copy's gradients could not be certified"
-    if seen.pack is not None:
+    if packed:
         return "the pack holds embeddings, and no vision-language model that could look at a new picture"
     return ""

@@ -10,13 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.classifier.certifying import CERTIFIED_IMAGES, certify_on_noise
 from singaudit.classifier.interface import Classifier
-from singaudit.classifier.naming import class_names, torch_device
+from singaudit.classifier.naming import class_names
 from singaudit.classifier.opening import open_classifier
-from singaudit.classifier.preprocessing import prepare
 from singaudit.config import AuditConfig
-from singaudit.dataset.interface import Image
 from singaudit.errors import ConfigError
 from singaudit.facts import Facts, accuracy_of, data_part, near_null, pack_part, per_image, warnings_of
 from singaudit.geometry.null_space import NullSpace, null_space
@@ -32,7 +29,7 @@ from singaudit.language.pack import open_pack
 from singaudit.language.packed import check_pack
 from singaudit.language.translator import fit, fit_around
 from singaudit.language.translator_file import StoredTranslator, read_translator
-from singaudit.looking import Progress, Seen, look_at_images, wishes
+from singaudit.looking import Progress, look_at_images, wishes
 from singaudit.metrics.control_run import DRAWS, run_controls
 from singaudit.metrics.judge import judge
 from singaudit.metrics.logit_check import Toward, check_logits
@@ -40,7 +37,7 @@ from singaudit.metrics.measure import Measured, measure
 from singaudit.metrics.steering import steer_all
 from singaudit.metrics.subject import GroupTexts, Subject
 from singaudit.metrics.words import find_words
-from singaudit.picturing import make_pictures
+from singaudit.picturing import certified, make_pictures
 from singaudit.report import build
 from singaudit.report.build_findings import control_parts, finding_parts
 from singaudit.report.build_steering import steering_part
@@ -52,7 +49,6 @@ from singaudit.report.policy import class_concepts, policy_gates
 from singaudit.report.reproduce import reproduce
 from singaudit.report.result import (
     AuditResult,
-    CertificatePart,
     EncoderPart,
     LogitCheck,
 )
@@ -178,7 +174,7 @@ def _conclude(
         facts.classifier.head.activation,
     )  # fmt: skip
     progress("collect pictures", 1, 1)
-    certificate = _certificate(config, facts.classifier, progress, seen)
+    certificate = certified(config, facts.classifier, progress, (seen.source, seen.images.indices))
     pictured = make_pictures(
         config, facts.classifier, seen, subject, measured, findings, groups, facts.names, logits, certificate, progress
     )
@@ -241,7 +237,7 @@ def _geometry_only(
     result = AuditResult(
         model=build.model_part(classifier, names, names_source),
         geometry=build.geometry_part(space, classifier),
-        certificate=_certificate(config, classifier, progress),
+        certificate=certified(config, classifier, progress),
         verdict=UNDECIDED,
         not_evaluated=["scores, controls, classes, concepts and pictures were not evaluated: no images were given "
                        "(add --images DIR)"],
@@ -257,7 +253,7 @@ def _without_language(facts: Facts, progress: Progress, reason: str) -> Audit:
     result = AuditResult(
         model=build.model_part(facts.classifier, facts.names, facts.names_source),
         geometry=build.geometry_part(facts.space, facts.classifier, near_null(facts.classifier, features)),
-        certificate=_certificate(facts.config, facts.classifier, progress, facts.seen),
+        certificate=certified(facts.config, facts.classifier, progress, (facts.seen.source, facts.seen.images.indices)),
         data=data_part(facts, accuracy, chance),
         logit_check=_logit_check(facts, logits),
         verdict=UNDECIDED,
@@ -277,19 +273,3 @@ def _logit_check(facts: Facts, logits: NDArray[np.float32], subject: Subject | N
         toward = Toward(translator.weight, translator.intercept, subject.class_texts[others])
     change = check_logits(facts.classifier, facts.space, features, logits, facts.config.seed, toward)
     return LogitCheck(**asdict(change))
-
-
-def _certificate(
-    config: AuditConfig, classifier: Classifier, progress: Progress, seen: Seen | None = None
-) -> CertificatePart:
-    """The shadow copy against ONNX Runtime, on images that were audited; on noise where there are none."""
-    progress("certify the shadow copy", 0, 1)
-    device = torch_device(config.device)
-    if seen is None:
-        found = certify_on_noise(classifier, device)
-    else:
-        loaded = [seen.source.load(int(i)) for i in seen.images.indices[:CERTIFIED_IMAGES]]
-        inputs = np.stack([prepare(i.pixels, classifier.preprocessing) for i in loaded if isinstance(i, Image)])
-        found = classifier.certify(inputs, seed=config.seed, device=device)
-    progress("certify the shadow copy", 1, 1)
-    return build.certificate_part(found)

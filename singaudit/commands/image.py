@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from singaudit.classifier.identity import forward_identity
 from singaudit.classifier.interface import Classifier
@@ -26,14 +27,18 @@ from singaudit.language.concepts import Group, class_group, embed_group, open_vo
 from singaudit.language.translator_file import StoredTranslator, read_translator, to_bytes
 from singaudit.looking import Eyes, Progress, check_finite, wishes
 from singaudit.metrics.fidelity import fit_for_keeping
+from singaudit.pictures.one_photo import photo_world
+from singaudit.picturing import certified, make_photo_pictures
 from singaudit.report.build_image import Described, image_result
 from singaudit.report.image_page import render_image
 from singaudit.report.image_result import ImageResult
+from singaudit.report.picture_parts import GenerationPart
 from singaudit.report.thumbnails import thumbnail
-from singaudit.report.writer import check_output_folder, write_page
-from singaudit.terminal import Reporter, safe
+from singaudit.report.writer import check_output_folder, pictures_of, write_page
+from singaudit.terminal import Reporter
 
 PAGE = "image.html"
+INCONCLUSIVE = 4
 
 
 @dataclass(frozen=True)
@@ -49,21 +54,39 @@ class _Opened:
     stored: StoredTranslator
 
 
-def describe_image(settings: dict[str, Any]) -> ImageResult:
-    """Describe ``photo`` and write its page. Raises ``SingauditError``."""
+def describe_image(settings: dict[str, Any]) -> tuple[int, ImageResult]:
+    """Describe ``photo`` and write its page. Returns the exit code and the result; raises ``SingauditError``."""
     config = config_from(settings)
+    _check(config)
+    photo = open_file(Path(settings["photo"]))
+    output = Path(settings["output"])
+    check_output_folder(output, force=bool(settings.get("force")), pages=(PAGE,))
+    with Reporter("none" if settings.get("quiet") else settings["progress"]) as progress:
+        result, files = _describe(_open(config, progress), photo, progress)
+    write_page(render_image(result), output, PAGE, files)
+    return (INCONCLUSIVE if _undecided(result.generation) else 0), result
+
+
+def _check(config: AuditConfig) -> None:
+    """Raise ``ConfigError`` where images are missing that the command cannot do without."""
     if config.images is None and config.translator is None:
         raise ConfigError(
             "expected images to fit the translator on, or a translator",
             hint="Add --images DIR (its images are searched for neighbours as well) or --translator FILE.",
         )
-    photo = open_file(Path(settings["photo"]))
-    output = Path(settings["output"])
-    check_output_folder(output, force=bool(settings.get("force")), pages=(PAGE,))
-    with Reporter("none" if settings.get("quiet") else settings["progress"]) as progress:
-        result = _describe(_open(config, progress), photo, progress)
-    write_page(render_image(result), output, PAGE)
-    return result
+    if config.images is None and config.toward is not None:
+        raise ConfigError(
+            "expected images to start equivalents from: --toward leads real images to the photo's logits",
+            hint="Add --images DIR beside --translator, with images of which some show what --toward names.",
+        )
+
+
+def _undecided(generation: GenerationPart | None) -> bool:
+    """True where equivalents were asked for and nothing can be said: none was tried, or most failed."""
+    if generation is None or generation.asked == 0 or generation.shown_already:
+        return False
+    tried = generation.success
+    return tried is None or (generation.null_move is not None and tried.value < 0.5)
 
 
 def _open(config: AuditConfig, progress: Progress) -> _Opened:
@@ -126,9 +149,9 @@ def _from_bytes(data: bytes) -> StoredTranslator:
         return read_translator(Path(file.name))
 
 
-def _describe(opened: _Opened, photo: ImageSource, progress: Progress) -> ImageResult:
+def _describe(opened: _Opened, photo: ImageSource, progress: Progress) -> tuple[ImageResult, dict[str, bytes]]:
+    """What is found, and PNG files by their path below the output folder."""
     seen = opened.eyes.look("look at the image", photo)
-    opened.eyes.close()
     check_finite(opened.classifier, *seen.outputs["classifier"])
     features, logits = (a[0] for a in seen.outputs["classifier"])
     progress("measure", 0, 1)
@@ -149,11 +172,37 @@ def _describe(opened: _Opened, photo: ImageSource, progress: Progress) -> ImageR
             groups, texts, class_texts,
         ),
         opened.classifier, opened.names, opened.space, opened.stored, encoder,
-        opened.reference[1] if opened.reference else None, pictures, opened.config.seed,
-        opened.config.precision,
+        opened.reference[1] if opened.reference else None, pictures, opened.config.seed, opened.config.precision,
     )  # fmt: skip
     progress("measure", 1, 1)
-    return result
+    files: dict[str, bytes] = {}
+    if opened.config.toward is not None:
+        result, files = _with_pictures(opened, result, (photo, seen), groups, texts, progress)
+    opened.eyes.close()
+    return result, files
+
+
+def _with_pictures(
+    opened: _Opened, result: ImageResult, photo: tuple[ImageSource, Pass], groups: tuple[Group, ...],
+    texts: list[NDArray[np.float64]], progress: Progress,
+) -> tuple[ImageResult, dict[str, bytes]]:  # fmt: skip
+    """The result with neighbours, natural pairs and equivalents of the photo, and the equivalents' files."""
+    assert opened.reference is not None
+    certificate = certified(
+        opened.config, opened.classifier, progress, (opened.reference[0], opened.reference[1].indices)
+    )
+    world = photo_world(
+        opened.classifier, opened.eyes.encoder, opened.space, photo, opened.reference, opened.stored.translator,
+        opened.config.seed,
+    )  # fmt: skip
+    found = make_photo_pictures(
+        opened.config, world, groups, texts, opened.names, certificate, progress, pictures_of(PAGE)
+    )
+    made = {
+        "certificate": certificate, "pictures": found.pictures, "generation": found.generation,
+        "pair_search": found.search,
+    }  # fmt: skip
+    return result.model_copy(update=made), found.files
 
 
 class _Pictures:
@@ -168,36 +217,3 @@ class _Pictures:
         source, images = self._reference
         image = source.load(int(images.indices[row]))
         return thumbnail(image.pixels) if isinstance(image, Image) else ""
-
-
-def show(result: ImageResult) -> None:
-    """Print what was found for a person."""
-    sure = f" ({result.probability:.0%})" if result.probability is not None else ""
-    print(f"{safe(result.image)}: {safe(result.predicted)}{sure}")
-    print(
-        f"  image score {result.image_score_deg:.1f}°, attribute score toward the class "
-        f"{result.attribute_score_deg:+.1f}° (mean removal); largest change of a logit {result.logit_change:.1g} of "
-        "its spread"
-    )
-    for verb, words in (("loses", result.lost), ("gains", result.gained)):
-        shown = [
-            f"{safe(w.name, 40)} {w.change_deg.value:+.1f}° [{w.change_deg.low:.1f}, {w.change_deg.high:.1f}]"
-            for w in words[:6]
-            if w.change_deg is not None
-        ]
-        if shown:
-            print(f"  {verb}: {', '.join(shown)}")
-    if result.words_tested and not (result.lost or result.gained):
-        print("  no word is lost or gained beyond the translator's uncertainty and what other images' parts do")
-    if result.decomposition is not None:
-        d = result.decomposition
-        parts = ", ".join(f"{'+' if a.change == 'gained' else '-'}{safe(a.name, 40)} {a.weight:.2f}" for a in d.atoms)
-        print(
-            f"  in few words: {parts} ({d.explained:.0%} explained; random null directions {d.control_mean:.0%} "
-            f"[{d.control_low:.0%}, {d.control_high:.0%}])"
-        )
-    for label, near in (("nearest", result.near_original), ("nearest after removal", result.near_equivalent)):
-        if near:
-            print(f"  {label}: {', '.join(f'{safe(n.name, 40)} ({safe(n.class_name, 30)})' for n in near)}")
-    for warning in result.warnings:
-        print(f"  ! {safe(warning, 500)}")

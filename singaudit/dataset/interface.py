@@ -54,7 +54,15 @@ class Content:
     """As ``Image.note``."""
 
 
-class ImageSource(Protocol):
+class ImageLoader(Protocol):
+    """Images by index."""
+
+    def load(self, index: int) -> Image | Skipped:
+        """Read and decode one image. Raises nothing for a bad image: that is a ``Skipped``."""
+        ...
+
+
+class ImageSource(ImageLoader, Protocol):
     """A finite, ordered set of images."""
 
     @property
@@ -93,8 +101,4 @@ class ImageSource(Protocol):
 
     def read(self, index: int) -> Content | Skipped:
         """Read one image's bytes without decoding them. What cannot be read is a ``Skipped``."""
-        ...
-
-    def load(self, index: int) -> Image | Skipped:
-        """Read and decode one image. Raises nothing for a bad image: that is a ``Skipped``."""
         ...

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.classifier.interface import Classifier
-from singaudit.dataset.interface import ImageSource
+from singaudit.dataset.interface import ImageLoader
 from singaudit.language.interface import Encoder
 from singaudit.metrics.subject import Subject
 from singaudit.pictures.units import Units
@@ -22,7 +22,7 @@ class Audited:
     """The deployed model."""
     encoder: Encoder
     """The vision-language model."""
-    source: ImageSource
+    source: ImageLoader
     """Of the audited images."""
     indices: NDArray[np.intp]
     """(n,) positions of the images in the source."""

@@ -81,6 +81,35 @@ def natural_pairs(
     return result
 
 
+def natural_partners(
+    row: int, features: NDArray[np.floating], logits: NDArray[np.floating], embeddings: NDArray[np.floating],
+    order: NDArray[np.intp], space: NullSpace, units: Units, *, count: int, tolerance: float, min_null: float,
+) -> tuple[list[NaturalPair], float | None]:  # fmt: skip
+    """As ``natural_pairs``, for the image ``row`` alone, which comes first in each pair.
+
+    Also the smallest logit difference of any image whose null component is that far away, None where there is none:
+    how near to a pair the images come.
+    """
+    others = order[order != row]
+    null = space.null_part(features[row])
+    difference, apart = np.empty(len(others)), np.empty(len(others))
+    for start in range(0, len(others), _BLOCK):
+        some = slice(start, start + _BLOCK)
+        away = np.asarray(logits[others[some]], np.float64) - np.asarray(logits[row], np.float64)
+        difference[some] = np.abs(away / units.spread).max(axis=1)
+        apart[some] = np.linalg.norm(space.null_part(features[others[some]]) - null, axis=1) / units.typical_null
+    far = apart >= min_null
+    found = np.flatnonzero(far & (difference <= tolerance))
+    z = unit(embeddings[others[found]]) @ unit(embeddings[[row]])[0]
+    angle = np.degrees(np.arccos(np.clip(z, -1, 1)))
+    best = np.argsort(-angle, kind="stable")[:count]
+    pairs = [
+        NaturalPair(row, int(others[k]), float(difference[k]), float(apart[k]), float(a))
+        for k, a in zip(found[best], angle[best], strict=True)
+    ]
+    return pairs, float(difference[far].min()) if far.any() else None
+
+
 def _widest(seen: Array) -> Array:
     """(c,) unit direction along which standardised logits (n, c) vary most."""
     centred = seen - seen.mean(axis=0)

@@ -27,9 +27,12 @@ _DRAWS = 1000
 
 def summary(
     made: Sequence[Equivalent], units: Units, aim: Aim | None, asked: int, status: Literal["made", "stopped", "none"],
-    reason: str, seed: int,
+    reason: str, seed: int, one_image: bool = False,
 ) -> GenerationPart:  # fmt: skip
-    """Failures are attempts too: the share of success is over all that were tried."""
+    """Failures are attempts too: the share of success is over all that were tried.
+
+    ``made`` are equivalents of one each, or with ``one_image`` of a single image.
+    """
     differences = [e.difference for e in made if e.difference is not None]
     controls = [e.control_difference for e in made if e.control_difference is not None]
     good, n = sum(e.success for e in made), len(made)
@@ -43,7 +46,7 @@ def summary(
         control_null_move=_median([d.null_move[0] for d in controls], seed),
         logit_difference=_median([d.logit[0] for d in differences], seed),
         control_logit_difference=_median([d.logit[0] for d in controls], seed),
-        reach=_mean([e.reach for e in made], seed), sentence=_sentence(good, n, move, aim, reason),
+        reach=_mean([e.reach for e in made], seed), sentence=_sentence(good, n, move, aim, reason, one_image),
     )  # fmt: skip
 
 
@@ -66,12 +69,13 @@ def _bootstrapped(values: Sequence[float], seed: int, statistic: object) -> Stat
     return Statistic(value=float(statistic(data)), low=float(low), high=float(high), n=len(data))  # type: ignore[operator]
 
 
-def _sentence(good: int, n: int, move: Statistic | None, aim: Aim | None, reason: str) -> str:
+def _sentence(good: int, n: int, move: Statistic | None, aim: Aim | None, reason: str, one_image: bool) -> str:
     """What follows from the pictures, in plain words."""
     if aim is None or not n:
         return f"No equivalent image was generated: {reason}." if reason else "No equivalent image was generated."
     what = f"toward “{aim.values[0]}”" if aim.is_text else f"toward another {aim.group.replace('_', ' ')}"
-    made = f"{good} of {n} {'image has' if n == 1 else 'images have'} an equivalent {what} with the same logits."
+    who = f"{'attempt' if n == 1 else 'attempts'} gave" if one_image else "image has" if n == 1 else "images have"
+    made = f"{good} of {n} {who} an equivalent {what} with the same logits."
     if move is None:
         return f"{made} Observed features leave no room for one."
     if 2 * good < n:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from singaudit.report import bars
 from singaudit.report.html import page
 from singaudit.report.image_result import ImageResult
+from singaudit.report.picture_view import picture_context
 from singaudit.report.text import cleaned
 
 
@@ -15,4 +16,5 @@ def render_image(result: ImageResult) -> str:
     return page(
         "image.html.j2", result=shown, changed=[r for r in shown.readings if r.features != r.equivalent],
         word_domain=bars.domain_of(bound for s in words for bound in (s.low, s.high)),
+        **picture_context(shown, paper=False),
     )  # fmt: skip

@@ -7,7 +7,8 @@ from typing import Literal
 from pydantic import Field
 
 from singaudit.report.parts import Finite, Part, Text
-from singaudit.report.result import Neighbour
+from singaudit.report.picture_parts import GenerationPart, PicturePart, SearchPart
+from singaudit.report.result import CertificatePart, Neighbour
 from singaudit.report.word_parts import WordPart
 
 
@@ -64,4 +65,10 @@ class ImageResult(Part):
     readings: list[Reading]
     near_original: list[Neighbour]
     near_equivalent: list[Neighbour]
+    certificate: CertificatePart | None = Field(
+        default=None, description="Of the shadow copy that equivalents go through; null where none were asked for."
+    )
+    pictures: list[PicturePart] = Field(default=[], description="Neighbours, natural pairs and equivalents (--toward).")
+    generation: GenerationPart | None = Field(default=None, description="What making equivalents came to.")
+    pair_search: SearchPart | None = Field(default=None, description="The search for natural pairs.")
     warnings: list[Text]

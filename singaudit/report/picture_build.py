@@ -20,8 +20,10 @@ from singaudit.report.thumbnails import Thumbnails, thumbnail
 class PictureParts:
     """Builds the parts, and collects the files."""
 
-    def __init__(self, world: Audited, names: Sequence[str], class_names: Sequence[str]) -> None:
-        self._world, self._names, self._classes = world, names, class_names
+    def __init__(
+        self, world: Audited, names: Sequence[str], class_names: Sequence[str], folder: str = "pictures"
+    ) -> None:
+        self._world, self._names, self._classes, self._folder = world, names, class_names, folder
         self._thumbnails = Thumbnails(world.source, world.indices)
         self.files: dict[str, bytes] = {}
 
@@ -52,7 +54,7 @@ class PictureParts:
     def generated(self, number: int, e: Equivalent, aim: Aim) -> PicturePart:
         """The part of an attempted equivalent; its files are kept."""
         made, d, c = e.picture is not None, e.difference, e.control_difference
-        stem = f"pictures/{number:03d}"
+        stem = f"{self._folder}/{number:03d}"
         own = {"file": f"{stem}-refined.png", "original_file": f"{stem}-original.png"} if made else {}
         if made:
             self.files |= {own["original_file"]: e.original or b"", own["file"]: e.picture or b""}

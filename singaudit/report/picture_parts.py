@@ -67,6 +67,7 @@ class GenerationPart(Part):
     group: Text
     toward: Text = Field(description="Group or text; empty where nothing was aimed at.")
     asked: Annotated[int, Field(ge=0)]
+    shown_already: bool = Field(default=False, description="One image alone: it shows the text, nothing was made.")
     logit_bound: Finite = Field(description="Largest logit difference that counts as kept, standard deviations.")
     success: Statistic | None = Field(description="Share of the attempts that succeeded; interval by Wilson.")
     null_move: Statistic | None = Field(description="Median over the pictures made, typical null norms.")
@@ -84,3 +85,6 @@ class SearchPart(Part):
     tolerance: Finite = Field(description="Logits match within this, in standard deviations.")
     min_null: Finite = Field(description="Null components are far apart from here, in typical null norms.")
     found: Annotated[int, Field(ge=0)] = Field(description="Pairs shown, no image twice; 0: none exists.")
+    nearest: Finite | None = Field(
+        default=None, description="Of one image alone: smallest logit difference of those that far apart."
+    )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from singaudit.report.picture_parts import PicturePart
+from singaudit.report.image_result import ImageResult
+from singaudit.report.picture_parts import PicturePart, SearchPart
 from singaudit.report.result import AuditResult
 
 PRINTED = 6
@@ -13,7 +14,7 @@ _ORDER = ("refined", "decoded", "natural pair", "neighbour")
 _KINDS = {"refined": "equivalents", "decoded": "decoded", "natural pair": "natural pairs", "neighbour": "neighbours"}
 
 
-def picture_context(result: AuditResult, paper: bool) -> dict[str, Any]:
+def picture_context(result: AuditResult | ImageResult, paper: bool) -> dict[str, Any]:
     """What the templates read about pictures; ``paper`` keeps six pairs, those that succeeded first."""
     pictures = sorted(result.pictures, key=lambda p: (_ORDER.index(p.kind), p.success is False))
     if paper:
@@ -21,6 +22,7 @@ def picture_context(result: AuditResult, paper: bool) -> dict[str, Any]:
     return {
         "pictures": pictures,
         "picture_group": picture_group,
+        "no_pair": no_pair,
         "picture_classes": sorted({p.class_name for p in pictures}),
         "picture_groups": list(dict.fromkeys(picture_group(p) for p in pictures)),
     }
@@ -29,3 +31,15 @@ def picture_context(result: AuditResult, paper: bool) -> dict[str, Any]:
 def picture_group(picture: PicturePart) -> str:
     """Kind and concept group, as the filter names them."""
     return f"{_KINDS[picture.kind]}: {picture.group}" if picture.group else _KINDS[picture.kind]
+
+
+def no_pair(search: SearchPart) -> str:
+    """What a search that found no natural pair says."""
+    within = f"within {search.tolerance:g} standard deviations each"
+    apart = f"null components more than {search.min_null:g} typical norms apart"
+    if search.nearest is None:
+        return f"No two of {search.images:,} images have matching logits ({within}) and {apart}."
+    return (
+        f"None of {search.images:,} images has the photo's logits ({within}) and {apart}; of those that far apart, the "
+        f"nearest is {search.nearest:.2g} standard deviations away."
+    )

@@ -23,8 +23,11 @@ from singaudit.report.result import FindingPart
 
 PAIRS = 6
 """Neighbours and natural pairs that are listed."""
-_TOLERANCE = 0.1
-_MIN_NULL = 0.8
+TOLERANCE = 0.1
+"""Natural pairs' logits match within this, in standard deviations of each."""
+MIN_NULL = 0.8
+"""Their null components are at least this far apart, in typical null norms."""
+NO_NULL_SPACE = "the head has no logit null space: every change of its features changes some logit"
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,10 @@ class Wanted:
     progress: Callable[[int, int, str], None] = lambda done, total, note: None
     """Told (images done, of, step and worst logit error)."""
 
+    def told(self, done: int, step: int, worst: float) -> None:
+        """Pass on what the optimisation tells."""
+        self.progress(done, self.count, f"step {step}, worst logit error {worst:.2g} sd")
+
 
 @dataclass(frozen=True)
 class Pictured:
@@ -65,8 +72,7 @@ def pictured(
     """Neighbours, natural pairs and equivalents of the most telling images. ``names`` (n,) are the images'."""
     made = PictureParts(world, names, class_names)
     if world.subject.space.null_dim == 0:
-        reason = "the head has no logit null space: every change of its features changes some logit"
-        return Pictured([], summary([], world.units, None, wanted.count, "none", reason, seed), None, {})
+        return Pictured([], summary([], world.units, None, wanted.count, "none", NO_NULL_SPACE, seed), None, {})
     lead = _lead(findings, measured, groups)
     aim, why = _aim(wanted.toward, lead, groups, world)
     rows = telling_images(world.subject, measured, max(4 * wanted.count, PAIRS), lead)
@@ -75,22 +81,18 @@ def pictured(
     order = np.argsort(np.asarray(world.subject.sha256), kind="stable")
     natural = natural_pairs(
         world.subject.features, world.logits, world.subject.embeddings, order, world.subject.space, world.units,
-        count=PAIRS, tolerance=_TOLERANCE, min_null=_MIN_NULL,
+        count=PAIRS, tolerance=TOLERANCE, min_null=MIN_NULL,
     )  # fmt: skip
     parts = made.real("neighbour", neighbours, groups[lead].name if lead is not None else "")
     parts += made.real("natural pair", [(p.first, p.second) for p in natural], "")
-    search = SearchPart(
-        images=min(len(order), MAX_IMAGES), tolerance=_TOLERANCE, min_null=_MIN_NULL, found=len(natural)
-    )
+    search = SearchPart(images=min(len(order), MAX_IMAGES), tolerance=TOLERANCE, min_null=MIN_NULL, found=len(natural))
     reason = "none were asked for (--generate 0)" if wanted.count == 0 else wanted.blocked or why
     if reason or aim is None:
         generation = summary([], world.units, aim, wanted.count, "none", reason, seed)
         return Pictured(parts, generation, search, {})
     done = make_equivalents(
         world, aim, rows, wanted.copy(), count=wanted.count, probe_features=wanted.probe_features, stop=wanted.stop,
-        progress=lambda n, step, worst: wanted.progress(
-            n, wanted.count, f"step {step}, worst logit error {worst:.2g} sd"
-        ),
+        progress=wanted.told,
     )  # fmt: skip
     stopped = wanted.stop()
     reason = f"interrupted: {len(done)} of {wanted.count} were finished" if stopped else ""

@@ -9,7 +9,7 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from singaudit.dataset.interface import ImageSource, Skipped
+from singaudit.dataset.interface import ImageLoader, Skipped
 
 SIDE = 160
 """Longest side in pixels."""
@@ -36,7 +36,7 @@ def thumbnail(pixels: NDArray[np.uint8] | None) -> str:
 class Thumbnails:
     """Thumbnails of audited images, decoded once each."""
 
-    def __init__(self, source: ImageSource, indices: NDArray[np.intp]) -> None:
+    def __init__(self, source: ImageLoader, indices: NDArray[np.intp]) -> None:
         self._source, self._indices = source, indices
         self._made: dict[int, str] = {}
 

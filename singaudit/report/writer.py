@@ -92,6 +92,7 @@ def _try_writing(path: Path) -> None:
 def _foreign(path: Path, folders: set[str], pages: set[str]) -> list[str]:
     """Names in ``path`` that no earlier audit wrote. Without run.json nothing there counts as an audit's."""
     ours = _is_audit(path)
+    made = {name for name in pages if _PAGE_MARK in _start(path / name)}
     out = []
     for entry in sorted(path.iterdir()):
         plain = entry.is_file() and not entry.is_symlink()
@@ -99,7 +100,8 @@ def _foreign(path: Path, folders: set[str], pages: set[str]) -> list[str]:
             (plain and ours and entry.name in _OWN)
             or (ours and entry.name == PICTURES and _holds_pictures(entry))
             or (entry.name in folders and entry.is_dir())
-            or (plain and entry.name in pages and _PAGE_MARK in _start(entry))
+            or (plain and entry.name in made)
+            or (entry.name in {pictures_of(name) for name in made} and _holds_pictures(entry))
         )
         if not known:
             out.append(repr(entry.name)[1:-1])
@@ -191,7 +193,8 @@ def write_report(
         for name in FORMATS.values():
             if name not in files and _is_audit(out_dir):
                 (out_dir / name).unlink(missing_ok=True)
-        _drop_pictures(out_dir, set(files))
+        if _is_audit(out_dir):
+            _drop_pictures(out_dir / PICTURES, set(files))
     return paths
 
 
@@ -212,21 +215,33 @@ def write_comparison(html: str, data: str, out_dir: Path, page: str) -> None:
     write_files(out_dir, {RUN_FILE: mark, page: html.encode(), COMPARISON_FILE: data.encode() + b"\n"})
 
 
-def _drop_pictures(out_dir: Path, kept: set[str]) -> None:
+def _drop_pictures(folder: Path, kept: set[str]) -> None:
     """Remove another result's pictures; a folder that holds anything else is left alone."""
-    folder = out_dir / PICTURES
-    if not (folder.is_dir() and _is_audit(out_dir) and _holds_pictures(folder)):
+    if not (folder.is_dir() and _holds_pictures(folder)):
         return
     for entry in folder.iterdir():
-        if f"{PICTURES}/{entry.name}" not in kept:
+        if f"{folder.name}/{entry.name}" not in kept:
             entry.unlink()
     if not any(folder.iterdir()):
         folder.rmdir()
 
 
-def write_page(html: str, out_dir: Path, name: str) -> Path:
-    """Write one page, whole or not at all. Raises as ``write_report`` does."""
-    return write_files(out_dir, {name: html.encode()})[0]
+def pictures_of(page: str) -> str:
+    """The folder, beside ``page``, of the pictures that belong to it."""
+    return f"{Path(page).stem}-{PICTURES}"
+
+
+def write_page(html: str, out_dir: Path, name: str, pictures: Mapping[str, bytes] = MappingProxyType({})) -> Path:
+    """Write one page and its ``pictures`` (PNG by their path below ``out_dir``), all of them or nothing.
+
+    Pictures of an earlier page of that name are removed. Raises as ``write_report`` does.
+    """
+    before = _PAGE_MARK in _start(out_dir / name)
+    # The page first: a folder that was left half renamed is still known as ours.
+    path = write_files(out_dir, {name: html.encode(), **pictures})[0]
+    if before:
+        _drop_pictures(out_dir / pictures_of(name), set(pictures))
+    return path
 
 
 def load_result(path: Path) -> AuditResult:

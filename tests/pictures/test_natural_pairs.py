@@ -9,7 +9,7 @@ from singaudit.classifier.interface import Head
 from singaudit.geometry.null_space import null_space
 from singaudit.metrics.scores import unit
 from singaudit.pictures import natural_pairs as module
-from singaudit.pictures.natural_pairs import natural_pairs
+from singaudit.pictures.natural_pairs import natural_pairs, natural_partners
 from singaudit.pictures.units import Units
 
 
@@ -75,3 +75,34 @@ def test_no_pair_is_no_error(world):
     order = np.arange(len(features))
     units = Units(logits.std(axis=0), 2.0)
     assert natural_pairs(features, logits, z, order, space, units, count=3, tolerance=1e-9, min_null=1.0) == []
+
+
+@pytest.mark.parametrize("block", [16, 1024])
+def test_partners_of_one_image_are_those_of_a_search_over_all_others(world, monkeypatch, block):
+    monkeypatch.setattr(module, "_BLOCK", block)
+    features, logits, z, space = world
+    order = np.random.default_rng(6).permutation(len(features))
+    units, row = Units(logits.std(axis=0), 2.0), 17
+    asked = {"count": 4, "tolerance": 0.6, "min_null": 1.2}
+    found, nearest = natural_partners(row, features, logits, z, order, space, units, **asked)
+    truth, away = [], []
+    for other in range(len(features)):
+        difference = np.max(np.abs(logits[other] - logits[row]) / units.spread)
+        distance = np.linalg.norm(space.null_part(features[other]) - space.null_part(features[row])) / 2.0
+        if distance >= 1.2:
+            away.append(difference)
+            if difference <= 0.6:
+                truth.append((-np.degrees(np.arccos(np.clip(z[other] @ z[row], -1, 1))), other))
+    assert truth
+    assert [(p.first, p.second) for p in found] == [(row, other) for _, other in sorted(truth)[:4]]
+    assert nearest == pytest.approx(min(away))
+
+
+def test_one_image_without_partners_says_how_near_the_others_come(world):
+    features, logits, z, space = world
+    order, units = np.arange(len(features)), Units(logits.std(axis=0), 2.0)
+    found, nearest = natural_partners(3, features, logits, z, order, space, units, count=3, tolerance=0, min_null=1.2)
+    assert found == []
+    assert nearest > 0
+    far = natural_partners(3, features, logits, z, order, space, units, count=3, tolerance=1, min_null=1e9)
+    assert far == ([], None)
