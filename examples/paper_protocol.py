@@ -26,8 +26,10 @@ from singaudit.dataset.sources import open_source
 from singaudit.errors import SingauditError
 from singaudit.report.comparison import compare
 from singaudit.report.comparison_page import render_comparison
+from singaudit.report.output_folder import check_output_folder
 from singaudit.report.result import Statistic
-from singaudit.report.writer import check_output_folder, load_result, write_comparison, write_report
+from singaudit.report.stored_result import load_result
+from singaudit.report.writer import write_comparison, write_report
 
 IMAGES = 10_000
 """That the paper uses (section 4)."""

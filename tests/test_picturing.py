@@ -13,7 +13,8 @@ from PIL import Image
 
 from singaudit import AuditConfig, audit
 from singaudit.classifier.interface import Certificate
-from singaudit.report.writer import check_output_folder, write_report
+from singaudit.report.output_folder import check_output_folder
+from singaudit.report.writer import write_report
 
 IMAGES = "shapes:700:5"
 

@@ -9,7 +9,7 @@ import pytest
 
 from singaudit import AuditConfig, audit
 from singaudit.errors import ConfigError, DatasetError, LanguageError
-from singaudit.report.writer import canonical_json
+from singaudit.report.stored_result import canonical_json
 
 VLM = "builtin:shapes"
 

@@ -10,7 +10,7 @@ from singaudit.demo.calibration.run import FULL, QUICK, calibrate
 from singaudit.demo.calibration.table import markdown, percent
 from singaudit.errors import ReportError
 from singaudit.report.atomic import write_files
-from singaudit.report.writer import check_output_folder
+from singaudit.report.output_folder import check_output_folder
 from singaudit.terminal import Reporter
 
 FILES = ("calibration.json", "calibration.md")

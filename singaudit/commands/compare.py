@@ -12,8 +12,10 @@ from singaudit.dataset.table import read_csv
 from singaudit.errors import ConfigError, DatasetError
 from singaudit.report.comparison import SCORES, Comparison, PerImage, compare
 from singaudit.report.comparison_page import render_comparison
+from singaudit.report.output_folder import FORMATS, check_output_folder
 from singaudit.report.result import AuditResult
-from singaudit.report.writer import FORMATS, check_output_folder, load_result, write_comparison
+from singaudit.report.stored_result import load_result
+from singaudit.report.writer import write_comparison
 from singaudit.terminal import Reporter, console, safe
 
 PAGE = "compare.html"

@@ -7,8 +7,9 @@ from typing import Any
 
 from singaudit.commands.run import audit_into, pdf_settings, possible_formats
 from singaudit.config import make_config
+from singaudit.report.output_folder import check_output_folder
 from singaudit.report.side_by_side import render_pair
-from singaudit.report.writer import check_output_folder, write_page
+from singaudit.report.writer import write_page
 from singaudit.terminal import Reporter, show_result
 
 # The demo's two models; both see the same generated images.

@@ -32,9 +32,10 @@ from singaudit.picturing import certified, make_photo_pictures
 from singaudit.report.build_image import Described, image_result
 from singaudit.report.image_page import render_image
 from singaudit.report.image_result import ImageResult
+from singaudit.report.output_folder import check_output_folder, pictures_of
 from singaudit.report.picture_parts import GenerationPart
 from singaudit.report.thumbnails import thumbnail
-from singaudit.report.writer import check_output_folder, pictures_of, write_page
+from singaudit.report.writer import write_page
 from singaudit.terminal import Reporter
 
 PAGE = "image.html"

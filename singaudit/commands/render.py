@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from singaudit.commands.run import pdf_settings, possible_formats
-from singaudit.report.writer import check_output_folder, load_result, write_report
+from singaudit.report.output_folder import check_output_folder
+from singaudit.report.stored_result import load_result
+from singaudit.report.writer import write_report
 
 
 def render_again(settings: dict[str, Any], formats: tuple[tuple[str, ...], bool]) -> dict[str, Any]:

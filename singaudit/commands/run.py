@@ -13,9 +13,10 @@ from typing import Any
 from singaudit.config import AuditConfig, make_config, parse_classes
 from singaudit.errors import ReportError
 from singaudit.pipeline import Audit, audit
+from singaudit.report.output_folder import check_output_folder
 from singaudit.report.pdf import PdfSettings, pdf_available
 from singaudit.report.result import AuditResult
-from singaudit.report.writer import check_output_folder, write_report
+from singaudit.report.writer import write_report
 from singaudit.terminal import Reporter, safe
 
 

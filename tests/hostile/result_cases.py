@@ -11,7 +11,7 @@ from hostile import Case, typed
 
 from singaudit.report.checksum import content_checksum
 from singaudit.report.result import AuditResult
-from singaudit.report.writer import canonical_json
+from singaudit.report.stored_result import canonical_json
 
 MODEL = "builtin:leaky"
 

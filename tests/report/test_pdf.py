@@ -14,7 +14,8 @@ from singaudit.command import each_command
 from singaudit.errors import ReportError
 from singaudit.report.html import render_html
 from singaudit.report.pdf import PdfSettings, pdf_available, pdf_bytes, write_pdf
-from singaudit.report.writer import canonical_json, write_report
+from singaudit.report.stored_result import canonical_json
+from singaudit.report.writer import write_report
 
 pytestmark = pytest.mark.skipif(pdf_available() is not None, reason=str(pdf_available()))
 

@@ -10,8 +10,10 @@ from report_factory import HOSTILE, full, geometry_only
 from singaudit.errors import MachineError, ReportError
 from singaudit.report import atomic
 from singaudit.report.checksum import sealed
+from singaudit.report.output_folder import check_output_folder
 from singaudit.report.scores_csv import scores_csv
-from singaudit.report.writer import canonical_json, check_output_folder, load_result, write_page, write_report
+from singaudit.report.stored_result import canonical_json, load_result
+from singaudit.report.writer import write_page, write_report
 
 ROWS = {"image": ["a.png", "=1+1"], "image_score_deg": [1.5, -2.25]}
 ALL = ("html", "json", "csv")
@@ -190,7 +192,7 @@ def test_a_missing_or_huge_result_is_refused(tmp_path, monkeypatch) -> None:
         load_result(tmp_path / "none.json")
     with pytest.raises(ReportError, match="not a file"):
         load_result(tmp_path)
-    monkeypatch.setattr("singaudit.report.writer._MAX_BYTES", 100)
+    monkeypatch.setattr("singaudit.report.stored_result.MAX_BYTES", 100)
     (tmp_path / "big.json").write_bytes(GOOD)
     with pytest.raises(ReportError, match="larger"):
         load_result(tmp_path / "big.json")
