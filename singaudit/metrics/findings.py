@@ -45,6 +45,9 @@ class Thresholds:
     """Lower bound of the normalised probe accuracy from P_n f."""
     redundant_principal: float = 0.15
     """Lower bound of the normalised probe accuracy from P_p f."""
+    redundant_gain: float = 0.15
+    """Upper bound of the gain below which a probe of P_n f that merely finds the group (``absent_probe``) will do:
+    what the logits see decodes it as well as the whole. Coarser versions of a group have a gain of 0.3 and more."""
     absent_share: float = 0.1
     """Upper bound of the carried share."""
     absent_follow: float = 0.1
@@ -130,7 +133,8 @@ def decide(e: Evidence, limits: Thresholds = THRESHOLDS) -> tuple[Finding, str]:
         return "strong", numbers
     if share.low > limits.partial_share and e.probe_gain.low >= limits.partial_gain and follows:
         return "partial", numbers
-    if probe.low >= limits.redundant_probe and seen.low >= limits.redundant_principal:
+    seen_whole = probe.low >= limits.absent_probe and e.probe_gain.high <= limits.redundant_gain
+    if seen.low >= limits.redundant_principal and (probe.low >= limits.redundant_probe or seen_whole):
         return "redundant", numbers
     if (
         share.high <= limits.absent_share

@@ -34,18 +34,38 @@ class Pair:
 def telling_images(subject: Subject, measured: Measured, count: int, lead: int | None) -> list[int]:
     """Positions of the images to show: those with the largest contrast in the leading group, or the largest IS.
 
-    Classes take turns, so that one class does not fill the gallery; ties and order follow the content hash.
+    Classes take turns, and so do the values of the leading group, so that none fills the gallery; ties and order follow
+    the content hash.
     """
     contrast = measured.contrast[lead] if lead is not None else None
     strength = measured.image_score_mean if contrast is None else contrast
+    value = measured.values[lead].own if lead is not None and contrast is not None else np.zeros_like(subject.class_of)
     order = np.lexsort((np.asarray(subject.sha256), -strength))
-    seen: dict[int, int] = {}
-    turns: list[tuple[int, int, int]] = []
-    for row in order[: max(200, 20 * count)]:
-        turn = seen.get(int(subject.class_of[row]), 0)
-        seen[int(subject.class_of[row])] = turn + 1
-        turns.append((turn, len(turns), int(row)))
-    return [row for _, _, row in sorted(turns)[:count]]
+    # Images that show nothing of it, or of which it is not known, come last whatever their turn.
+    tells = strength[order] > 0
+    rows = _in_turns(order[tells], subject.class_of, value, count)
+    return [*rows, *map(int, order[~tells][: count - len(rows)])]
+
+
+def _in_turns(order: NDArray[np.intp], first: NDArray[np.intp], second: NDArray[np.intp], count: int) -> list[int]:
+    """``count`` rows of ``order``, each of the pair of labels that was taken least, earlier rows before later ones."""
+    if not len(order):
+        return []
+    cells, cell = np.unique(np.stack([first[order], second[order]], axis=1), axis=0, return_inverse=True)
+    grouped = np.split(order[np.argsort(cell, kind="stable")], np.cumsum(np.bincount(cell))[:-1])
+    waiting = [rows.tolist()[::-1] for rows in grouped]
+    place = np.empty(len(first), np.intp)
+    place[order] = np.arange(len(order))
+    ahead = np.array([place[rows[-1]] for rows in waiting], dtype=np.float64)
+    taken = np.zeros(len(cells))
+    chosen: list[int] = []
+    while len(chosen) < min(count, len(order)):
+        k = int(np.lexsort((ahead, taken))[0])
+        chosen.append(waiting[k].pop())
+        taken += (cells == cells[k]).sum(axis=1)
+        ahead[k] = place[waiting[k][-1]] if waiting[k] else np.inf
+        taken[k] = taken[k] if waiting[k] else np.inf
+    return chosen
 
 
 def retrieve(subject: Subject, rows: list[int], neighbours: int) -> list[Pair]:

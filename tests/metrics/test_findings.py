@@ -53,6 +53,14 @@ USED = {"carried_share": e(-0.2, -0.3, -0.1), "follow_normalised": e(0.0, -0.05,
         (USED | {"carried_share": e(0.0, -0.2, 0.2)}, "cannot tell"),
         (USED | {"follow_normalised": e(0.05, 0.0, 0.2)}, "cannot tell"),
         (USED | {"probe_null": e(0.6)}, "redundant"),
+        # Found in both parts, and the logits see it as well as all features do; or they see it less well.
+        (USED | {"probe_null": e(0.36, 0.33, 0.38), "probe_gain": e(-0.1, -0.15, -0.07)}, "redundant"),
+        (USED | {"probe_null": e(0.36, 0.33, 0.38), "probe_gain": e(0.1, 0.05, 0.17)}, "cannot tell"),
+        (USED | {"probe_null": e(0.2, 0.1, 0.3), "probe_gain": e(-0.1, -0.15, -0.07)}, "cannot tell"),
+        (
+            USED | {"probe_null": e(0.36, 0.33, 0.38), "probe_gain": e(0.0, -0.1, 0.1), "probe_principal": e(0.1)},
+            "cannot tell",
+        ),
     ],
 )
 def test_first_rule_that_applies_decides(change, finding):

@@ -1,6 +1,7 @@
 """Retrieval is exact, from the image's own fold, and never the image itself."""
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -53,3 +54,22 @@ def test_classes_take_turns_in_the_gallery(subject):
     assert len(set(rows)) == 8
     assert set(np.bincount(subject.class_of[rows], minlength=4)) == {2}
     assert measured.image_score_mean[rows[0]] == measured.image_score_mean.max()
+
+
+def test_values_of_the_leading_group_take_turns_as_well(subject):
+    rng = np.random.default_rng(2)
+    values, texts = np.arange(len(subject.features)) % 3, unit(rng.normal(size=(3, 9)))
+    group = GroupTexts("colour", texts, texts, values)
+    coloured = replace(subject, groups=(*subject.groups, group))
+    measured = measure(coloured)
+    # One value is the most telling by far, in every class; images that show nothing are not telling.
+    contrast = np.where(values == 0, 50.0, 1.0) + rng.random(len(values))
+    contrast[7], contrast[8] = -3, np.nan
+    told = replace(measured, contrast=[measured.contrast[0], contrast])
+    rows = telling_images(coloured, told, 6, 1)
+    assert set(np.bincount(values[rows], minlength=3)) == {2}
+    assert values[rows[0]] == 0
+    assert contrast[rows[0]] == np.nanmax(contrast)
+    everything = telling_images(coloured, told, len(values), 1)
+    assert sorted(everything) == list(range(len(values)))
+    assert set(everything[-2:]) == {7, 8}
