@@ -113,6 +113,8 @@ def warnings_of(facts: Facts, accuracy: Statistic | None, chance: float | None) 
         )
     if facts.classifier.preprocessing.guessed:
         warnings.append(f"preprocessing was guessed: {', '.join(facts.classifier.preprocessing.guessed)}")
+    if facts.classifier.runtime.reason:
+        warnings.append(facts.classifier.runtime.reason)
     if not facts.classifier.head.activation_stated:
         warnings.append("the file does not say whether softmax or sigmoid follows the logits; softmax was assumed")
     if len(facts.names) == 2:

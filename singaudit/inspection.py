@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,7 @@ def _model_facts(classifier: Classifier) -> dict[str, Any]:
         "name": classifier.name,
         "format": classifier.format,
         "sha256": classifier.sha256,
+        "runtime": asdict(classifier.runtime),
         "description": dict(classifier.description),
         "class_names": list(classifier.class_names) if classifier.class_names is not None else None,
         "preprocessing": {"settings": preprocess_text(p), "source": p.source, "guessed": list(p.guessed)},
@@ -112,6 +114,13 @@ def describe(facts: dict[str, Any]) -> None:
     row("head", f"{head['kind']}, {head['classes']} x {head['feature_dim']}, {head['stored_dtype']}")
     row("nodes", ", ".join(head["nodes"]))
     row("proved", f"|W f + b - logits| at most {head['max_error']:.1e} of the largest logit")
+    runtime = facts["runtime"]
+    apart = (
+        "" if runtime["difference"] is None else f"; the two modes differ by {runtime['difference']:.1e} of the range"
+    )
+    row("runtime", f"ONNX Runtime, {runtime['mode']}{apart}")
+    if runtime["reason"]:
+        row("", runtime["reason"])
     assumed = "" if head["activation_stated"] else " (assumed)"
     row("activation", head["activation"] + assumed)
     row("rank", f"{g['rank']} (tolerance {g['tolerance']:.3g}, {g['tolerance_reason']})")

@@ -23,5 +23,6 @@ def forward_identity(classifier: Classifier, provider: str) -> dict[str, Any]:
         "head": [head.kind, list(head.nodes), head.features, head.logits, list(head.weight.shape)],
         "weight": hashlib.sha256(head.weight.tobytes() + head.bias.tobytes()).hexdigest(),
         "device": [provider.partition(":")[0], arithmetic(provider)],
+        "runtime": classifier.runtime.mode,
         "precision": "fp32",
     }

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 Activation = Literal["softmax", "sigmoid", "none"]
 Precision = Literal["fp32", "fp16", "int8"]
 """Precision classes of models, which decide tolerances."""
+RuntimeMode = Literal["optimised", "unoptimised"]
+"""ONNX Runtime with all its graph optimisations, as it runs by default, or with none."""
 StoredDtype = Literal["float64", "float32", "float16", "bfloat16", "int8"]
 
 
@@ -82,6 +84,19 @@ class Head:
 
 
 @dataclass(frozen=True)
+class Runtime:
+    """How ONNX Runtime runs the model whose features and logits are read."""
+
+    mode: RuntimeMode
+    """Optimised, unless that computes something else than the graph says and unoptimised does not."""
+    difference: float | None
+    """Largest difference between the two modes on random images, as a share of the range of an output, of the features
+    or of the logits; None where one of them cannot run the model."""
+    reason: str = ""
+    """Why it is unoptimised, or what is doubtful, in words; empty where both modes compute the same."""
+
+
+@dataclass(frozen=True)
 class Certificate:
     """What was compared, and the verdict."""
 
@@ -128,6 +143,8 @@ class Classifier(Protocol):
     """How images become inputs."""
     head: Head
     """The final linear layer, proved."""
+    runtime: Runtime
+    """How ONNX Runtime runs it."""
     graph_path: Path
     """The ONNX graph that is run: the model's own file, or its export, which lives as long as the classifier."""
 

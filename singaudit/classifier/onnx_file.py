@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.classifier.interface import Certificate, Head, Preprocessing
+from singaudit.classifier.interface import Certificate, Head, Preprocessing, Runtime
 from singaudit.classifier.model_process import Limits, ModelProcess
 from singaudit.errors import ConfigError, ModelError
 
@@ -41,6 +41,7 @@ class OnnxClassifier:
         self.class_names = None if facts["class_names"] is None else tuple(facts["class_names"])
         self.class_names_source: str = facts["class_names_source"]
         self.preprocessing = Preprocessing(**_with_tuples(facts["preprocessing"]))
+        self.runtime = Runtime(**facts["runtime"])
         self._taps: list[dict[str, Any]] = facts["taps"]
         step = arrays.get("quantisation_step")
         self.head = Head(

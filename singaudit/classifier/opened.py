@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.classifier.graph import Graph, attributes
-from singaudit.classifier.interface import Activation, Head, Preprocessing
+from singaudit.classifier.interface import Activation, Head, Preprocessing, Runtime, RuntimeMode
+from singaudit.classifier.pieces import mapped, pieces
+from singaudit.classifier.runtime_mode import in_its_mode
 from singaudit.classifier.tap import Tap
 from singaudit.classifier.trace import Plan, Trace
+from singaudit.errors import ModelError
 
 if TYPE_CHECKING:
     from singaudit.classifier.probe import InputSpec
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 CPU = ("CPUExecutionProvider",)
 _LARGEST_CHUNK = 4096
 """Rows that the head's own arithmetic gets at once; bounds memory for any number of features."""
+_COMPARED = 4
+"""Random images on which ONNX Runtime's two modes are compared."""
 _PIECE = 2
 """Images per piece when a batch is run in pieces side by side. Measured in examples/benchmarks/: pieces this small
 stay in a core's cache, and whole pieces per thread wait less than threads that share every operator."""
@@ -32,7 +36,7 @@ class OpenedModel:
 
     def __init__(
         self, path: Path, sha256: str, graph: Graph, spec: InputSpec, trace: Trace, plan: Plan, sessions: Any,
-        side_by_side: int,
+        runtime: Runtime, side_by_side: int,
     ) -> None:  # fmt: skip
         self.path = path
         self.sha256 = sha256
@@ -41,6 +45,7 @@ class OpenedModel:
         self.class_names_source = spec.metadata.class_names_source
         self.preprocessing: Preprocessing = spec.preprocessing
         self.head: Head  # set by open_model once it is proved
+        self.runtime = runtime
         self._input = spec.name
         self._session, self._head_session = sessions
         self._taps = [Tap.of_leaf(trace, leaf) for leaf in plan.leaves]
@@ -57,6 +62,7 @@ class OpenedModel:
             "class_names": self.class_names,
             "class_names_source": self.class_names_source,
             "preprocessing": asdict(self.preprocessing),
+            "runtime": asdict(self.runtime),
             "taps": [asdict(tap) for tap in self._taps],
         }
 
@@ -70,11 +76,11 @@ class OpenedModel:
         names = [*dict.fromkeys([*(tap.tensor for tap in self._taps), self._logits.tensor])]
         features, logits = [], []
         most = max(_PIECE, self._least) if self._side_by_side > 1 else None
-        pieces = list(_pieces(np.asarray(inputs), self._batch, self._least, most))
-        found = _mapped(
-            lambda piece: self._run(self._session, names, {self._input: piece[0]}), pieces, self._side_by_side
+        batches = list(pieces(np.asarray(inputs), self._batch, self._least, most))
+        found = mapped(
+            lambda piece: self._run(self._session, names, {self._input: piece[0]}), batches, self._side_by_side
         )
-        for (_, count), values in zip(pieces, found, strict=True):
+        for (_, count), values in zip(batches, found, strict=True):
             arrays = dict(zip(names, values, strict=True))
             parts = [tap.read(arrays[tap.tensor])[:count] for tap in self._taps]
             features.append(parts[0] if len(parts) == 1 else np.hstack(parts))
@@ -88,7 +94,7 @@ class OpenedModel:
         """Logits (n, c) that the classifier's own head arithmetic gives for features (n, m)."""
         logits = []
         rows = np.ascontiguousarray(features, dtype=np.float32)
-        for piece, count in _pieces(rows, self._batch, self._least, _LARGEST_CHUNK):
+        for piece, count in pieces(rows, self._batch, self._least, _LARGEST_CHUNK):
             feeds, start = {}, 0
             for tap in self._taps:
                 feeds[tap.tensor] = tap.write(piece[:, start : start + tap.size])
@@ -128,9 +134,9 @@ def open_model(
     """
     from singaudit.classifier import checks
     from singaudit.classifier.external_data import external_files
-    from singaudit.classifier.probe import input_spec, take_trace, trace_tensors
+    from singaudit.classifier.probe import input_spec, random_images, trace_tensors
     from singaudit.classifier.proof import find_head
-    from singaudit.classifier.session import exposed, make_session
+    from singaudit.classifier.session import exposed, make_session, run
     from singaudit.classifier.subgraph import head_model
 
     path = Path(path)
@@ -139,41 +145,45 @@ def open_model(
     spec = input_spec(graph, preprocess, path.parent)
     logits, features = logits or spec.metadata.logits, features or spec.metadata.features
     asked = trace_tensors(graph, logits, features)
-    first = make_session(exposed(model, data, asked[0] + asked[1]), folder, CPU, threads)
-    trace = take_trace(graph, spec, first, asked)
-    del first
+    first, trace, mode = _first_run(exposed(model, data, asked[0] + asked[1]), folder, threads, graph, spec, asked)
     found = find_head(graph, trace, logits, features, collapse)
     plan = found.plan
     names = [*dict.fromkeys([*(leaf.tensor for leaf in plan.leaves), plan.logits])]
+    images = random_images(spec.preprocessing, trace.static_batch or max(_COMPARED, trace.least_batch), 7)
+    plain = run(first, names, {spec.name: images}) if mode == "unoptimised" else None
+    del first
     side_by_side, threads_each = _division(_fixed_batch(graph, trace), providers, threads)
-    session = make_session(exposed(model, data, names), folder, providers, threads_each)
-    head_session = make_session(head_model(graph, trace, plan), folder, providers, threads)
+    session, runtime = in_its_mode(
+        lambda mode: make_session(exposed(model, data, names), folder, providers, threads_each, mode),
+        path, names, spec.name, images, plain,
+    )  # fmt: skip
+    head_session = make_session(head_model(graph, trace, plan), folder, providers, threads, runtime.mode)
     sha256 = checks.sha256_of(path, external_files(model, folder))
-    opened = OpenedModel(path, sha256, graph, spec, trace, plan, (session, head_session), side_by_side)
+    opened = OpenedModel(path, sha256, graph, spec, trace, plan, (session, head_session), runtime, side_by_side)
     wanted, stated = _activation(activation, found.activation, spec.metadata.activation)
     opened.head = found.proved(opened, wanted, stated)
     return opened
+
+
+def _first_run(
+    data: bytes, folder: Path, threads: int | None, graph: Graph, spec: InputSpec, asked: tuple[list[str], list[str]]
+) -> tuple[Any, Trace, RuntimeMode]:
+    """(session, what the search for the head asks about, mode), unoptimised where ONNX Runtime can run the model so."""
+    from singaudit.classifier.probe import take_trace
+    from singaudit.classifier.session import make_session
+
+    try:
+        session = make_session(data, folder, CPU, threads, "unoptimised")
+        return session, take_trace(graph, spec, session, asked), "unoptimised"
+    except ModelError:
+        session = make_session(data, folder, CPU, threads)
+        return session, take_trace(graph, spec, session, asked), "optimised"
 
 
 def _activation(asked: str, graph: Activation | None, metadata: str | None) -> tuple[Activation, bool]:
     """(activation, whether somebody said so): the user, else the graph, else the metadata, else softmax assumed."""
     stated = asked if asked != "auto" else graph or metadata
     return (stated or "softmax"), stated is not None  # type: ignore[return-value]
-
-
-def _pieces(rows: NDArray[Any], size: int | None, least: int = 1, most: int | None = None) -> Any:
-    """(piece, how many of its rows count): of exactly ``size`` rows where given, else of ``least`` to ``most``.
-
-    A piece that is too short is filled up with its last row.
-    """
-    step = size or most or max(1, len(rows))
-    for start in range(0, len(rows), step):
-        piece = rows[start : start + step]
-        count = len(piece)
-        missing = (size or least) - count
-        if missing > 0:
-            piece = np.concatenate([piece, np.repeat(piece[-1:], missing, axis=0)])
-        yield np.ascontiguousarray(piece), count
 
 
 def _fixed_batch(graph: Graph, trace: Trace) -> int | None:
@@ -194,14 +204,6 @@ def _division(batch: int | None, providers: Sequence[str], threads: int | None) 
     available = threads or cores()
     each = max(1, available // 16)
     return max(1, available // each), each
-
-
-def _mapped(call: Callable[[Any], Any], items: Sequence[Any], workers: int) -> Iterable[Any]:
-    """``call`` on every item, in their order, on up to ``workers`` threads."""
-    if min(workers, len(items)) < 2:
-        return [call(item) for item in items]
-    with ThreadPoolExecutor(min(workers, len(items)), thread_name_prefix="classifier") as pool:
-        return list(pool.map(call, items))
 
 
 def _joined(parts: list[NDArray[np.float32]]) -> NDArray[np.float32]:

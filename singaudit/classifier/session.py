@@ -14,9 +14,11 @@ from singaudit.errors import ConfigError, MachineError, ModelError
 if TYPE_CHECKING:
     import onnx
 
+    from singaudit.classifier.interface import RuntimeMode
+
 _CUDA = "CUDAExecutionProvider"
 _WEIGHT_ONLY_LEVEL = "session.qdq_matmulnbits_accuracy_level"
-EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
+_EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
 """ONNX Runtime's option for where the external data of a model lies that is given as bytes."""
 
 
@@ -40,13 +42,15 @@ def exposed(model: onnx.ModelProto, data: bytes, names: Sequence[str]) -> bytes:
 
 
 def make_session(
-    data: bytes, folder: Path, providers: Sequence[str] = ("CPUExecutionProvider",), threads: int | None = None
-) -> Any:
+    model: bytes | str, folder: Path | None, providers: Sequence[str] = ("CPUExecutionProvider",),
+    threads: int | None = None, mode: RuntimeMode = "optimised",
+) -> Any:  # fmt: skip
     """An InferenceSession that is silent, takes external data from ``folder`` and runs on ``providers`` alone.
 
-    A provider may end in ``:N``, the number of its card. ``threads`` bounds the threads one operator uses; None
-    leaves it to ONNX Runtime. ModelError when ONNX Runtime refuses the model, ConfigError when it cannot use the
-    first provider.
+    ``model`` is the model's bytes, or its path, which needs no folder. A provider may end in ``:N``, the number of its
+    card. ``threads`` bounds the threads one operator uses; None leaves it to ONNX Runtime. ``mode`` is with or without
+    its graph optimisation. ModelError when ONNX Runtime refuses the model, ConfigError when it cannot use the first
+    provider.
     """
     import onnxruntime
 
@@ -57,7 +61,10 @@ def make_session(
         raise _no_provider(missing[0])
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    options.add_session_config_entry(EXTERNAL_FOLDER, str(folder))
+    if folder is not None:
+        options.add_session_config_entry(_EXTERNAL_FOLDER, str(folder))
+    if mode == "unoptimised":
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     # By default weights stored in 8 bits make ONNX Runtime round the activations too, which the file does not say.
     options.add_session_config_entry(_WEIGHT_ONLY_LEVEL, "1")
     # Threads that wait for work by spinning take the cores from those that decode the next images.
@@ -70,7 +77,7 @@ def make_session(
             onnxruntime.preload_dlls()  # finds the CUDA libraries that came as Python packages
     try:
         session = onnxruntime.InferenceSession(
-            data, sess_options=options, providers=[_with_options(name) for name in providers], enable_fallback=0
+            model, sess_options=options, providers=[_with_options(name) for name in providers], enable_fallback=0
         )
     except Exception as error:
         raise ModelError(

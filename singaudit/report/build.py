@@ -30,6 +30,7 @@ from singaudit.report.result import (
     PreprocessingPart,
     RankAt,
     Removal,
+    RuntimePart,
     ScatterPart,
     ScoresPart,
     SkippedImage,
@@ -103,6 +104,7 @@ def model_part(classifier: Classifier, class_names: Sequence[str], names_source:
             stored_dtype=head.stored_dtype, activation=head.activation, activation_stated=head.activation_stated,
             max_error=head.max_error,
         ),
+        runtime=RuntimePart(**asdict(classifier.runtime)),
         preprocessing=PreprocessingPart(settings=preprocess_text(p), source=p.source, guessed=list(p.guessed)),
     )  # fmt: skip
 

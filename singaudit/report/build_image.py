@@ -68,7 +68,8 @@ def image_result(
     translator = stored.translator
     f = seen.features.astype(np.float64)
     others, mean, warnings = _around(seen, stored, reference)
-    warnings = stored.doubts(precision) + warnings
+    doubts = [classifier.runtime.reason] if classifier.runtime.reason else []
+    warnings = doubts + stored.doubts(precision) + warnings
     zero, moved = space.principal_part(f[None])[0], f - space.null_part((f - mean)[None])[0]
     texts = np.concatenate(seen.texts) if seen.texts else seen.class_texts
     starts = np.cumsum([0, *(len(t) for t in seen.texts[:-1])]) if seen.texts else np.zeros(1, np.intp)

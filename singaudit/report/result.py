@@ -39,6 +39,16 @@ class PreprocessingPart(Part):
     guessed: list[Text] = Field(description="Keys nobody stated; not empty means inconclusive.")
 
 
+class RuntimePart(Part):
+    """How ONNX Runtime ran the model."""
+
+    mode: Literal["optimised", "unoptimised"] = Field(description="With all graph optimisations, its default, or none.")
+    difference: Finite | None = Field(
+        description="Between the modes on random images, share of the range; null where one cannot run the model."
+    )
+    reason: Text = Field(description="Why it is unoptimised, or what is doubtful; empty where both compute the same.")
+
+
 class ModelPart(Part):
     """What was audited."""
 
@@ -48,6 +58,7 @@ class ModelPart(Part):
     class_names: list[Text]
     class_names_source: Text
     head: HeadPart
+    runtime: RuntimePart
     preprocessing: PreprocessingPart
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,8 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from singaudit.classifier.interface import Certificate, Precision
+from singaudit.classifier.differences import largest_share
+from singaudit.classifier.interface import Certificate, Precision, RuntimeMode
 from singaudit.classifier.shadow import carriers
 from singaudit.classifier.shadow.gradients import (
     COSINES,
@@ -78,11 +79,11 @@ def certify(
     reference = Reference(model, shadow.output_names, shadow.input_names, shadow.batch)
     with torch.no_grad():
         copied = [to_numpy(value) for value in run_in_batches(shadow, images, shadow.batch)]
-    differences: dict[str, float | None] = {}
-    values: dict[str, list[Array]] = {}
+    differences: dict[RuntimeMode, float | None] = {}
+    values: dict[RuntimeMode, list[Array]] = {}
     for mode in reference.modes:
         values[mode] = reference.run(mode, images)
-        differences[mode] = _worst(copied, values[mode])
+        differences[mode] = largest_share(copied, values[mode])
     best = min(reference.modes, key=lambda mode: differences[mode] or 0.0)
     difference = differences[best]
     agreement = _top1(copied[0], values[best][0], TOLERANCES[precision])
@@ -92,7 +93,7 @@ def certify(
     correlation = _correlation(smooth, values[best][0], _NOISE[precision])
     reason = _verdict(precision, difference, agreement, check, correlation)
     if difference is None or not difference <= TOLERANCES[precision]:
-        reason += f"; {_against_float64(shadow, images, {'copy': copied, **values})}"
+        reason += f"; {_against_float64(shadow, images, copied, values)}"
     return Certificate(
         status="failed" if reason else "passed",
         precision=precision,
@@ -184,11 +185,19 @@ def _dtype(element: int) -> np.dtype[Any]:
     return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(element))
 
 
-def _against_float64(shadow: ShadowCopy, images: Array, values: dict[str, list[Array]]) -> str:
-    """Say how far each side is from the graph evaluated in float64: whose inaccuracy a difference is."""
+def in_float64(shadow: ShadowCopy, images: Array) -> list[Array]:
+    """The outputs of a copy for images (n, ...), computed in float64 throughout."""
     with torch.no_grad():
-        exact = [to_numpy(value) for value in run_in_batches(shadow.in_float64(), images, shadow.batch)]
-    distances = (f"{_worst(outputs, exact):.3g} ({side})" for side, outputs in values.items())
+        return [to_numpy(value) for value in run_in_batches(shadow.in_float64(), images, shadow.batch)]
+
+
+def _against_float64(
+    shadow: ShadowCopy, images: Array, copied: Sequence[Array], values: Mapping[RuntimeMode, Sequence[Array]]
+) -> str:
+    """Say how far each side is from the graph evaluated in float64: whose inaccuracy a difference is."""
+    exact = in_float64(shadow, images)
+    sides: list[tuple[str, Sequence[Array]]] = [("copy", copied), *values.items()]
+    distances = (f"{largest_share(outputs, exact):.3g} ({side})" for side, outputs in sides)
     return f"distance from the copy in float64: {', '.join(distances)}"
 
 
@@ -205,21 +214,6 @@ def _correlation(ours: Array, theirs: Array, noise: float) -> float | None:
     if float(np.abs(b).max()) <= noise * float(np.abs(theirs).max()):
         return None
     return float((a * b).sum() / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-300))
-
-
-def _worst(copied: Sequence[Array], reference: Sequence[Array]) -> float:
-    """Return the largest difference over all outputs, each as a share of its own range."""
-    worst = 0.0
-    for ours, theirs in zip(copied, reference, strict=True):
-        theirs = theirs.astype(np.float64)
-        if ours.shape != theirs.shape or not np.isfinite(ours[np.isfinite(theirs)]).all():
-            return float("inf")
-        finite = np.isfinite(theirs)
-        if not finite.any():
-            continue
-        spread = float(np.ptp(theirs[finite])) or float(np.abs(theirs[finite]).max()) or 1.0
-        worst = max(worst, float(np.abs(ours - theirs)[finite].max()) / spread)
-    return worst
 
 
 def _top1(ours: Array, theirs: Array, tolerance: float) -> float | None:

@@ -9,20 +9,17 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 
 from singaudit.classifier.external_data import settle
-from singaudit.classifier.session import EXTERNAL_FOLDER
+from singaudit.classifier.interface import RuntimeMode
+from singaudit.classifier.session import make_session
 from singaudit.errors import ModelError
 
 Array = NDArray[Any]
 
-_LEVELS = {
-    "unoptimised": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
-    "optimised": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
-}
+_MODES: tuple[RuntimeMode, ...] = ("unoptimised", "optimised")
 
 
 class Reference:
@@ -44,27 +41,18 @@ class Reference:
         self._inputs = list(inputs)
         self._batch = batch
         source, folder = _source(model, outputs)
-        self._sessions: dict[str, Any] = {}
+        self._sessions: dict[RuntimeMode, Any] = {}
         problems = []
-        for mode, level in _LEVELS.items():
-            options = onnxruntime.SessionOptions()
-            options.graph_optimization_level = level
-            options.intra_op_num_threads = torch.get_num_threads()
-            # Both sessions and the copy take turns: threads that spin between their turns take the others' cores.
-            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-            # Errors are raised below in words of our own; the runtime's log would only repeat them.
-            options.log_severity_level = 4
-            if folder is not None:
-                options.add_session_config_entry(EXTERNAL_FOLDER, str(folder))
+        for mode in _MODES:
             try:
-                self._sessions[mode] = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-            except Exception as error:  # onnxruntime raises its own kinds, none of which share a base
-                problems.append(f"{mode}: {error}")
+                self._sessions[mode] = make_session(source, folder, threads=torch.get_num_threads(), mode=mode)
+            except ModelError as error:
+                problems.append(f"{mode}: {error.message}")
         if not self._sessions:
-            raise ModelError("ONNX Runtime cannot open the model: " + "; ".join(problems))
+            raise ModelError("; ".join(problems))
 
     @property
-    def modes(self) -> tuple[str, ...]:
+    def modes(self) -> tuple[RuntimeMode, ...]:
         """Which of "unoptimised" and "optimised" can run the model."""
         return tuple(self._sessions)
 
@@ -78,7 +66,7 @@ class Reference:
             )
         )
 
-    def run(self, mode: str, images: Array) -> list[Array]:
+    def run(self, mode: RuntimeMode, images: Array) -> list[Array]:
         """Return all outputs for images (n, ...), run in batches of the declared size (8 where dynamic)."""
         size = self._batch or 8
         parts = []
