@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.classifier.graph import Graph, attributes
-from singaudit.classifier.interface import Activation, Head, Preprocessing, Runtime, RuntimeMode
+from singaudit.classifier.interface import Activation, Head, Precision, Preprocessing, Runtime, RuntimeMode
 from singaudit.classifier.pieces import mapped, pieces
 from singaudit.classifier.runtime_mode import in_its_mode
 from singaudit.classifier.tap import Tap
+from singaudit.classifier.tolerances import TOLERANCES, precision_of
 from singaudit.classifier.trace import Plan, Trace
 from singaudit.errors import ModelError
 
@@ -155,7 +156,7 @@ def open_model(
     side_by_side, threads_each = _division(_fixed_batch(graph, trace), providers, threads)
     session, runtime = in_its_mode(
         lambda mode: make_session(exposed(model, data, names), folder, providers, threads_each, mode),
-        path, names, spec.name, images, plain,
+        path, names, spec.name, images, plain, TOLERANCES[_precision(graph)],
     )  # fmt: skip
     head_session = make_session(head_model(graph, trace, plan), folder, providers, threads, runtime.mode)
     sha256 = checks.sha256_of(path, external_files(model, folder))
@@ -178,6 +179,12 @@ def _first_run(
     except ModelError:
         session = make_session(data, folder, CPU, threads)
         return session, take_trace(graph, spec, session, asked), "optimised"
+
+
+def _precision(graph: Graph) -> Precision:
+    elements = [item.data_type for item in graph.initializers.values()]
+    elements += [item.type.tensor_type.elem_type for item in graph.inputs]
+    return precision_of((node.op_type for node in graph.order), elements)
 
 
 def _activation(asked: str, graph: Activation | None, metadata: str | None) -> tuple[Activation, bool]:

@@ -13,24 +13,22 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from singaudit.classifier.differences import largest_share
 from singaudit.classifier.interface import Runtime, RuntimeMode
+from singaudit.classifier.tolerances import largest_share
 from singaudit.errors import ModelError, UnsupportedModelError
 
 Array = NDArray[Any]
 
-AGREE = 1e-4
-"""Largest difference, as a share of the range, that two orders of summation may make in single precision."""
-
 
 def in_its_mode(
     make: Callable[[RuntimeMode], Any], path: Path, names: Sequence[str], feed: str, images: Array,
-    plain: Sequence[Array] | None,
+    plain: Sequence[Array] | None, tolerance: float,
 ) -> tuple[Any, Runtime]:  # fmt: skip
     """The session that ``make`` gives in the mode to run the graph at ``path`` in, and which mode that is.
 
     ``plain`` are the tensors ``names`` of one batch of ``images``, fed as ``feed``, in the unoptimised mode; None where
-    ONNX Runtime cannot run the model so. Raises ModelError where it can in neither.
+    ONNX Runtime cannot run the model so. ``tolerance`` is what its precision allows. Raises ModelError where it can in
+    neither.
     """
     from singaudit.classifier.session import run
 
@@ -44,16 +42,20 @@ def in_its_mode(
         )
     if plain is None:
         return session, Runtime("optimised", None)
-    runtime = _settled(path, names, images, {"optimised": run(session, names, {feed: images}), "unoptimised": plain})
+    runtime = _settled(
+        path, names, images, {"optimised": run(session, names, {feed: images}), "unoptimised": plain}, tolerance
+    )
     return (session if runtime.mode == "optimised" else make(runtime.mode)), runtime
 
 
-def _settled(path: Path, names: Sequence[str], images: Array, found: Mapping[RuntimeMode, Sequence[Array]]) -> Runtime:
+def _settled(
+    path: Path, names: Sequence[str], images: Array, found: Mapping[RuntimeMode, Sequence[Array]], tolerance: float
+) -> Runtime:
     """Where the modes differ, the shadow copy in float64 decides; torch is imported for that alone."""
     difference = largest_share(found["optimised"], found["unoptimised"])
-    if difference <= AGREE:
+    if difference <= tolerance:
         return Runtime("optimised", difference)
-    from singaudit.classifier.shadow.certificate import TOLERANCES, in_float64, precision_of
+    from singaudit.classifier.shadow.certificate import in_float64
     from singaudit.classifier.shadow.module import shadow_copy
 
     moved = f"ONNX Runtime's graph optimisation moves what this model computes by {difference:.1%} of its range"
@@ -64,10 +66,7 @@ def _settled(path: Path, names: Sequence[str], images: Array, found: Mapping[Run
             "optimised", difference, f"{moved}; whether rightly cannot be told, because its shadow copy is unsupported"
         )
     exact = in_float64(shadow, images)
-    return choose(
-        difference, {mode: largest_share(values, exact) for mode, values in found.items()},
-        TOLERANCES[precision_of(shadow.plan)],
-    )  # fmt: skip
+    return choose(difference, {mode: largest_share(values, exact) for mode, values in found.items()}, tolerance)
 
 
 def choose(difference: float, distances: Mapping[RuntimeMode, float], tolerance: float) -> Runtime:

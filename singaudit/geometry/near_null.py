@@ -27,5 +27,15 @@ def near_null_dim(weight: Array, covariance: Array, fraction: float) -> tuple[in
     moved = weight @ (vectors[:, keep] * np.sqrt(values[keep]))
     spread = np.sqrt(np.sum(moved**2, axis=1))
     moved = moved[spread > 0] / spread[spread > 0, None]
-    seen = int(np.count_nonzero(np.linalg.svd(moved, compute_uv=False) >= fraction)) if moved.size else 0
-    return support - seen, (support - seen) / support
+    near = support - _seen(moved, fraction)
+    return near, near / support
+
+
+def _seen(moved: Array, fraction: float) -> int:
+    """How many singular values of ``moved``, whose rows have length 1, are at least ``fraction``.
+
+    From the eigenvalues of the smaller Gram matrix, several times as fast as singular values. Squaring costs nothing
+    here: eigenvalues are exact to about n c eps for c rows, far below the square of any fraction worth asking about.
+    """
+    gram = moved @ moved.T if len(moved) <= moved.shape[1] else moved.T @ moved
+    return int(np.count_nonzero(np.linalg.eigvalsh(gram) >= fraction**2)) if moved.size else 0

@@ -9,12 +9,12 @@ import pytest
 from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 
-from singaudit.classifier.differences import largest_share
 from singaudit.classifier.identity import forward_identity
 from singaudit.classifier.interface import Runtime
 from singaudit.classifier.onnx_file import open_onnx
-from singaudit.classifier.runtime_mode import AGREE, choose, in_its_mode
+from singaudit.classifier.runtime_mode import choose, in_its_mode
 from singaudit.classifier.session import make_session, run
+from singaudit.classifier.tolerances import TOLERANCES, largest_share, precision_of
 from singaudit.cli import main
 from singaudit.errors import ModelError
 
@@ -53,18 +53,25 @@ def test_the_largest_share_is_that_of_any_tensor_by_its_own_range():
     assert largest_share([np.full(3, 2.2)], [np.full(3, 2.0)]) == pytest.approx(0.1)
 
 
+def test_what_modes_may_differ_by_follows_from_the_graphs_precision():
+    assert precision_of(["Conv", "Gemm"], [1, 7]) == "fp32"
+    assert precision_of(["Conv", "Gemm"], [1, 10]) == "fp16"
+    assert precision_of(["Conv", "QLinearConv"], [1, 10]) == "int8"
+    assert precision_of(["DynamicQuantizeLinear"], []) == "int8"
+
+
 def test_a_model_that_the_optimiser_cannot_open_is_run_without_it(tmp_path):
     def make(mode):
         if mode == "optimised":
             raise ModelError("ONNX Runtime cannot open the model: fused to death")
         return mode
 
-    session, runtime = in_its_mode(make, tmp_path / "m.onnx", [], "x", np.zeros(1), [])
+    session, runtime = in_its_mode(make, tmp_path / "m.onnx", [], "x", np.zeros(1), [], 1e-4)
     assert session == "unoptimised"
     assert (runtime.mode, runtime.difference) == ("unoptimised", None)
     assert "fused to death" in runtime.reason
     with pytest.raises(ModelError, match="fused to death"):
-        in_its_mode(make, tmp_path / "m.onnx", [], "x", np.zeros(1), None)
+        in_its_mode(make, tmp_path / "m.onnx", [], "x", np.zeros(1), None, 1e-4)
 
 
 def padded(path: Path, sign: float) -> Path:
@@ -105,7 +112,7 @@ def broken(tmp_path_factory):
         run(make_session(str(path), None, mode=mode), ["logits"], {"image": images})
         for mode in ("optimised", "unoptimised")
     ]
-    if largest_share(*ways) <= AGREE:
+    if largest_share(*ways) <= TOLERANCES["fp32"]:
         pytest.skip("this version of ONNX Runtime pads as the graph says")
     return path
 
@@ -161,4 +168,4 @@ def test_a_graph_that_both_modes_compute_is_run_as_it_is_deployed(tmp_path):
     classifier = open_onnx(padded(tmp_path / "padded.onnx", 1), preprocess=PREPROCESS)
     assert classifier.runtime.mode == "optimised"
     assert classifier.runtime.reason == ""
-    assert classifier.runtime.difference <= AGREE
+    assert classifier.runtime.difference <= TOLERANCES["fp32"]

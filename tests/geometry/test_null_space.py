@@ -145,6 +145,21 @@ def test_mean_removal_leaves_one_common_null_component():
     np.testing.assert_allclose(null, np.broadcast_to(null[0], null.shape), atol=1e-12)
 
 
+@pytest.mark.parametrize("shape", [(40, 90), (90, 40), (1, 30)])
+def test_near_null_dimensions_are_counted_as_singular_values_count_them(shape):
+    rng = np.random.default_rng(0)
+    # Singular values over twelve orders of magnitude: squares of the smallest are lost in the Gram matrix.
+    u, _, v = np.linalg.svd(rng.normal(size=shape), full_matrices=False)
+    weight = (u * np.logspace(0, -12, len(v))) @ v
+    covariance = np.cov(rng.normal(size=(400, shape[1])), rowvar=False)
+    values, vectors = np.linalg.eigh(covariance)
+    moved = weight @ (vectors * np.sqrt(values))
+    moved /= np.linalg.norm(moved, axis=1)[:, None]
+    for fraction in (0.5, 0.01, 1e-4):
+        truth = shape[1] - int((np.linalg.svd(moved, compute_uv=False) >= fraction).sum())
+        assert near_null_dim(weight, covariance, fraction) == (truth, truth / shape[1])
+
+
 def test_near_null_counts_directions_whose_logit_movement_is_small():
     # Two logits see coordinates 0 and 1; coordinate 2 is seen with a thousandth of the weight; 3 is exactly null.
     w = np.array([[1.0, 0, 1e-3, 0], [0, 1.0, 0, 0]])

@@ -11,7 +11,6 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from singaudit.classifier.differences import largest_share
 from singaudit.classifier.interface import Certificate, Precision, RuntimeMode
 from singaudit.classifier.shadow import carriers
 from singaudit.classifier.shadow.gradients import (
@@ -23,18 +22,13 @@ from singaudit.classifier.shadow.gradients import (
     to_numpy,
 )
 from singaudit.classifier.shadow.module import ShadowCopy, shadow_copy
-from singaudit.classifier.shadow.plan import Plan, UnsupportedGraphError
+from singaudit.classifier.shadow.plan import UnsupportedGraphError
 from singaudit.classifier.shadow.reference import Reference
+from singaudit.classifier.tolerances import TOLERANCES, largest_share, precision_of
 from singaudit.errors import ConfigError, ModelError
 
 Array = NDArray[Any]
 
-TOLERANCES: dict[Precision, float] = {"fp32": 1e-4, "fp16": 2e-2, "int8": 6e-2}
-"""Largest allowed difference, as a share of the output's range.
-
-fp32: ten times what two orders of summation differ by in the deepest models tried; fp16: ONNX Runtime rounds every
-value to 11 bits and the copy does not; int8: one quantisation step at several layers.
-"""
 TOP1 = 0.99
 """Smallest allowed share of images, ties aside, with the same top class."""
 
@@ -42,15 +36,6 @@ _NOISE_IMAGES = 4
 _NOISE: dict[Precision, float] = {"fp32": 1e-5, "fp16": 1e-2, "int8": 0.0}
 # How much outputs must vary between images, as a share of the largest, for that to be compared. What varies by less is
 # a sum's order of rounding, which two executors do not share. In int8 it is what has to be found out.
-
-
-def precision_of(plan: Plan) -> Precision:
-    """Return the precision class: int8 where the graph quantises, fp16 where it stores or takes half floats."""
-    if plan.quantises:
-        return "int8"
-    elements = plan.stored | {item.element for item in plan.inputs}
-    half = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
-    return "fp16" if elements & half else "fp32"
 
 
 def certify(
@@ -73,7 +58,7 @@ def certify(
             shadow = _moved(shadow_copy(model), device)
         except UnsupportedGraphError as error:
             return _unsupported(error, inputs)
-    precision = precision_of(shadow.plan)
+    precision = precision_of(shadow.plan.operators, shadow.plan.stored | {item.element for item in shadow.plan.inputs})
     generator = np.random.default_rng(seed)
     images = _noise(shadow, generator) if inputs is None else np.asarray(inputs)
     reference = Reference(model, shadow.output_names, shadow.input_names, shadow.batch)

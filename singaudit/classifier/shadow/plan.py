@@ -7,12 +7,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from singaudit.classifier.shadow import program
+from singaudit.classifier.tolerances import quantises
 from singaudit.errors import UnsupportedModelError
-
-_QUANTISED = (
-    "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinear", "QGemm", "MatMulInteger", "ConvInteger",
-    "DynamicQuantizeMatMul",
-)  # fmt: skip
 
 
 class UnsupportedGraphError(UnsupportedModelError):
@@ -66,4 +62,9 @@ class Plan:
     @property
     def quantises(self) -> bool:
         """Whether the graph rounds to integers on the way."""
-        return any(kind.split(":")[-1].startswith(_QUANTISED) for kind in self.kinds)
+        return quantises(self.operators)
+
+    @property
+    def operators(self) -> set[str]:
+        """Names of the operators in use, without their domains."""
+        return {kind.split(":")[-1] for kind in self.kinds}
