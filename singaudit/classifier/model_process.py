@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from singaudit.classifier.last_words import LastWords
 from singaudit.classifier.messages import Arrays, SharedBytes, receive, send
 from singaudit.errors import ConfigError, MachineError, ModelError, SingauditError
 
@@ -49,9 +50,10 @@ class ModelProcess:
         command = [sys.executable, "-P", "-m", "singaudit.classifier.model_child"]
         self._process = subprocess.Popen(
             [*command, str(self._memory), "gpu" if gpu else "cpu", self._shared.path],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=child_environment(),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=child_environment(),
             pass_fds=(self._shared.descriptor,) if os.name == "posix" else (),
         )  # fmt: skip
+        self._last_words = LastWords(self._process.stderr)
         self._lock = threading.Lock()
         self._failure: SingauditError | None = None
         self.close = weakref.finalize(self, _end, self._process, self._shared)
@@ -115,8 +117,10 @@ class ModelProcess:
                 hint="use a smaller --batch-size or a machine with more memory",
             )
         ending = f"signal {-code}" if code < 0 else f"exit status {code}"
+        said = self._last_words.line()
         return ModelError(
-            f"{self._name}: the model crashed its process when it should {request} ({ending})",
+            f"{self._name}: the model crashed its process when it should {request} ({ending})"
+            + (f"; its last words: {said}" if said else ""),
             hint=f"the file is damaged, or needs more than the {allowed} it may take: --model-memory GIB",
         )
 
@@ -125,7 +129,7 @@ def _end(process: subprocess.Popen[bytes], shared: SharedBytes) -> None:
     # It holds nothing that would need saving.
     process.kill()
     process.wait()
-    for stream in (process.stdin, process.stdout):
+    for stream in (process.stdin, process.stdout, process.stderr):
         if stream is not None:
             with contextlib.suppress(OSError):
                 stream.close()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 from head_graphs import Build, C, M, endless_loop
 from onnx import TensorProto
 
+from singaudit.classifier.last_words import LastWords
 from singaudit.classifier.messages import SharedBytes, receive, send
 from singaudit.classifier.model_process import Limits
 from singaudit.classifier.onnx_file import OnnxClassifier, open_onnx
@@ -60,6 +63,25 @@ def test_a_crash_while_it_runs_ends_in_a_message(what: str, tmp_path: Path) -> N
     given = np.zeros((2, M), np.float32) if what == "logits_of" else images(classifier)
     with pytest.raises(ModelError, match=r"model\.onnx: the model crashed its process .*signal 11"):
         getattr(classifier, what)(given)
+
+
+def test_a_process_that_ends_by_itself_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = well_behaved(tmp_path)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "numpy.py").write_text(r"raise ImportError('numpy is \x1b[31mbroken\u202e here')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "broken"))
+    with pytest.raises(ModelError, match=r"exit status 1\); its last words: ImportError: numpy is \[31mbroken here"):
+        open_onnx(path, threads=1)
+
+
+def test_last_words_are_the_end_of_any_amount_of_text() -> None:
+    code = "import sys; sys.stderr.write('x' * 10_000_000 + '\\n' + 'y' * 900 + '\\n\\n \\n'); sys.exit(3)"
+    with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) as process:
+        words = LastWords(process.stderr)
+        assert process.wait(30) == 3
+        assert words.line() == "y" * 200
+    with subprocess.Popen([sys.executable, "-c", ""], stderr=subprocess.PIPE) as process:
+        assert LastWords(process.stderr).line() == ""
 
 
 def test_a_process_that_the_system_kills_is_the_machines_failure(tmp_path: Path) -> None:
