@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import re
@@ -34,7 +33,6 @@ _PACKAGES = (
 )
 _EXTRA = re.compile(r"extra == ['\"]([\w-]+)['\"]")
 _NAME = re.compile(r"[\w.-]+")
-_FAMILIES = ("clip", "siglip", "siglip2")
 _FEW_GIB = 2.0
 """Free space below which large audits, whose features go to a temporary file, may not fit."""
 
@@ -172,34 +170,12 @@ def _default_encoder() -> dict[str, Any]:
 
 def _cached_encoders() -> dict[str, Any]:
     """CLIP and SigLIP models in the hub's cache, ready for use without a network."""
-    from huggingface_hub import constants, scan_cache_dir
-    from huggingface_hub.errors import CacheNotFound
+    from singaudit.language.local_models import cached_models
 
-    name = "cached language models"
-    try:
-        repositories = scan_cache_dir(constants.HF_HUB_CACHE).repos
-    except CacheNotFound:
-        return _check(name, True, "none: the hub's cache does not exist yet")
-    found = []
-    for repository in sorted(repositories, key=lambda r: r.repo_id):
-        for revision in repository.revisions:
-            files = {file.file_name: file.file_path for file in revision.files}
-            if _family(files.get("config.json")) and any(f.endswith(".safetensors") for f in files):
-                found.append(
-                    f"{repository.repo_id} ({revision.commit_hash[:8]}, {revision.size_on_disk / 2**30:.1f} GiB)"
-                )
-    return _check(name, True, ", ".join(found) or "none; pass --vlm DIR, or a pack, without internet")
-
-
-def _family(config: Path | None) -> str | None:
-    """The family of an encoder's configuration file, None for other models."""
-    if config is None or config.stat().st_size > 2**20:
-        return None
-    try:
-        family = json.loads(config.read_text(encoding="utf-8")).get("model_type")
-    except (OSError, ValueError, AttributeError, RecursionError):
-        return None
-    return family if family in _FAMILIES else None
+    found = [f"{name} ({commit[:8]}, {size / 2**30:.1f} GiB)" for name, commit, size in cached_models()]
+    return _check(
+        "cached language models", True, ", ".join(found) or "none; pass --vlm DIR, or a pack, without internet"
+    )
 
 
 def _hub_folder() -> dict[str, Any]:

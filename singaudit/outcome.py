@@ -15,6 +15,7 @@ from singaudit.errors import ConfigError, MachineError, SingauditError
 
 INTERRUPTED = 130
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FAILED = (errno.EIO, errno.ESTALE, errno.ENODEV)
 # What a path of the user's own can provoke, wherever it is first used.
 _PATHS = (
     errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENOENT,
@@ -34,6 +35,10 @@ def as_ours(error: Exception) -> SingauditError:
         return ConfigError("expected a path, got one with a zero byte in it", hint="Check the paths given.")
     if isinstance(error, OSError) and error.errno in _FULL:
         return MachineError("the disk is full; nothing half-written was left", hint="Free space, or set TMPDIR.")
+    if isinstance(error, OSError) and error.errno in _FAILED:
+        return MachineError(
+            f"reading or writing failed: {error.strerror}", hint="Check the disk or drive that holds the files."
+        )
     bug = MachineError(
         f"a bug in singaudit: {type(error).__name__}: {error}", hint="Please report the traceback above."
     )

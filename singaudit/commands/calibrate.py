@@ -19,6 +19,8 @@ FILES = ("calibration.json", "calibration.md")
 def run_calibration(settings: dict[str, Any]) -> dict[str, Any]:
     """Calibrate, write both files and say the held-out rates."""
     output, quiet = Path(settings["output"]), bool(settings.get("quiet"))
+    if output.is_symlink() and not settings.get("force"):
+        raise ReportError(f"{output} is a link; nothing was written", hint="choose another folder with -o, or --force")
     check_output_folder(output, force=True)
     foreign = sorted({p.name for p in output.iterdir()} - {*FILES}) if output.is_dir() else []
     if foreign and not settings.get("force"):

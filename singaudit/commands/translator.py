@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,11 @@ def show_file(settings: dict[str, Any]) -> dict[str, Any]:
 def _writable(settings: dict[str, Any]) -> Path:
     """The file to write, checked before any work: an earlier translator may be replaced, nothing else."""
     output = Path(settings["translator_file"])
-    if output.is_dir() or not output.absolute().parent.is_dir():
+    folder = output.absolute().parent
+    if (output.exists() and not output.is_file()) or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise ConfigError(f"expected a file to write the translator to, got {output}", hint="-o t.safetensors")
+    if output.is_symlink() and not settings.get("force"):
+        raise ConfigError(f"{output} is a link; nothing was written", hint="Choose another with -o, or --force.")
     if output.exists() and not settings.get("force"):
         try:
             read_translator(output)

@@ -52,6 +52,8 @@ def read_regular_file(path: Path, limit: int = MAX_BYTES) -> bytes:
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             # A read of n bytes sets n aside, however short the file is.
             return file.read(status.st_size + 1)
+    except OSError as error:  # a damaged disk, a network drive that is gone
+        raise UndecodableError(f"cannot be read: {error.strerror}") from error
     finally:
         os.close(descriptor)
 

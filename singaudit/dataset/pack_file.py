@@ -176,17 +176,18 @@ def read_pack(path: Path) -> PackFile:
         while chunk := file.read(_CHUNK):
             whole.update(chunk)
             content.update(chunk)
-    content.update(_described(table))
-    if content.hexdigest() != about.get("sha256"):
-        raise DatasetError(f"the pack {path} is damaged or was edited: its checksum does not fit", hint=_AGAIN)
-    tensors = {name: _mapped(path, start, entry) for name, entry in table.items()}
+        content.update(_described(table))
+        if content.hexdigest() != about.get("sha256"):
+            raise DatasetError(f"the pack {path} is damaged or was edited: its checksum does not fit", hint=_AGAIN)
+        tensors = {name: _mapped(file, start, entry) for name, entry in table.items()}
     return PackFile(path.name, whole.hexdigest(), _manifest(tensors["manifest"], path), tensors)
 
 
-def _mapped(path: Path, start: int, entry: Mapping[str, Any]) -> NDArray[Any]:
+def _mapped(file: BinaryIO, start: int, entry: Mapping[str, Any]) -> NDArray[Any]:
+    """A tensor of the very file that was checked, whatever its name leads to by now."""
     first, last = entry["data_offsets"]
     dtype, shape = _DTYPES[entry["dtype"]], tuple(entry["shape"])
-    return np.memmap(path, dtype, "r", start + first, shape) if first < last else np.empty(shape, dtype)
+    return np.memmap(file, dtype, "r", start + first, shape) if first < last else np.empty(shape, dtype)
 
 
 def _read_header(file: BinaryIO, path: Path) -> tuple[dict[str, Any], dict[str, Any], int]:

@@ -94,12 +94,24 @@ class _File:
                 f"expected a Parquet file in {path}, it cannot be read: {str(error)[:200]}", hint="Write it again."
             ) from error
         self.columns = list(self._schema.names)
+        if len(set(self.columns)) < len(self.columns):
+            raise DatasetError(
+                f"expected distinct names of columns in {path}, found {_some(self.columns)}", hint="Rename one of them."
+            )
         self.rows = int(self._file.metadata.num_rows)
         self._names = _class_names(self._schema.metadata or {})
-        is_text = lambda t: pa.types.is_string(t) or pa.types.is_large_string(t) or pa.types.is_integer(t)  # noqa: E731
-        self.texts = [
-            n for n in self.columns if is_text(self._schema.field(n).type) or pa.types.is_dictionary(self._type(n))
-        ]
+        tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_integer, pa.types.is_dictionary)
+        self.texts = [n for n in self.columns if any(test(self._type(n)) for test in tests)]
+        label = named_column(self.columns, LABEL_COLUMNS)
+        if label is not None and label not in self.texts:
+            # pandas makes whole numbers with gaps floating.
+            if not pa.types.is_floating(self._type(label)):
+                raise DatasetError(
+                    f"expected names or positions of classes in the column {label!r} of {path}, its type is "
+                    f"{str(self._type(label))[:100]}",
+                    hint="Write one label an image, or rename the column.",
+                )
+            self.texts.append(label)
         groups = [self._file.metadata.row_group(i).num_rows for i in range(self._file.num_row_groups)]
         self._ends = np.cumsum(groups)
         self._kept: OrderedDict[int, Any] = OrderedDict()
@@ -138,7 +150,7 @@ class _File:
         names = self._names.get(name)
         if names:
             return [names[c] if isinstance(c, int) and 0 <= c < len(names) else "" for c in cells]
-        return ["" if c is None else str(c).strip() for c in cells]
+        return ["" if c is None or c != c else f"{c:g}" if isinstance(c, float) else str(c).strip() for c in cells]
 
     def image(self, column: str, row: int) -> bytes:
         """The encoded bytes in a row."""

@@ -8,14 +8,14 @@ from pathlib import Path
 
 def cached_models() -> list[tuple[str, str, int]]:
     """(name, commit, bytes) of every snapshot in the hub's cache that looks like a vision-language model, by name."""
-
     from huggingface_hub import constants
 
     found = []
     for config in sorted(Path(constants.HF_HUB_CACHE).glob("models--*/snapshots/*/*config.json")):
         folder = config.parent
         try:
-            document = json.loads(config.read_text(encoding="utf-8")) if config.stat().st_size < 2**20 else {}
+            plain = config.is_file() and config.stat().st_size < 2**20
+            document = json.loads(config.read_text(encoding="utf-8")) if plain else {}
         except (OSError, ValueError, RecursionError):
             continue
         kind = isinstance(document, dict) and (document.get("model_type") or ("model_cfg" in document and "open_clip"))

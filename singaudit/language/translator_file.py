@@ -23,6 +23,7 @@ Array = NDArray[np.float64]
 KEY = "singaudit.translator"
 _MAX_BYTES = 8 * 2**30
 _MAX_HEADER = 2**20
+_MAKE = "Make one with singaudit translator fit or import."
 
 
 class Measure(BaseModel):
@@ -153,10 +154,11 @@ def read_translator(path: Path) -> StoredTranslator:
             good = good and (name == "mean" or bool(np.isfinite(array).all()))
         if not good:
             raise LanguageError(
-                f"expected finite arrays that fit {m} features and {d} numbers in {path}: {name} does not"
+                f"expected finite arrays that fit {m} features and {d} numbers in {path}: {name} does not",
+                hint=_MAKE,
             )
     if not {"weight", "intercept", "mean", "images"} <= set(arrays):
-        raise LanguageError(f"expected weight, intercept, mean and images in {path}, some are missing")
+        raise LanguageError(f"expected weight, intercept, mean and images in {path}, some are missing", hint=_MAKE)
     wide = {k: v.astype(np.float64) for k, v in arrays.items() if k != "images"}
     penalty = facts.penalty or 0.0
 
@@ -178,9 +180,11 @@ def _read(path: Path) -> tuple[TranslatorFacts, dict[str, NDArray[Any]]]:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        raise LanguageError(f"expected a translator file, there is no file {path}")
+        raise LanguageError(f"expected a translator file, there is no file {path}", hint=_MAKE)
     if path.stat().st_size > _MAX_BYTES:
-        raise LanguageError(f"expected a translator file of at most {_MAX_BYTES >> 30} GB, {path} is larger")
+        raise LanguageError(
+            f"expected a translator file of at most {_MAX_BYTES >> 30} GB, {path} is larger", hint=_MAKE
+        )
     try:
         with safe_open(str(path), framework="numpy") as file:
             header = (file.metadata() or {}).get(KEY, "")
@@ -189,11 +193,11 @@ def _read(path: Path) -> tuple[TranslatorFacts, dict[str, NDArray[Any]]]:
     except (SafetensorError, OSError, ValueError, ValidationError, RecursionError) as error:
         raise LanguageError(
             f"expected a translator of singaudit in {path}: {str(error).splitlines()[0][:200]}",
-            hint="Make one with singaudit translator fit or import.",
+            hint=_MAKE,
         ) from error
     if facts is None:
         raise LanguageError(
             f"expected a translator of singaudit, {path} does not say that it is one",
-            hint="Make one with singaudit translator fit or import.",
+            hint=_MAKE,
         )
     return facts, arrays

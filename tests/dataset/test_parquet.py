@@ -91,3 +91,8 @@ def test_a_row_group_that_claims_too_much_is_skipped(tmp_path, monkeypatch):
     source = open_source(write(tmp_path / "a.parquet", {"image": [png(1)]}))
     monkeypatch.setattr(parquet, "_MAX_GROUP_BYTES", 10)
     assert "row groups" in source.load(0).reason
+
+
+def test_labels_that_pandas_made_floating_are_positions(tmp_path):
+    path = write(tmp_path / "x.parquet", {"image": [png(1), png(2), png(3)], "label": [2.0, None, 0.0]})
+    assert open_source(path).labels == ("2", None, "0")

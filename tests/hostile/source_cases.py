@@ -49,6 +49,21 @@ def _lying() -> bytes:
     return bytes(data)
 
 
+def parquet(**columns: object) -> Callable[[Path], Sequence[str]]:
+    """An audit of a Parquet file with these columns; a name's last ``_`` is left out."""
+
+    def make(folder: Path) -> Sequence[str]:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        arrays = [pa.array(column) for column in columns.values()]
+        table = pa.Table.from_arrays(arrays, names=[name.rstrip("_") for name in columns])
+        pq.write_table(table, folder / "x.parquet")
+        return ["pack", "--images", "x.parquet", "--vlm", "builtin:shapes", "-o", "x.pack", "--progress", "none"]
+
+    return make
+
+
 WORDS = ("image", "expected", "could be used")
 CASES = [
     Case("an empty list", audited("x.txt", ""), WORDS),
@@ -67,6 +82,10 @@ CASES = [
     Case("a table of formulas", audited("x.csv", "path,label\n=cmd|' /C calc'!A0,=1+1\n"), WORDS),
     Case("a Parquet file that is none", audited("x.parquet", b"PAR1" + b"\0" * 99), WORDS),
     Case("an empty Parquet file", audited("x.parquet", b""), WORDS),
+    Case("a Parquet file with a column twice", parquet(image=[PNG], image_=[PNG]), "distinct names"),
+    Case("a Parquet file whose labels are lists", parquet(image=[PNG], label=[[1, 2]]), "label"),
+    Case("a Parquet file of lists of images", parquet(image=[[PNG]]), "column image"),
+    Case("a Parquet file without rows", parquet(path=[]), WORDS),
     Case("a shard that is none", audited("x.tar", b"this is no archive" * 99), WORDS),
     Case("an empty shard", audited("x.tar", b""), WORDS),
     Case("half a shard", audited("x.tar", tar(("a.png", PNG, tarfile.REGTYPE))[:700]), WORDS),
