@@ -45,6 +45,12 @@ class AuditConfig(BaseModel):
         default=None, min_length=1, max_length=1000,
         description="Concept group or text that equivalents are led toward; None: what the findings name.",
     )  # fmt: skip
+    decode: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1000,
+        description="unCLIP decoder: folder or name on the hub; None: none.",
+    )
     precision: Literal["fp32", "bf16"] = Field(default="fp32", description="Of the vision-language model.")
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     batch_size: Annotated[int, Field(ge=1, le=65536)] | None = Field(default=None, description="None: 16.")

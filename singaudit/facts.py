@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from singaudit.classifier.interface import Classifier
 from singaudit.classifier.naming import predicted
 from singaudit.config import AuditConfig
+from singaudit.decoding import Decoding
 from singaudit.geometry.near_null import NEAR_NULL_FRACTION, near_null_dim
 from singaudit.geometry.null_space import NullSpace
 from singaudit.language.concepts import Group, Vocabulary
@@ -55,6 +56,8 @@ class Facts:
     """Concept groups: the classes first, single concepts last."""
     stored: StoredTranslator | None
     """A translator that was given, instead of one fitted here."""
+    decoding: Decoding | None
+    """What draws translated features; None where nobody asked."""
 
     def class_of(self, logits: NDArray[np.float32]) -> NDArray[np.intp]:
         """(n,) the label of each image used, else its predicted class."""

@@ -109,6 +109,12 @@ PICTURE_OPTIONS = [
         metavar="GROUP|TEXT",
         help="Concept group or text that equivalents are led toward. Default: what the findings name.",
     ),
+    option(
+        "--decode",
+        metavar="NAME|DIR",
+        help="Draw the translated features of a few images with this unCLIP decoder, before and after removal: "
+        "ORG/NAME[@REVISION] on the hub, such as kakaobrain/karlo-v1-alpha-image-variations, or a folder.",
+    ),
 ]
 PHOTO_PICTURE_OPTIONS = [
     option(

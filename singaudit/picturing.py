@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ from singaudit.classifier.naming import torch_device
 from singaudit.classifier.preprocessing import prepare
 from singaudit.config import AuditConfig
 from singaudit.dataset.interface import Image, ImageLoader
+from singaudit.decoding import Decoding
 from singaudit.language.concepts import Group
 from singaudit.looking import Progress, Seen
 from singaudit.metrics.measure import Measured
@@ -52,9 +54,12 @@ def certified(
 def make_pictures(
     config: AuditConfig, classifier: Classifier, seen: Seen, subject: Subject, measured: Measured,
     findings: Sequence[FindingPart], groups: Sequence[Group], class_names: Sequence[str],
-    logits: NDArray[np.float32], certificate: CertificatePart, progress: Progress,
+    logits: NDArray[np.float32], certificate: CertificatePart, decoding: Decoding | None, progress: Progress,
 ) -> Pictured:  # fmt: skip
-    """Neighbours, natural pairs and equivalents; the first interrupt ends the making of equivalents, not the audit."""
+    """Neighbours, natural pairs, equivalents and decoded pictures.
+
+    The first interrupt ends the making of pictures, not the audit.
+    """
     from singaudit.pictures.audited import Audited
     from singaudit.report.pictured import pictured
 
@@ -63,7 +68,7 @@ def make_pictures(
         units(subject.features, logits, subject.space),
     )  # fmt: skip
     probe = None if subject.probe is None else subject.probe[0]
-    with _wanted(config, classifier, blocked(certificate, seen.pack is not None), progress, probe) as wanted:
+    with _wanted(config, classifier, blocked(certificate, seen.pack is not None), progress, probe, decoding) as wanted:
         found = pictured(world, seen.images.names, measured, findings, groups, class_names, wanted, config.seed)
     if found.generation.status != "none":
         progress(STAGE, config.generate, config.generate)
@@ -87,7 +92,7 @@ def make_photo_pictures(
 @contextmanager
 def _wanted(
     config: AuditConfig, classifier: Classifier, why_not: str, progress: Progress,
-    probe_features: NDArray[np.float32] | None = None,
+    probe_features: NDArray[np.float32] | None = None, decoding: Decoding | None = None,
 ) -> Iterator[Wanted]:  # fmt: skip
     """What the user wants; within the block the first interrupt says that it is enough."""
     from singaudit.pictures.features import feature_copy
@@ -103,10 +108,17 @@ def _wanted(
         note(STAGE, "stopping; the report is written with what is finished, Ctrl-C again aborts")
 
     with first_interrupt_stops(interrupted) as stop:
-        yield Wanted(
+        wanted = Wanted(
             config.generate, config.toward, why_not, lambda: feature_copy(classifier, torch_device(config.device)),
             probe_features, stop, tell,
         )  # fmt: skip
+        if decoding is not None:
+            pipeline = decoding.pipeline
+            wanted = replace(
+                wanted, decoder=(pipeline.name, pipeline.revision),
+                decode=lambda world, rows: decoding.decode(world, rows, stop, progress),
+            )  # fmt: skip
+        yield wanted
 
 
 def blocked(certificate: CertificatePart, packed: bool) -> str:

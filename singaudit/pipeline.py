@@ -14,6 +14,7 @@ from singaudit.classifier.interface import Classifier
 from singaudit.classifier.naming import class_names
 from singaudit.classifier.opening import open_classifier
 from singaudit.config import AuditConfig
+from singaudit.decoding import decoding_of
 from singaudit.errors import ConfigError
 from singaudit.facts import Facts, accuracy_of, data_part, near_null, pack_part, per_image, warnings_of
 from singaudit.geometry.null_space import NullSpace, null_space
@@ -81,6 +82,7 @@ def audit(config: AuditConfig, progress: Progress = lambda stage, done, total: N
     Raises ``SingauditError`` with one message for everything a user can mend; nothing is written.
     """
     parse_rules(config.gates)  # a rule that cannot be read is refused before anything is opened
+    decoding = decoding_of(config, progress)
     progress("open the model", 0, 1)
     classifier = open_classifier(config.model, wishes(config), progress)
     names, names_source = class_names(config, classifier)
@@ -105,7 +107,11 @@ def audit(config: AuditConfig, progress: Progress = lambda stage, done, total: N
     groups += judged_alone
     seen = look_at_images(config, classifier, names, groups, progress, stored, pack)
     features, logits = seen.images.outputs["classifier"]
-    facts = Facts(config, classifier, names, names_source, space, rules, known, seen, vocabulary, groups, stored)
+    if decoding is not None:
+        decoding.check(seen)
+    facts = Facts(
+        config, classifier, names, names_source, space, rules, known, seen, vocabulary, groups, stored, decoding
+    )
     fit_images = len(seen.probe.names) if seen.probe else len(seen.images.names)
     if fit_images < _MIN_FIT_IMAGES:
         return _without_language(facts, progress, f"{fit_images} images are too few to fit a translator")
@@ -176,7 +182,18 @@ def _conclude(
     progress("collect pictures", 1, 1)
     certificate = certified(config, facts.classifier, progress, (seen.source, seen.images.indices))
     pictured = make_pictures(
-        config, facts.classifier, seen, subject, measured, findings, groups, facts.names, logits, certificate, progress
+        config,
+        facts.classifier,
+        seen,
+        subject,
+        measured,
+        findings,
+        groups,
+        facts.names,
+        logits,
+        certificate,
+        facts.decoding,
+        progress,
     )
     accuracy, chance = accuracy_of(facts, logits)
     result = AuditResult(
@@ -203,6 +220,7 @@ def _conclude(
         gallery=gallery,
         pictures=pictured.pictures,
         generation=pictured.generation,
+        decoding=pictured.decoding,
         pair_search=pictured.search,
         warnings=warnings_of(facts, accuracy, chance),
         reproduce=reproduce(config),

@@ -7,22 +7,15 @@ extra: it shows what the translator says, and is no witness of what the classifi
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.errors import LanguageError
-from singaudit.torchvision_import import import_torchvision
 
 Array = NDArray[np.float64]
-
-KARLO = "kakaobrain/karlo-v1-alpha"
-"""Trained on the image embeddings of openai/clip-vit-large-patch14, 768 wide."""
-INSTALL = "pip install 'singaudit[unclip]'"
 
 
 def same_length(translated: Array, equivalent: Array) -> Array:
@@ -34,7 +27,7 @@ def same_length(translated: Array, equivalent: Array) -> Array:
 
 
 class Decoder:
-    """An opened unCLIP decoder; made by ``open_decoder``."""
+    """An opened unCLIP decoder; made by ``unclip.open_decoder``."""
 
     def __init__(self, name: str, pipeline: Any, width: int) -> None:
         self.name = name
@@ -86,50 +79,23 @@ class Decoder:
         )
 
 
-def open_decoder(name: str = KARLO, device: str = "cpu") -> Decoder:
-    """Open an unCLIP pipeline in the hub's format: a folder, or a name on the model hub.
+class ImageTower:
+    """The image encoder that a decoder was trained with; made by ``unclip.open_tower``."""
 
-    Weights are read from safetensors only and remote code is never run. The prior, which turns texts into image
-    embeddings, is not loaded. Raises LanguageError, with the line to type where the extra is missing.
-    """
-    import_torchvision()
-    try:
-        import diffusers
-    except ImportError as error:
-        raise LanguageError("decoded pictures need diffusers, which is not installed", hint=INSTALL) from error
-    import transformers
+    def __init__(self, name: str, model: Any, extractor: Any) -> None:
+        self.name = name
+        self.width = int(model.config.projection_dim)
+        """d: width of its embeddings."""
+        self._model, self._extractor = model, extractor
 
-    # Advice about deprecation and optional packages has no place in an audit's output.
-    diffusers.utils.logging.set_verbosity_error()
-    diffusers.utils.logging.disable_progress_bar()
-    variation = diffusers.UnCLIPImageVariationPipeline
-    # Part by part: the index of a published pipeline names a place of this class from which it has moved, so that the
-    # pipeline as a whole no longer opens; its constructor knows where the class is now.
-    projection: Any = inspect.signature(variation.__init__).parameters["text_proj"].annotation
-    kinds: dict[str, Any] = {
-        "decoder": diffusers.UNet2DConditionModel, "text_encoder": transformers.CLIPTextModelWithProjection,
-        "tokenizer": transformers.CLIPTokenizer, "text_proj": projection, "super_res_first": diffusers.UNet2DModel,
-        "super_res_last": diffusers.UNet2DModel, "decoder_scheduler": diffusers.UnCLIPScheduler,
-        "super_res_scheduler": diffusers.UnCLIPScheduler,
-    }  # fmt: skip
-    local = Path(name).is_dir()
-    try:
-        parts = {
-            part: kind.from_pretrained(
-                name, subfolder=part, local_files_only=local,
-                **({} if part.endswith(("tokenizer", "scheduler")) else {"use_safetensors": True}),
-            )
-            for part, kind in kinds.items()
-        }  # fmt: skip
-    except Exception as error:  # the hub client and diffusers raise many kinds for one fact
-        reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
-        raise LanguageError(
-            f"expected an unCLIP pipeline at {name!r}, but it could not be loaded: {reason}",
-            hint="Pass a folder in the hub's format whose weights are safetensors; pickled weights are never loaded.",
-        ) from error
-    # Image embeddings come from features: no image is ever encoded. The pipeline asks its encoder for its element type
-    # all the same, and the text tower has the same one.
-    made: Any = variation(**parts, feature_extractor=None, image_encoder=parts["text_encoder"])
-    pipeline = made.to(device)
-    pipeline.set_progress_bar_config(disable=True)
-    return Decoder(name, pipeline, int(parts["text_proj"].clip_extra_context_tokens_proj.in_features))
+    def __call__(self, images: Sequence[NDArray[np.uint8]]) -> Array:
+        """Embeddings (n, d) float64 of images (h, w, 3) uint8, not normalised."""
+        import torch
+        from PIL import Image
+
+        found = []
+        with torch.inference_mode():
+            for pixels in images:
+                values = self._extractor(images=[Image.fromarray(pixels)], return_tensors="pt")["pixel_values"]
+                found.append(self._model(values.to(self._model.device)).image_embeds[0].double().cpu().numpy())
+        return np.stack(found)

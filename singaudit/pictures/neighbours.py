@@ -68,6 +68,15 @@ def _in_turns(order: NDArray[np.intp], first: NDArray[np.intp], second: NDArray[
     return chosen
 
 
+def translated_by_removal(subject: Subject, rows: NDArray[np.intp]) -> tuple[Array, Array]:
+    """(T f, T f~), (k, d) each, of the images ``rows``; f~ has the mean null component of the image's fold."""
+    fold, translators = subject.fitted.fold[rows], subject.fitted.translators
+    f = subject.features[rows].astype(np.float64)
+    mean = np.stack([t.mean for t in translators])[fold]
+    before = by_fold(lambda k: translators[k], fold, f)
+    return before, by_fold(lambda k: translators[k], fold, f - subject.space.null_part(f - mean))
+
+
 def retrieve(subject: Subject, rows: list[int], neighbours: int) -> list[Pair]:
     """For each image its nearest images by the angle between translated features and image embeddings.
 
@@ -77,11 +86,7 @@ def retrieve(subject: Subject, rows: list[int], neighbours: int) -> list[Pair]:
         return []
     positions = np.asarray(rows)
     fold = subject.fitted.fold[positions]
-    f = subject.features[positions].astype(np.float64)
-    mean = np.stack([t.mean for t in subject.fitted.translators])[fold]
-    translators = subject.fitted.translators
-    before = by_fold(lambda k: translators[k], fold, f)
-    after = by_fold(lambda k: translators[k], fold, f - subject.space.null_part(f - mean))
+    before, after = translated_by_removal(subject, positions)
     queries = unit(np.concatenate([before, after]))
     query_fold, query_row = np.tile(fold, 2), np.tile(positions, 2)
     best = [(np.empty(0), np.empty(0, np.intp)) for _ in queries]

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from singaudit.metrics.controls import wilson
 from singaudit.pictures.checked import Equivalent
+from singaudit.pictures.decoded import Decoded
 from singaudit.pictures.refine import LOGIT_BOUND
 from singaudit.pictures.targets import Aim
 from singaudit.pictures.units import Units
 from singaudit.report.parts import Statistic
-from singaudit.report.picture_parts import GenerationPart
+from singaudit.report.picture_parts import DecodingPart, GenerationPart
 
 Array = NDArray[np.float64]
 
@@ -47,6 +48,32 @@ def summary(
         logit_difference=_median([d.logit[0] for d in differences], seed),
         control_logit_difference=_median([d.logit[0] for d in controls], seed),
         reach=_mean([e.reach for e in made], seed), sentence=_sentence(good, n, move, aim, reason, one_image),
+    )  # fmt: skip
+
+
+def decoding_summary(made: Sequence[Decoded], decoder: tuple[str, str | None], reason: str, seed: int) -> DecodingPart:
+    """What decoded pictures show together, beside what their noise alone changes; ``reason``: why there are not all."""
+    kept = sum(bool(d.difference.top1_kept[0]) for d in made)
+    low, high = wilson(kept, len(made))
+    moved = _median([d.difference.image_score_deg[0] for d in made], seed)
+    noise = _median([d.control_difference.image_score_deg[0] for d in made], seed)
+    images = len({d.row for d in made})
+    if moved is None or noise is None:
+        sentence = f"No picture was decoded: {reason or 'no image can be read any more'}."
+    else:
+        who = "image" if images == 1 else "images"
+        sentence = (
+            f"{len(made)} pairs of pictures of {images} {who} were drawn from translated features by {decoder[0]}, "
+            "before and after the null component becomes the mean one, with the same noise. Within pairs the "
+            f"vision-language model sees a change of {moved.value:.1f}° (median), by other noise alone one of "
+            f"{noise.value:.1f}°. They show what the translator reads; the classifier never saw what they are drawn "
+            "from, and they do not keep its logits." + (f" Not all were made: {reason}." if reason else "")
+        )
+    return DecodingPart(
+        decoder=decoder[0], revision=decoder[1], images=images, pictures=len(made), image_score_deg=moved,
+        noise_score_deg=noise,
+        top1_kept=Statistic(value=kept / len(made), low=low, high=high, n=len(made)) if made else None,
+        sentence=sentence,
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 from singaudit.dataset.decode import decode
 from singaudit.pictures.audited import Audited
 from singaudit.pictures.checked import Equivalent
-from singaudit.pictures.round_trip import Reading, differences, probabilities, top1
+from singaudit.pictures.decoded import Decoded
+from singaudit.pictures.round_trip import Difference, Reading, differences, probabilities, top1
 from singaudit.pictures.targets import Aim
 from singaudit.report.gallery import class_name, predicted_name
 from singaudit.report.picture_parts import ControlPicture, PicturePart
@@ -59,29 +61,14 @@ class PictureParts:
         if made:
             self.files |= {own["original_file"]: e.original or b"", own["file"]: e.picture or b""}
             self.files[f"{stem}-control.png"] = e.control or b""
-        numbers = None if d is None else {
-            "logit_difference": float(d.logit[0]),
-            "probability_difference": None if d.probability is None else float(d.probability[0]),
-            "top1_kept": bool(d.top1_kept[0]), "null_move": float(d.null_move[0]),
-            "image_score_deg": float(d.image_score_deg[0]),
-            "attribute_score_deg": None if d.attribute_score_deg is None else float(d.attribute_score_deg[0]),
-        }  # fmt: skip
-        control = None
-        if c is not None and e.control is not None:
-            control = ControlPicture(
-                logit_difference=float(c.logit[0]), top1_kept=bool(c.top1_kept[0]), null_move=float(c.null_move[0]),
-                probability_difference=None if c.probability is None else float(c.probability[0]),
-                image_score_deg=float(c.image_score_deg[0]),
-                attribute_score_deg=None if c.attribute_score_deg is None else float(c.attribute_score_deg[0]),
-                thumbnail=thumbnail(decode(e.control)),
-            )  # fmt: skip
+        control = None if c is None or e.control is None else _control(e.control, c)
         empty = dict.fromkeys(
             ("logit_difference", "probability_difference", "top1_kept", "null_move", "image_score_deg",
              "attribute_score_deg", "file", "original_file")
         )  # fmt: skip
         return PicturePart.model_validate({
-            **self._image(e.row), **empty, **own, **(numbers or {}), "kind": "refined", "group": aim.group,
-            "value": aim.values[e.own] if e.own >= 0 else "",
+            **self._image(e.row), **empty, **own, **({} if d is None else _numbers(d)), "kind": "refined",
+            "group": aim.group, "value": aim.values[e.own] if e.own >= 0 else "",
             "target": aim.values[e.value], "partner": "" if e.start is None else self._names[e.start],
             "success": e.success, "reason": e.reason, "reach": e.reach,
             "probability_after": self._after(e) if made else None,
@@ -89,6 +76,21 @@ class PictureParts:
             "independent_witness": False, "control": control,
             "thumbnail": "" if e.original is None else thumbnail(decode(e.original)),
             "other_thumbnail": "" if e.picture is None else thumbnail(decode(e.picture)),
+        })  # fmt: skip
+
+    def decoded(self, number: int, d: Decoded, group: str) -> PicturePart:
+        """The part of one image decoded with one noise, and its files."""
+        stem = f"{self._folder}/{number:03d}"
+        own = {"file": f"{stem}-decoded.png", "original_file": f"{stem}-translated.png"}
+        self.files |= {own["original_file"]: d.original, own["file"]: d.picture}
+        before, after = d.logits
+        return PicturePart.model_validate({
+            **self._image(d.row), **own, **_numbers(d.difference), "kind": "decoded", "group": group, "value": "",
+            "target": "", "partner": "", "noise": d.seed, "predicted": predicted_name(self._classes, before),
+            "probability": self._same_class(before, before), "probability_after": self._same_class(before, after),
+            "success": None, "reason": "", "reach": None, "pixel_distance": None, "residual": None,
+            "independent_witness": False, "control": _control(d.control, d.control_difference),
+            "thumbnail": thumbnail(decode(d.original)), "other_thumbnail": thumbnail(decode(d.picture)),
         })  # fmt: skip
 
     def _image(self, row: int) -> dict[str, object]:
@@ -110,3 +112,18 @@ class PictureParts:
 
     def _after(self, e: Equivalent) -> float | None:
         return None if e.logits is None else self._same_class(self._world.logits[e.row], e.logits)
+
+
+def _numbers(d: Difference) -> dict[str, Any]:
+    """A difference of one pair, as parts of the result hold it."""
+    return {
+        "logit_difference": float(d.logit[0]),
+        "probability_difference": None if d.probability is None else float(d.probability[0]),
+        "top1_kept": bool(d.top1_kept[0]), "null_move": float(d.null_move[0]),
+        "image_score_deg": float(d.image_score_deg[0]),
+        "attribute_score_deg": None if d.attribute_score_deg is None else float(d.attribute_score_deg[0]),
+    }  # fmt: skip
+
+
+def _control(file: bytes, d: Difference) -> ControlPicture:
+    return ControlPicture(**_numbers(d), thumbnail=thumbnail(decode(file)))

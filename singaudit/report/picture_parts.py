@@ -12,7 +12,10 @@ DataUri = Annotated[str, Field(pattern=r"^(data:image/(png|jpeg);base64,[A-Za-z0
 
 
 class ControlPicture(Part):
-    """The same numbers for a picture as far from the original in pixels, of which nothing else was asked."""
+    """The same numbers for a picture as far from the original in pixels, of which nothing else was asked.
+
+    Of decoded pictures: for the original's vector, decoded with other noise.
+    """
 
     logit_difference: Finite
     probability_difference: Finite | None
@@ -32,7 +35,8 @@ class PicturePart(Part):
     target: Text = Field(description="Value or text the picture was led toward; empty for none.")
     image: Text = Field(description="Name of the image.")
     class_name: Text = Field(description="The class the image counts under.")
-    partner: Text = Field(description="The other real image: retrieved, or the one the picture was made from.")
+    partner: Text = Field(description="The other real image: retrieved, or made from; empty for decoded pictures.")
+    noise: int | None = Field(default=None, description="Seed of the noise, of decoded pictures.")
     file: Text | None = Field(
         description="Written picture, below the output folder; null for real images and failures."
     )
@@ -75,6 +79,19 @@ class GenerationPart(Part):
     logit_difference: Statistic | None = Field(description="Median over the pictures made, standard deviations.")
     control_logit_difference: Statistic | None = Field(description="The same for the controls.")
     reach: Statistic | None = Field(description="Mean part of the wished null move that observed bounds allow.")
+    sentence: Text = Field(description="What follows, in plain words.")
+
+
+class DecodingPart(Part):
+    """What drawing translated features came to."""
+
+    decoder: Text
+    revision: Text | None = Field(description="Commit of the hub; null for a folder.")
+    images: Annotated[int, Field(ge=0)]
+    pictures: Annotated[int, Field(ge=0)] = Field(description="Pairs: images times noises.")
+    image_score_deg: Statistic | None = Field(description="IS within pairs, median, by the image tower.")
+    noise_score_deg: Statistic | None = Field(description="IS of one vector with two noises, median: the control.")
+    top1_kept: Statistic | None = Field(description="Share of pairs with one predicted class; interval by Wilson.")
     sentence: Text = Field(description="What follows, in plain words.")
 
 

@@ -21,6 +21,7 @@ def picture_context(result: AuditResult | ImageResult, paper: bool) -> dict[str,
         pictures = [p for p in pictures if p.other_thumbnail][:PRINTED]
     return {
         "pictures": pictures,
+        "decoding": result.decoding if isinstance(result, AuditResult) else None,
         "picture_group": picture_group,
         "no_pair": no_pair,
         "picture_classes": sorted({p.class_name for p in pictures}),

@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 from singaudit.language.concepts import Group
 from singaudit.metrics.measure import Measured
 from singaudit.pictures.audited import Audited
+from singaudit.pictures.decoded import Decoded
 from singaudit.pictures.equivalent_images import make_equivalents
 from singaudit.pictures.features import FeatureCopy
 from singaudit.pictures.natural_pairs import MAX_IMAGES, natural_pairs
 from singaudit.pictures.neighbours import retrieve, telling_images
 from singaudit.pictures.targets import Aim, aim_at
-from singaudit.report.generation import summary
+from singaudit.report.generation import decoding_summary, summary
 from singaudit.report.picture_build import PictureParts
-from singaudit.report.picture_parts import GenerationPart, PicturePart, SearchPart
+from singaudit.report.picture_parts import DecodingPart, GenerationPart, PicturePart, SearchPart
 from singaudit.report.result import FindingPart
 
 PAIRS = 6
@@ -48,6 +49,10 @@ class Wanted:
     """Answers True once the user wants no more."""
     progress: Callable[[int, int, str], None] = lambda done, total, note: None
     """Told (images done, of, step and worst logit error)."""
+    decode: Callable[[Audited, Sequence[int]], list[Decoded]] | None = None
+    """Draws the translated features of images by position; None: not asked for."""
+    decoder: tuple[str, str | None] = ("", None)
+    """Name and commit of what draws."""
 
     def told(self, done: int, step: int, worst: float) -> None:
         """Pass on what the optimisation tells."""
@@ -61,6 +66,7 @@ class Pictured:
     pictures: list[PicturePart]
     generation: GenerationPart
     search: SearchPart | None
+    decoding: DecodingPart | None
     files: dict[str, bytes]
     """PNG by path below the output folder."""
 
@@ -69,10 +75,13 @@ def pictured(
     world: Audited, names: Sequence[str], measured: Measured, findings: Sequence[FindingPart], groups: Sequence[Group],
     class_names: Sequence[str], wanted: Wanted, seed: int,
 ) -> Pictured:  # fmt: skip
-    """Neighbours, natural pairs and equivalents of the most telling images. ``names`` (n,) are the images'."""
+    """Neighbours, natural pairs, equivalents and decoded pictures of the most telling images.
+
+    ``names`` (n,) are the images'.
+    """
     made = PictureParts(world, names, class_names)
     if world.subject.space.null_dim == 0:
-        return Pictured([], summary([], world.units, None, wanted.count, "none", NO_NULL_SPACE, seed), None, {})
+        return Pictured([], summary([], world.units, None, wanted.count, "none", NO_NULL_SPACE, seed), None, None, {})
     lead = _lead(findings, measured, groups)
     aim, why = _aim(wanted.toward, lead, groups, world)
     rows = telling_images(world.subject, measured, max(4 * wanted.count, PAIRS), lead)
@@ -89,16 +98,21 @@ def pictured(
     reason = "none were asked for (--generate 0)" if wanted.count == 0 else wanted.blocked or why
     if reason or aim is None:
         generation = summary([], world.units, aim, wanted.count, "none", reason, seed)
-        return Pictured(parts, generation, search, {})
-    done = make_equivalents(
-        world, aim, rows, wanted.copy(), count=wanted.count, probe_features=wanted.probe_features, stop=wanted.stop,
-        progress=wanted.told,
-    )  # fmt: skip
-    stopped = wanted.stop()
-    reason = f"interrupted: {len(done)} of {wanted.count} were finished" if stopped else ""
-    generation = summary(done, world.units, aim, wanted.count, "stopped" if stopped else "made", reason, seed)
-    parts += [made.generated(i, equivalent, aim) for i, equivalent in enumerate(done, 1)]
-    return Pictured(parts, generation, search, made.files)
+    else:
+        done = make_equivalents(
+            world, aim, rows, wanted.copy(), count=wanted.count, probe_features=wanted.probe_features, stop=wanted.stop,
+            progress=wanted.told,
+        )  # fmt: skip
+        stopped = wanted.stop()
+        reason = f"interrupted: {len(done)} of {wanted.count} were finished" if stopped else ""
+        generation = summary(done, world.units, aim, wanted.count, "stopped" if stopped else "made", reason, seed)
+        parts += [made.generated(i, equivalent, aim) for i, equivalent in enumerate(done, 1)]
+    decoding = None
+    if wanted.decode is not None:
+        drawn = [] if wanted.blocked else wanted.decode(world, rows)
+        parts += [made.decoded(i, d, groups[lead].name if lead is not None else "") for i, d in enumerate(drawn, 1)]
+        decoding = decoding_summary(drawn, wanted.decoder, wanted.blocked or wanted.stop() * "interrupted", seed)
+    return Pictured(parts, generation, search, decoding, made.files)
 
 
 def _lead(findings: Sequence[FindingPart], measured: Measured, groups: Sequence[Group]) -> int | None:

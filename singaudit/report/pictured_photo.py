@@ -33,7 +33,7 @@ def pictured_photo(
     audited, row = world.audited, world.row
     subject = audited.subject
     if subject.space.null_dim == 0:
-        return Pictured([], summary([], audited.units, None, wanted.count, "none", NO_NULL_SPACE, seed), None, {})
+        return Pictured([], summary([], audited.units, None, wanted.count, "none", NO_NULL_SPACE, seed), None, None, {})
     made = PictureParts(audited, world.names, class_names, stem)
     aim = aim_at(toward, groups, texts, audited.encoder)
     near = retrieve(subject, [row], PAIRS)[0].near_equivalent
@@ -51,7 +51,7 @@ def pictured_photo(
     reason = shown or ("none were asked for (--generate 0)" if wanted.count == 0 else wanted.blocked)
     if reason:
         generation = summary([], audited.units, aim, wanted.count, "none", reason, seed, one_image=True)
-        return Pictured(parts, generation.model_copy(update={"shown_already": bool(shown)}), search, {})
+        return Pictured(parts, generation.model_copy(update={"shown_already": bool(shown)}), search, None, {})
     done = equivalents_of(audited, aim, row, wanted.copy(), count=wanted.count, stop=wanted.stop, progress=wanted.told)
     stopped = wanted.stop()
     reason = f"interrupted: {len(done)} of {wanted.count} were finished" if stopped else ""
@@ -59,7 +59,7 @@ def pictured_photo(
         done, audited.units, aim, wanted.count, "stopped" if stopped else "made", reason, seed, one_image=True
     )
     parts += [made.generated(i, equivalent, aim) for i, equivalent in enumerate(done, 1)]
-    return Pictured(parts, generation, search, made.files)
+    return Pictured(parts, generation, search, None, made.files)
 
 
 def _shown(world: PhotoWorld, aim: Aim) -> str:

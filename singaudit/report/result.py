@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from singaudit.report.parts import Finite, Part, Statistic, Text
-from singaudit.report.picture_parts import GenerationPart, PicturePart, SearchPart
+from singaudit.report.picture_parts import DecodingPart, GenerationPart, PicturePart, SearchPart
 from singaudit.report.steering_parts import SteeringPart
 from singaudit.report.word_parts import Change, ClassFinding, WordPart, WordsPart
 
@@ -433,6 +433,7 @@ class AuditResult(Part):
     gallery: list[GalleryItem] = Field(default=[])
     pictures: list[PicturePart] = Field(default=[])
     generation: GenerationPart | None = None
+    decoding: DecodingPart | None = None
     pair_search: SearchPart | None = None
     warnings: list[Text] = Field(default=[])
     not_evaluated: list[Text] = Field(default=[], description="Section and reason, one sentence each.")

@@ -1,56 +1,27 @@
-"""Decoding through a tiny random unCLIP pipeline, saved and opened in the hub's format."""
+"""Decoding through a tiny random unCLIP pipeline around the embedded image encoder, in the hub's format."""
+
+import importlib.util
+import json
+import shutil
 
 import numpy as np
+import PIL.Image
 import pytest
-import torch
+from click.testing import CliRunner
+from hub_server import serve
+from tiny_unclip import WIDTH, save_pipeline
 
+from singaudit.cli import main
+from singaudit.dataset.sources import open_source
 from singaudit.errors import LanguageError
-from singaudit.pictures.decode import open_decoder, same_length
+from singaudit.language.encoder import open_encoder
+from singaudit.pictures.decode import Decoder, same_length
+from singaudit.pictures.unclip import located, open_decoder, open_tower
 from singaudit.torchvision_import import import_torchvision
 
 import_torchvision()
 pytest.importorskip("diffusers")
-WIDTH = 16
 FEW = {"steps": 2, "fine_steps": 2}
-
-
-def save_pipeline(folder):
-    from diffusers import PriorTransformer, UnCLIPPipeline, UnCLIPScheduler, UNet2DConditionModel, UNet2DModel
-    from diffusers.pipelines.deprecated.unclip.text_proj import UnCLIPTextProjModel
-    from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
-
-    from singaudit.language.encoder import builtin_folder
-
-    torch.manual_seed(0)
-    tokenizer = CLIPTokenizer.from_pretrained(str(builtin_folder()))
-    text = CLIPTextConfig(
-        hidden_size=WIDTH, projection_dim=WIDTH, intermediate_size=24, num_attention_heads=2, num_hidden_layers=1,
-        vocab_size=len(tokenizer), bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id, max_position_embeddings=tokenizer.model_max_length,
-    )  # fmt: skip
-    decoder = UNet2DConditionModel(
-        sample_size=8, in_channels=3, out_channels=6,
-        down_block_types=("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"),
-        up_block_types=("SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
-        mid_block_type="UNetMidBlock2DSimpleCrossAttn",
-        block_out_channels=(8, 16), layers_per_block=1, cross_attention_dim=16, attention_head_dim=4,
-        resnet_time_scale_shift="scale_shift", class_embed_type="identity", norm_num_groups=4,
-    )  # fmt: skip
-    fine = {
-        "sample_size": 16, "in_channels": 6, "out_channels": 3, "layers_per_block": 1, "block_out_channels": (8, 16),
-        "down_block_types": ("ResnetDownsampleBlock2D",) * 2, "up_block_types": ("ResnetUpsampleBlock2D",) * 2,
-        "norm_num_groups": 4,
-    }  # fmt: skip
-    scheduler = {"prediction_type": "epsilon", "num_train_timesteps": 1000}
-    UnCLIPPipeline(
-        prior=PriorTransformer(num_attention_heads=1, attention_head_dim=4, embedding_dim=WIDTH, num_layers=1),
-        decoder=decoder, text_encoder=CLIPTextModelWithProjection(text), tokenizer=tokenizer,
-        text_proj=UnCLIPTextProjModel(clip_embeddings_dim=WIDTH, time_embed_dim=32, cross_attention_dim=16),
-        super_res_first=UNet2DModel(**fine), super_res_last=UNet2DModel(**fine),
-        prior_scheduler=UnCLIPScheduler(prediction_type="sample", clip_sample_range=5.0),
-        decoder_scheduler=UnCLIPScheduler(variance_type="learned_range", **scheduler),
-        super_res_scheduler=UnCLIPScheduler(variance_type="fixed_small_log", **scheduler),
-    ).save_pretrained(folder)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +33,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def decoder(folder):
-    return open_decoder(str(folder))
+    return open_decoder(located(str(folder)))
 
 
 def test_the_equivalent_gets_the_originals_length():
@@ -96,15 +67,185 @@ def test_both_sides_are_decoded_with_the_same_noise_and_length(decoder):
     assert (changed != after).any()
 
 
-def test_embeddings_of_another_width_and_pickled_weights_are_refused(decoder, folder, tmp_path):
-    with pytest.raises(LanguageError, match="embeddings of 16 numbers"):
+def test_embeddings_of_another_width_are_refused(decoder):
+    with pytest.raises(LanguageError, match=f"embeddings of {WIDTH} numbers"):
         decoder(np.zeros((1, 7)), 0)
-    with pytest.raises(LanguageError, match="could not be loaded"):
-        open_decoder(str(tmp_path))
-    import shutil
 
-    shutil.copytree(folder, tmp_path / "pickled")
-    for weights in (tmp_path / "pickled" / "decoder").glob("*.safetensors"):
+
+def test_the_pipelines_own_encoder_embeds_images_as_the_language_model_does(folder):
+    tower, encoder = open_tower(located(str(folder))), open_encoder("builtin:shapes")
+    pixels = [open_source("shapes:3").load(i).pixels for i in range(3)]
+    own = tower(pixels)
+    theirs = encoder.encode_images(np.stack([encoder.prepare(p) for p in pixels]))
+    own /= np.linalg.norm(own, axis=1, keepdims=True)
+    assert (np.sum(own * theirs, axis=1) > 0.999).all()
+
+
+def pickled(folder):
+    for weights in (folder / "decoder").glob("*.safetensors"):
         weights.rename(weights.with_suffix(".bin"))
-    with pytest.raises(LanguageError, match="could not be loaded"):
-        open_decoder(str(tmp_path / "pickled"))
+
+
+def linked_out(folder):
+    weights = next((folder / "text_proj").glob("*.safetensors"))
+    moved = folder.parent / "outside.safetensors"
+    weights.rename(moved)
+    weights.symlink_to(moved)
+
+
+def lying_header(folder):
+    next((folder / "decoder").glob("*.safetensors")).write_bytes(b"\xff" * 8 + b"{}")
+
+
+def in_pieces(folder):
+    (folder / "decoder" / "diffusion_pytorch_model.safetensors.index.json").write_text(
+        '{"weight_map": {"x": "../../../etc/passwd"}}'
+    )
+
+
+def lacking(folder):
+    from safetensors.torch import load_file, save_file
+
+    path = next((folder / "decoder").glob("*.safetensors"))
+    tensors = load_file(path)
+    tensors.pop(sorted(tensors)[0])
+    save_file(tensors, path)
+
+
+def without(part):
+    return lambda folder: shutil.rmtree(folder / part)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "match"),
+    [
+        (pickled, "pickled weights are never loaded"), (linked_out, "link out of the model's folder"),
+        (lying_header, "header"), (in_pieces, "in pieces"), (lacking, "lack 1 tensors"),
+        (without("image_encoder"), "'image_encoder' is missing"), (without("decoder"), "'decoder' is missing"),
+    ],
+)  # fmt: skip
+def test_a_pipeline_that_is_not_whole_or_not_safe_is_refused(folder, tmp_path, spoil, match):
+    shutil.copytree(folder, tmp_path / "spoilt")
+    spoil(tmp_path / "spoilt")
+    with pytest.raises(LanguageError, match=match):
+        open_decoder(located(str(tmp_path / "spoilt")))
+
+
+def run(folder, out, *more):
+    words = [
+        "run", "builtin:leaky", "--images", "shapes:360", "--vlm", "builtin:shapes", "--generate", "1", "--report",
+        "html,json", "--decode", folder, "-o", out, "--progress", "none", "--isolated", *more,
+    ]  # fmt: skip
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+def few_steps(patch):
+    """Two steps instead of 25 and 7: what random weights draw is noise either way."""
+    patch.setattr(Decoder.__call__, "__kwdefaults__", FEW)
+
+
+@pytest.fixture(scope="module")
+def audited(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("audit") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        few_steps(patch)
+        found = run(folder, out)
+    assert found.exit_code in (0, 4), found.output
+    return out, json.loads((out / "result.json").read_text())
+
+
+def test_an_audit_draws_features_and_measures_what_it_drew(audited, folder):
+    out, result = audited
+    drawn = [p for p in result["pictures"] if p["kind"] == "decoded"]
+    assert len(drawn) == 12
+    assert len({p["image"] for p in drawn}) == 4
+    assert {p["noise"] for p in drawn} == {0, 1, 2}
+    for p in drawn:
+        assert p["success"] is None
+        assert not p["independent_witness"]
+        assert p["image_score_deg"] >= 0
+        assert p["control"]["image_score_deg"] > 0
+        before, after = (np.asarray(PIL.Image.open(out / p[name])) for name in ("original_file", "file"))
+        assert before.shape == after.shape == (16, 16, 3)
+    decoding = result["decoding"]
+    assert (decoding["images"], decoding["pictures"], decoding["revision"]) == (4, 12, None)
+    assert decoding["top1_kept"]["n"] == 12
+    assert "do not keep its logits" in decoding["sentence"]
+    assert "drawn from its features" in (out / "report.html").read_text()
+    assert f"--decode {folder}" in result["reproduce"]["command"]
+
+
+def test_numbers_of_decoded_pictures_are_those_of_the_saved_files(audited):
+    out, result = audited
+    encoder = open_encoder("builtin:shapes")
+    p = next(p for p in result["pictures"] if p["kind"] == "decoded")
+    pixels = [np.asarray(PIL.Image.open(out / p[name]).convert("RGB")) for name in ("original_file", "file")]
+    a, b = encoder.encode_images(np.stack([encoder.prepare(x) for x in pixels])).astype(np.float64)
+    assert p["image_score_deg"] == pytest.approx(np.degrees(np.arccos(np.clip(a @ b, -1, 1))), abs=1e-3)
+
+
+def test_the_same_audit_draws_the_same_and_one_without_removes_them(audited, folder, tmp_path, monkeypatch):
+    few_steps(monkeypatch)
+    shutil.copytree(audited[0], tmp_path / "out")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out" / "pictures").iterdir()}
+    assert sum(name.endswith("-decoded.png") for name in before) == 12
+    assert run(folder, tmp_path / "out").exit_code in (0, 4)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out" / "pictures").iterdir()} == before
+    words = ["run", "builtin:leaky", "--images", "shapes:60", "--vlm", "builtin:shapes", "--generate", "0"]
+    plain = CliRunner().invoke(main, [*words, "-o", str(tmp_path / "out"), "--report", "json", "--isolated"])
+    assert plain.exit_code in (0, 4), plain.output
+    assert not (tmp_path / "out" / "pictures").exists()
+
+
+def test_a_decoder_of_another_image_space_is_refused_before_anything_is_measured(tmp_path):
+    save_pipeline(tmp_path / "other", seed=5)
+    found = run(tmp_path / "other", tmp_path / "out")
+    assert found.exit_code == 2, found.output
+    assert "embeds the same 8 images otherwise" in found.output
+    assert "try:" in found.output
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "match"),
+    [
+        (["run", "builtin:leaky", "--decode", "x/y"], "expected --images"),
+        (["run", "builtin:leaky", "--images", "shapes:60", "--decode", "not a name"], "ORG/NAME"),
+        (["run", "builtin:leaky", "--images", "shapes:60", "--decode", "/nowhere/at/all"], "ORG/NAME"),
+    ],
+)
+def test_what_cannot_be_decoded_exits_2(tmp_path, words, match):
+    found = CliRunner().invoke(main, [*words, "--vlm", "builtin:shapes", "--isolated", "-o", str(tmp_path / "out")])
+    assert found.exit_code == 2
+    assert match in found.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_the_extra_the_line_to_type_is_shown(tmp_path, monkeypatch):
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "diffusers" else real(name, *a))
+    with pytest.raises(LanguageError, match="diffusers") as caught:
+        located(str(tmp_path))
+    assert caught.value.hint == "pip install 'singaudit[unclip]'"
+
+
+def test_of_a_repository_only_what_is_read_is_downloaded(folder, tmp_path):
+    import subprocess
+    import sys
+
+    code = (
+        "from singaudit.pictures.unclip import located, open_decoder\n"
+        "pipeline = located('org/unclip'); print(pipeline.revision, open_decoder(pipeline).width)"
+    )
+    with serve() as hub:
+        hub.add("org/unclip", folder, **{"prior/diffusion_pytorch_model.safetensors": b"x" * 1000,
+                                         "decoder/diffusion_pytorch_model.bin": b"pickled"})  # fmt: skip
+        found = subprocess.run(
+            [sys.executable, "-c", code], env=hub.environment(tmp_path), capture_output=True, text=True, timeout=120,
+            check=False,
+        )  # fmt: skip
+        fetched = hub.fetched()
+    assert found.returncode == 0, found.stderr[-2000:]
+    assert found.stdout.split()[1] == str(WIDTH)
+    assert len(found.stdout.split()[0]) == 40
+    assert not [name for name in fetched if name.endswith(".bin") or name.startswith("prior")]
