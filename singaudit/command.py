@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import io
+import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,6 +28,21 @@ class _Inert(click.Command):
 
 class CommandGroup(_Inert, click.Group):
     """Commands in the order of use; a mistyped one is answered with what was close."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run a command, whatever of its streams is closed; what an encoding lacks is shown escaped."""
+        _open_streams()
+        return super().main(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command named. Raises click's error where the current folder is gone: libraries fail in many ways."""
+        try:
+            os.getcwd()
+        except OSError as error:
+            raise click.UsageError(
+                "The current folder was removed, or cannot be entered. Change into another one.", ctx
+            ) from error
+        return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The commands in the order in which they were added."""
@@ -66,6 +84,20 @@ class Command(_Inert):
         if self.example:
             with formatter.section("Example"):
                 formatter.write_text(self.example)
+
+
+def _open_streams() -> None:
+    """Lead standard streams that are closed nowhere: files would get their numbers, and output meant for a stream."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 _ORDER = ["Model", "Images", "Language", "Pictures", "Gates", "Output", "Machine", "Other"]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from singaudit import __version__
+from singaudit.classifier.machine import cores, memory
 from singaudit.dataset.cache import MAX_BYTES, cache_bytes, cache_folder
 from singaudit.errors import SingauditError
 from singaudit.language.encoder import BUILTIN, DEFAULT
@@ -47,8 +48,8 @@ def examine() -> dict[str, Any]:
         "singaudit": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cores": os.cpu_count(),
-        "memory_gib": _memory(),
+        "cores": cores(),
+        "memory_gib": round(found / 2**30, 1) if (found := memory()) else None,
         "packages": {name: version for name in _PACKAGES if (version := _version(name))},
         "checks": [_surely(check) for check in checks],
     }
@@ -222,15 +223,12 @@ def _extras() -> dict[str, Any]:
 
 def _writable(folder: Path) -> tuple[bool, str]:
     parent = next(p for p in (folder, *folder.absolute().parents) if p.exists())
-    ok = parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)
+    try:  # some folders refuse files whatever their permission bits say
+        with tempfile.TemporaryFile(dir=parent):
+            ok = True
+    except OSError:
+        ok = False
     return ok, f"{folder} {'can' if ok else 'cannot'} be written"
-
-
-def _memory() -> float | None:
-    try:
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
-    except (AttributeError, ValueError, OSError):
-        return None
 
 
 def show(facts: dict[str, Any]) -> None:

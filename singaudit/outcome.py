@@ -54,13 +54,14 @@ class Outcome:
         self._verbose = bool(given.get("verbose"))
         self._quiet = bool(given.get("quiet"))
         self._code = 0
+        self._reached = False  # whether what the command is for was done, and only remains to be shown
 
     def __enter__(self) -> Outcome:
         return self
 
     def done(self, result: Any, code: int) -> None:
         """Show an audit's result and remember its exit code."""
-        self._code = code
+        self._code, self._reached = code, True
         if self._json:
             from singaudit.report.checksum import sealed
 
@@ -72,6 +73,7 @@ class Outcome:
 
     def print(self, facts: dict[str, Any], text: Callable[[], None], code: int = 0) -> None:
         """Print facts as JSON, or by ``text``, and remember the exit code."""
+        self._reached = True
         self._code = code
         if self._json:
             click.echo(json.dumps(facts))
@@ -86,8 +88,10 @@ class Outcome:
             sys.exit(INTERRUPTED)
         if isinstance(error, BrokenPipeError):
             # The reader of stdout went away (| head): the outcome stands, and exit code 1 would mean a failed gate.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(self._code)
+            # Where progress lost its reader, there is no outcome yet, and exit code 0 would mean one.
+            for stream in (sys.stdout, sys.stderr):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            sys.exit(self._code if self._reached else MachineError.exit_code)
         if not isinstance(error, Exception | MemoryError) or isinstance(
             error, click.ClickException | click.exceptions.Exit
         ):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ def merged_settings(ctx: click.Context, given: dict[str, Any]) -> dict[str, Any]
         and str(ctx.get_parameter_source(name)).rsplit(".", 1)[-1] not in ("DEFAULT", "DEFAULT_MAP")
     }
     known = _known_options(ctx)
+    _check_variables(known)
     names = {key: str(option.name) for key, option in known.items()}
     stored = load_settings(given.get("config"), isolated=bool(given.get("isolated")), known=names)
     by_name = {str(option.name): option for option in known.values()}
@@ -70,6 +73,15 @@ def _known_options(ctx: click.Context) -> dict[str, click.Option]:
     return known
 
 
+def _check_variables(known: Iterable[str]) -> None:
+    """Raise ``ConfigError`` for a variable that is nearly an option's: a gate that is not heard would pass."""
+    for name in sorted(os.environ):
+        key = name.removeprefix("SINGAUDIT_").lower()
+        near = [] if key == name.lower() or key in known else difflib.get_close_matches(key, known, 1, 0.8)
+        if near:
+            raise ConfigError(f"unknown variable {name}", hint=f"Did you mean SINGAUDIT_{near[0].upper()}?")
+
+
 def load_settings(config: str | None, *, isolated: bool, known: dict[str, str]) -> dict[str, Any]:
     """Settings of the nearest configuration file, as parameter name -> value.
 
@@ -108,7 +120,10 @@ def load_settings(config: str | None, *, isolated: bool, known: dict[str, str]) 
 
 
 def _find() -> Path | None:
-    here = Path.cwd()
+    try:
+        here = Path.cwd()
+    except OSError:  # the folder one is in was removed
+        return None
     if (here / "singaudit.toml").is_file():
         return here / "singaudit.toml"
     return next((f / "pyproject.toml" for f in (here, *here.parents) if (f / "pyproject.toml").is_file()), None)

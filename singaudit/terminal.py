@@ -41,8 +41,15 @@ def console(stream: TextIO) -> Console:
     """A rich console without markup; no control codes off a terminal, under CI or with NO_COLOR."""
     from rich.console import Console
 
+    class Pipe(Console):
+        """Rich would exit 1 where the reader of a pipe is gone, and that means a failed gate here."""
+
+        def on_broken_pipe(self) -> None:
+            """Raise the ``BrokenPipeError`` that is being handled."""
+            raise
+
     plain = not interactive(stream)
-    return Console(
+    return Pipe(
         file=stream, markup=False, highlight=False, force_terminal=False if plain else None, soft_wrap=plain,
         no_color=True if plain or os.environ.get("NO_COLOR") else None, width=100 if plain else None,
     )  # fmt: skip

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from singaudit.classifier.last_words import LastWords
+from singaudit.classifier.machine import memory
 from singaudit.classifier.messages import Arrays, SharedBytes, receive, send
 from singaudit.errors import ConfigError, MachineError, ModelError, SingauditError
 
@@ -138,10 +139,7 @@ def _end(process: subprocess.Popen[bytes], shared: SharedBytes) -> None:
 
 def default_memory() -> int:
     """Bytes; 0 where this machine's memory is not known."""
-    try:
-        return int(MEMORY_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, ValueError, OSError):
-        return 0
+    return int(MEMORY_SHARE * (memory() or 0))
 
 
 def child_environment() -> dict[str, str]:

@@ -206,7 +206,7 @@ def _division(batch: int | None, providers: Sequence[str], threads: int | None) 
     """
     if tuple(providers) != CPU or (batch or 1) > _PIECE:
         return 1, threads
-    from singaudit.classifier.session import cores
+    from singaudit.classifier.machine import cores
 
     available = threads or cores()
     each = max(1, available // 16)

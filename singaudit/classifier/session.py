@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,11 +19,6 @@ _CUDA = "CUDAExecutionProvider"
 _WEIGHT_ONLY_LEVEL = "session.qdq_matmulnbits_accuracy_level"
 _EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
 """ONNX Runtime's option for where the external data of a model lies that is given as bytes."""
-
-
-def cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def exposed(model: onnx.ModelProto, data: bytes, names: Sequence[str]) -> bytes:

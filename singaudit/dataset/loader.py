@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from singaudit.classifier.machine import cores
 from singaudit.dataset.interface import ImageSource, Skipped
 
 Prepare = Callable[[NDArray[np.uint8]], NDArray[np.generic]]
@@ -70,7 +70,7 @@ def batches(
     end = len(source) if count is None else min(count, len(source))
 
     def in_order() -> Generator[Batch, None, None]:
-        with ThreadPoolExecutor(workers or os.cpu_count() or 1, thread_name_prefix="decode") as pool:
+        with ThreadPoolExecutor(workers or cores(), thread_name_prefix="decode") as pool:
             pending: deque[tuple[int, Future[Skipped | _Loaded]]] = deque()
             position = 0
             try:
