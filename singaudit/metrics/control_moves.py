@@ -141,7 +141,9 @@ class Shuffles:
             mean = f.mean(axis=0, dtype=np.float64)
             centred = f - mean
             gram = (centred.T @ centred).astype(np.float64)
-            gram[np.diag_indices_from(gram)] += translator.penalty * len(f) / translator.images
+            # A published translator's penalty is not known: that of the ones which are fitted here stands in for it.
+            like = translator if translator.penalty > 0 else fitted.principal[min(k, len(fitted.principal) - 1)]
+            gram[np.diag_indices_from(gram)] += like.penalty * len(f) / like.images
             stacked = np.concatenate([block.features[own] - mean, block.null[own], block.null_mean[own]])
             solved = np.linalg.solve(gram, stacked.T).T.astype(np.float32)
             self._parts.append((mean.astype(np.float32), own, *np.split(solved, 3)))

@@ -1,14 +1,20 @@
 """Random subspaces are what they claim to be, a score is placed among its draws, and a control says what it must."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from linear_worlds import world
 
-from singaudit.metrics.control_moves import DIRECTIONS, HAAR, MATCHED, SHUFFLED, Subspaces
+from singaudit.classifier.interface import Head
+from singaudit.geometry.null_space import null_space
+from singaudit.language.translator import fit, fit_around
+from singaudit.metrics.control_moves import DIRECTIONS, HAAR, MATCHED, SHUFFLED, Shuffles, Subspaces
 from singaudit.metrics.control_run import DRAWS, MAX_IMAGES, run_controls
 from singaudit.metrics.control_scores import MODEL_SCORES
 from singaudit.metrics.controls import compare, random_subspace, wilson
 from singaudit.metrics.measure import measure
+from singaudit.metrics.subject import blocks
 
 
 @pytest.mark.parametrize("dim", [0, 1, 3, 7, 9, 10])
@@ -131,6 +137,23 @@ def test_matched_moves_have_the_null_moves_length_whatever_the_subspace():
         ]
     )
     np.testing.assert_allclose(found[HAAR].zero, whole, atol=1e-4)
+
+
+def test_a_translator_whose_penalty_is_not_known_is_shuffled_with_that_of_those_fitted_here():
+    # Fewer images than features: without any penalty there is no regression to speak of.
+    small, rng = world(n=60, null=("hue",)), np.random.default_rng(0)
+    features = np.concatenate([small.features, rng.normal(size=(60, 100))], axis=1).astype(np.float32)
+    weight = rng.normal(size=(5, features.shape[1]))
+    space = null_space(Head(weight, np.zeros(5), "float32", None, "Gemm", ("fc",), "f", "y", 0.0, "softmax", True))
+    own = fit(features, small.embeddings, small.sha256, space).translators[0]
+    fitted = fit_around(replace(own, penalty=0.0), features, small.embeddings, small.sha256, space)
+    block = next(iter(blocks(replace(small, features=features, space=space, fitted=fitted))))
+    moved = Shuffles(replace(small, features=features, space=space, fitted=fitted), block).draw()
+    assert np.isfinite(moved.original).all()
+    # Of the size of what is fitted here with a penalty, not of an interpolation of the noise.
+    plain = replace(fitted, translators=fitted.principal)
+    usual = Shuffles(replace(small, features=features, space=space, fitted=plain), block).draw()
+    np.testing.assert_allclose(moved.original, usual.original, rtol=1e-3, atol=1e-4)
 
 
 def test_no_null_space_has_no_controls():
