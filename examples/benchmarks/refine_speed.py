@@ -52,7 +52,7 @@ def _world(images: int) -> tuple[Audited, Aim]:
 
 def _steps(world: Audited, repetitions: int) -> Outcome:
     outcome = Outcome("A step of refinement against forward + backward of the shadow copy, same batch", [])
-    how, copy, steps = world.classifier.preprocessing, feature_copy(world.classifier), 10
+    how, copy, steps = world.classifier.preprocessing, feature_copy(world.classifier), 40
     for batch in (8, 32):
         windows = np.stack([world.source.load(i).pixels for i in range(batch)])  # type: ignore[union-attr]
         optics = Optics(copy, how, world.classifier.head, world.subject.space, world.units)

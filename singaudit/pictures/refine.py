@@ -140,8 +140,9 @@ class _Batch:
         self._optics, self._settings = optics, settings
         self._weight, self._bias = tensor(optics.head.weight), tensor(optics.head.bias)
         self._basis, self._spread = tensor(optics.space.basis), tensor(optics.units.spread)
+        # Pixels lie channel by channel of each pixel, as in the images: convolutions on a CPU take a quarter less time.
         self._state = {
-            "start": tensor(starts.transpose(0, 3, 1, 2)), "logits": tensor(logits), "null": tensor(null),
+            "start": tensor(starts).permute(0, 3, 1, 2), "logits": tensor(logits), "null": tensor(null),
         }  # fmt: skip
         start = self._state["start"]
         for name in ("residual", "mean", "square"):
@@ -170,7 +171,8 @@ class _Batch:
         apart = (null - self._state["null"]) / self._optics.units.typical_null
         weight = self._settings.null_weight * max(0.0, 1 - step / (self._settings.held * self._settings.steps))
         loss = error.square().mean(dim=1).sum() + weight * apart.square().sum()
-        (self._gradient,) = torch.autograd.grad(loss, leaf)
+        (gradient,) = torch.autograd.grad(loss, leaf)
+        self._gradient = gradient.contiguous(memory_format=torch.channels_last)
         worst = error.detach().abs().amax(dim=1).cpu().numpy().astype(np.float64)
         # What is no number is no success, and never the best so far.
         worst = np.where(np.isfinite(worst), worst, np.inf)
@@ -194,5 +196,10 @@ class _Batch:
             return
         index = torch.from_numpy(np.flatnonzero(kept)).to(self._low.device)
         self.rows = self.rows[kept]
-        self._state = {name: value[index] for name, value in self._state.items()}
-        self._low, self._high, self._gradient = self._low[index], self._high[index], self._gradient[index]
+        self._state = {name: _rows(value, index) for name, value in self._state.items()}
+        self._low, self._high, self._gradient = (_rows(v, index) for v in (self._low, self._high, self._gradient))
+
+
+def _rows(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """Some rows of images (n, 3, h, w) or of numbers (n, k), laid out in memory as they were."""
+    return values[index] if values.ndim < 4 else values.permute(0, 2, 3, 1)[index].permute(0, 3, 1, 2)
