@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ _FILTERS = {
 }
 
 
+_WHOLE = 1e-6
+"""What division may lack of whole pixels: 224 / (224 / 232) is 232."""
 _TALL = 1.5
 """Height over width from which Pillow may resample along columns first (it does so beyond 2)."""
 
@@ -27,8 +30,8 @@ def prepare(pixels: NDArray[np.uint8], how: Preprocessing) -> NDArray[Any]:
 
     Returns (C, height, width) or (height, width, C) by ``how.layout``, C-contiguous, of ``how.dtype``.
 
-    Rounding. ``crop``: the window of (height, width) / crop is rounded to whole pixels (Python's ``round``); the
-    image is scaled so that it just covers it, its other side truncated; the crop starts at
+    Rounding. ``crop``: the window of (height, width) / crop is truncated to whole pixels, as timm does; the image
+    is scaled so that it just covers it, its other side truncated; the crop starts at
     ``round((side - target) / 2)``, as torchvision does. ``pad``: scaled to fit inside, sides rounded, at least 1,
     placed at ``(target - side) // 2`` on black. Pillow resamples in 8 bits, so values stay whole up to ``scale``.
     """
@@ -70,7 +73,7 @@ def _resized(image: Image.Image, how: Preprocessing) -> Image.Image:
         inside = _resize(image, new_width, new_height, sampling)
         canvas.paste(inside, ((how.width - new_width) // 2, (how.height - new_height) // 2))
         return canvas
-    window_height, window_width = round(how.height / how.crop), round(how.width / how.crop)
+    window_height, window_width = (math.floor(side / how.crop + _WHOLE) for side in (how.height, how.width))
     if window_height * width >= window_width * height:
         new_height, new_width = window_height, window_height * width // height
     else:

@@ -7,6 +7,8 @@ from typing import Any
 from singaudit.classifier.preprocess_syntax import check_channel_numbers, check_size
 
 _PIL_FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
+_WARPED = 384
+"""Size from which transformers' ConvNeXt processor resizes both sides instead of cropping."""
 
 
 def of_timm(document: dict[str, Any]) -> dict[str, Any]:
@@ -55,6 +57,8 @@ def of_transformers(document: dict[str, Any]) -> dict[str, Any]:
         found.update(size=check_size(*resize), mode="squash")
         if share is not None and 0.05 <= float(share) <= 1:
             found.update(mode="crop", crop=float(share))
+        if "convnext" in str(document.get("image_processor_type")).lower() and resize[0] >= _WARPED:
+            found.update(mode="squash", crop=1.0)
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from PIL import Image
 
 from singaudit.classifier.interface import Preprocessing
 from singaudit.classifier.metadata import read_metadata
+from singaudit.classifier.preprocess_documents import of_timm, of_transformers
 from singaudit.classifier.preprocess_syntax import parse_preprocess
 from singaudit.classifier.preprocessing import prepare, resolve_preprocessing
 from singaudit.errors import ConfigError, ModelError
+from singaudit.torchvision_import import import_torchvision
 
 IMAGENET = "size=224,crop=0.95,mean=0.485/0.456/0.406,std=0.229/0.224/0.225"
 
@@ -184,6 +187,27 @@ def test_transformers_files_beside_the_model(tmp_path: Path) -> None:
     assert found.preprocess_source == "preprocessor_config.json beside the model"
 
 
+@pytest.mark.parametrize(("crop", "size"), [(0.95, 224), (0.9, 224), (0.875, 224), (0.965, 240), (1.0, 96)])
+def test_what_timm_shows_its_model_is_what_the_classifier_gets(crop: float, size: int) -> None:
+    import_torchvision()
+    data = pytest.importorskip("timm.data")
+    config = {"input_size": [3, size, size], "crop_pct": crop, "interpolation": "bicubic", "mean": [0.4, 0.5, 0.6],
+              "std": [0.2, 0.25, 0.3], "crop_mode": "center"}  # fmt: skip
+    transform = data.create_transform(**data.resolve_data_config(pretrained_cfg=config))
+    how = resolve_preprocessing({}, of_timm(config), [None, 3, size, size], "float32")
+    for shape in ((300, 401), (403, 300), (288, 384)):
+        want = transform(Image.fromarray(photo(*shape))).numpy()
+        np.testing.assert_allclose(prepare(photo(*shape), how), want, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [224, 384])
+def test_the_convnext_processor_crops_below_384_alone(size: int) -> None:
+    processor = {"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": size}, "crop_pct": 0.875,
+                 "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "do_resize": True}  # fmt: skip
+    found = of_transformers(processor)
+    assert (found["size"], found["mode"]) == ((size, size), "crop" if size < 384 else "squash")
+
+
 def test_transformers_without_crop_or_normalisation() -> None:
     processor = {"size": {"height": 64, "width": 96}, "do_rescale": True, "do_normalize": False, "resample": 2}
     found = read_metadata({"preprocessor": json.dumps(processor)}, None).preprocess
@@ -231,9 +255,9 @@ def photo(height: int, width: int) -> np.ndarray:
 
 @pytest.mark.parametrize("shape", [(300, 400), (400, 300), (50, 61), (224, 224), (1, 9)])
 def test_crop_is_torchvisions(shape: tuple[int, int]) -> None:
-    """Resize(round(224 / 0.95)) then CenterCrop(224), by torchvision's own rounding."""
+    """Resize(floor(224 / 0.95)), as timm does, then CenterCrop(224), by torchvision's own rounding."""
     image = Image.fromarray(photo(*shape))
-    short, (width, height) = round(224 / 0.95), image.size
+    short, (width, height) = math.floor(224 / 0.95), image.size
     new = (short, int(short * height / width)) if width <= height else (int(short * width / height), short)
     left, top = round((new[0] - 224) / 2), round((new[1] - 224) / 2)
     want = np.asarray(image.resize(new, Image.Resampling.BICUBIC).crop((left, top, left + 224, top + 224)))
