@@ -58,6 +58,41 @@ def test_embeddings_are_the_librarys_own(folder, built):
     np.testing.assert_array_equal(encoder.encode_texts(texts[:1])[0], encoder.encode_texts(texts)[0])
 
 
+_WIDE = {"width": 32, "heads": 2, "layers": 1, "context_length": 16, "vocab_size": 49408}
+_EYES = {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16, "head_width": 32}
+_TIMM = {"timm_model_name": "resnet10t", "timm_model_pretrained": False, "timm_pool": "avg", "timm_proj": "linear",
+         "image_size": 32}  # fmt: skip
+TOWERS = {
+    "CoCa": {
+        "embed_dim": 16, "vision_cfg": {**_EYES, "attentional_pool": True, "output_tokens": True},
+        "multimodal_cfg": _WIDE,
+        "text_cfg": {**_WIDE, "embed_cls": True, "output_tokens": True},
+    },
+    "CustomTextCLIP": {"embed_dim": 16, "vision_cfg": _TIMM, "text_cfg": _WIDE},
+    "CLIP": {"embed_dim": 16, "vision_cfg": {**_EYES, "layers": [1, 1, 1, 1]}, "text_cfg": _WIDE},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", TOWERS)
+def test_other_towers_give_the_librarys_own_embeddings(kind, tmp_path):
+    """Captioners, timm's towers beside a text tower of their own (as SigLIP and EVA have), and ResNets."""
+    from safetensors.torch import save_file
+
+    built = getattr(open_clip, kind)(**TOWERS[kind]).eval()
+    custom = {} if kind == "CLIP" else {"custom_text": True}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({**CONFIG, "model_cfg": {**TOWERS[kind], **custom}}))
+    save_file({k: v.contiguous().clone() for k, v in built.state_dict().items()},
+              tmp_path / "open_clip_model.safetensors")  # fmt: skip
+    encoder = open_encoder(str(tmp_path))
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    prepared, texts = encoder.prepare(pixels)[None], ["a dog", "a photo of a cat"]
+    with torch.no_grad():
+        image = built.encode_image(torch.from_numpy(prepared), normalize=True)
+        text = built.encode_text(open_clip.SimpleTokenizer(context_length=16)(texts), normalize=True)
+    np.testing.assert_allclose(encoder.encode_images(prepared), image.numpy(), atol=1e-5)
+    np.testing.assert_allclose(encoder.encode_texts(texts), text.numpy(), atol=1e-5)
+
+
 def test_missing_weights_are_never_filled_in(folder):
     from safetensors.torch import load_file, save_file
 
