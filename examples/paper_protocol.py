@@ -27,7 +27,7 @@ from singaudit.errors import SingauditError
 from singaudit.report.comparison import compare
 from singaudit.report.comparison_page import render_comparison
 from singaudit.report.output_folder import check_output_folder
-from singaudit.report.result import Statistic
+from singaudit.report.parts import Statistic
 from singaudit.report.stored_result import load_result
 from singaudit.report.writer import write_comparison, write_report
 

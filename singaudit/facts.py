@@ -25,9 +25,10 @@ from singaudit.metrics.intervals import mean_estimate
 from singaudit.metrics.measure import Measured
 from singaudit.metrics.subject import Subject
 from singaudit.report import build
+from singaudit.report.data_parts import DataPart, PackPart
 from singaudit.report.gate_names import Known
 from singaudit.report.gate_rules import Rule
-from singaudit.report.result import DataPart, PackPart, Statistic
+from singaudit.report.parts import Statistic
 
 
 @dataclass(frozen=True)

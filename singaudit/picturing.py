@@ -24,7 +24,8 @@ from singaudit.metrics.subject import Subject
 from singaudit.pictures.interrupt import first_interrupt_stops
 from singaudit.pictures.units import units
 from singaudit.report.build import certificate_part
-from singaudit.report.result import CertificatePart, FindingPart
+from singaudit.report.finding_parts import FindingPart
+from singaudit.report.model_parts import CertificatePart
 
 if TYPE_CHECKING:
     # Imports torch, which an audit without pictures does not need.

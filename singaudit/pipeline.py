@@ -43,16 +43,13 @@ from singaudit.report import build
 from singaudit.report.build_findings import control_parts, finding_parts
 from singaudit.report.build_steering import steering_part
 from singaudit.report.build_words import with_changes, with_class_words, words_part
+from singaudit.report.data_parts import EncoderPart, LogitCheck
 from singaudit.report.gallery import gallery_items
 from singaudit.report.gate_names import Known, check_rules
 from singaudit.report.gate_rules import Rule, parse_rules
 from singaudit.report.policy import class_concepts, policy_gates
 from singaudit.report.reproduce import reproduce
-from singaudit.report.result import (
-    AuditResult,
-    EncoderPart,
-    LogitCheck,
-)
+from singaudit.report.result import AuditResult
 from singaudit.report.verdict import UNDECIDED, decided, unreadable
 
 # Fewer images than this and no translator is fitted at all: cross-validation would have next to nothing to hold out.

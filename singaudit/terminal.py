@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
-    from singaudit.report.result import AuditResult, FindingPart, Statistic
+    from singaudit.report.finding_parts import FindingPart
+    from singaudit.report.parts import Statistic
+    from singaudit.report.result import AuditResult
 
 ProgressKind = Literal["auto", "rich", "plain", "none"]
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from singaudit.cli import main
 from singaudit.command import each_command
 from singaudit.metrics.findings import decide
-from singaudit.report.result import FindingPart
+from singaudit.report.finding_parts import FindingPart
 
 LICENCE = """
 ## Licence

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 from markupsafe import Markup
 
 from singaudit.report.charts import BLUE, GRID, ORANGE, VERMILLION
-from singaudit.report.result import ControlScore, FindingPart, Statistic
+from singaudit.report.finding_parts import FindingPart
+from singaudit.report.parts import Statistic
+from singaudit.report.score_parts import ControlScore
 
 Domain = tuple[float, float]
 

@@ -16,27 +16,19 @@ from singaudit.language.concepts import Group, prompts
 from singaudit.language.translator import FOLDS, Fitted
 from singaudit.metrics.intervals import Bootstrap, Estimate, mean_estimate
 from singaudit.metrics.measure import MODEL_COLUMNS, Measured
-from singaudit.report.parts import DIGITS
-from singaudit.report.result import (
+from singaudit.report.data_parts import ImageNote, ImagesPart, SkippedImage, TranslatorPart
+from singaudit.report.model_parts import (
     CertificatePart,
-    ClassPart,
-    ConceptPart,
     GeometryPart,
     HeadPart,
-    ImageNote,
-    ImagesPart,
     ModelPart,
     NearNull,
     PreprocessingPart,
     RankAt,
-    Removal,
     RuntimePart,
-    ScatterPart,
-    ScoresPart,
-    SkippedImage,
-    Statistic,
-    TranslatorPart,
 )
+from singaudit.report.parts import DIGITS, Statistic
+from singaudit.report.score_parts import ClassPart, ConceptPart, Removal, ScatterPart, ScoresPart
 
 if TYPE_CHECKING:
     # Its module imports torch, which a geometry-only audit's report does not need.

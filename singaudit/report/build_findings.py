@@ -12,15 +12,9 @@ from singaudit.metrics.findings import sentence
 from singaudit.metrics.groups import GroupMeasure
 from singaudit.metrics.judge import Judged
 from singaudit.report.build import maybe, rounded, statistic
-from singaudit.report.result import (
-    ControlPart,
-    ControlScore,
-    FindingPart,
-    NullFollow,
-    ProbePart,
-    Readability,
-    Statistic,
-)
+from singaudit.report.finding_parts import FindingPart, NullFollow, ProbePart, Readability
+from singaudit.report.parts import Statistic
+from singaudit.report.score_parts import ControlPart, ControlScore
 
 # Most telling first: what reads one control reads this one.
 _ORDER = (MATCHED, HAAR, DIRECTIONS, SHUFFLED)

@@ -10,8 +10,9 @@ from singaudit.metrics.changes import LEVEL, Judged
 from singaudit.metrics.intervals import Estimate
 from singaudit.metrics.words import Words
 from singaudit.report.build import maybe
+from singaudit.report.finding_parts import FindingPart
 from singaudit.report.parts import Statistic
-from singaudit.report.result import ClassPart, ConceptPart, FindingPart
+from singaudit.report.score_parts import ClassPart, ConceptPart
 from singaudit.report.word_parts import ClassFinding, WordPart, WordsPart
 
 _SHOWN = 24

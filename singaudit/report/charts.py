@@ -14,7 +14,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from singaudit.report.result import ClassPart, ControlScore, GeometryPart, ScatterPart
+from singaudit.report.model_parts import GeometryPart
+from singaudit.report.score_parts import ClassPart, ControlScore, ScatterPart
 from singaudit.report.text import shorten
 
 BLUE, ORANGE, VERMILLION, GREEN = "#0072B2", "#E69F00", "#D55E00", "#009E73"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from singaudit.report.charts import BLUE, VERMILLION, data, domain, to_svg
-from singaudit.report.result import ClassPart
+from singaudit.report.score_parts import ClassPart
 from singaudit.report.text import plain, shorten
 from singaudit.report.word_parts import WordPart
 

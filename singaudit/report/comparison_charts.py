@@ -7,7 +7,7 @@ from typing import Any
 
 from singaudit.report.charts import BLUE, GREEN, ORANGE, VERMILLION, data, domain, outline, to_svg
 from singaudit.report.parts import Statistic
-from singaudit.report.result import ScatterPart
+from singaudit.report.score_parts import ScatterPart
 from singaudit.report.text import shorten
 
 COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, "#CC79A7", "#56B4E9", "#8a94a0", "#F0E442")

@@ -13,7 +13,8 @@ from singaudit.language.concepts import Group
 from singaudit.metrics.measure import Measured
 from singaudit.metrics.subject import Subject
 from singaudit.pictures.neighbours import Pair, retrieve, telling_images
-from singaudit.report.result import FindingPart, GalleryItem, Neighbour
+from singaudit.report.finding_parts import FindingPart
+from singaudit.report.result import GalleryItem, Neighbour
 from singaudit.report.thumbnails import Thumbnails
 
 _ITEMS = 12

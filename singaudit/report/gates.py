@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
+from singaudit.report.finding_parts import GatePart
 from singaudit.report.gate_names import KEYS, WORDS, field_name, selectors
 from singaudit.report.gate_rules import GateStatus, Rule, Step
-from singaudit.report.result import AuditResult, GatePart, Statistic
+from singaudit.report.parts import Statistic
+from singaudit.report.result import AuditResult
 
 MIN_GATE_IMAGES = 20
 """A bootstrap of fewer images says nothing: of one image it is a point."""

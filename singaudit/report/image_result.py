@@ -6,9 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
+from singaudit.report.model_parts import CertificatePart
 from singaudit.report.parts import Finite, Part, Text
 from singaudit.report.picture_parts import GenerationPart, PicturePart, SearchPart
-from singaudit.report.result import CertificatePart, Neighbour
+from singaudit.report.result import Neighbour
 from singaudit.report.word_parts import WordPart
 
 

@@ -17,10 +17,10 @@ from singaudit.pictures.features import FeatureCopy
 from singaudit.pictures.natural_pairs import MAX_IMAGES, natural_pairs
 from singaudit.pictures.neighbours import retrieve, telling_images
 from singaudit.pictures.targets import Aim, aim_at
+from singaudit.report.finding_parts import FindingPart
 from singaudit.report.generation import decoding_summary, summary
 from singaudit.report.picture_build import PictureParts
 from singaudit.report.picture_parts import DecodingPart, GenerationPart, PicturePart, SearchPart
-from singaudit.report.result import FindingPart
 
 PAIRS = 6
 """Neighbours and natural pairs that are listed."""

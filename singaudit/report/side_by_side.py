@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from singaudit.report import bars, charts, view
+from singaudit.report.finding_parts import FindingPart
 from singaudit.report.html import page
-from singaudit.report.result import AuditResult, FindingPart, GalleryItem, Statistic
+from singaudit.report.parts import Statistic
+from singaudit.report.result import AuditResult, GalleryItem
 from singaudit.report.text import display_text, displayable
 
 _PAIRS = 2

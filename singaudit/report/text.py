@@ -7,7 +7,8 @@ import re
 import unicodedata
 from typing import Any
 
-from singaudit.report.result import AuditResult, Statistic
+from singaudit.report.parts import Statistic
+from singaudit.report.result import AuditResult
 
 _KEPT_FORMAT = "\u200c\u200d"  # joiners: part of ordinary Persian, Indic and emoji text
 _MAX_MARKS = 4  # combining marks on one letter; more of them run over the lines above and below

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from singaudit.metrics.findings import THRESHOLDS
+from singaudit.report.data_parts import TranslatorPart
+from singaudit.report.finding_parts import GatePart, Verdict
 from singaudit.report.gate_rules import Rule
 from singaudit.report.gates import GateOn, judge
-from singaudit.report.result import AuditResult, GatePart, TranslatorPart, Verdict
+from singaudit.report.result import AuditResult
 
 UNDECIDED = Verdict(status="inconclusive", reasons=[], sentence="")
 """What a result holds until ``decided``."""

@@ -7,17 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from singaudit.report import bars, charts, class_charts
+from singaudit.report.finding_parts import FindingPart, GatePart
+from singaudit.report.parts import Statistic
 from singaudit.report.picture_view import picture_context
-from singaudit.report.result import (
-    AuditResult,
-    ClassPart,
-    ConceptPart,
-    ControlScore,
-    FindingPart,
-    GalleryItem,
-    GatePart,
-    Statistic,
-)
+from singaudit.report.result import AuditResult, GalleryItem
+from singaudit.report.score_parts import ClassPart, ConceptPart, ControlScore
 
 MAX_ROWS = 1000
 """Table rows in HTML; result.json holds all of them."""

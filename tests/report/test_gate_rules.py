@@ -11,7 +11,8 @@ from singaudit.errors import ConfigError
 from singaudit.report.gate_names import Known, check_rules
 from singaudit.report.gate_rules import parse_rules
 from singaudit.report.gates import judge
-from singaudit.report.result import AuditResult, Statistic
+from singaudit.report.parts import Statistic
+from singaudit.report.result import AuditResult
 
 KNOWN = Known(("dog", "cat"), (("colour", "red"), ("weather", "snow"), ("ground", "snow")), ("class", "colour"))
 GOOD = (

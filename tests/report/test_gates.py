@@ -7,8 +7,9 @@ from singaudit.errors import ConfigError
 from singaudit.report.gate_names import Known, check_rules
 from singaudit.report.gate_rules import parse_rule, parse_rules
 from singaudit.report.gates import judge
+from singaudit.report.parts import Statistic
 from singaudit.report.policy import class_concepts, policy_gates, selector
-from singaudit.report.result import AuditResult, Statistic
+from singaudit.report.result import AuditResult
 
 KNOWN = Known(
     ("dog", "cat", "n01, [a] \"b\"", "x ] y"), (("colour", "red"), ("weather", "snow"), ("ground", "snow")),

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from singaudit.report.result import Statistic
+from singaudit.report.parts import Statistic
 from singaudit.report.text import display_text, number, parts, places_for, share, shorten
 
 
