@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -81,7 +82,7 @@ def accumulate(features: Rows, embeddings: Rows, groups: NDArray[np.intp], count
     return [Statistics(int(n[g]), f[g], z[g], ff[g], fz[g], float(zz[g])) for g in range(count)]
 
 
-def total(parts: list[Statistics]) -> Statistics:
+def total(parts: Sequence[Statistics]) -> Statistics:
     """The statistics of all parts' data together."""
     result = parts[0]
     for part in parts[1:]:

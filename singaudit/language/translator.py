@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,11 +99,35 @@ def fit_translator(parts: Sequence[Statistics]) -> Translator:
         )
     errors = np.zeros(len(_PENALTIES))
     for left_out in range(len(usable)):
-        train = total([part for i, part in enumerate(usable) if i != left_out])
+        train = _decomposed([part for i, part in enumerate(usable) if i != left_out])
         errors += _held_out_errors(train, usable[left_out])
-    everything = total(usable)
-    best = float(_PENALTIES[int(np.argmin(errors))])
-    return fit_ridge(everything, best * _unit_penalty(everything))
+    return _at_best(usable, errors)
+
+
+def _cross_fitted(parts: Sequence[Statistics]) -> list[Translator]:
+    """``fit_translator`` on the other parts, for each part.
+
+    Choosing the penalty of the translator without part k leaves out every other part j once, and that of the one
+    without j leaves out k: both fit on what remains without either, which is decomposed once.
+    """
+    if len(parts) < 3 or any(part.n < 2 for part in parts):
+        return [fit_translator(_without(parts, k)) for k in range(len(parts))]
+    errors = np.zeros((len(parts), len(_PENALTIES)))
+    for k, j in combinations(range(len(parts)), 2):
+        train = _decomposed(_without(parts, k, j))
+        errors[k] += _held_out_errors(train, parts[j])
+        errors[j] += _held_out_errors(train, parts[k])
+    return [_at_best(_without(parts, k), errors[k]) for k in range(len(parts))]
+
+
+def _without(parts: Sequence[Statistics], *left_out: int) -> list[Statistics]:
+    return [part for i, part in enumerate(parts) if i not in left_out]
+
+
+def _at_best(parts: Sequence[Statistics], errors: Array) -> Translator:
+    """Fitted on all ``parts`` at the penalty with the smallest error."""
+    everything = total(parts)
+    return fit_ridge(everything, float(_PENALTIES[int(np.argmin(errors))]) * _unit_penalty(everything))
 
 
 def _unit_penalty(data: Statistics) -> float:
@@ -111,19 +136,41 @@ def _unit_penalty(data: Statistics) -> float:
     return max(variance, np.finfo(np.float64).tiny)
 
 
-def _held_out_errors(train: Statistics, test: Statistics) -> Array:
-    """Sum of squared errors on ``test`` for each penalty, fitted on ``train``."""
+@dataclass(frozen=True)
+class _Decomposed:
+    """Statistics of training images in the eigenbasis of their features' covariance."""
+
+    mean_f: Array
+    mean_z: Array
+    values: Array
+    """(m,) eigenvalues of the centred f'f."""
+    vectors: Array
+    """(m, m)."""
+    fz: Array
+    """(m, d) centred f'z, rotated."""
+    products: Array
+    """(m, m): of each pair of rows of ``fz``."""
+    unit_penalty: float
+
+
+def _decomposed(parts: Sequence[Statistics]) -> _Decomposed:
+    train = total(parts)
     mean_f, mean_z = train.f / train.n, train.z / train.n
     ff, fz, _ = train.centred_at(mean_f, mean_z)
     values, vectors = np.linalg.eigh(ff)
-    values = np.clip(values, 0, None)
-    test_ff, test_fz, test_zz = test.centred_at(mean_f, mean_z)
-    fz, test_fz = vectors.T @ fz, vectors.T @ test_fz
-    test_ff = vectors.T @ test_ff @ vectors
+    fz = vectors.T @ fz
+    return _Decomposed(mean_f, mean_z, np.clip(values, 0, None), vectors, fz, fz @ fz.T, _unit_penalty(train))
+
+
+def _held_out_errors(train: _Decomposed, test: Statistics) -> Array:
+    """Sum of squared errors on ``test`` for each penalty, fitted on ``train``."""
+    test_ff, test_fz, test_zz = test.centred_at(train.mean_f, train.mean_z)
+    test_fz = train.vectors.T @ test_fz
+    test_ff = train.vectors.T @ test_ff @ train.vectors
     # |z|^2 - 2 tr(B'F'Z) + tr(B'F'F B) with B = diag(w) F'Z: both traces are sums over pairs of eigenvectors.
-    linear = np.einsum("ij,ij->i", fz, test_fz)
-    quadratic = test_ff * (fz @ fz.T)
-    weights = 1 / (values + _PENALTIES[:, None] * _unit_penalty(train))
+    linear = np.einsum("ij,ij->i", train.fz, test_fz)
+    quadratic = test_ff * train.products
+    weights = 1 / (train.values + _PENALTIES[:, None] * train.unit_penalty)
     result: Array = (
         test_zz - 2 * weights @ linear + np.einsum("pi,ij,pj->p", weights, quadratic, weights, optimize=True)
     )
@@ -146,19 +193,18 @@ def fit(
     if probe is not None:
         parts = accumulate(probe[0], probe[1], fold_of(probe[2]), FOLDS)
         zero = np.zeros(len(features), np.intp)
-        return _finish([parts], zero, sum(p.n for p in parts), True, space)
+        return _finish([parts], [fit_translator(parts)], zero, sum(p.n for p in parts), True, space)
     parts = accumulate(features, embeddings, own_fold, FOLDS)
-    others = [[part for j, part in enumerate(parts) if j != k] for k in range(FOLDS)]
-    return _finish(others, own_fold, len(features), False, space)
+    others = [_without(parts, k) for k in range(FOLDS)]
+    return _finish(others, _cross_fitted(parts), own_fold, len(features), False, space)
 
 
 def _finish(
-    training: list[list[Statistics]], fold: NDArray[np.intp], images: int, on_probe: bool, space: NullSpace
-) -> Fitted:
-    translators, halves, principal = [], [], []
-    for parts in training:
-        translator = fit_translator(parts)
-        translators.append(translator)
+    training: list[list[Statistics]], translators: list[Translator], fold: NDArray[np.intp], images: int,
+    on_probe: bool, space: NullSpace,
+) -> Fitted:  # fmt: skip
+    halves, principal = [], []
+    for parts, translator in zip(training, translators, strict=True):
         principal.append(fit_ridge(total(parts), translator.penalty, space))
         usable = [part for part in parts if part.n > 1]
         pair = [total(half) for half in (usable[: len(usable) // 2], usable[len(usable) // 2 :])]

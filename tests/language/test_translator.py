@@ -115,3 +115,18 @@ def test_statistics_add_up_over_any_split():
     parts = total(accumulate(f, z, np.random.default_rng(0).integers(0, 4, 10000), 4))
     np.testing.assert_allclose(whole.ff, parts.ff, rtol=1e-12)
     assert whole.zz == pytest.approx(parts.zz, rel=1e-12)
+
+
+def test_cross_fitting_gives_what_fitting_on_the_others_gives():
+    rng = np.random.default_rng(4)
+    f, z = rng.normal(size=(400, 30)), rng.normal(size=(400, 6))
+    z += f[:, :6]
+    sha = [hashlib.sha256(str(i).encode()).hexdigest() for i in range(400)]
+    fold = fold_of(sha)
+    head = Head(rng.normal(size=(5, 30)), np.zeros(5), "float32", None, "Gemm", ("fc",), "f", "y", 0.0, "softmax", True)
+    fitted = fit(f, z, sha, null_space(head))
+    for k, translator in enumerate(fitted.translators):
+        parts = accumulate(f[fold != k], z[fold != k], fold[fold != k], FOLDS)
+        alone = fit_translator(parts)
+        assert translator.penalty == pytest.approx(alone.penalty, rel=1e-12)
+        np.testing.assert_allclose(translator.weight, alone.weight, rtol=1e-9, atol=1e-12)
