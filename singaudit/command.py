@@ -105,7 +105,7 @@ _HEADINGS = {
     **dict.fromkeys(("classes", "arch", "logits", "features", "activation", "preprocess", "allow_code"), "Model"),
     **dict.fromkeys(("images", "labels", "probe", "limit", "anyway"), "Images"),
     **dict.fromkeys(("vlm", "translator", "concepts", "pack"), "Language"),
-    **dict.fromkeys(("generate", "toward"), "Pictures"),
+    **dict.fromkeys(("generate", "toward", "decode"), "Pictures"),
     **dict.fromkeys(("gates", "gate_on", "exit_zero"), "Gates"),
     **dict.fromkeys(
         (

@@ -97,6 +97,8 @@ LANGUAGE_OPTIONS = [
     ),
     option("--concepts", metavar="FILE", help="Concepts: a text file, one a line, or TOML groups. Default: built-in."),
 ]
+DECODER = "kakaobrain/karlo-v1-alpha-image-variations"
+"""``pictures.unclip.KARLO``, whose module is not imported for the sake of a help text."""
 PICTURE_OPTIONS = [
     option(
         "--generate",
@@ -111,9 +113,11 @@ PICTURE_OPTIONS = [
     ),
     option(
         "--decode",
-        metavar="NAME|DIR",
-        help="Draw the translated features of a few images with this unCLIP decoder, before and after removal: "
-        "ORG/NAME[@REVISION] on the hub, such as kakaobrain/karlo-v1-alpha-image-variations, or a folder.",
+        metavar="[NAME|DIR]",
+        is_flag=False,
+        flag_value=DECODER,
+        help="Draw the translated features of 4 images with an unCLIP decoder, before and after removal: "
+        f"ORG/NAME[@REVISION] on the hub, or a folder; {DECODER} where none is named.",
     ),
 ]
 PHOTO_PICTURE_OPTIONS = [

@@ -15,8 +15,9 @@ from singaudit.cli import main
 from singaudit.dataset.sources import open_source
 from singaudit.errors import LanguageError
 from singaudit.language.encoder import open_encoder
+from singaudit.options import DECODER
 from singaudit.pictures.decode import Decoder, same_length
-from singaudit.pictures.unclip import located, open_decoder, open_tower
+from singaudit.pictures.unclip import KARLO, located, open_decoder, open_tower
 from singaudit.torchvision_import import import_torchvision
 
 import_torchvision()
@@ -219,6 +220,16 @@ def test_what_cannot_be_decoded_exits_2(tmp_path, words, match):
     assert found.exit_code == 2
     assert match in found.output
     assert not (tmp_path / "out").exists()
+
+
+def test_karlo_is_taken_where_no_decoder_is_named(tmp_path):
+    assert DECODER == KARLO
+    words = ["run", "builtin:leaky", "--decode", "--vlm", "builtin:shapes", "--isolated", "-o", str(tmp_path / "out")]
+    found = CliRunner().invoke(main, words)
+    assert found.exit_code == 2
+    assert "expected --images" in found.output
+    audited = CliRunner().invoke(main, ["run", "--help"]).output
+    assert audited.index("Pictures:") < audited.index("--decode") < audited.index("Gates:")
 
 
 def test_without_the_extra_the_line_to_type_is_shown(tmp_path, monkeypatch):
