@@ -25,6 +25,11 @@ _TALL = 1.5
 """Height over width from which Pillow may resample along columns first (it does so beyond 2)."""
 
 
+def crop_window(how: Preprocessing) -> tuple[int, int]:
+    """(height, width) that an image is made to cover before ``mode="crop"`` cuts out its centre."""
+    return math.floor(how.height / how.crop + _WHOLE), math.floor(how.width / how.crop + _WHOLE)
+
+
 def prepare(pixels: NDArray[np.uint8], how: Preprocessing) -> NDArray[Any]:
     """One image (h, w, 3) uint8 RGB as the classifier's input, without the batch axis.
 
@@ -73,7 +78,7 @@ def _resized(image: Image.Image, how: Preprocessing) -> Image.Image:
         inside = _resize(image, new_width, new_height, sampling)
         canvas.paste(inside, ((how.width - new_width) // 2, (how.height - new_height) // 2))
         return canvas
-    window_height, window_width = (math.floor(side / how.crop + _WHOLE) for side in (how.height, how.width))
+    window_height, window_width = crop_window(how)
     if window_height * width >= window_width * height:
         new_height, new_width = window_height, window_height * width // height
     else:

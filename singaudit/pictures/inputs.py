@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.classifier.interface import Preprocessing
+from singaudit.classifier.pixels import crop_window
 from singaudit.classifier.preprocessing import prepare
 
 if TYPE_CHECKING:
@@ -26,9 +27,7 @@ _LUMA = (19595, 38470, 7471)
 
 def frame_size(how: Preprocessing) -> tuple[int, int]:
     """(height, width) of a saved picture: the input's, and with ``mode="crop"`` the window's that is cropped."""
-    if how.mode != "crop":
-        return how.height, how.width
-    return round(how.height / how.crop), round(how.width / how.crop)
+    return crop_window(how) if how.mode == "crop" else (how.height, how.width)
 
 
 def window(how: Preprocessing) -> tuple[slice, slice]:
