@@ -150,20 +150,18 @@ class _Batch:
         self._low = torch.clamp(-start, min=-settings.bound)
         self._high = torch.clamp(255 - start, max=settings.bound)
         self._gradient = torch.zeros_like(start)
+        self._evaluated = start
 
     def pixels(self, some: NDArray[np.bool_]) -> NDArray[np.uint8]:
-        """(k, h, w, 3) rounded pixels of ``some`` of the images at work."""
-        index = torch.from_numpy(np.flatnonzero(some)).to(self._low.device)
-        rounded = (self._state["start"][index] + self._state["residual"][index]).round_()
-        found: NDArray[np.uint8] = rounded.to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        """(k, h, w, 3) pixels of ``some`` of the images at work, as they were evaluated last."""
+        found: NDArray[np.uint8] = self._evaluated.permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy()[some]
         return found
-
-    def _rounded(self) -> torch.Tensor:
-        return (self._state["start"] + self._state["residual"]).round_()
 
     def evaluate(self, step: int) -> tuple[Array, NDArray[np.bool_]]:
         """Largest logit error (k,) at the rounded pixels, and which images are done; keeps the gradient there."""
-        leaf = self._rounded().requires_grad_()
+        leaf = (self._state["start"] + self._state["residual"]).round_()
+        self._evaluated = leaf.detach()
+        leaf.requires_grad_()
         features = self._optics.copy(to_inputs(leaf, self._optics.how))
         error = (torch.nn.functional.linear(features, self._weight, self._bias) - self._state["logits"]) / self._spread
         inside = (features @ self._basis) @ self._basis.T
