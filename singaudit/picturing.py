@@ -29,6 +29,7 @@ from singaudit.report.model_parts import CertificatePart
 
 if TYPE_CHECKING:
     # Imports torch, which an audit without pictures does not need.
+    from singaudit.pictures.features import FeatureCopy
     from singaudit.pictures.one_photo import PhotoWorld
     from singaudit.report.pictured import Pictured, Wanted
 
@@ -96,7 +97,6 @@ def _wanted(
     probe_features: NDArray[np.float32] | None = None, decoding: Decoding | None = None,
 ) -> Iterator[Wanted]:  # fmt: skip
     """What the user wants; within the block the first interrupt says that it is enough."""
-    from singaudit.pictures.features import feature_copy
     from singaudit.report.pictured import Wanted
 
     note: Callable[[str, str], None] = getattr(progress, "note", lambda stage, text: None)
@@ -108,11 +108,13 @@ def _wanted(
     def interrupted() -> None:
         note(STAGE, "stopping; the report is written with what is finished, Ctrl-C again aborts")
 
+    def copy() -> FeatureCopy:
+        from singaudit.pictures.features import feature_copy
+
+        return feature_copy(classifier, torch_device(config.device))
+
     with first_interrupt_stops(interrupted) as stop:
-        wanted = Wanted(
-            config.generate, config.toward, why_not, lambda: feature_copy(classifier, torch_device(config.device)),
-            probe_features, stop, tell,
-        )  # fmt: skip
+        wanted = Wanted(config.generate, config.toward, why_not, copy, probe_features, stop, tell)
         if decoding is not None:
             pipeline = decoding.pipeline
             wanted = replace(

@@ -127,3 +127,17 @@ def test_the_first_ctrl_c_keeps_what_is_finished_and_the_audit_completes(tmp_pat
     made = [p for p in result["pictures"] if p["kind"] == "refined"]
     assert 0 < len(made) < 300
     assert all((out / p["file"]).is_file() for p in made)
+
+
+def test_an_audit_from_the_cache_without_equivalents_opens_no_torch(tmp_path):
+    code = (
+        "import sys\nfrom singaudit import AuditConfig, audit\n"
+        "audit(AuditConfig(model='builtin:leaky', images='shapes:60', vlm='builtin:shapes', generate=0, "
+        f"cache={str(tmp_path)!r}))\n"
+        "print('torch' in sys.modules)"
+    )
+    seen = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True).stdout
+        for _ in range(2)
+    ]
+    assert [words.split()[-1] for words in seen] == ["True", "False"]

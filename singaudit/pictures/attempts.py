@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.dataset.interface import Image
 from singaudit.pictures.audited import Audited
-from singaudit.pictures.features import FeatureCopy
 from singaudit.pictures.inputs import framed, window
-from singaudit.pictures.refine import Optics, Refined, refine
+
+if TYPE_CHECKING:
+    # Both import torch, which an audit without equivalents does not need.
+    from singaudit.pictures.features import FeatureCopy
+    from singaudit.pictures.refine import Refined
 
 Array = NDArray[np.float64]
 
@@ -55,6 +59,8 @@ class Attempts:
 
     def run(self, stop: Callable[[], bool], progress: Callable[[int, int, float], None]) -> None:
         """All rounds. An image whose starts are used up is finished, met or not."""
+        from singaudit.pictures.refine import Optics, refine
+
         how, audited = self._audited.classifier.preprocessing, self._audited
         optics = Optics(self._copy, how, audited.classifier.head, audited.subject.space, audited.units)
         batch = batch_of(how.height, how.width, self._copy.device)

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from singaudit.pictures.attempts import Attempts
 from singaudit.pictures.audited import Audited
 from singaudit.pictures.inputs import window
-from singaudit.pictures.refine import LOGIT_BOUND
 from singaudit.pictures.round_trip import Difference, Reading, differences, equally_far, png, read_back
 from singaudit.pictures.targets import Aim, Readings
+from singaudit.pictures.units import LOGIT_BOUND
 
 Array = NDArray[np.float64]
 

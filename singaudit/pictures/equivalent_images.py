@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +12,11 @@ from numpy.typing import NDArray
 from singaudit.pictures.attempts import Attempts
 from singaudit.pictures.audited import Audited
 from singaudit.pictures.checked import Equivalent, checked
-from singaudit.pictures.features import FeatureCopy
 from singaudit.pictures.reach import nearest_admissible, observed_bounds
 from singaudit.pictures.targets import Aim, Readings, null_shift, read, starting_images, wished_null, wished_values
+
+if TYPE_CHECKING:
+    from singaudit.pictures.features import FeatureCopy
 
 Array = NDArray[np.float64]
 

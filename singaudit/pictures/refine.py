@@ -21,12 +21,9 @@ from singaudit.classifier.interface import Head, Preprocessing
 from singaudit.geometry.null_space import NullSpace
 from singaudit.pictures.features import FeatureCopy
 from singaudit.pictures.inputs import to_inputs
-from singaudit.pictures.units import Units
+from singaudit.pictures.units import LOGIT_BOUND, Units
 
 Array = NDArray[np.float64]
-
-LOGIT_BOUND = 0.05
-"""Largest difference of any logit that counts as the same logits, in standard deviations of that logit."""
 
 _GAIN = 0.9
 

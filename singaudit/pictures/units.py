@@ -14,6 +14,9 @@ Array = NDArray[np.float64]
 
 _BLOCK = 4096
 
+LOGIT_BOUND = 0.05
+"""Largest difference of any logit that counts as the same logits, in standard deviations of that logit."""
+
 
 @dataclass(frozen=True)
 class Units:

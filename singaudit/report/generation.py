@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from singaudit.metrics.controls import wilson
 from singaudit.pictures.checked import Equivalent
 from singaudit.pictures.decoded import Decoded
-from singaudit.pictures.refine import LOGIT_BOUND
 from singaudit.pictures.targets import Aim
-from singaudit.pictures.units import Units
+from singaudit.pictures.units import LOGIT_BOUND, Units
 from singaudit.report.parts import Statistic
 from singaudit.report.picture_parts import DecodingPart, GenerationPart
 

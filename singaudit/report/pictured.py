@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,6 @@ from singaudit.metrics.measure import Measured
 from singaudit.pictures.audited import Audited
 from singaudit.pictures.decoded import Decoded
 from singaudit.pictures.equivalent_images import make_equivalents
-from singaudit.pictures.features import FeatureCopy
 from singaudit.pictures.natural_pairs import MAX_IMAGES, natural_pairs
 from singaudit.pictures.neighbours import retrieve, telling_images
 from singaudit.pictures.targets import Aim, aim_at
@@ -21,6 +21,9 @@ from singaudit.report.finding_parts import FindingPart
 from singaudit.report.generation import decoding_summary, summary
 from singaudit.report.picture_build import PictureParts
 from singaudit.report.picture_parts import DecodingPart, GenerationPart, PicturePart, SearchPart
+
+if TYPE_CHECKING:
+    from singaudit.pictures.features import FeatureCopy
 
 PAIRS = 6
 """Neighbours and natural pairs that are listed."""

@@ -9,8 +9,8 @@ import pytest
 from singaudit.classifier.preprocessing import prepare
 from singaudit.dataset.scenes import ATTRIBUTES
 from singaudit.pictures.equivalent_images import equivalents_of, make_equivalents
-from singaudit.pictures.refine import LOGIT_BOUND
 from singaudit.pictures.targets import Aim, read, wished_values
+from singaudit.pictures.units import LOGIT_BOUND
 
 ROWS = tuple(range(0, 320, 10))
 
