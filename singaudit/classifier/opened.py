@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -26,7 +27,9 @@ CPU = ("CPUExecutionProvider",)
 _LARGEST_CHUNK = 4096
 """Rows that the head's own arithmetic gets at once; bounds memory for any number of features."""
 _COMPARED = 4
-"""Random images on which ONNX Runtime's two modes are compared."""
+"""Most random images on which ONNX Runtime's two modes are compared: large networks take seconds for each."""
+_VALUES = 16
+"""Logits that their range is taken over at least: of few classes more images are compared."""
 _PIECE = 2
 """Images per piece when a batch is run in pieces side by side. Measured in examples/benchmarks/: pieces this small
 stay in a core's cache, and whole pieces per thread wait less than threads that share every operator."""
@@ -150,7 +153,8 @@ def open_model(
     found = find_head(graph, trace, logits, features, collapse)
     plan = found.plan
     names = [*dict.fromkeys([*(leaf.tensor for leaf in plan.leaves), plan.logits])]
-    images = random_images(spec.preprocessing, trace.static_batch or max(_COMPARED, trace.least_batch), 7)
+    count = min(_COMPARED, math.ceil(_VALUES / Tap.of_logits(trace, plan.logits).size))
+    images = random_images(spec.preprocessing, trace.static_batch or max(count, trace.least_batch), 7)
     plain = run(first, names, {spec.name: images}) if mode == "unoptimised" else None
     del first
     side_by_side, threads_each = _division(_fixed_batch(graph, trace), providers, threads)
