@@ -30,7 +30,7 @@ class Before:
     margins: Array
     """(G,) weighted mean margins."""
     border: Single
-    """(s,) where the first of two values begins; see ``Layout.border``."""
+    """(s,) where the first of two values begins; see ``values.half_way``."""
 
 
 class ControlScores:
@@ -139,7 +139,7 @@ class _Pairs(_Groups):
         self._weights = layout.value_weight[first], layout.value_weight[second]
 
     def border(self, u: Single) -> Single:
-        """(s,) as ``Layout.border``."""
+        """(s,) as ``values.half_way``."""
         result: Single = np.einsum("ij,ij->j", u @ self._differences, self._half)
         return result
 

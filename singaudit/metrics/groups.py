@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from singaudit.language.statistics import accumulate
 from singaudit.language.translator import FOLDS, fold_of
+from singaudit.metrics.borders import Borders, find_borders
 from singaudit.metrics.intervals import Bootstrap, Estimate
 from singaudit.metrics.probes import Probe, fit_probes, normalised_accuracy
 from singaudit.metrics.scores import text_angles, unit
 from singaudit.metrics.subject import Block, GroupTexts, Subject, blocks
-from singaudit.metrics.values import Layout, Values, arrange, leave_one_out
+from singaudit.metrics.values import Layout, Values, arrange, half_way, leave_one_out
 
 Array = NDArray[np.float64]
 
@@ -124,20 +125,21 @@ class _Table:
         self._sums = Bootstrap(subject.seed)
         fold = fold_of(subject.sha256)
         probes = _fit(subject, layout, fold)
+        borders = [find_borders(subject, layout, choose) for choose in ("full", 0, 1)]
         for full, first, second in zip(*(blocks(subject, choose) for choose in ("full", 0, 1)), strict=True):
             own = layout.own[full.rows]
             weight = layout.weight(own)
             shares = self._donor_shares(full, own)
-            margin, contrast, right, *follow = self._carried(full, own, shares)
+            margin, contrast, right, *follow = self._carried(full, own, shares, borders[0])
             self.margin[full.rows], self.contrast[full.rows] = margin, contrast
             columns = [
-                weight, layout.weight(_donated(layout, full, own)), weight * self._encoder_margin(full, own),
-                weight * layout.readable[full.rows],
+                weight, layout.weight(_donated(layout, full, own)),
+                weight * self._encoder_margin(full, own, borders[0]), weight * layout.readable[full.rows],
                 *(weight * hit for hit in _right(layout, probes, fold, full, own)),
                 weight * margin, weight * contrast, weight * right, *follow,
             ]  # fmt: skip
-            for half in (first, second):
-                margin, contrast, right, *follow = self._carried(half, own, shares)
+            for half, border in zip((first, second), borders[1:], strict=True):
+                margin, contrast, right, *follow = self._carried(half, own, shares, border)
                 columns += [weight * margin, weight * contrast, weight * right, *follow]
             self._sums.add(np.stack(columns, axis=1).reshape(len(own), -1))
 
@@ -151,14 +153,14 @@ class _Table:
         return shares
 
     def _carried(
-        self, block: Block, own: NDArray[np.int32], shares: Array
+        self, block: Block, own: NDArray[np.int32], shares: Array, borders: Borders | None
     ) -> tuple[Array, Array, Array, Array, Array]:  # fmt: skip
         """Margin, contrast, read, weighted follow and its expectation for a permuted donor: (b, G) each."""
         layout = self._layout
-        before = layout.own_margin(text_angles(block.original, layout.texts), own)
-        after = layout.own_margin(text_angles(block.mean, layout.texts), own)
+        before = layout.own_margin(text_angles(block.original, layout.texts), own, borders.before if borders else None)
+        after = layout.own_margin(text_angles(block.mean, layout.texts), own, borders.after if borders else None)
         u = unit(block.original)
-        border = layout.border(u, layout.texts.T, own)
+        border = borders.read if borders else half_way(layout.sides(layout.closer(u, layout.texts.T), own))
         right = layout.reads(layout.read(u, u, layout.texts.T, border), own)
         scores = layout.read(unit(block.swapped), unit(block.any_swapped), layout.texts.T, border)
         donated = _donated(layout, block, own)
@@ -167,9 +169,10 @@ class _Table:
         chance = layout.winners(scores) * layout.value_weight
         return before, before - after, right, follow, layout.per_group(chance * shares)
 
-    def _encoder_margin(self, block: Block, own: NDArray[np.int32]) -> Array:
+    def _encoder_margin(self, block: Block, own: NDArray[np.int32], borders: Borders | None) -> Array:
         """(b, G): what a perfect translator would show."""
-        return self._layout.own_margin(text_angles(self._subject.embeddings[block.rows], self._layout.texts), own)
+        angles = text_angles(self._subject.embeddings[block.rows], self._layout.texts)
+        return self._layout.own_margin(angles, own, borders.encoder if borders else None)
 
     def measures(self) -> list[GroupMeasure]:
         """The numbers of every group."""

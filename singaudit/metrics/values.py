@@ -100,6 +100,16 @@ def _split(x: Array) -> tuple[NDArray[np.bool_], Array]:
     return above, np.abs(x - border) / (x[above].mean() - x[~above].mean())
 
 
+def half_way(sides: Array) -> Array:
+    """(s,) where the first of two values begins, of sums and counts ``sides`` as ``Layout.sides`` gives.
+
+    A translator draws what it reads of a rare value toward the common one; half way between the means of the images
+    that have either is where neither is favoured. 0 where no image has one of the two.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.nan_to_num((sides[0, 0] / sides[0, 1] + sides[1, 0] / sides[1, 1]) / 2)
+
+
 @dataclass(frozen=True)
 class Layout:
     """Several groups side by side: their present values are K columns, group g has ``sizes[g]`` from ``starts[g]``."""
@@ -130,38 +140,40 @@ class Layout:
         """(b, G) entries of ``table`` (b, K) in the columns ``own`` (b, G); any entry where there is none."""
         return np.take_along_axis(table, np.maximum(own, 0), axis=1)
 
-    def own_margin(self, angles: Any, own: NDArray[np.int32]) -> Any:
+    def own_margin(self, angles: Any, own: NDArray[np.int32], border: Array | None = None) -> Any:
         """(b, G): mean angle to the group's other values less that to the own one, of angles (b, K).
 
-        Of two values, how far the difference of both angles is on the own side of the border.
+        Of two values, how far the difference of both angles is on the own side of ``border`` (s,), as ``half_way``
+        finds it among all images; None: among these, which are all.
         """
         mine = self.of_own(angles, own)
         others = (self._reduce(np.add, angles) - mine) / (self.sizes - 1).astype(angles.dtype)
         margin = others - mine
         if len(self.pairs):
             # The border cancels in means in which both values count equally, but not in their resamples.
-            column, group = self.pairs, np.searchsorted(self.starts, self.pairs)
-            border = self._border(angles[:, column + 1] - angles[:, column], own[:, group])
+            column, group = self.pairs, self._pair_groups
+            if border is None:
+                border = half_way(self.sides(self.apart(angles), own))
             margin[:, group] -= np.where(own[:, group] == column, border, -border)
         return margin
 
-    def _border(self, more: Any, own: NDArray[np.int32]) -> Any:
-        """(s,) half way between the images with the first and with the second of two values, from how far ``more``
-        (b, s) they look like the first."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            has, lacks = (
-                (more * these).sum(axis=0) / these.sum(axis=0) for these in (own == self.pairs, own == self.pairs + 1)
-            )
-        return np.nan_to_num((has + lacks) / 2).astype(more.dtype)
+    @property
+    def _pair_groups(self) -> NDArray[np.intp]:
+        return np.searchsorted(self.starts, self.pairs)
 
-    def border(self, original: Any, texts: Any, own: NDArray[np.int32]) -> Any:
-        """(s,) where the first of two values begins, as unit ``original`` (b, d) shows the images.
+    def apart(self, angles: Any) -> Any:
+        """(b, s) how much further, in angles (b, K), the second of two values is than the first."""
+        return angles[:, self.pairs + 1] - angles[:, self.pairs]
 
-        A translator draws what it reads of a rare value toward the common one; half way between the two means is
-        where neither is favoured. ``texts`` (d, K) in the vectors' dtype, here and in ``read``.
-        """
-        group = np.searchsorted(self.starts, self.pairs)
-        return self._border(original @ (texts[:, self.pairs] - texts[:, self.pairs + 1]), own[:, group])
+    def closer(self, u: Any, texts: Any) -> Any:
+        """(b, s) how much larger the cosine of unit ``u`` (b, d) with the first of two values is; ``texts`` (d, K)."""
+        return u @ (texts[:, self.pairs] - texts[:, self.pairs + 1])
+
+    def sides(self, more: Any, own: NDArray[np.int32]) -> Array:
+        """(2, 2, s): sums of ``more`` (b, s), and counts, of the images with the first and with the second value."""
+        mine = own[:, self._pair_groups]
+        masks = (mine == self.pairs, mine == self.pairs + 1)
+        return np.array([[(more * mask).sum(axis=0), mask.sum(axis=0)] for mask in masks], dtype=np.float64)
 
     def read(self, vectors: Any, any_vectors: Any, texts: Any, border: Any) -> Any:
         """(b, K) how much unit ``vectors`` (b, d) say each value; ``any_vectors`` where null donors are of any class.
