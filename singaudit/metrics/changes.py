@@ -70,11 +70,16 @@ class Sums:
             self._sums[i, half] += np.einsum("ij,ij->j", values, mask)
             self._squares[i, half] += np.einsum("ij,ij,ij->j", values, values, mask)
 
-    def add_by(self, half: int, change: Array, control: Array, place: NDArray[np.intp]) -> None:
-        """Add images (b, k) of one half to the rows ``place`` (b,); -1 leaves an image out."""
+    def add_by(
+        self, half: int, change: Array, control: Array, place: NDArray[np.intp],
+        mask: NDArray[np.bool_] | None = None,
+    ) -> None:  # fmt: skip
+        """Add images (b, k) of one half to the rows ``place`` (b,); -1 and ``mask`` (b, k) leave out."""
         member = one_hot(place, self.n.shape[1])
-        self.n[half] += member.sum(axis=0)[:, None]
+        self.n[half] += member.sum(axis=0)[:, None] if mask is None else member.T @ mask
         for i, values in enumerate((change, change - control)):
+            if mask is not None:
+                values = np.where(mask, values, 0.0)
             self._sums[i, half] += member.T @ values
             self._squares[i, half] += member.T @ values**2
 

@@ -59,15 +59,19 @@ class ClassSums:
         self._moments = np.zeros((5, classes, groups))
 
     def add(
-        self, half: NDArray[np.intp], place: NDArray[np.intp], change: Array, control: Array, margin: Array
-    ) -> None:
-        """Add images: class rows ``place`` (b,), own-value changes, their control and margins (b, g) in degrees."""
+        self, half: NDArray[np.intp], place: NDArray[np.intp], change: Array, control: Array, margin: Array,
+        mask: NDArray[np.bool_],
+    ) -> None:  # fmt: skip
+        """Add images: class rows ``place`` (b,), own-value changes, their control and margins (b, g) in degrees.
+
+        ``mask`` (b, g) says which images have a judged value of a group at all; others count for nothing.
+        """
         for h in (0, 1):
             at = half == h
-            self._tests.add_by(h, change[at], control[at], place[at])
+            self._tests.add_by(h, change[at], control[at], place[at], mask[at])
         member = one_hot(place, self._moments.shape[1])
         for i, values in enumerate((change, margin, change**2, margin**2, change * margin)):
-            self._moments[i] += member.T @ values
+            self._moments[i] += member.T @ np.where(mask, values, 0.0)
 
     def result(self, negligible: Array) -> ClassCarried:
         """Judge every class and group; ``negligible`` (g,) degrees."""

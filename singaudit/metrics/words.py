@@ -21,6 +21,7 @@ from singaudit.metrics.class_findings import ClassCarried, ClassSums
 from singaudit.metrics.intervals import BLOCK
 from singaudit.metrics.scores import text_angles
 from singaudit.metrics.subject import Block, Subject, blocks
+from singaudit.metrics.values import MIN_VALUE_IMAGES
 
 Array = NDArray[np.float64]
 
@@ -96,16 +97,23 @@ def _find(
     of_pair = Sums((len(pairs),))
     carried = ClassSums(len(classes), len(starts))
     angles = np.zeros((2, len(classes), len(texts)))
+    # As over all images, a group's own reading is compared with the values that images have, not with every listed one.
+    present = _present(own, len(texts))
+    judged = np.where((own >= 0) & present[own], own, -1)
     # margin = mean angle to the others less the own angle = - v / (v - 1) * own angle centred on the group's mean.
-    sizes = np.diff(np.append(starts, len(texts)))
+    sizes = np.add.reduceat(present, starts, dtype=np.intp)
     scale = sizes / np.maximum(sizes - 1, 1)
     for block in blocks(subject, limit=MAX_IMAGES):
         half = half_of([subject.sha256[row] for row in block.rows])
         before, after, control = _angles(block, texts)
         change, against = centred(before - after, starts), centred(before - control, starts)
         member = place[subject.class_of[block.rows]]
-        values = [scale * _own(table, own[block.rows]) for table in (change, against, -centred(before, starts))]
-        carried.add(half, member, *values)
+        own_judged = judged[block.rows]
+        change_own, against_own, angle = (
+            scale * _own(centred(table, starts, present), own_judged)
+            for table in (before - after, before - control, before)
+        )
+        carried.add(half, member, change_own, against_own, -angle, own_judged >= 0)
         mine = np.zeros(change.shape, bool)
         rows, columns = np.nonzero(own[block.rows] >= 0)
         mine[rows, own[block.rows][rows, columns]] = True
@@ -125,7 +133,8 @@ def _find(
     both = judge([shown.tests(), absent.tests()], negligible)
     return Words(
         both[0], both[1], classes, judge([by_class.tests()], negligible)[0], angles[0] / n, angles[1] / n,
-        judge([of_pair.tests()], negligible[pairs[:, 1]])[0], carried.result(negligible[starts]),
+        judge([of_pair.tests()], negligible[pairs[:, 1]])[0],
+        carried.result(NEGLIGIBLE_SHARE * spreads(texts, starts, present)[starts]),
     )  # fmt: skip
 
 
@@ -149,19 +158,27 @@ def _own(table: Array, own: NDArray[np.intp]) -> Array:
     return found
 
 
-def centred(change: Array, starts: NDArray[np.intp]) -> Array:
-    """(b, k) changes less the mean of their group."""
-    sizes = np.diff(np.append(starts, change.shape[1]))
-    means = np.add.reduceat(change, starts, axis=1) / sizes
-    return change - np.repeat(means, sizes, axis=1)
+def _present(own: NDArray[np.intp], count: int) -> NDArray[np.bool_]:
+    """(k,) which of ``count`` texts are judged as values: those that enough images have, of own values (n, g)."""
+    present: NDArray[np.bool_] = np.bincount(own[own >= 0], minlength=count) >= MIN_VALUE_IMAGES
+    return present
 
 
-def spreads(texts: Array, starts: NDArray[np.intp]) -> Array:
-    """(k,) mean angle between the texts of each concept's group, degrees."""
+def centred(change: Array, starts: NDArray[np.intp], present: NDArray[np.bool_] | None = None) -> Array:
+    """(b, k) changes less the mean of their group; ``present`` (k,) says which of it are in the mean, None: all."""
+    widths = np.diff(np.append(starts, change.shape[1]))
+    counted = np.ones(change.shape[1], bool) if present is None else present
+    means = np.add.reduceat(change * counted, starts, axis=1) / np.maximum(np.add.reduceat(counted * 1, starts), 1)
+    return change - np.repeat(means, widths, axis=1)
+
+
+def spreads(texts: Array, starts: NDArray[np.intp], present: NDArray[np.bool_] | None = None) -> Array:
+    """(k,) mean angle between the texts of each concept's group, of those ``present`` (k,), None: all; degrees."""
     ends = np.append(starts[1:], len(texts))
     found = np.empty(len(texts))
     for start, end in zip(starts, ends, strict=True):
-        size = end - start
-        angles = text_angles(texts[start:end], texts[start:end])
+        chosen = texts[start:end] if present is None else texts[start:end][present[start:end]]
+        size = len(chosen)
+        angles = text_angles(chosen, chosen)
         found[start:end] = (angles.sum() - np.trace(angles)) / max(size * (size - 1), 1)
     return found

@@ -131,3 +131,52 @@ def test_false_discoveries_and_missed_intervals_stay_within_their_rates(planted)
     assert wrong <= 0.05 * max(found, 40)
     assert missed <= 0.05 * max(found, 40)
     assert found > (0.9 * planted * 40 * k if planted else -1)
+
+
+def with_words_nobody_shows(subject, count=6):
+    """The same with further listed values of the attribute, close to every image, that no image has."""
+    near = subject.embeddings.mean(axis=0) / np.linalg.norm(subject.embeddings.mean(axis=0))
+    extra = near + np.random.default_rng(7).normal(size=(count, len(near))) / len(near) ** 0.5
+    extra /= np.linalg.norm(extra, axis=1, keepdims=True)
+    colour = replace(subject.groups[1], texts=np.concatenate([subject.groups[1].texts, extra]))
+    return replace(
+        subject, groups=(subject.groups[0], colour), concept_texts=np.concatenate([subject.concept_texts, extra])
+    )
+
+
+def test_a_class_s_carried_share_depends_on_no_word_that_no_image_has():
+    subject, own = world(0, null=1.5)
+    plain, wide = (find_words(s, own).carried for s in (subject, with_words_nobody_shows(subject)))
+    for name in ("share", "low", "high", "margin"):
+        np.testing.assert_allclose(getattr(wide, name), getattr(plain, name), atol=1e-9)
+    np.testing.assert_allclose(wide.change.value, plain.change.value, atol=1e-9)
+    assert (np.abs(plain.share[:, 1] - 1) < 0.2).all()
+
+
+def test_images_without_a_value_do_not_count_for_a_class():
+    subject, (klass, value) = world(0, n=1200, null=1.5)
+    known = np.random.default_rng(1).random(1200) < 0.5
+    carried = find_words(subject, [klass, np.where(known, value, -1)]).carried
+    for c in range(CLASSES):
+        assert carried.n[c, 1] == np.count_nonzero(known & (klass == c))
+        assert carried.n[c, 0] == np.count_nonzero(klass == c)
+    # What half of the images say is what all say, within noise: nothing is drawn toward 0 by the others.
+    whole = find_words(subject, [klass, value]).carried
+    np.testing.assert_allclose(carried.margin[:, 1], whole.margin[:, 1], rtol=0.1)
+    np.testing.assert_allclose(carried.change.value[:, 1], whole.change.value[:, 1], rtol=0.1)
+
+
+def test_a_class_s_carried_share_is_that_of_a_loop_over_its_images():
+    subject, own = world(2, n=500, null=1.0, seen=0.5)
+    subject = with_words_nobody_shows(subject)
+    carried, texts = find_words(subject, own).carried, subject.groups[1].texts[:VALUES]
+    margins = np.zeros((2, CLASSES))
+    for i, (klass, value) in enumerate(zip(*own, strict=True)):
+        translator = subject.fitted.translators[subject.fitted.fold[i]]
+        f = subject.features[i].astype(np.float64)
+        equivalent = f - subject.space.null_part((f - translator.mean)[None])[0]
+        for k, rows in enumerate((f, equivalent)):
+            z = translator(rows[None])[0]
+            angles = np.degrees(np.arccos(texts @ z / np.linalg.norm(z)))
+            margins[k, klass] += np.delete(angles, value).mean() - angles[value]
+    np.testing.assert_allclose(carried.share[:, 1], 1 - margins[1] / margins[0], atol=1e-9)
