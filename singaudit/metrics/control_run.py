@@ -14,6 +14,7 @@ from singaudit.metrics.controls import Against, compare
 from singaudit.metrics.measure import Measured
 from singaudit.metrics.subject import Subject, blocks
 from singaudit.metrics.threads import threads_for
+from singaudit.metrics.values import among
 
 DRAWS = 99
 # Enough for the draws' spread to dominate the images' noise; the observed score is taken on the same images.
@@ -33,7 +34,7 @@ class Family:
     scores: dict[str, Against]
     """By names of ``MODEL_SCORES``; those left out do not exist for this control."""
     groups: list[dict[str, Against]]
-    """Per concept group by names of ``GROUP_SCORES``; empty where the group has no numbers."""
+    """Per concept group by names of ``GROUP_SCORES``; empty where these images do not show two of its values."""
 
 
 def run_controls(
@@ -52,10 +53,9 @@ def run_controls(
 
 def _run(subject: Subject, measured: Measured, progress: Callable[[int], None]) -> list[Family]:
     block = next(blocks(subject, limit=MAX_IMAGES))
-    measurable = [g for g, v in enumerate(measured.groups) if v is not None]
-    score = ControlScores(
-        subject, block, [subject.groups[g] for g in measurable], [measured.values[g] for g in measurable]
-    )
+    values = [among(v, block.rows) for v in measured.values]
+    measurable = [g for g, v in enumerate(measured.groups) if v is not None and values[g].judged]
+    score = ControlScores(subject, block, [subject.groups[g] for g in measurable], [values[g] for g in measurable])
     translated = (block.original, block.zero, block.mean, block.swapped, block.any_swapped)
     moved = Moved(*(x.astype(np.float32) for x in translated))
     before = score.before(moved.original)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -78,7 +79,8 @@ class Evidence:
     margin: Estimate
     """margin(T f), degrees."""
     margin_control: float
-    """97.5th percentile of that margin by shuffled translators, degrees."""
+    """97.5th percentile of that margin by shuffled translators, degrees; NaN where the controls' images do not show two
+    of the values."""
     margin_share: Estimate
     """margin(T f) over that of the images' own embeddings, resampled jointly."""
     carried_share: Estimate
@@ -112,6 +114,11 @@ def decide(e: Evidence, limits: Thresholds = THRESHOLDS) -> tuple[Finding, str]:
             "not detected",
             f"the features show {_span(e.margin_share)} of the images' own margin, probe of the null part "
             f"{_span(probe)}",
+        )
+    if math.isnan(e.margin_control):
+        return "cannot tell", (
+            f"the images of the controls show fewer than two of the values: nothing to compare the margin "
+            f"{_span(e.margin)} degrees with"
         )
     if not reads(e, limits):
         return "cannot tell", (

@@ -53,7 +53,7 @@ def judge(
     r2 = measured.r2
     judged = []
     for g, group in enumerate(measured.groups):
-        margin_control = 0.0
+        margin_control = math.nan
         if shuffled is not None and "margin_deg" in shuffled.groups[g]:
             margin_control = shuffled.groups[g]["margin_deg"].high
         evidence = [

@@ -8,7 +8,7 @@ out, its text as well: what a group says must not depend on words that were list
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,15 @@ class Values:
     def effective_images(self) -> float:
         """Equally weighted images that would say as much (Kish): p^2 / sum of 1 / count."""
         return len(self.present) ** 2 / float(np.sum(1 / self.counts)) if self.judged else 0.0
+
+
+def among(values: Values, rows: NDArray[np.intp]) -> Values:
+    """The same, judged by the values that the images ``rows`` have.
+
+    A margin over some of the values alone would not cancel what their texts have in common.
+    """
+    shown = np.isin(values.present, values.own[rows])
+    return replace(values, present=values.present[shown], counts=values.counts[shown])
 
 
 def read_values(subject: Subject, group: GroupTexts) -> Values:

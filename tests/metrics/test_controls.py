@@ -13,6 +13,7 @@ from singaudit.metrics.control_moves import DIRECTIONS, HAAR, MATCHED, SHUFFLED,
 from singaudit.metrics.control_run import DRAWS, MAX_IMAGES, run_controls
 from singaudit.metrics.control_scores import MODEL_SCORES
 from singaudit.metrics.controls import compare, random_subspace, wilson
+from singaudit.metrics.judge import judge
 from singaudit.metrics.measure import measure
 from singaudit.metrics.subject import blocks
 
@@ -168,3 +169,43 @@ def test_no_null_space_has_no_controls():
     )
     subject = subject.__class__(**{**subject.__dict__, "space": full})
     assert run_controls(subject, measure(subject)) == []
+
+
+def test_images_without_a_value_are_no_control_for_it():
+    # 256 of 6,000 images need not show a value that few have: a margin of the other one alone is no margin at all.
+    found = []
+    for seed in range(6):
+        subject = world(seed=seed, n=6000, null=("hue",), values=2, shares=(0.9955, 0.0045))
+        subject = replace(subject, groups=subject.groups[:1])
+        rows = next(blocks(subject, limit=MAX_IMAGES)).rows
+        measured = measure(subject)
+        families = run_controls(subject, measured)
+        shown = len(np.unique(subject.groups[0].labels[rows]))
+        found.append(shown)
+        judged = judge(subject, measured, families)[0]
+        shuffled = next(f for f in families if f.name == SHUFFLED).groups[0]
+        if shown < 2:
+            assert shuffled == {}
+            assert judged.finding == "cannot tell"
+            assert "nothing to compare" in judged.rule
+        else:
+            assert abs(shuffled["margin_deg"].mean) < 3
+            assert judged.finding == "strong"
+    assert set(found) == {1, 2}
+
+
+def test_a_value_that_the_controls_images_miss_is_left_out_of_their_texts():
+    # A shuffled translator reads nothing: over the values that are shown, margins average 0 whatever the texts are.
+    subject = world(n=3000, null=("hue",), values=4, shares=(0.33, 0.33, 0.33, 0.01))
+    group, common = subject.groups[0], subject.embeddings.mean(axis=0)
+    texts = group.texts + 3 * np.array([1, 0, 0, -1])[:, None] * common / np.linalg.norm(common)
+    texts /= np.linalg.norm(texts, axis=1, keepdims=True)
+    subject = replace(subject, groups=(replace(group, texts=texts, second_texts=texts),))
+    rows = next(blocks(subject, limit=MAX_IMAGES)).rows
+    labels = subject.groups[0].labels.copy()
+    labels[rows[labels[rows] == 3]] = -1
+    subject = replace(subject, groups=(replace(subject.groups[0], labels=labels),))
+    measured = measure(subject)
+    assert len(measured.values[0].present) == 4
+    shuffled = next(f for f in run_controls(subject, measured) if f.name == SHUFFLED).groups[0]
+    assert abs(shuffled["margin_deg"].mean) < 1
