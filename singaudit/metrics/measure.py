@@ -102,7 +102,7 @@ def _model_columns(subject: Subject, block: Block) -> Array:
         image_score(block.original, block.mean), as_mean, np.abs(as_mean),
         _squares(block.null - block.null_mean), _squares(centred),
         _squares(z - block.original), _squares(z - principal), _squares(z - mean_z),
-        np.sum(direction * z, axis=1), np.sum(direction * z[block.donors], axis=1),
+        np.sum(direction * z, axis=1), np.sum(direction * z[block.any_donors], axis=1),
         np.argmin(before, axis=1) == np.argmax(z @ subject.class_texts.T, axis=1),
     ])  # fmt: skip
 

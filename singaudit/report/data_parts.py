@@ -73,7 +73,7 @@ class TranslatorPart(Part):
     r2: Statistic
     r2_null_gain: Statistic = Field(description="R2 with all of f, less R2 with P_p f alone.")
     cosine: Statistic
-    cosine_shuffled: Statistic = Field(description="The same for pairs that do not belong together.")
+    cosine_shuffled: Statistic = Field(description="The same for another image's embedding, of any class.")
     agreement: Statistic | None = Field(description="Same class read zero-shot from T f and from the embedding.")
     images: int = Field(description="Images it was fitted on (of all folds, when cross-fitted).")
     fitted_on: Literal["other folds", "probe images", "a file's images"]
