@@ -1,0 +1,118 @@
+"""A group's null-follow, its chance and its probes, against loops over images in float64."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from linear_worlds import world
+
+from singaudit.classifier.interface import Head
+from singaudit.geometry.null_space import null_space
+from singaudit.language.translator import FOLDS, fit, fold_of
+from singaudit.metrics.measure import measure
+from singaudit.metrics.subject import blocks
+
+SHARES = (0.4, 0.3, 0.2, 0.1)
+
+
+@pytest.fixture(scope="module")
+def measured():
+    subject = world(n=600, null=("hue",), seen=("form",), shares=SHARES)
+    return subject, measure(subject)
+
+
+def weights_of(own):
+    counts = np.bincount(own)
+    return (len(own) / (np.count_nonzero(counts) * counts))[own]
+
+
+def translated(subject, i, null_of):
+    """T of image i with the null component of another one."""
+    f = subject.features.astype(np.float64)
+    mixed = subject.space.principal_part(f[[i]]) + subject.space.null_part(f[[null_of]])
+    return subject.fitted.translators[subject.fitted.fold[i]](mixed)[0]
+
+
+@pytest.mark.parametrize("g", [0, 1, 2])
+def test_null_follow_and_its_chance_are_those_of_a_loop(measured, g):
+    subject, found = measured
+    group, (block,) = subject.groups[g], blocks(subject)
+    donors = block.any_donors if group.kind == "class" else block.donors
+    donor_of = dict(zip(block.rows, block.rows[donors], strict=True))
+    own, weight, fold = group.labels, weights_of(group.labels), subject.fitted.fold
+    hits = total = chance = right = 0.0
+    for i, j in donor_of.items():
+        read = np.argmax(group.texts @ translated(subject, i, j))
+        hits += weight[j] * (read == own[j])
+        total += weight[j]
+        # Every image that could have been the donor, each as likely.
+        could = [k for k in donor_of if k != i and fold[k] == fold[i]
+                 and (group.kind == "class" or subject.class_of[k] == subject.class_of[i])]  # fmt: skip
+        chance += np.mean([weight[k] * (read == own[k]) for k in could])
+        right += weight[i] * (np.argmax(group.texts @ translated(subject, i, i)) == own[i])
+    follow, chance, right = hits / total, chance / total, right / weight.sum()
+    carried, values = found.groups[g].carried, len(group.texts)
+    assert carried.follow.value == pytest.approx(follow, abs=1e-9)
+    assert carried.follow_chance == pytest.approx(chance, abs=1e-9)
+    normalised = (follow - chance) / (1 - chance)
+    assert carried.follow_normalised.value == pytest.approx(normalised, abs=1e-9)
+    assert carried.follow_share.value == pytest.approx(normalised / ((right - 1 / values) / (1 - 1 / values)), abs=1e-9)
+
+
+def test_donors_are_other_images_of_the_same_fold_and_class(measured):
+    subject, _ = measured
+    (block,) = blocks(subject)
+    rows, donors, anyone = block.rows, block.rows[block.donors], block.rows[block.any_donors]
+    assert (donors != rows).all()
+    assert (anyone != rows).all()
+    for other in (donors, anyone):
+        assert (subject.fitted.fold[other] == subject.fitted.fold[rows]).all()
+        assert sorted(other) == sorted(rows)
+    assert (subject.class_of[donors] == subject.class_of[rows]).all()
+    assert (subject.class_of[anyone] != subject.class_of[rows]).any()
+
+
+@pytest.mark.parametrize("g", [0, 1])
+def test_probes_are_read_where_they_were_not_fitted(measured, g):
+    subject, found = measured
+    f = subject.features.astype(np.float64)
+    null = subject.space.null_part(f)
+    own, fold, weight = subject.groups[g].labels, fold_of(subject.sha256), weights_of(subject.groups[g].labels)
+    accuracy = []
+    for part in (f, f - null, null):
+        right = np.zeros(len(f))
+        for k in range(FOLDS):
+            train = fold != k
+            # The penalty is that of the whole features, for every part of them.
+            centred, whole = part[train] - part[train].mean(axis=0), f[train] - f[train].mean(axis=0)
+            scatter = centred.T @ centred + 1e-3 * np.trace(whole.T @ whole) / f.shape[1] * np.eye(f.shape[1])
+            means = np.stack([part[train & (own == v)].mean(axis=0) for v in range(len(SHARES))])
+            # Least squares on one-hot columns over the share of a value: scatter^-1 n (mean of the value - mean).
+            weights = np.linalg.solve(scatter, np.count_nonzero(train) * (means - part[train].mean(axis=0)).T)
+            middle = (means + part[train].mean(axis=0)) / 2
+            scores = part[~train] @ weights - np.einsum("vm,mv->v", middle, weights)
+            right[~train] = np.argmax(scores, axis=1) == own[~train]
+        accuracy.append((np.average(right, weights=weight) - 0.25) / 0.75)
+    group = found.groups[g]
+    probes = [group.probe.value, group.probe_principal.value, group.probe_null.value]
+    np.testing.assert_allclose(probes, accuracy, atol=1e-9)
+    gain = (accuracy[0] - accuracy[1]) / accuracy[0]
+    assert group.probe_gain.value == pytest.approx(gain, abs=1e-9)
+
+
+def test_probes_of_labels_without_any_relation_to_the_features_are_at_chance():
+    # Many features, few images: a probe that had seen the images it reads would be perfect.
+    subject = world(n=150, other=("none",), values=2)
+    rng = np.random.default_rng(0)
+    wide = np.concatenate([subject.features, rng.normal(size=(150, 400)).astype(np.float32)], axis=1)
+    head = Head(rng.normal(size=(5, wide.shape[1])), np.zeros(5), "float32", None, "Gemm", ("fc",), "f", "y", 0.0,
+                "softmax", True)  # fmt: skip
+    space = null_space(head)
+    subject = replace(
+        subject, features=wide, space=space, groups=subject.groups[:1],
+        fitted=fit(wide, subject.embeddings, subject.sha256, space),
+    )  # fmt: skip
+    group = measure(subject).groups[0]
+    for probe in (group.probe, group.probe_principal, group.probe_null):
+        assert abs(probe.value) < 0.35
+        assert probe.low < 0 < probe.high
