@@ -21,7 +21,7 @@ from singaudit.language.packed import pack_warnings
 from singaudit.language.statistics import accumulate
 from singaudit.language.translator_file import StoredTranslator
 from singaudit.looking import Seen
-from singaudit.metrics.intervals import mean_estimate
+from singaudit.metrics.intervals import share_estimate
 from singaudit.metrics.measure import Measured
 from singaudit.metrics.subject import Subject
 from singaudit.report import build
@@ -74,7 +74,7 @@ def accuracy_of(facts: Facts, logits: NDArray[np.float32]) -> tuple[Statistic | 
     truth = facts.class_of(logits)
     right = (predicted(logits, len(facts.names)) == truth).astype(np.float64)
     chance = float(np.bincount(truth).max() / len(truth))
-    return build.statistic(mean_estimate(right, facts.config.seed)), chance
+    return build.statistic(share_estimate(right)), chance
 
 
 def data_part(facts: Facts, accuracy: Statistic | None, chance: float | None) -> DataPart:

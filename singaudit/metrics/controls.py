@@ -11,13 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.metrics.intervals import Estimate, percentiles
+from singaudit.metrics.intervals import Estimate, percentiles, wilson
 
 Array = NDArray[np.float64]
 
 _RESAMPLES = 500
-_Z = 1.959963984540054
-"""Standard normal quantile of a two-sided 95 % interval."""
 
 
 def random_subspace(dim: int, of: int, generator: np.random.Generator) -> tuple[NDArray[np.float32], bool]:
@@ -47,17 +45,6 @@ class Against:
     """Share of draws below the observed value, 0 to 100, ties count half; Wilson interval over the draws."""
     effect_size: Estimate | None
     """(observed - mean) / standard deviation of the draws, bootstrapped over them; None when all are equal."""
-
-
-def wilson(successes: float, n: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson 1927): (low, high) for ``successes`` of ``n``; (0, 1) of none."""
-    if n == 0:
-        return 0.0, 1.0
-    share, z2 = successes / n, _Z**2
-    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = _Z / (1 + z2 / n) * float(np.sqrt(share * (1 - share) / n + z2 / (4 * n * n)))
-    # At the ends the formula is exact, its rounding is not.
-    return (0.0 if successes == 0 else middle - half), (1.0 if successes == n else middle + half)
 
 
 def compare(observed: Array, draws: Array, seed: int = 0) -> list[Against]:

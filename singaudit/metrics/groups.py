@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from singaudit.language.statistics import accumulate
 from singaudit.language.translator import FOLDS, fold_of
 from singaudit.metrics.borders import Borders, find_borders
-from singaudit.metrics.intervals import Bootstrap, Estimate
+from singaudit.metrics.intervals import Bootstrap, Estimate, at_least_wilson
 from singaudit.metrics.probes import Probe, fit_probes, normalised_accuracy
 from singaudit.metrics.scores import text_angles, unit
 from singaudit.metrics.subject import Block, GroupTexts, Subject, blocks
@@ -47,8 +47,6 @@ class Carried:
     """Share of swapped features that are read as the null donor's value."""
     follow_chance: float
     """The same share for permuted donors, in expectation."""
-    follow_excess: Estimate
-    """Follow less chance, resampled jointly."""
     follow_normalised: Estimate
     """(follow - chance) / (1 - chance)."""
     follow_share: Estimate
@@ -188,8 +186,18 @@ class _Table:
         def estimates(statistic: _Statistic) -> list[Estimate]:
             return sums.estimates(lambda c: statistic(c.reshape(*c.shape[:-1], columns, count)), n)
 
+        effective = [v.effective_images for v in self._values]
+
         def accuracy(name: str) -> list[Estimate]:
-            return estimates(lambda c: normalised_accuracy(mean(c, name), chance))
+            found = estimates(lambda c: normalised_accuracy(mean(c, name), chance))
+            return [at_least_wilson(*one) for one in zip(found, effective, chance, strict=True)]
+
+        def follows(found: list[Estimate], chances: Iterable[float]) -> list[Estimate]:
+            # Narrower than a share of its own, because its chance is known for every image: but never a point.
+            return [
+                at_least_wilson(e, k, c) if e.low == e.high else e
+                for e, k, c in zip(found, effective, chances, strict=True)
+            ]
 
         def carried(half: str) -> list[Carried]:
             def margin(c: Array) -> Array:
@@ -201,15 +209,15 @@ class _Table:
             def by_chance(c: Array) -> Array:
                 return mean(c, "follow_chance" + half, "donor_weight")
 
+            expected = [e.value for e in estimates(by_chance)]
             found = zip(
                 estimates(margin),
                 estimates(lambda c: margin(c) / mean(c, "margin_encoder")),
                 estimates(lambda c: mean(c, "contrast" + half)),
                 estimates(lambda c: mean(c, "contrast" + half) / margin(c)),
-                estimates(follow),
-                (e.value for e in estimates(by_chance)),
-                estimates(lambda c: follow(c) - by_chance(c)),
-                estimates(lambda c: (follow(c) - by_chance(c)) / (1 - by_chance(c))),
+                follows(estimates(follow), [0.0] * count),
+                expected,
+                follows(estimates(lambda c: (follow(c) - by_chance(c)) / (1 - by_chance(c))), expected),
                 estimates(
                     lambda c: (
                         (follow(c) - by_chance(c))

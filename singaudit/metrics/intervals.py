@@ -18,8 +18,9 @@ Array = NDArray[np.float64]
 
 BLOCK = 4096
 DRAWS = 1000
-# A two-sided 95 % interval.
+# A two-sided 95 % interval, and the standard normal quantile of one.
 _PERCENTILES = (2.5, 97.5)
+_Z = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -146,3 +147,33 @@ def bootstrap(columns: Array, seed: int, draws: int = DRAWS) -> Bootstrap:
 def mean_estimate(values: Array, seed: int) -> Estimate:
     """Mean of (n,) values with its interval."""
     return bootstrap(np.asarray(values, dtype=np.float64)[:, None], seed).mean(0)
+
+
+def share_estimate(values: Array) -> Estimate:
+    """Share of (n,) values that are 1, with its Wilson interval: of 300 right out of 300, a bootstrap makes a point."""
+    hits, n = float(np.sum(values)), len(values)
+    return Estimate(hits / n, *wilson(hits, n), n)
+
+
+def at_least_wilson(e: Estimate, effective: float, chance: float = 0.0) -> Estimate:
+    """A weighted share's estimate, its interval no narrower than Wilson's of ``effective`` equally weighted images.
+
+    Where nearly all images agree a bootstrap hardly varies. ``chance``: the share x was normalised to
+    (x - chance) / (1 - chance).
+    """
+    if not (np.isfinite(e.value) and effective > 0):
+        return e
+    share = min(max(chance + (1 - chance) * e.value, 0.0), 1.0)
+    low, high = ((end - chance) / (1 - chance) for end in wilson(share * effective, effective))
+    return Estimate(e.value, min(e.low, low), max(e.high, high), e.n)
+
+
+def wilson(successes: float, n: float) -> tuple[float, float]:
+    """95 % interval of a share (Wilson 1927): (low, high) for ``successes`` of ``n``; (0, 1) of none."""
+    if n == 0:
+        return 0.0, 1.0
+    share, z2 = successes / n, _Z**2
+    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = _Z / (1 + z2 / n) * float(np.sqrt(share * (1 - share) / n + z2 / (4 * n * n)))
+    # At the ends the formula is exact, its rounding is not.
+    return (0.0 if successes == 0 else middle - half), (1.0 if successes == n else middle + half)

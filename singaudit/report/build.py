@@ -14,7 +14,7 @@ from singaudit.engine.local import Pass
 from singaudit.geometry.null_space import NullSpace
 from singaudit.language.concepts import Group, prompts
 from singaudit.language.translator import FOLDS, Fitted
-from singaudit.metrics.intervals import Bootstrap, Estimate, mean_estimate
+from singaudit.metrics.intervals import Bootstrap, Estimate, at_least_wilson, mean_estimate
 from singaudit.metrics.measure import MODEL_COLUMNS, Measured
 from singaudit.report.data_parts import ImageNote, ImagesPart, SkippedImage, TranslatorPart
 from singaudit.report.model_parts import (
@@ -137,6 +137,7 @@ def images_part(images: Pass) -> ImagesPart:
 
 def translator_part(fitted: Fitted, m: Measured, classes: int) -> TranslatorPart:
     """Fidelity on images the translators were not fitted on."""
+    agreement = at_least_wilson(m.model.mean(_M["agreement"]), len(m.image_score))
     explained = [_M[name] for name in ("residual", "residual_principal", "variance")]
     return TranslatorPart(
         r2=statistic(m.r2),
@@ -145,7 +146,7 @@ def translator_part(fitted: Fitted, m: Measured, classes: int) -> TranslatorPart
         ),
         cosine=statistic(m.model.mean(_M["cosine"])),
         cosine_shuffled=statistic(m.model.mean(_M["cosine_shuffled"])),
-        agreement=statistic(m.model.mean(_M["agreement"])) if classes > 1 else None,
+        agreement=statistic(agreement) if classes > 1 else None,
         images=fitted.images,
         fitted_on="a file's images" if fitted.from_file else "probe images" if fitted.on_probe else "other folds",
         folds=1 if fitted.on_probe or fitted.from_file else FOLDS,

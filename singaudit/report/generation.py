@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.metrics.controls import wilson
+from singaudit.metrics.intervals import wilson
 from singaudit.pictures.checked import Equivalent
 from singaudit.pictures.decoded import Decoded
 from singaudit.pictures.targets import Aim

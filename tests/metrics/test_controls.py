@@ -12,7 +12,8 @@ from singaudit.language.translator import fit, fit_around
 from singaudit.metrics.control_moves import DIRECTIONS, HAAR, MATCHED, SHUFFLED, Shuffles, Subspaces
 from singaudit.metrics.control_run import DRAWS, MAX_IMAGES, run_controls
 from singaudit.metrics.control_scores import MODEL_SCORES
-from singaudit.metrics.controls import compare, random_subspace, wilson
+from singaudit.metrics.controls import compare, random_subspace
+from singaudit.metrics.intervals import wilson
 from singaudit.metrics.judge import judge
 from singaudit.metrics.measure import measure
 from singaudit.metrics.subject import blocks

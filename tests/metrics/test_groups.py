@@ -228,3 +228,15 @@ def test_many_absent_concepts_give_no_false_leak():
     subject = world(n=1200, other=tuple(f"word {i}" for i in range(40)))
     _, found = audited(subject)
     assert not [j for name, j in found.items() if name != "class" and j.finding in ("strong", "partial")]
+
+
+def test_where_every_image_agrees_an_interval_is_no_point():
+    # The class group shows in every image and is read in all: of 1,500 images that does not make certainty.
+    subject = world(null=("hue",), values=2, loud=3.0)
+    group = measure(subject).groups[0]
+    effective = group.values.effective_images
+    assert group.carried.follow.value == group.readable.value == group.probe_null.value == 1
+    assert group.carried.follow.low == pytest.approx(effective / (effective + 1.96**2), rel=1e-4)
+    for normalised in (group.readable, group.probe_null, group.carried.follow_normalised):
+        assert 0.99 < normalised.low < 1
+        assert normalised.high == 1

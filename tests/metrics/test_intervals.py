@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from singaudit.metrics.intervals import BLOCK, Bootstrap, bootstrap, mean_estimate
+from singaudit.metrics.intervals import (
+    BLOCK,
+    Bootstrap,
+    Estimate,
+    at_least_wilson,
+    bootstrap,
+    mean_estimate,
+    share_estimate,
+)
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say():
@@ -57,3 +65,25 @@ def test_one_column_among_many_equals_that_column_alone():
 
 def test_an_undefined_ratio_is_not_a_number_instead_of_a_guess():
     assert not np.isfinite(bootstrap(np.column_stack([np.ones(5), np.zeros(5)]), 0).ratio(0, 1).value)
+
+
+@pytest.mark.parametrize("truth", [0.5, 0.9, 0.98, 0.995])
+def test_shares_near_their_ends_are_covered_too(truth):
+    rng, hits = np.random.default_rng(0), 0
+    for _ in range(1000):
+        e = share_estimate(rng.random(300) < truth)
+        hits += e.low <= truth <= e.high
+    assert 0.92 <= hits / 1000 <= 0.99
+    perfect = share_estimate(np.ones(300))
+    assert (perfect.value, perfect.high) == (1, 1)
+    assert perfect.low == pytest.approx(300 / (300 + 1.96**2), rel=1e-4)
+
+
+def test_a_weighted_share_is_never_surer_than_wilson_and_keeps_a_wider_interval():
+    point, wide = Estimate(1.0, 1.0, 1.0, 400), Estimate(0.9, 0.5, 1.0, 400)
+    widened = at_least_wilson(point, 100, chance=0.25)
+    assert widened.low == pytest.approx((100 / (100 + 1.96**2) - 0.25) / 0.75, rel=1e-4)
+    assert (widened.value, widened.high, widened.n) == (1.0, 1.0, 400)
+    assert at_least_wilson(wide, 100) == wide
+    assert at_least_wilson(point, 0) == point
+    assert np.isnan(at_least_wilson(Estimate(np.nan, np.nan, np.nan, 4), 10).low)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from singaudit.demo.calibration.roles import LEAKS, ROLES, GroupTest
-from singaudit.metrics.controls import wilson
+from singaudit.metrics.intervals import wilson
 
 _LEAK = ("strong", "partial")
 _FINDINGS = ("strong", "partial", "redundant", "not detected", "unstable", "cannot tell")
