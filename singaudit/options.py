@@ -77,7 +77,8 @@ CACHE_OPTIONS = [
     option(
         "--cache",
         metavar="auto|none|DIR",
-        help="Where features and embeddings are kept for later audits. [default: auto, the platform's cache folder]",
+        help="Where features, embeddings and certificates are kept for later audits. [default: auto, the platform's "
+        "cache folder]",
     ),
     click.option("--no-cache", is_flag=True, help="The same as --cache none."),
 ]

@@ -10,12 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.classifier.certifying import CERTIFIED_IMAGES, certify_on_noise
 from singaudit.classifier.interface import Classifier
 from singaudit.classifier.naming import torch_device
-from singaudit.classifier.preprocessing import prepare
 from singaudit.config import AuditConfig
-from singaudit.dataset.interface import Image, ImageLoader
 from singaudit.decoding import Decoding
 from singaudit.language.concepts import Group
 from singaudit.looking import Progress, Seen
@@ -23,7 +20,6 @@ from singaudit.metrics.measure import Measured
 from singaudit.metrics.subject import Subject
 from singaudit.pictures.interrupt import first_interrupt_stops
 from singaudit.pictures.units import units
-from singaudit.report.build import certificate_part
 from singaudit.report.finding_parts import FindingPart
 from singaudit.report.model_parts import CertificatePart
 
@@ -34,23 +30,6 @@ if TYPE_CHECKING:
     from singaudit.report.pictured import Pictured, Wanted
 
 STAGE = "make equivalent images"
-
-
-def certified(
-    config: AuditConfig, classifier: Classifier, progress: Progress,
-    images: tuple[ImageLoader, NDArray[np.intp]] | None = None,
-) -> CertificatePart:  # fmt: skip
-    """The shadow copy against ONNX Runtime, on the first of ``images`` (source, positions); on noise without."""
-    progress("certify the shadow copy", 0, 1)
-    device = torch_device(config.device)
-    if images is None:
-        found = certify_on_noise(classifier, device)
-    else:
-        loaded = [images[0].load(int(i)) for i in images[1][:CERTIFIED_IMAGES]]
-        inputs = np.stack([prepare(i.pixels, classifier.preprocessing) for i in loaded if isinstance(i, Image)])
-        found = classifier.certify(inputs, seed=config.seed, device=device)
-    progress("certify the shadow copy", 1, 1)
-    return certificate_part(found)
 
 
 def make_pictures(

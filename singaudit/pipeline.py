@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from singaudit.certificate import certified
 from singaudit.classifier.interface import Classifier
 from singaudit.classifier.naming import class_names
 from singaudit.classifier.opening import open_classifier
@@ -38,7 +39,7 @@ from singaudit.metrics.measure import Measured, measure
 from singaudit.metrics.steering import steer_all
 from singaudit.metrics.subject import GroupTexts, Subject
 from singaudit.metrics.words import find_words
-from singaudit.picturing import certified, make_pictures
+from singaudit.picturing import make_pictures
 from singaudit.report import build
 from singaudit.report.build_findings import control_parts, finding_parts
 from singaudit.report.build_steering import steering_part

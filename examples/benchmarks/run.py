@@ -61,9 +61,9 @@ def _features(options: argparse.Namespace) -> list[Outcome]:
 
 
 def _cache(options: argparse.Namespace) -> list[Outcome]:
-    from cache_speed import speed
+    from cache_speed import audits, speed
 
-    return [speed(options.quick)]
+    return [speed(options.quick), audits(options.quick)]
 
 
 def _startup(options: argparse.Namespace) -> list[Outcome]:

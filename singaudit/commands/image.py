@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from singaudit.certificate import certified
 from singaudit.classifier.identity import forward_identity
 from singaudit.classifier.interface import Classifier
 from singaudit.classifier.naming import class_names, providers
@@ -28,7 +29,7 @@ from singaudit.language.translator_file import StoredTranslator, read_translator
 from singaudit.looking import Eyes, Progress, check_finite, wishes
 from singaudit.metrics.fidelity import fit_for_keeping
 from singaudit.pictures.one_photo import photo_world
-from singaudit.picturing import certified, make_photo_pictures
+from singaudit.picturing import make_photo_pictures
 from singaudit.report.build_image import Described, image_result
 from singaudit.report.image_page import render_image
 from singaudit.report.image_result import ImageResult

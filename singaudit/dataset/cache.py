@@ -82,8 +82,11 @@ class Cache:
     def shelf(self, kind: str, identity: Mapping[str, Any]) -> Shelf:
         """Rows of ``kind`` (features, images, texts) that ``identity``, plain data, and the versions here decide."""
         whole = {"kind": kind, **identity, **surroundings()}
-        name = hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
-        return Shelf(self.folder / f"{kind}-{name[:40]}" if self.folder else None, whole)
+        return Shelf(self.folder / f"{kind}-{_sha256(whole)[:40]}" if self.folder else None, whole)
+
+    def name_of(self, kind: str, identity: Mapping[str, Any]) -> str:
+        """The name to ``remember`` facts of ``kind`` by that ``identity``, plain data, and the versions here decide."""
+        return f"{kind}-{_sha256({'kind': kind, **identity, **surroundings()})}"
 
     def remember(self, name: str, facts: Mapping[str, Any]) -> None:
         """Keep a few facts, plain data, under ``name``, a word; a cache that cannot be written does without."""
@@ -126,6 +129,10 @@ class Cache:
             with contextlib.suppress(OSError):
                 path.unlink()
                 left -= size
+
+
+def _sha256(identity: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
 def clear(folder: Path) -> int:

@@ -82,6 +82,22 @@ def accumulate(features: Rows, embeddings: Rows, groups: NDArray[np.intp], count
     return [Statistics(int(n[g]), f[g], z[g], ff[g], fz[g], float(zz[g])) for g in range(count)]
 
 
+def solve_ridge(ff: Array, fy: Array, penalty: float) -> Array:
+    """(ff + penalty I)^-1 fy for the centred sums ``ff`` (m, m) and ``fy`` (m, k) of a ridge regression.
+
+    By Cholesky's factors: two thirds of the time of an elimination that does not know the matrix as positive definite.
+    """
+    from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+    shifted: Array = np.array(ff)
+    shifted[np.diag_indices_from(shifted)] += penalty
+    try:
+        factor = cho_factor(shifted, check_finite=False)
+    except LinAlgError:  # features that hardly vary: rounding leaves the sums indefinite
+        return np.asarray(np.linalg.solve(shifted, fy), dtype=np.float64)
+    return np.asarray(cho_solve(factor, fy, check_finite=False), dtype=np.float64)
+
+
 def total(parts: Sequence[Statistics]) -> Statistics:
     """The statistics of all parts' data together."""
     result = parts[0]

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.errors import LanguageError
 from singaudit.geometry.null_space import NullSpace
-from singaudit.language.statistics import Statistics, accumulate, total
+from singaudit.language.statistics import Statistics, accumulate, solve_ridge, total
 
 Array = NDArray[np.float64]
 
@@ -80,8 +79,7 @@ def fit_ridge(data: Statistics, penalty: float, space: NullSpace | None = None) 
     if space is not None:
         ff = space.principal_part(space.principal_part(ff).T)
         fz = space.principal_part(fz.T).T
-    ff[np.diag_indices_from(ff)] += penalty
-    weight = np.linalg.solve(ff, fz).astype(np.float64, copy=False)
+    weight = solve_ridge(ff, fz, penalty)
     return Translator(weight, mean_z - mean_f @ weight, mean_f, penalty, data.n)
 
 
@@ -107,13 +105,16 @@ def fit_translator(parts: Sequence[Statistics]) -> Translator:
 def _cross_fitted(parts: Sequence[Statistics]) -> list[Translator]:
     """``fit_translator`` on the other parts, for each part.
 
-    Choosing the penalty of the translator without part k leaves out every other part j once, and that of the one
-    without j leaves out k: both fit on what remains without either, which is decomposed once.
+    Choosing the penalty of the translator without part k leaves out another part j, and that of the one without j
+    leaves out k: both fit on what remains without either, which is decomposed once. Each part is left out with the
+    next and with the previous one, not with all: two parts tell one penalty from the next as well as four do, in half
+    the time.
     """
     if len(parts) < 3 or any(part.n < 2 for part in parts):
         return [fit_translator(_without(parts, k)) for k in range(len(parts))]
     errors = np.zeros((len(parts), len(_PENALTIES)))
-    for k, j in combinations(range(len(parts)), 2):
+    for k in range(len(parts)):
+        j = (k + 1) % len(parts)
         train = _decomposed(_without(parts, k, j))
         errors[k] += _held_out_errors(train, parts[j])
         errors[j] += _held_out_errors(train, parts[k])

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from singaudit.language.statistics import solve_ridge
 from singaudit.language.translator import fold_of
 from singaudit.metrics.controls import random_subspace
 from singaudit.metrics.subject import Block, Subject
@@ -140,13 +141,11 @@ class Shuffles:
             own = block.fold == k
             mean = f.mean(axis=0, dtype=np.float64)
             centred = f - mean
-            gram = (centred.T @ centred).astype(np.float64)
             # A published translator's penalty is not known: that of the ones which are fitted here stands in for it.
             like = translator if translator.penalty > 0 else fitted.principal[min(k, len(fitted.principal) - 1)]
-            gram[np.diag_indices_from(gram)] += like.penalty * len(f) / like.images
             stacked = np.concatenate([block.features[own] - mean, block.null[own], block.null_mean[own]])
-            solved = np.linalg.solve(gram, stacked.T).T.astype(np.float32)
-            self._parts.append((mean.astype(np.float32), own, *np.split(solved, 3)))
+            solved = solve_ridge(centred.T @ centred, stacked.T, like.penalty * len(f) / like.images).T
+            self._parts.append((mean.astype(np.float32), own, *np.split(solved.astype(np.float32), 3)))
 
     def draw(self) -> Moved:
         """Translated features and equivalents by translators of one permutation."""

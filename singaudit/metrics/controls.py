@@ -26,7 +26,11 @@ def random_subspace(dim: int, of: int, generator: np.random.Generator) -> tuple[
     """
     narrow = min(dim, of - dim)
     gaussian = generator.standard_normal((of, narrow), dtype=np.float32)
-    return (np.linalg.qr(gaussian)[0] if narrow else gaussian), narrow < dim
+    # Q = A R^-1 with R from the Gram matrix: at least twice as many rows as columns leave it well conditioned, and it
+    # takes a third of the time of a QR decomposition.
+    wide = gaussian.astype(np.float64)
+    lower = np.linalg.cholesky(wide.T @ wide)
+    return (wide @ np.linalg.inv(lower).T).astype(np.float32), narrow < dim
 
 
 @dataclass(frozen=True)

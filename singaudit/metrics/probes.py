@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.language.statistics import Statistics, total
+from singaudit.language.statistics import Statistics, solve_ridge, total
 
 Array = NDArray[np.float64]
 
@@ -52,10 +52,9 @@ def fit_probes(folds: Sequence[Statistics], project: Callable[[Array], Array] | 
             # P is symmetric, so P ff P is two row projections, and P f'y is one of the transposed.
             ff = project(project(ff).T)
             fy = project(fy.T).T
-        ff = ff + penalty * np.eye(len(ff))
         shown = share > 0
         scale = np.where(shown, share, 1.0)
-        weight = np.linalg.solve(ff, fy).astype(np.float64, copy=False) / scale
+        weight = solve_ridge(ff, fy, penalty) / scale
         centres = data.fz / (data.n * scale) - mean_f[:, None]
         half = np.einsum("ij,ij->j", centres, weight) / 2
         fitted.append(Probe(weight, np.where(shown, -mean_f @ weight - half, -np.inf)))
