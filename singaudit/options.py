@@ -28,7 +28,10 @@ def option(*names: str, **settings: Any) -> Callable[[Any], Any]:
 
 MODEL_OPTIONS = [
     option(
-        "--arch", metavar="NAME", help="Network of a file that holds weights alone, as timm or torchvision name it."
+        "--arch",
+        metavar="NAME",
+        help="Network of a file that holds weights alone, as timm or torchvision name it; timm:NAME or "
+        "torchvision:NAME where both do.",
     ),
     option("--logits", metavar="NAME", help="Output that holds the logits, where the graph leaves a choice."),
     option("--features", metavar="NAME", help="Tensor that holds the features, where the graph leaves a choice."),
@@ -36,8 +39,8 @@ MODEL_OPTIONS = [
     option(
         "--preprocess",
         metavar="KEY=VALUE,...",
-        help="size=224 or HxW, mode=crop|squash|pad, crop=0.95, mean=, std= (per channel joined by /), "
-        "scale=1/255|1, channels=rgb|bgr|gray, layout=nchw|nhwc, interpolation=. Default: the file's metadata.",
+        help="size=224 or HxW, mode=crop|squash|pad, crop=0.95, offset=round|floor, mean=, std= (per channel joined "
+        "by /), scale=1/255|1, channels=rgb|bgr|gray, layout=nchw|nhwc, interpolation=. Default: the file's metadata.",
     ),
     click.option(
         "--allow-code",

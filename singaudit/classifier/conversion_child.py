@@ -77,7 +77,10 @@ def _convert(request: Mapping[str, Any], out: Path) -> dict[str, Any]:
         "description": {**network.description, **done},
         "stated": bool(said.preprocess),
         "source": said.source,
-        "defaults": [key for key in said.defaults if key not in said.preprocess],
+        "defaults": [
+            *(key for key in said.defaults if key not in said.preprocess),
+            *said.preprocess.get("guesses", ()),
+        ],
         "defaults_source": said.defaults_source,
         "size_guessed": network.size_guessed,
         "class_names_source": said.class_names_source,

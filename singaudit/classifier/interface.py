@@ -32,9 +32,13 @@ class Preprocessing:
     width: int
     """Input width in pixels."""
     mode: Literal["crop", "squash", "pad"] = "crop"
-    """crop: resize the short side, cut the centre; squash: resize both sides; pad: fit inside, pad with black."""
-    crop: float = 0.875
-    """Share of the resized short side that the centre crop keeps; used by ``mode="crop"`` only."""
+    """crop: resize the short side, cut the centre; squash: resize both sides, cut the centre where ``crop`` is below 1;
+    pad: fit inside, pad with black."""
+    crop: float = 1.0
+    """Share of the resized sides that the centre crop keeps; not used by ``mode="pad"``."""
+    offset: Literal["round", "floor"] = "round"
+    """Where a crop starts that cannot be in the middle: half pixels rounded to even, as torchvision and timm do, or
+    down, as transformers does."""
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
     """Resampling filter, with Pillow's definition (antialiased when shrinking)."""
     channels: Literal["rgb", "bgr", "gray"] = "rgb"

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from singaudit.classifier.preprocess_documents import of_timm, of_transformers
+from singaudit.classifier.preprocess_documents import of_timm
 from singaudit.classifier.preprocess_syntax import parse_preprocess
+from singaudit.classifier.transformers_processors import of_transformers
 from singaudit.errors import ConfigError, ModelError
 
 _LARGEST_TEXT = 4 << 20

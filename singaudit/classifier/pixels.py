@@ -26,8 +26,13 @@ _TALL = 1.5
 
 
 def crop_window(how: Preprocessing) -> tuple[int, int]:
-    """(height, width) that an image is made to cover before ``mode="crop"`` cuts out its centre."""
+    """(height, width) that an image covers, or has with ``mode="squash"``, before its centre is cut out."""
     return math.floor(how.height / how.crop + _WHOLE), math.floor(how.width / how.crop + _WHOLE)
+
+
+def crop_offset(side: int, kept: int, how: Preprocessing) -> int:
+    """Where ``kept`` pixels start in the middle of ``side``."""
+    return (side - kept) // 2 if how.offset == "floor" else round((side - kept) / 2)
 
 
 def prepare(pixels: NDArray[np.uint8], how: Preprocessing) -> NDArray[Any]:
@@ -36,8 +41,8 @@ def prepare(pixels: NDArray[np.uint8], how: Preprocessing) -> NDArray[Any]:
     Returns (C, height, width) or (height, width, C) by ``how.layout``, C-contiguous, of ``how.dtype``.
 
     Rounding. ``crop``: the window of (height, width) / crop is truncated to whole pixels, as timm does; the image
-    is scaled so that it just covers it, its other side truncated; the crop starts at
-    ``round((side - target) / 2)``, as torchvision does. ``pad``: scaled to fit inside, sides rounded, at least 1,
+    is scaled so that it just covers it, its other side truncated; the crop starts where ``crop_offset`` says.
+    ``squash``: scaled to that window, as timm does. ``pad``: scaled to fit inside, sides rounded, at least 1,
     placed at ``(target - side) // 2`` on black. Pillow resamples in 8 bits, so values stay whole up to ``scale``.
     """
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
@@ -68,8 +73,6 @@ def _resized(image: Image.Image, how: Preprocessing) -> Image.Image:
     """The image at exactly (height, width)."""
     width, height = image.size
     sampling = _FILTERS[how.interpolation]
-    if how.mode == "squash":
-        return _resize(image, how.width, how.height, sampling)
     if how.mode == "pad":
         factor = min(how.height / height, how.width / width)
         new_width = min(how.width, max(1, round(width * factor)))
@@ -79,17 +82,19 @@ def _resized(image: Image.Image, how: Preprocessing) -> Image.Image:
         canvas.paste(inside, ((how.width - new_width) // 2, (how.height - new_height) // 2))
         return canvas
     window_height, window_width = crop_window(how)
-    if window_height * width >= window_width * height:
+    if how.mode == "squash":
+        new_height, new_width = window_height, window_width
+    elif window_height * width >= window_width * height:
         new_height, new_width = window_height, window_height * width // height
     else:
         new_width, new_height = window_width, window_width * height // width
-    left, top = round((new_width - how.width) / 2), round((new_height - how.height) / 2)
+    left, top = crop_offset(new_width, how.width, how), crop_offset(new_height, how.height, how)
     if new_width * new_height > 16 * window_width * window_height:
         # A strip thousands of times longer than wide would be blown up to gigapixels only to be cut.
         x_scale, y_scale = width / new_width, height / new_height
         box = (left * x_scale, top * y_scale, (left + how.width) * x_scale, (top + how.height) * y_scale)
         return image.resize((how.width, how.height), sampling, box=box)
-    if sampling is not Image.Resampling.NEAREST and height <= _TALL * width:
+    if how.mode == "crop" and sampling is not Image.Resampling.NEAREST and height <= _TALL * width:
         # Pillow resamples along rows, rounds to 8 bits, then along columns: cut between the two, the columns outside
         # need no second pass, and every pixel is the same.
         across = _cut(_resize(image, new_width, height, sampling), left, 0, how.width, height)

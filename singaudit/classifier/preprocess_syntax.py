@@ -11,14 +11,15 @@ from singaudit.errors import ConfigError
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "mode": ("crop", "squash", "pad"),
+    "offset": ("round", "floor"),
     "channels": ("rgb", "bgr", "gray"),
     "layout": ("nchw", "nhwc"),
     "interpolation": ("nearest", "bilinear", "bicubic", "lanczos"),
 }
-_KEYS = ("size", "mode", "crop", "mean", "std", "scale", "channels", "layout", "interpolation")
+_KEYS = ("size", "mode", "crop", "offset", "mean", "std", "scale", "channels", "layout", "interpolation")
 _EXAMPLES = {
     "size": "for example size=224, or height x width: size=48x192",
-    "crop": "for example crop=0.875: the share of the resized short side that is kept",
+    "crop": "for example crop=0.875: the share of the resized sides that is kept",
     "mean": "for example mean=0.485/0.456/0.406, or one number for all channels: mean=0.5",
     "std": "for example std=0.229/0.224/0.225, or one number for all channels: std=0.5",
     "scale": "for example scale=1/255, or scale=1 for models that take 0-255",

@@ -29,9 +29,9 @@ def resolve_preprocessing(
     ``stated`` and ``metadata`` have the keys of :func:`parse_preprocess`; ``input_shape`` has four axes, None
     where an axis is free; ``input_dtype`` is "float32", "float16" or "uint8". Layout, a single gray channel and
     a fixed size are facts of the graph. Whoever states ``mean`` and ``std``, or ``scale``, states the
-    arithmetic: the keys left out then take their documented defaults (mode crop, crop 0.875, bilinear, rgb;
-    scale 1/255, mean 0, std 1) and are not guesses; a mean above 1 implies ``scale`` 1. Otherwise every key that
-    nobody stated is listed in ``guessed``.
+    arithmetic: the keys left out then take their documented defaults (mode crop, crop 0.875, of squash 1, offset
+    round, bilinear, rgb; scale 1/255, mean 0, std 1) and are not guesses; a mean above 1 implies ``scale`` 1.
+    Otherwise every key that nobody stated is in ``guessed``, as are those that ``metadata`` lists under "guesses".
 
     Raises ConfigError where a statement contradicts the graph, ModelError for inputs that are not images and
     for a free height or width that nobody states.
@@ -55,12 +55,14 @@ def resolve_preprocessing(
         guessed += [key for key in ("mode", "crop", "interpolation") if key not in known]
         if channels == "rgb" and "channels" not in known:
             guessed.append("channels")
+    guessed += [key for key in metadata.get("guesses", ()) if key not in stated]
     sources = [name for name, keys in (("--preprocess", stated), (metadata_source, metadata)) if keys]
     return Preprocessing(
         height=height,
         width=width,
         mode=known.get("mode", "crop"),
-        crop=known.get("crop", 0.875),
+        crop=known.get("crop", 0.875 if known.get("mode", "crop") == "crop" else 1.0),
+        offset=known.get("offset", "round"),
         interpolation=known.get("interpolation", "bilinear"),
         channels=channels,  # type: ignore[arg-type]
         layout=layout,  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.classifier.interface import Preprocessing
-from singaudit.classifier.pixels import crop_window
+from singaudit.classifier.pixels import crop_offset, crop_window
 from singaudit.classifier.preprocessing import prepare
 
 if TYPE_CHECKING:
@@ -26,14 +26,14 @@ _LUMA = (19595, 38470, 7471)
 
 
 def frame_size(how: Preprocessing) -> tuple[int, int]:
-    """(height, width) of a saved picture: the input's, and with ``mode="crop"`` the window's that is cropped."""
-    return crop_window(how) if how.mode == "crop" else (how.height, how.width)
+    """(height, width) of a saved picture: the window's that is cropped, and the input's where nothing is."""
+    return (how.height, how.width) if how.mode == "pad" else crop_window(how)
 
 
 def window(how: Preprocessing) -> tuple[slice, slice]:
     """(rows, columns) of a frame that become the input."""
     height, width = frame_size(how)
-    top, left = round((height - how.height) / 2), round((width - how.width) / 2)
+    top, left = crop_offset(height, how.height, how), crop_offset(width, how.width, how)
     return slice(top, top + how.height), slice(left, left + how.width)
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from singaudit.classifier.interface import Preprocessing
 from singaudit.classifier.metadata import read_metadata
-from singaudit.classifier.preprocess_documents import of_timm, of_transformers
+from singaudit.classifier.preprocess_documents import of_timm
 from singaudit.classifier.preprocess_syntax import parse_preprocess
 from singaudit.classifier.preprocessing import prepare, resolve_preprocessing
 from singaudit.errors import ConfigError, ModelError
@@ -187,25 +187,18 @@ def test_transformers_files_beside_the_model(tmp_path: Path) -> None:
     assert found.preprocess_source == "preprocessor_config.json beside the model"
 
 
+@pytest.mark.parametrize("mode", ["center", "squash"])
 @pytest.mark.parametrize(("crop", "size"), [(0.95, 224), (0.9, 224), (0.875, 224), (0.965, 240), (1.0, 96)])
-def test_what_timm_shows_its_model_is_what_the_classifier_gets(crop: float, size: int) -> None:
+def test_what_timm_shows_its_model_is_what_the_classifier_gets(crop: float, size: int, mode: str) -> None:
     import_torchvision()
     data = pytest.importorskip("timm.data")
     config = {"input_size": [3, size, size], "crop_pct": crop, "interpolation": "bicubic", "mean": [0.4, 0.5, 0.6],
-              "std": [0.2, 0.25, 0.3], "crop_mode": "center"}  # fmt: skip
+              "std": [0.2, 0.25, 0.3], "crop_mode": mode}  # fmt: skip
     transform = data.create_transform(**data.resolve_data_config(pretrained_cfg=config))
     how = resolve_preprocessing({}, of_timm(config), [None, 3, size, size], "float32")
     for shape in ((300, 401), (403, 300), (288, 384)):
         want = transform(Image.fromarray(photo(*shape))).numpy()
         np.testing.assert_allclose(prepare(photo(*shape), how), want, atol=1e-5)
-
-
-@pytest.mark.parametrize("size", [224, 384])
-def test_the_convnext_processor_crops_below_384_alone(size: int) -> None:
-    processor = {"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": size}, "crop_pct": 0.875,
-                 "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "do_resize": True}  # fmt: skip
-    found = of_transformers(processor)
-    assert (found["size"], found["mode"]) == ((size, size), "crop" if size < 384 else "squash")
 
 
 def test_transformers_without_crop_or_normalisation() -> None:
@@ -329,3 +322,10 @@ def test_a_crop_is_cut_from_the_whole_resized_image(interpolation):
         left, top = round((scaled[0] - 28) / 2), round((scaled[1] - 28) / 2)
         expected = np.asarray(whole.crop((left, top, left + 28, top + 28)))
         np.testing.assert_array_equal(prepare(pixels, how), expected, err_msg=f"{height}x{width}")
+
+
+def test_timms_border_which_no_mode_here_is_becomes_a_guess() -> None:
+    config = {"input_size": [3, 96, 96], "mean": [0.5] * 3, "std": [0.5] * 3, "crop_pct": 1.0, "crop_mode": "border",
+              "interpolation": "bicubic"}  # fmt: skip
+    assert resolve_preprocessing({}, of_timm(config), [None, 3, None, None], "float32").guessed == ("mode",)
+    assert resolve_preprocessing({"mode": "pad"}, of_timm(config), [None, 3, None, None], "float32").guessed == ()
