@@ -76,17 +76,32 @@ def _ends(model: onnx.ModelProto) -> dict[str, int]:
         entries = {item.key: item.value for item in tensor.external_data}
         location = entries.get("location", "")
         try:
-            end = int(entries.get("offset", 0)) + int(entries.get("length", 0))
-        except ValueError as error:
-            raise ModelError(f"the external data of {tensor.name!r} has no valid offset and length") from error
-        ends[location] = max(ends.get(location, 0), end)
+            offset, length = int(entries.get("offset", 0)), int(entries.get("length", 0))
+        except ValueError:
+            offset = length = -1
+        if min(offset, length) < 0:
+            raise ModelError(
+                f"the external data of {tensor.name!r} has no valid offset and length", hint="export the model again"
+            )
+        ends[location] = max(ends.get(location, 0), offset + length)
     return ends
+
+
+def _is_name(location: str) -> bool:
+    """Whether a file could be named so here."""
+    try:
+        Path(location).lstat()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return True
+    except (OSError, ValueError):  # too long, a zero byte, characters that no file name has
+        return False
+    return bool(location)
 
 
 def _plain(folder: Path, location: str, end: int) -> Path:
     """The plain file that a location leads to. Raises ModelError."""
     path = folder / location
-    inside = location and not Path(location).is_absolute() and ".." not in Path(location).parts
+    inside = _is_name(location) and not Path(location).is_absolute() and ".." not in Path(location).parts
     if inside and path.is_symlink() and path.resolve().parent == blobs(folder.resolve()):
         path = path.resolve()
     elif not inside or path.is_symlink() or folder.resolve() not in path.resolve().parents:

@@ -19,6 +19,8 @@ from singaudit.classifier.walk import surroundings
 from singaudit.errors import ModelError
 
 _DTYPES = {1: "float32", 10: "float16", 2: "uint8"}
+_LARGEST_BATCH = 16_384
+"""Images of a fixed batch; a graph that asks for more asks for memory."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,11 @@ def input_spec(graph: Graph, preprocess: str | None, folder: Path) -> InputSpec:
             f"expected the input {value.name!r} to be float32, float16 or uint8; "
             f"its element type is number {value.type.tensor_type.elem_type}",
             hint="export the classifier with a float32 input",
+        )
+    if (shape[0] or 1) > _LARGEST_BATCH:
+        raise ModelError(
+            f"the model takes batches of {shape[0]:,} images; the limit is {_LARGEST_BATCH:,}",
+            hint="export it with a free batch axis, or with one image",
         )
     properties = {item.key: item.value for item in graph.model.metadata_props}
     metadata = read_metadata(properties, folder)
@@ -83,7 +90,12 @@ def trace_tensors(graph: Graph, logits: str | None, features: str | None) -> tup
             hint="name the logits with --logits NAME",
         )
     data, other = surroundings(graph, starts)
-    return [name for name in data if name in graph.producers], other
+    computed = [name for name in data if name in graph.producers]
+    if not computed:
+        raise ModelError(
+            "the model's output is its input; nothing is computed between them", hint="export the whole classifier"
+        )
+    return computed, other
 
 
 def take_trace(graph: Graph, spec: InputSpec, session: Any, names: tuple[list[str], list[str]]) -> Trace:

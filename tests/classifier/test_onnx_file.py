@@ -136,7 +136,9 @@ def edit_location(path: Path, location: str) -> None:
     path.write_bytes(proto.SerializeToString())
 
 
-@pytest.mark.parametrize("location", ["../outside.bin", "/etc/hostname", "", "link.bin", "folder/../../outside.bin"])
+@pytest.mark.parametrize(
+    "location", ["../outside.bin", "/etc/hostname", "", "link.bin", "folder/../../outside.bin", "a\0b", "n" * 300]
+)
 def test_external_data_outside_the_folder_is_refused(location: str, tmp_path: Path) -> None:
     (inner := tmp_path / "inner").mkdir()
     path = external(inner / "m.onnx")
@@ -209,6 +211,19 @@ def test_external_data_missing_or_short_is_refused(tmp_path: Path) -> None:
         open_onnx(path)
     (tmp_path / "weights.bin").unlink()
     with pytest.raises(ModelError, match="missing"):
+        open_onnx(path)
+
+
+@pytest.mark.parametrize(("key", "value"), [("offset", "-4"), ("length", "-1"), ("offset", "many"), ("length", "1e3")])
+def test_external_data_at_an_impossible_place_is_refused(key: str, value: str, tmp_path: Path) -> None:
+    path = external(tmp_path / "m.onnx")
+    proto = onnx.load(str(path), load_external_data=False)
+    for tensor in proto.graph.initializer:
+        if tensor.data_location == TensorProto.EXTERNAL:
+            (entry,) = [item for item in tensor.external_data if item.key == key] or [tensor.external_data.add()]
+            entry.key, entry.value = key, value
+    path.write_bytes(proto.SerializeToString())
+    with pytest.raises(ModelError, match="no valid offset and length"):
         open_onnx(path)
 
 
@@ -333,6 +348,23 @@ def test_two_inputs_are_refused(tmp_path: Path) -> None:
     proto.graph.input.append(helper.make_tensor_value_info("mask", TensorProto.FLOAT, [1]))
     onnx.save(proto, str(tmp_path / "m.onnx"))
     with pytest.raises(ModelError, match="2: 'x', 'mask'"):
+        open_onnx(tmp_path / "m.onnx")
+
+
+def test_an_output_that_is_the_input_is_refused(tmp_path: Path) -> None:
+    proto = onnx.load(str(plain(tmp_path / "m.onnx")))
+    del proto.graph.output[:]
+    proto.graph.output.append(proto.graph.input[0])
+    onnx.save(proto, str(tmp_path / "m.onnx"))
+    with pytest.raises(ModelError, match="output is its input"):
+        open_onnx(tmp_path / "m.onnx")
+
+
+def test_a_batch_of_a_billion_images_is_refused_unrun(tmp_path: Path) -> None:
+    proto = onnx.load(str(plain(tmp_path / "m.onnx")))
+    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 10**9
+    onnx.save(proto, str(tmp_path / "m.onnx"))
+    with pytest.raises(ModelError, match="batches of 1,000,000,000 images"):
         open_onnx(tmp_path / "m.onnx")
 
 
