@@ -165,7 +165,7 @@ def open_model(
     head_session = make_session(head_model(graph, trace, plan), folder, providers, threads, runtime.mode)
     sha256 = checks.sha256_of(path, external_files(model, folder))
     opened = OpenedModel(path, sha256, graph, spec, trace, plan, (session, head_session), runtime, side_by_side)
-    wanted, stated = _activation(activation, found.activation, spec.metadata.activation)
+    wanted, stated = _activation(activation, found.activation, spec.metadata.activation, opened._logits.size)
     opened.head = found.proved(opened, wanted, stated)
     return opened
 
@@ -191,10 +191,13 @@ def _precision(graph: Graph) -> Precision:
     return precision_of((node.op_type for node in graph.order), elements)
 
 
-def _activation(asked: str, graph: Activation | None, metadata: str | None) -> tuple[Activation, bool]:
-    """(activation, whether somebody said so): the user, else the graph, else the metadata, else softmax assumed."""
+def _activation(asked: str, graph: Activation | None, metadata: str | None, logits: int) -> tuple[Activation, bool]:
+    """(activation, whether somebody said so): the user, else the graph, else the metadata, else softmax assumed.
+
+    Of one logit a sigmoid is assumed: a softmax of it is always 1.
+    """
     stated = asked if asked != "auto" else graph or metadata
-    return (stated or "softmax"), stated is not None  # type: ignore[return-value]
+    return stated or ("softmax" if logits > 1 else "sigmoid"), stated is not None  # type: ignore[return-value]
 
 
 def _fixed_batch(graph: Graph, trace: Trace) -> int | None:

@@ -24,7 +24,7 @@ class Encoder(Protocol):
 
     @property
     def family(self) -> str:
-        """clip, siglip, ..."""
+        """clip, siglip, siglip2, ..."""
         ...
 
     @property

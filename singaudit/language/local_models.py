@@ -19,7 +19,7 @@ def cached_models() -> list[tuple[str, str, int]]:
         except (OSError, ValueError, RecursionError):
             continue
         kind = isinstance(document, dict) and (document.get("model_type") or ("model_cfg" in document and "open_clip"))
-        if kind not in ("clip", "siglip", "open_clip"):
+        if kind not in ("clip", "siglip", "siglip2", "open_clip"):
             continue
         weights = [path.stat().st_size for path in folder.glob("*.safetensors") if path.is_file()]
         if weights:

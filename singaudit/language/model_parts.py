@@ -35,6 +35,7 @@ def check_processor(name: str, processor: Any) -> None:
     """
     sizes = [getattr(processor, key, None) for key in ("size", "crop_size")]
     sides = [side for size in sizes if size for side in dict(size).values() if isinstance(side, int | float)]
+    sides += [n for key in ("max_num_patches", "patch_size") if isinstance(n := getattr(processor, key, None), int)]
     if not all(1 <= side <= _LARGEST_SIDE for side in sides):
         raise LanguageError(
             f"expected images of 1 to {_LARGEST_SIDE} pixels a side for the vision-language model {name!r}, its image "
@@ -42,8 +43,15 @@ def check_processor(name: str, processor: Any) -> None:
             hint=_SAVE,
         )
     plain = PIL.Image.new("RGB", (48, 32), (10, 120, 240))
-    values = np.asarray(processor(images=[plain], return_tensors="np")["pixel_values"][0])
-    if values.ndim != 3 or len(values) != 3 or not np.isfinite(values).all():
+    made = processor(images=[plain], return_tensors="np")
+    values = np.asarray(made["pixel_values"][0])
+    if "spatial_shapes" in made:
+        if values.ndim != 2 or np.prod(made["spatial_shapes"][0]) > len(values) or not np.isfinite(values).all():
+            raise LanguageError(
+                f"expected the image processor of {name!r} to make (patches, values) finite numbers of an image",
+                hint=_SAVE,
+            )
+    elif values.ndim != 3 or len(values) != 3 or not np.isfinite(values).all():
         raise LanguageError(
             f"expected the image processor of {name!r} to make (3, height, width) finite numbers of an image",
             hint=_SAVE,

@@ -18,7 +18,7 @@ from singaudit.language.model_parts import check_processor, check_tokenizer
 from singaudit.torchvision_import import import_torchvision
 
 # SigLIP was trained with padding and without attention mask; CLIP's causal tower does not look past a text's end.
-_PADDING: dict[str, str | bool] = {"clip": False, "siglip": "max_length"}
+_PADDING: dict[str, str | bool] = {"clip": False, "siglip": "max_length", "siglip2": "max_length"}
 # Texts per batch, the last one filled up with repetitions.
 _TEXTS = 32
 # Below this an encoder runs on one thread.
@@ -44,7 +44,7 @@ class TransformersEncoder:
     revision: str
     """Commit on the hub, or sha256 of the local weights."""
     family: str
-    """clip or siglip."""
+    """clip, siglip, or siglip2 where the images keep their shape (NaFlex); SigLIP2 of a fixed size is siglip."""
     embedding_dim: int
     """d: width of both towers' outputs."""
     _model: Any
@@ -54,19 +54,29 @@ class TransformersEncoder:
     _device: str
 
     def prepare(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """One image (h, w, 3) uint8 -> (3, H, W) float32, by the model's own image processor."""
+        """One image (h, w, 3) uint8 -> (3, H, W) float32, by the model's own image processor.
+
+        NaFlex: (patches + 1, values of a patch), with how many patches there are down and across in the last row.
+        """
         from PIL import Image
 
-        values = self._processor(images=[Image.fromarray(pixels)], return_tensors="np")["pixel_values"]
-        return np.asarray(values[0], dtype=np.float32)
+        made = self._processor(images=[Image.fromarray(pixels)], return_tensors="np")
+        values = np.asarray(made["pixel_values"][0], dtype=np.float32)
+        return with_grid(values, made["spatial_shapes"][0]) if self.family == "siglip2" else values
 
     def encode_images(self, inputs: NDArray[np.generic]) -> NDArray[np.float32]:
-        """Prepared images (n, 3, H, W) -> embeddings (n, d), float32, unit length."""
+        """Prepared images (n, ...) -> embeddings (n, d), float32, unit length."""
         import torch
 
+        whole = torch.from_numpy(np.ascontiguousarray(inputs))
+        more: dict[str, Any] = {}
+        if self.family == "siglip2":
+            whole, grid = whole[:, :-1], whole[:, -1, :2].long()
+            used = torch.arange(whole.shape[1])[None, :] < grid.prod(dim=1)[:, None]
+            more = {"pixel_attention_mask": used.int().to(self._device), "spatial_shapes": grid.to(self._device)}
         with torch.inference_mode():
-            batch = torch.from_numpy(np.ascontiguousarray(inputs)).to(self._device, self._model.dtype)
-            return _unit(self._model.get_image_features(pixel_values=batch))
+            batch = whole.to(self._device, self._model.dtype)
+            return _unit(self._model.get_image_features(pixel_values=batch, **more))
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Texts -> embeddings (k, d), float64, unit length. Texts beyond the context length are cut.
@@ -76,7 +86,7 @@ class TransformersEncoder:
         """
         import torch
 
-        said = [text.lower() for text in texts] if self.family == "siglip" else list(texts)
+        said = [text.lower() for text in texts] if self.family != "clip" else list(texts)
         tokens = self._tokenizer(said, padding=_PADDING[self.family], truncation=True, max_length=self._context_length)[
             "input_ids"
         ]
@@ -91,6 +101,13 @@ class TransformersEncoder:
                 with torch.inference_mode():
                     found[rows] = _unit(self._model.get_text_features(input_ids=batch))[: len(rows)]
         return found
+
+
+def with_grid(patches: NDArray[np.float32], grid: NDArray[np.integer]) -> NDArray[np.float32]:
+    """Patches (k, v) of an image and a last row that begins with how many there are down and across."""
+    last = np.zeros((1, patches.shape[1]), np.float32)
+    last[0, :2] = grid
+    return np.concatenate([patches, last])
 
 
 def _unit(output: Any) -> NDArray[np.float32]:
@@ -200,13 +217,10 @@ def _load(name: str, folder: Path, device: str, precision: str) -> tuple[str, in
     options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
     config = transformers.AutoConfig.from_pretrained(folder, **options)
     if config.model_type not in _PADDING:
-        naflex = config.model_type == "siglip2"
         raise LanguageError(
-            f"expected a model of the families {', '.join(_PADDING)} at {name!r}, found {config.model_type!r}"
-            + (" (NaFlex: patches of any aspect ratio)" if naflex else ""),
-            hint="SigLIP2 with a fixed size works, such as google/siglip2-base-patch16-224." if naflex else
-            "The default is openai/clip-vit-large-patch14.",
-        )  # fmt: skip
+            f"expected a model of the families {', '.join(_PADDING)} at {name!r}, found {config.model_type!r}",
+            hint="The default is openai/clip-vit-large-patch14.",
+        )
     model, info = transformers.AutoModel.from_pretrained(
         folder,
         use_safetensors=True,

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from singaudit.errors import LanguageError
 from singaudit.language.encoder import BUILTIN, open_encoder
@@ -216,13 +217,52 @@ def test_weights_cut_short_are_refused(copy):
         assert info.value.hint
 
 
-def test_siglip2_of_any_aspect_ratio_is_refused_with_one_that_works(tmp_path):
-    folder = tiny_siglip(tmp_path / "siglip")
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"model_type": "siglip2"}))
-    with pytest.raises(LanguageError, match="NaFlex") as info:
-        open_encoder(str(folder))
-    assert "google/siglip2-base-patch16-224" in info.value.hint
+def tiny_naflex(folder):
+    """A random SigLIP2 whose images keep their shape."""
+    import transformers
+
+    tiny_siglip(folder)
+    for name in ("config.json", "model.safetensors", "preprocessor_config.json"):
+        (folder / name).unlink()
+    common = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.Siglip2Config(
+        text_config={**common, "vocab_size": 10, "max_position_embeddings": 16, "projection_size": 16},
+        vision_config={**common, "num_patches": 16, "patch_size": 8},
+    )
+    torch.manual_seed(0)
+    model = transformers.Siglip2Model(config).eval()
+    model.save_pretrained(folder)
+    processor = transformers.Siglip2ImageProcessor(patch_size=8, max_num_patches=16)
+    processor.save_pretrained(folder)
+    return model
+
+
+def test_siglip2_of_any_aspect_ratio_embeds_as_transformers_does(tmp_path):
+    import transformers
+
+    model = tiny_naflex(tmp_path)
+    encoder = open_encoder(str(tmp_path))
+    assert (encoder.family, encoder.embedding_dim) == ("siglip2", 16)
+    rng = np.random.default_rng(0)
+    photos = [rng.integers(0, 256, shape, dtype=np.uint8) for shape in ((40, 90, 3), (90, 20, 3), (32, 32, 3))]
+    prepared = np.stack([encoder.prepare(p) for p in photos])
+    processor = transformers.AutoImageProcessor.from_pretrained(tmp_path, backend="pil")
+    with torch.no_grad():
+        made = processor(images=[Image.fromarray(p) for p in photos], return_tensors="pt")
+        output = model.get_image_features(**made)
+    wanted = torch.nn.functional.normalize(getattr(output, "pooler_output", output), dim=-1).numpy()
+    np.testing.assert_allclose(encoder.encode_images(prepared), wanted, atol=1e-6)
+    # Patches that only fill up the array reach nothing, nor do the images beside one.
+    np.testing.assert_allclose(encoder.encode_images(prepared[1:2]), wanted[1:2], atol=1e-6)
+    np.testing.assert_array_equal(encoder.encode_texts(["A Dog"]), encoder.encode_texts(["a dog"]))
+
+
+def test_a_processor_of_a_million_patches_is_refused(tmp_path):
+    tiny_naflex(tmp_path)
+    path = tmp_path / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"max_num_patches": 1_000_000}))
+    with pytest.raises(LanguageError, match="its image processor asks for 1e"):
+        open_encoder(str(tmp_path))
 
 
 def test_siglip_reads_lower_case_to_its_full_length(tmp_path):
