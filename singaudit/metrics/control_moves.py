@@ -1,7 +1,7 @@
 """Draws of something meaningless in the null space's or the translator's place, as translated features.
 
-Everything is computed from translated vectors: a random subspace with basis B enters through f B (n, k) and
-B' W (k, d), so that a draw costs two thin products, and its moves of both lengths come from one projection. In
+A draw of a random subspace with basis B costs the projection f B B' of the images' features and its translation; its
+moves of both lengths come from that one projection. A draw of a shuffled translator is one product with Z. In
 float32: angles between embeddings are then right within 1e-3 degrees, far below the spread of any control.
 """
 
@@ -80,11 +80,8 @@ class Subspaces:
         """One random subspace as it falls, the same with matched lengths, and one random direction per image."""
         basis, complement = random_subspace(self._dim, self._of, self._generator)
         inside, mean_inside = self._features @ basis, self._means @ basis
-        thin = [basis.T @ weight for weight in self._weights]
-        moved = np.empty_like(self._original)
-        for k, weight in enumerate(thin):
-            moved[self._fold == k] = inside[self._fold == k] @ weight
-        mean_moved = np.stack([row @ weight for row, weight in zip(mean_inside, thin, strict=True)])[self._fold]
+        projected, mean_projected = (np.asarray(x @ basis.T, np.float32) for x in (inside, mean_inside))
+        moved, mean_moved = self._translate(projected), self._per_fold(mean_projected)
         if complement:
             moved, mean_moved = self._whole[0] - moved, self._whole[1] - mean_moved
         means = self._means[self._fold], mean_inside[self._fold]
@@ -127,45 +124,34 @@ class Shuffles:
             features, z, fold = subject.features, subject.embeddings, fold_of(subject.sha256)
         rows = np.sort(self._generator.permutation(len(features))[:_MAX_SHUFFLED])
         self._z = np.asarray(z[rows], dtype=np.float32)
-        # Rows of a fold side by side: its products are then those of one slice.
-        self._order = np.argsort(fold[rows], kind="stable")
-        self._folds, self._starts = np.unique(fold[rows][self._order], return_index=True)
-        self._sizes = np.diff(self._starts, append=len(rows))
-        self._training = np.asarray(features[rows], dtype=np.float32)[self._order]
-        self._donors, self._any = block.donors, block.any_donors
-        # Per translator: the mean of its pairs, its images, and for these (f - mean) A^-1, (P_n f) A^-1,
-        # (P_n mean) A^-1.
-        self._parts: list[tuple[Single, NDArray[np.bool_], Single, Single, Single]] = []
+        training, fold = np.asarray(features[rows], dtype=np.float32), fold[rows]
+        self._fold, self._donors, self._any = block.fold, block.donors, block.any_donors
+        # A translator is linear in the embeddings it was fitted on: T f = share Z + (f - mean) A^-1 (F - mean)' Z for
+        # its pairs (F, Z). What stands before Z is the same in all draws: rows (., pairs), 0 for pairs it does not use.
+        count, translators = len(self._fold), len(fitted.translators)
+        seen, null = (np.zeros((count, len(rows)), np.float32) for _ in range(2))
+        null_mean, share = (np.zeros((translators, len(rows)), np.float32) for _ in range(2))
         for k, translator in enumerate(fitted.translators):
-            f = self._training[fold[rows][self._order] != k]
-            own = block.fold == k
-            mean = f.mean(axis=0, dtype=np.float64)
-            centred = f - mean
+            used, own = fold != k, block.fold == k
+            if not own.any():
+                continue
+            mean = training[used].mean(axis=0, dtype=np.float64)
+            centred = training[used] - mean
             # A published translator's penalty is not known: that of the ones which are fitted here stands in for it.
             like = translator if translator.penalty > 0 else fitted.principal[min(k, len(fitted.principal) - 1)]
-            stacked = np.concatenate([block.features[own] - mean, block.null[own], block.null_mean[own]])
-            solved = solve_ridge(centred.T @ centred, stacked.T, like.penalty * len(f) / like.images).T
-            self._parts.append((mean.astype(np.float32), own, *np.split(solved.astype(np.float32), 3)))
+            stacked = np.concatenate([block.features[own] - mean, block.null[own], block.null_mean[own][:1]])
+            penalty = like.penalty * len(centred) / like.images
+            before = solve_ridge(centred.T @ centred, stacked.T, penalty).T @ centred.T
+            seen[np.ix_(own, used)], null[np.ix_(own, used)] = np.split(before[:-1], 2)
+            null_mean[k, used], share[k, used] = before[-1], 1 / len(centred)
+        self._before = np.concatenate([seen, null, null_mean, share])
+        self._parts = np.cumsum([count, count, translators])
 
     def draw(self) -> Moved:
         """Translated features and equivalents by translators of one permutation."""
-        z = self._z[self._generator.permutation(len(self._z))[self._order]]
+        z = self._z[self._generator.permutation(len(self._z))]
         centre = z.mean(axis=0)
-        z -= centre
-        ends = self._starts + self._sizes
-        products = [self._training[a:b].T @ z[a:b] for a, b in zip(self._starts, ends, strict=True)]
-        sums = np.add.reduceat(z, self._starts, axis=0, dtype=np.float64)
-        whole = sum(products)
-        n, d = len(self._donors), z.shape[1]
-        original, moved, mean = (np.empty((n, d), np.float32) for _ in range(3))
-        for k, (mean_f, own, f, null, null_mean) in enumerate(self._parts):
-            used = self._folds != k
-            rest = sums[used].sum(axis=0)
-            left_out = [product for product, kept in zip(products, used, strict=True) if not kept]
-            # The rows' mean is already out of f on one side; F'Z needs it out as well.
-            weight = sum((-product for product in left_out), whole) - np.outer(mean_f, rest.astype(np.float32))
-            original[own] = centre + (rest / self._sizes[used].sum()).astype(np.float32) + f @ weight
-            moved[own] = null @ weight
-            mean[own] = null_mean @ weight
+        seen, moved, mean, share = np.split(self._before @ (z - centre), self._parts)
+        original, mean = centre + share[self._fold] + seen, mean[self._fold]
         zero = original - moved
         return Moved(original, zero, zero + mean, zero + moved[self._donors], zero + moved[self._any])

@@ -47,7 +47,7 @@ def run_controls(
     """
     if subject.space.null_dim == 0:
         return []
-    with threads_for(MAX_IMAGES, *subject.fitted.translators[0].weight.shape):
+    with threads_for(2 * MAX_IMAGES, *subject.fitted.translators[0].weight.shape):
         return _run(subject, measured, progress)
 
 

@@ -67,15 +67,26 @@ def page(template: str, **values: Any) -> str:
     return env.get_template(template).render(style=Markup(style), script=Markup(script), policy=policy, **values)
 
 
-def render_html(result: AuditResult, paper: bool = False) -> str:
-    """The report of ``result`` as one HTML document that loads nothing, readable without JavaScript.
+class Document:
+    """The report of a result, for the screen and for paper; its charts are drawn once."""
 
-    Sections appear where the result has something for them; what was not evaluated is listed with its reason.
-    ``paper`` leaves out the table rows and gallery entries that are not printed: what the PDF is made from.
-    Raises ReportError when the templates are missing.
-    """
-    shown = text.displayable(result)
-    return page("report.html.j2", **view.context(shown, paper))
+    def __init__(self, result: AuditResult) -> None:
+        self._result = text.displayable(result)
+        self._figures = view.figures(self._result)
+
+    def html(self, paper: bool = False) -> str:
+        """One HTML document that loads nothing, readable without JavaScript.
+
+        Sections appear where the result has something for them; what was not evaluated is listed with its reason.
+        ``paper`` leaves out the table rows and gallery entries that are not printed: what the PDF is made from.
+        Raises ReportError when the templates are missing.
+        """
+        return page("report.html.j2", **view.context(self._result, self._figures, paper))
+
+
+def render_html(result: AuditResult, paper: bool = False) -> str:
+    """The report of ``result`` as one HTML document; see ``Document``."""
+    return Document(result).html(paper)
 
 
 def _asset(env: Environment, name: str) -> str:

@@ -185,15 +185,15 @@ def advice(gate: GatePart) -> str:
     )
 
 
-def context(result: AuditResult, paper: bool = False) -> dict[str, Any]:
-    """Everything the templates read beside the result; ``paper`` caps rows at what is printed."""
+def context(result: AuditResult, drawn: Figures, paper: bool = False) -> dict[str, Any]:
+    """Everything the templates read, the ``drawn`` charts among it; ``paper`` caps rows at what is printed."""
     ranked, groups = ranked_classes(result), concept_groups(result)
     statistics: list[Statistic] = [c.attribute_score_deg for c in result.concepts]
     limits = [bound for s in statistics for bound in (s.low, s.high, s.value)]
     shown, left_out = shown_findings(result)
     return {
         "result": result,
-        "figures": figures(result),
+        "figures": drawn,
         "verdict": VERDICTS[result.verdict.status],
         "ranked": ranked[: PRINT_ROWS if paper else MAX_ROWS],
         "concept_rows": PRINT_ROWS if paper else MAX_CONCEPTS,

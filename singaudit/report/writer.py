@@ -11,7 +11,7 @@ from typing import Any
 
 from singaudit.errors import ReportError
 from singaudit.report.atomic import write_files
-from singaudit.report.html import render_html
+from singaudit.report.html import Document
 from singaudit.report.output_folder import (
     COMPARISON_FILE,
     FORMATS,
@@ -62,10 +62,12 @@ def write_report(
         # First of all: a folder that was left half renamed is still known as an audit's.
         files[RUN_FILE] = json.dumps({"tool": TOOL, **(run_info or {})}, indent=1, sort_keys=True).encode() + b"\n"
     files |= pictures
-    if "html" in wanted:
-        files[FORMATS["html"]] = render_html(result).encode()
-    if "pdf" in wanted:
-        files |= _pdf(result, stored, pdf)
+    if wanted & {"html", "pdf"}:
+        document = Document(result)
+        if "html" in wanted:
+            files[FORMATS["html"]] = document.html().encode()
+        if "pdf" in wanted:
+            files |= _pdf(document.html(paper=True), stored, pdf)
     if "json" in wanted:
         files[FORMATS["json"]] = stored
     if "csv" in wanted and per_image:
@@ -81,10 +83,10 @@ def write_report(
     return paths
 
 
-def _pdf(result: AuditResult, stored: bytes, settings: PdfSettings) -> dict[str, bytes]:
+def _pdf(html: str, stored: bytes, settings: PdfSettings) -> dict[str, bytes]:
     """The PDF under its name; nothing where it cannot be drawn and is not needed, which is said."""
     try:
-        return {FORMATS["pdf"]: pdf_bytes(render_html(result, paper=True), stored, settings)}
+        return {FORMATS["pdf"]: pdf_bytes(html, stored, settings)}
     except ReportError as error:
         if settings.needed:
             raise
