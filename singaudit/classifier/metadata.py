@@ -124,7 +124,7 @@ def _preprocess(
         for read in (of_timm, of_transformers):
             try:
                 found = read(document)
-            except (ConfigError, TypeError, ValueError, KeyError, AttributeError, IndexError):
+            except (ConfigError, TypeError, ValueError, KeyError, AttributeError, IndexError, ArithmeticError):
                 continue  # another tool's document that does not mean what its keys suggest
             if found:
                 return found, source

@@ -85,7 +85,7 @@ def _value(key: str, value: str) -> Any:
     if key in ("mean", "std"):
         numbers = tuple(_number(key, piece) for piece in value.split("/"))
         return check_channel_numbers(key, numbers)
-    return _check_factor(key, _fraction(value) if key == "scale" else _number(key, value))
+    return check_factor(key, _fraction(value) if key == "scale" else _number(key, value))
 
 
 def _number(key: str, text: str) -> float:
@@ -136,7 +136,8 @@ def check_channel_numbers(key: str, numbers: Sequence[float]) -> tuple[float, ..
     return tuple(float(number) for number in numbers)
 
 
-def _check_factor(key: str, number: float) -> float:
+def check_factor(key: str, number: float) -> float:
+    """``crop`` or ``scale`` within what they may be; ConfigError otherwise."""
     if key == "crop" and not 0.05 <= number <= 1:
         raise ConfigError(
             f"--preprocess: crop expected a share between 0.05 and 1, got {number:g}", hint=_EXAMPLES["crop"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from singaudit.classifier.preprocess_syntax import check_channel_numbers, check_size
+from singaudit.classifier.preprocess_syntax import check_channel_numbers, check_factor, check_size
 
 FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 """Pillow's numbers of the resampling filters."""
@@ -44,7 +44,9 @@ def of_transformers(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _arithmetic(document: dict[str, Any], kind: str) -> dict[str, Any]:
-    scale = float(document.get("rescale_factor", 1 / 255)) if document.get("do_rescale", True) else 1.0
+    scale = 1.0
+    if document.get("do_rescale", True):
+        scale = check_factor("scale", float(document.get("rescale_factor", 1 / 255)))
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     if document.get("do_normalize", kind != "mobilevit") and "image_mean" in document:
@@ -85,18 +87,20 @@ def _geometry(document: dict[str, Any], kind: str) -> dict[str, Any]:
         # One share cuts both sides; a crop beyond what was resized would be padded; without one shapes would differ.
         sure &= size[0] * sides[1] == size[1] * sides[0] and size[0] <= sides[0] <= 20 * size[0]
         sure &= crops is not None or not covers
+    else:
+        sure = False
     return found if sure else {**found, "guesses": ("mode", "crop")}
 
 
 def _resized(value: Any, kind: str) -> tuple[Sides | None, bool]:
     """(height, width) that the image gets, or covers while it keeps its shape; and whether it keeps it."""
     if isinstance(value, int):
-        return (value, value), kind in _COVERING
+        return check_size(value, value), kind in _COVERING
     if isinstance(value, dict):
         if "shortest_edge" in value:
-            return (int(value["shortest_edge"]), int(value["shortest_edge"])), True
+            return check_size(int(value["shortest_edge"]), int(value["shortest_edge"])), True
         if "height" in value and "width" in value:
-            return (int(value["height"]), int(value["width"])), kind == "poolformer"
+            return check_size(int(value["height"]), int(value["width"])), kind == "poolformer"
     return None, True
 
 
@@ -107,7 +111,7 @@ def _cropped(document: dict[str, Any], kind: str) -> Sides | None:
         return None
     if isinstance(value, dict) and "shortest_edge" in value:
         value = value["shortest_edge"]
-    return (int(value), int(value)) if isinstance(value, int) else (int(value["height"]), int(value["width"]))
+    return check_size(*((value, value) if isinstance(value, int) else (int(value["height"]), int(value["width"]))))
 
 
 def _enlarged(sides: Sides, factor: float) -> Sides:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from singaudit.classifier.metadata import read_metadata
 from singaudit.classifier.pixels import prepare
 from singaudit.classifier.preprocess_syntax import parse_preprocess
 from singaudit.classifier.preprocessing import resolve_preprocessing
@@ -118,3 +119,17 @@ def test_mobilevits_document_which_names_no_mean_is_understood() -> None:
     how = resolve_preprocessing({}, of_transformers(document), [None, 3, None, None], "float32")
     assert (how.mode, how.height, how.channels, how.mean, how.std) == ("crop", 256, "bgr", (0.0,), (1.0,))
     assert how.guessed == ()
+
+
+@pytest.mark.parametrize(
+    "lie",
+    ['"size": 0', '"size": {"height": 0, "width": 5}', '"size": {"shortest_edge": 1e999}', '"crop_size": -3',
+     '"size": {"shortest_edge": 100000000000}', '"rescale_factor": NaN', '"rescale_factor": 0',
+     '"image_std": [0, 0, 0]', '"size": "big"', '"size": [1, 2]', '"resample": [3]', '"crop_pct": "x"'],
+)  # fmt: skip
+def test_documents_that_lie_count_as_absent(lie: str) -> None:
+    usual = {"do_center_crop": True, "crop_size": 224, "size": 256, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    key = lie.split(":")[0].strip('"')
+    rest = json.dumps({name: value for name, value in usual.items() if name != key})
+    found = read_metadata({"preprocessor": rest[:-1] + ", " + lie + "}"}, None).preprocess
+    assert found == {} or (found["size"] == (224, 224) and found["guesses"])
