@@ -7,9 +7,9 @@ import PIL.Image
 import pytest
 from click.testing import CliRunner
 
+from singaudit.certificate import certified
 from singaudit.cli import main
 from singaudit.dataset.sources import open_source
-from singaudit.picturing import certified
 
 BLUE = "a photo of a blue shape"
 IMAGES = "shapes:600"
