@@ -15,11 +15,12 @@ from pydantic import TypeAdapter, ValidationError
 from singaudit.classifier.certifying import CERTIFIED_IMAGES, certify_on_noise
 from singaudit.classifier.identity import forward_identity
 from singaudit.classifier.interface import Certificate, Classifier
-from singaudit.classifier.naming import arithmetic, providers, torch_device
 from singaudit.classifier.preprocessing import prepare
+from singaudit.classifier.session import providers
 from singaudit.config import AuditConfig
 from singaudit.dataset.cache import Cache, cache_folder
 from singaudit.dataset.interface import Image, ImageLoader
+from singaudit.devices import arithmetic, torch_device
 from singaudit.looking import Progress
 from singaudit.report.build import certificate_part
 from singaudit.report.model_parts import CertificatePart

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from singaudit.classifier.naming import torch_device
 from singaudit.config import AuditConfig
+from singaudit.devices import torch_device
 from singaudit.errors import ConfigError
 from singaudit.looking import Progress, Seen
 

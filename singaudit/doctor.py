@@ -9,14 +9,14 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
-from importlib import metadata, resources
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from singaudit import __version__
 from singaudit.classifier.machine import cores, memory
+from singaudit.classifier.session import why_unusable
 from singaudit.dataset.cache import MAX_BYTES, cache_bytes, cache_folder
-from singaudit.errors import SingauditError
 from singaudit.language.encoder import BUILTIN, DEFAULT
 from singaudit.report.pdf import pdf_available
 
@@ -87,33 +87,20 @@ def _runtime() -> dict[str, Any]:
             "ONNX Runtime", False, "onnxruntime and onnxruntime-gpu are both installed and overwrite each other",
             "pip uninstall onnxruntime onnxruntime-gpu, then install one of them",
         )  # fmt: skip
-    _session("CPUExecutionProvider")
+    if (reason := why_unusable("CPUExecutionProvider")) is not None:
+        return _check("ONNX Runtime", False, reason, "install it anew: pip install --force-reinstall onnxruntime-gpu")
     offered = ", ".join(onnxruntime.get_available_providers())
     return _check("ONNX Runtime", True, f"opens models on the CPU; offers {offered}")
 
 
 def _cuda_runtime() -> dict[str, Any]:
     """Whether the CUDA provider, where it is offered and a GPU is there, really loads."""
-    import onnxruntime
-
     name = "ONNX Runtime on the GPU"
     if not os.path.exists("/dev/nvidiactl") and os.name == "posix":
         return _check(name, True, "no GPU here")
     mend = "pip install onnxruntime-gpu[cuda,cudnn], or run with --device cpu"
-    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-        return _check(name, False, "this ONNX Runtime has no CUDA provider", mend)
-    try:
-        _session("CUDAExecutionProvider")
-    except SingauditError as error:
-        return _check(name, False, error.message, mend)
-    return _check(name, True, "opens models")
-
-
-def _session(provider: str) -> None:
-    from singaudit.classifier.session import make_session
-
-    path = Path(str(resources.files("singaudit") / "demo" / "models" / "two-class.onnx"))
-    make_session(path.read_bytes(), path.parent, (provider,), 1)
+    reason = why_unusable("CUDAExecutionProvider")
+    return _check(name, True, "opens models") if reason is None else _check(name, False, reason, mend)
 
 
 def _gpu() -> dict[str, Any]:

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from singaudit.classifier.interface import Classifier
 from singaudit.classifier.naming import predicted
+from singaudit.classifier.session import CPU, CUDA, providers, why_unusable
 from singaudit.config import AuditConfig
 from singaudit.decoding import Decoding
+from singaudit.devices import torch_device
 from singaudit.geometry.near_null import NEAR_NULL_FRACTION, near_null_dim
 from singaudit.geometry.null_space import NullSpace
 from singaudit.language.concepts import Group, Vocabulary
@@ -119,6 +121,10 @@ def warnings_of(facts: Facts, accuracy: Statistic | None, chance: float | None) 
         warnings.append(f"preprocessing was guessed: {', '.join(facts.classifier.preprocessing.guessed)}")
     if facts.classifier.runtime.reason:
         warnings.append(facts.classifier.runtime.reason)
+    if torch_device(facts.config.device) != "cpu" and providers(facts.config.device) == CPU:
+        warnings.append(
+            "the classifier ran on the CPU, though a GPU is here and the rest ran on it: " + (why_unusable(CUDA) or "")
+        )
     if not facts.classifier.head.activation_stated:
         warnings.append("the file does not say whether softmax or sigmoid follows the logits; softmax was assumed")
     if len(facts.names) == 2:

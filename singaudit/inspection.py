@@ -11,10 +11,11 @@ import numpy as np
 from singaudit.classifier.certifying import certify_on_noise
 from singaudit.classifier.interface import Classifier
 from singaudit.classifier.model_process import Limits
-from singaudit.classifier.naming import providers, torch_device
 from singaudit.classifier.opening import open_classifier
+from singaudit.classifier.session import providers
 from singaudit.classifier.wishes import Wishes
 from singaudit.config import make_config
+from singaudit.devices import torch_device
 from singaudit.errors import ModelError
 from singaudit.geometry.near_null import NEAR_NULL_FRACTION, near_null_dim
 from singaudit.geometry.null_space import NullSpace, null_space

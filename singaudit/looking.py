@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 from singaudit.classifier.identity import forward_identity
 from singaudit.classifier.interface import Classifier
 from singaudit.classifier.model_process import Limits
-from singaudit.classifier.naming import providers, torch_device
 from singaudit.classifier.preprocessing import prepare
+from singaudit.classifier.session import providers
 from singaudit.classifier.wishes import Wishes
 from singaudit.config import AuditConfig
 from singaudit.dataset.cache import Cache, cache_folder
 from singaudit.dataset.interface import ImageSource
 from singaudit.dataset.labels import resolve_group_labels, resolve_labels
 from singaudit.dataset.sources import open_source
+from singaudit.devices import torch_device
 from singaudit.engine.local import Pass, Step, run_pass
 from singaudit.errors import ModelError
 from singaudit.language.cached import CachedEncoder

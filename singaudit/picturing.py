@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.classifier.interface import Classifier
-from singaudit.classifier.naming import torch_device
 from singaudit.config import AuditConfig
 from singaudit.decoding import Decoding
+from singaudit.devices import torch_device
 from singaudit.language.concepts import Group
 from singaudit.looking import Progress, Seen
 from singaudit.metrics.measure import Measured

@@ -11,7 +11,7 @@ import singaudit
 
 ROOT = Path(singaudit.__file__).parent
 STAGES = ["hub", "classifier", "dataset", "engine", "geometry", "language", "metrics", "pictures", "report", "demo"]
-SHARED = {"config", "errors", "torchvision_import"}
+SHARED = {"config", "devices", "errors", "torchvision_import"}
 EDGE = {
     "cli", "command", "options", "outcome", "commands", "inspection", "doctor", "terminal", "settings", "pipeline",
     "looking", "picturing", "facts",

@@ -33,7 +33,9 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
+from singaudit.classifier.shadow.certificate import certify
 from singaudit.classifier.shadow.module import shadow_copy
+from singaudit.devices import arithmetic, on_device
 from singaudit.torchvision_import import import_torchvision
 
 import_torchvision()
@@ -57,11 +59,12 @@ DISPUTED = ("resnetv2_50x1_bit",)
 EXPORTERS = ("torchscript", "dynamo")
 
 
-def machine() -> dict[str, Any]:
+def machine(device: str) -> dict[str, Any]:
     """Return what the numbers depend on."""
     names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return {
         "processor": names[0].split(":")[1].strip() if names else platform.processor(),
+        "device": device if device == "cpu" else arithmetic(device),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -72,7 +75,7 @@ def machine() -> dict[str, Any]:
 
 
 def native(name: str) -> tuple[nn.Module, Tensor]:
-    """Return a timm model with random weights, and a batch of noise of its input size."""
+    """Return a timm model with random weights, and a batch of noise of its input size, both on the CPU."""
     import timm
 
     torch.manual_seed(0)
@@ -123,7 +126,7 @@ def step(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     output = model(leaf)
     output = output[0] if isinstance(output, (tuple, list)) else output
     weights = torch.randn(output.shape, generator=torch.Generator().manual_seed(1))
-    output.backward(weights)
+    output.backward(weights.to(x.device))
     return output.detach(), leaf.grad
 
 
@@ -135,9 +138,25 @@ def difference(model: nn.Module, reference: nn.Module, x: Tensor) -> tuple[float
     return share, float(a @ b / (a.norm() * b.norm()))
 
 
+def certificate(proto: onnx.ModelProto, shadow: nn.Module, images: Tensor) -> dict[str, Any]:
+    """Return what the certificate of a copy says, wherever that computes, on images on the CPU."""
+    found = certify(proto, shadow, images.numpy())
+    return {
+        "status": found.status,
+        "max_logit_difference": found.max_logit_difference,
+        "gradient_cosine": found.gradient_cosine,
+        "reason": found.reason,
+    }
+
+
 def peak_bytes(model: nn.Module, x: Tensor) -> int:
     """Return the most memory that tensors made during one forward and backward hold at once, in bytes."""
     step(model, x)
+    if x.is_cuda:
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        step(model, x)
+        return torch.cuda.max_memory_allocated() - before
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         step(model, x)
     held = peak = 0
@@ -148,6 +167,12 @@ def peak_bytes(model: nn.Module, x: Tensor) -> int:
     return peak
 
 
+def finish() -> None:
+    """Wait for what a GPU was told to do, which goes on after the call returns."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
 def interleaved(models: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
     """Time each model once per round, in turn; return medians in milliseconds."""
     times: dict[str, list[float]] = {name: [] for name in models}
@@ -156,13 +181,15 @@ def interleaved(models: dict[str, Callable[[], Any]], rounds: int) -> dict[str, 
             run()
     for _ in range(rounds):
         for name, run in models.items():
+            finish()
             start = time.perf_counter()
             run()
+            finish()
             times[name].append((time.perf_counter() - start) * 1e3)
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def measure(name: str, exporter: str, rounds: int) -> dict[str, Any]:
+def measure(name: str, exporter: str, rounds: int, device: str) -> dict[str, Any]:
     """Measure one model and exporter with every tool that converts it correctly."""
     model, x = native(name)
     row: dict[str, Any] = {"model": name, "exporter": exporter}
@@ -170,10 +197,11 @@ def measure(name: str, exporter: str, rounds: int) -> dict[str, Any]:
         proto = export(model, x, exporter)
     except Exception as error:  # whatever the exporter raises is a finding about it, not about the copy
         return row | {"export_failed": f"{type(error).__name__}: {error}"[:200]}
-    models: dict[str, nn.Module] = {"native": model}
+    models: dict[str, nn.Module] = {"native": on_device(model, device)}
+    x = x.to(device)
     for tool in ("singaudit", "onnx2torch", "onnx2pytorch"):
         try:
-            candidate = converted(tool, proto)
+            candidate = on_device(converted(tool, proto), device)
             share, cosine = difference(candidate, model, x)
             row[tool] = {"difference": share, "gradient_cosine": cosine}
             if share < 1e-3 and cosine > 0.99:
@@ -183,6 +211,8 @@ def measure(name: str, exporter: str, rounds: int) -> dict[str, Any]:
     medians = interleaved({key: (lambda m=m: step(m, x)) for key, m in models.items()}, rounds)
     peaks = {key: peak_bytes(m, x) for key, m in models.items()}
     row["native"] = {"milliseconds": medians["native"], "peak_bytes": peaks["native"]}
+    if "singaudit" in models:
+        row["singaudit"]["certificate"] = certificate(proto, models["singaudit"], x.cpu())
     for tool in set(models) - {"native"}:
         row[tool] |= {
             "milliseconds": medians[tool],
@@ -215,7 +245,7 @@ def dispute(model: nn.Module, proto: onnx.ModelProto, x: Tensor, ours: Tensor) -
     }
 
 
-def compare(name: str, exporter: str, dynamic: bool) -> dict[str, Any]:
+def compare(name: str, exporter: str, dynamic: bool, device: str) -> dict[str, Any]:
     """Compare one copy with its native module and with both modes of ONNX Runtime."""
     model, x = native(name)
     row: dict[str, Any] = {"model": name, "exporter": exporter, "dynamic_batch": dynamic}
@@ -223,11 +253,13 @@ def compare(name: str, exporter: str, dynamic: bool) -> dict[str, Any]:
         proto = export(model, x, exporter, dynamic)
     except Exception as error:  # as above
         return row | {"export_failed": f"{type(error).__name__}: {error}"[:200]}
-    shadow = shadow_copy(proto)
+    shadow = on_device(shadow_copy(proto), device)
     images = torch.randn(3, *x.shape[1:]) if dynamic else x
-    row["difference"], row["gradient_cosine"] = difference(shadow, model, images)
+    row["difference"], row["gradient_cosine"] = difference(shadow, on_device(model, device), images.to(device))
     with torch.no_grad():
-        ours = shadow(images)[0]
+        ours = shadow(images.to(device))[0].cpu()
+    model.cpu()
+    row["certificate"] = certificate(proto, shadow, images)
     if row["model"] in DISPUTED:
         row |= dispute(model, proto, images, ours)
     row["runtime_unoptimised"] = runtime_difference(proto, images, ours, False)
@@ -280,6 +312,7 @@ def main() -> None:
     parser.add_argument("what", choices=("speed", "parity"))
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=int(os.environ.get("OMP_NUM_THREADS", "1")))
+    parser.add_argument("--device", default="cpu", help="in torch's words; the results of a GPU are stored beside")
     parser.add_argument("--models", nargs="*", help="timm names; default: all")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -289,12 +322,12 @@ def main() -> None:
     for name in arguments.models or (SPEED if arguments.what == "speed" else FAMILIES):
         for exporter in EXPORTERS:
             if arguments.what == "speed":
-                rows.append(measure(name, exporter, arguments.rounds))
+                rows.append(measure(name, exporter, arguments.rounds, arguments.device))
                 print(speed_table(rows[-1:]).splitlines()[1], flush=True)
             else:
-                rows += [compare(name, exporter, dynamic) for dynamic in (False, True)]
+                rows += [compare(name, exporter, dynamic, arguments.device) for dynamic in (False, True)]
                 print("\n".join(parity_table(rows[-2:]).splitlines()[1:]), flush=True)
-    result: dict[str, Any] = {"machine": machine(), "batch": BATCH, "rows": rows}
+    result: dict[str, Any] = {"machine": machine(arguments.device), "batch": BATCH, "rows": rows}
     if arguments.what == "speed":
         done = [row["singaudit"] for row in rows if "time_ratio" in row.get("singaudit", {})]
         result["median_time_ratio"] = statistics.median(item["time_ratio"] for item in done)
@@ -302,7 +335,8 @@ def main() -> None:
         result["worst_memory_ratio"] = max(item["memory_ratio"] for item in done)
     if not arguments.models:
         RESULTS.mkdir(exist_ok=True)
-        name = "shadow.json" if arguments.what == "speed" else "shadow_parity.json"
+        name = "shadow" if arguments.what == "speed" else "shadow_parity"
+        name += ".json" if arguments.device == "cpu" else "_cuda.json"
         (RESULTS / name).write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps({key: value for key, value in result.items() if key != "rows"}, indent=1))
 

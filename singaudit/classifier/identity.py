@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from singaudit.classifier.interface import Classifier
-from singaudit.classifier.naming import arithmetic
+from singaudit.devices import arithmetic
 
 
 def forward_identity(classifier: Classifier, provider: str) -> dict[str, Any]:

@@ -1,8 +1,7 @@
-"""Which classes, which device: what a user's words mean for a classifier."""
+"""Which classes: what a user's words mean for a classifier."""
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections import Counter
 
@@ -51,39 +50,3 @@ def predicted(logits: NDArray[np.float32], names: int) -> NDArray[np.intp]:
         return np.argmax(logits, axis=1)
     positive = (logits[:, 0] > 0).astype(np.intp)
     return positive if names == 2 else np.zeros(len(logits), np.intp)
-
-
-def providers(device: str) -> tuple[str, ...]:
-    """ONNX Runtime's execution providers for a device, CUDA's with the card's number; CUDA only where it is asked for
-    or really there."""
-    if device == "cpu" or (device == "auto" and not _cuda_here()):
-        return ("CPUExecutionProvider",)
-    _, _, index = device.partition(":")
-    return (f"CUDAExecutionProvider:{index or 0}", "CPUExecutionProvider")
-
-
-def torch_device(device: str) -> str:
-    """torch's name of a device."""
-    return ("cuda" if _cuda_here() else "cpu") if device == "auto" else device
-
-
-def arithmetic(device: str) -> str:
-    """What computes there, as far as numbers depend on it: the card's name, or the CPU's vector instructions.
-
-    ``device`` is torch's name of a device, or ONNX Runtime's of a provider.
-    """
-    kind, _, index = device.partition(":")
-    if not kind.lower().startswith("cuda"):
-        return " ".join(np.show_config(mode="dicts")["SIMD Extensions"]["found"])
-    import torch
-
-    return torch.cuda.get_device_name(int(index or 0)) if torch.cuda.is_available() else index
-
-
-def _cuda_here() -> bool:
-    # Asking torch costs its import; a machine without the driver's device file has no CUDA to ask for.
-    if os.name == "posix" and not os.path.exists("/dev/nvidiactl") and not os.path.exists("/dev/dxg"):
-        return False
-    import torch
-
-    return bool(torch.cuda.is_available())

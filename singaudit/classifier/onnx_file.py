@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from singaudit.classifier.interface import Certificate, Head, Preprocessing, Runtime
 from singaudit.classifier.model_process import Limits, ModelProcess
+from singaudit.classifier.session import CPU
 from singaudit.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
     from singaudit.classifier.messages import Arrays
     from singaudit.classifier.tap import Tap
 
-CPU = ("CPUExecutionProvider",)
 _IMAGES_PER_LIMIT = 16
 """Images for which one time limit is enough; larger batches get as many more."""
 _CERTIFICATE_PATIENCE = 5.0

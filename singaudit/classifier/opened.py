@@ -15,6 +15,7 @@ from singaudit.classifier.graph import Graph, attributes
 from singaudit.classifier.interface import Activation, Head, Precision, Preprocessing, Runtime, RuntimeMode
 from singaudit.classifier.pieces import mapped, pieces
 from singaudit.classifier.runtime_mode import in_its_mode
+from singaudit.classifier.session import CPU
 from singaudit.classifier.tap import Tap
 from singaudit.classifier.tolerances import TOLERANCES, precision_of
 from singaudit.classifier.trace import Plan, Trace
@@ -23,7 +24,6 @@ from singaudit.errors import ModelError
 if TYPE_CHECKING:
     from singaudit.classifier.probe import InputSpec
 
-CPU = ("CPUExecutionProvider",)
 _LARGEST_CHUNK = 4096
 """Rows that the head's own arithmetic gets at once; bounds memory for any number of features."""
 _COMPARED = 4

@@ -3,22 +3,53 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from singaudit.errors import ConfigError, MachineError, ModelError
+from singaudit.devices import cuda_here
+from singaudit.errors import ConfigError, MachineError, ModelError, SingauditError
 
 if TYPE_CHECKING:
     import onnx
 
     from singaudit.classifier.interface import RuntimeMode
 
-_CUDA = "CUDAExecutionProvider"
+CPU = ("CPUExecutionProvider",)
+CUDA = "CUDAExecutionProvider"
 _WEIGHT_ONLY_LEVEL = "session.qdq_matmulnbits_accuracy_level"
 _EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
 """ONNX Runtime's option for where the external data of a model lies that is given as bytes."""
+
+
+def providers(device: str) -> tuple[str, ...]:
+    """ONNX Runtime's execution providers for a device, CUDA's with the card's number.
+
+    ``auto`` means CUDA where torch has it and ONNX Runtime really opens a model there: the two are often built for
+    different CUDA libraries, or only one for any.
+    """
+    if device == "cpu" or (device == "auto" and not (cuda_here() and why_unusable(CUDA) is None)):
+        return CPU
+    _, _, index = device.partition(":")
+    return (f"{CUDA}:{index or 0}", *CPU)
+
+
+@functools.cache
+def why_unusable(provider: str) -> str | None:
+    """Why ONNX Runtime cannot open a model on an execution provider here; None where it can."""
+    import onnx
+
+    image = onnx.helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, [1])
+    value = onnx.helper.make_tensor_value_info("value", onnx.TensorProto.FLOAT, [1])
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["image"], ["value"])], "probe", [image], [value])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    try:
+        make_session(model.SerializeToString(), None, (provider,), 1)
+    except SingauditError as error:
+        return error.message
+    return None
 
 
 def exposed(model: onnx.ModelProto, data: bytes, names: Sequence[str]) -> bytes:
@@ -36,7 +67,7 @@ def exposed(model: onnx.ModelProto, data: bytes, names: Sequence[str]) -> bytes:
 
 
 def make_session(
-    model: bytes | str, folder: Path | None, providers: Sequence[str] = ("CPUExecutionProvider",),
+    model: bytes | str, folder: Path | None, providers: Sequence[str] = CPU,
     threads: int | None = None, mode: RuntimeMode = "optimised",
 ) -> Any:  # fmt: skip
     """An InferenceSession that is silent, takes external data from ``folder`` and runs on ``providers`` alone.
@@ -66,7 +97,7 @@ def make_session(
     if threads is not None:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-    if names[0] == _CUDA and hasattr(onnxruntime, "preload_dlls"):
+    if names[0] == CUDA and hasattr(onnxruntime, "preload_dlls"):
         with contextlib.redirect_stdout(io.StringIO()):
             onnxruntime.preload_dlls()  # finds the CUDA libraries that came as Python packages
     try:
@@ -86,7 +117,7 @@ def make_session(
 def _with_options(provider: str) -> Any:
     """TF32 would round the head's products to 10 bits, a thousand times the proof's tolerance."""
     name, _, card = provider.partition(":")
-    return (name, {"use_tf32": "0", "device_id": card or "0"}) if name == _CUDA else name
+    return (name, {"use_tf32": "0", "device_id": card or "0"}) if name == CUDA else name
 
 
 def _no_provider(name: str) -> ConfigError:

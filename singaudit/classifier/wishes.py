@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from singaudit.classifier.model_process import Limits
-from singaudit.classifier.onnx_file import CPU
+from singaudit.classifier.session import CPU
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from singaudit.certificate import certified
 from singaudit.classifier.identity import forward_identity
 from singaudit.classifier.interface import Classifier
-from singaudit.classifier.naming import class_names, providers
+from singaudit.classifier.naming import class_names
 from singaudit.classifier.opening import open_classifier
+from singaudit.classifier.session import providers
 from singaudit.commands.run import config_from
 from singaudit.config import AuditConfig
 from singaudit.dataset.cache import Cache, cache_folder

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from singaudit.classifier.naming import torch_device
 from singaudit.commands.run import config_from
 from singaudit.config import AuditConfig
 from singaudit.dataset.cache import Cache, cache_folder, surroundings
@@ -19,6 +18,7 @@ from singaudit.dataset.labels import resolve_labels
 from singaudit.dataset.listing import Listing
 from singaudit.dataset.pack_file import looks_like_pack, write_pack
 from singaudit.dataset.sources import open_source
+from singaudit.devices import torch_device
 from singaudit.engine.local import Pass, Step, run_pass
 from singaudit.errors import ConfigError, DatasetError
 from singaudit.language.cached import CachedEncoder

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.classifier.naming import arithmetic
 from singaudit.dataset.cache import Cache
+from singaudit.devices import arithmetic
 from singaudit.errors import LanguageError
 from singaudit.language.interface import Encoder
 from singaudit.language.revision import revision_of

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.classifier.boundaries import check_safetensors, inner_file, read_json
+from singaudit.devices import on_device
 from singaudit.errors import LanguageError, ModelError
 from singaudit.torchvision_import import import_torchvision
 
@@ -155,7 +156,8 @@ def _load(open_clip: Any, folder: Path, weights: Path, device: str, precision: s
     where = f"local-dir:{folder}"
     model = open_clip.create_model(where, load_weights=False, pretrained_image=False, pretrained_text=False)
     open_clip.load_checkpoint(model, str(weights), strict=True)
-    model = model.to(device, torch.bfloat16 if precision == "bf16" else torch.float32).eval().requires_grad_(False)
+    model = model.to(torch.bfloat16 if precision == "bf16" else torch.float32)
+    model = on_device(model, device).eval().requires_grad_(False)
     tokenizer = open_clip.get_tokenizer(where)
     transform = image_transform_v2(PreprocessCfg(**model.visual.preprocess_cfg), is_train=False)
     with torch.inference_mode():

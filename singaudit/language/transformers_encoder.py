@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.classifier.boundaries import check_safetensors, inner_file, shard_names
+from singaudit.devices import on_device
 from singaudit.errors import LanguageError, ModelError
 from singaudit.language.model_parts import check_processor, check_tokenizer
 from singaudit.torchvision_import import import_torchvision
@@ -235,7 +236,7 @@ def _load(name: str, folder: Path, device: str, precision: str) -> tuple[str, in
             f"another shape, such as {lacking[0]}",
             hint="Use the complete checkpoint: nothing is filled with random weights.",
         )
-    model = model.to(device).eval().requires_grad_(False)
+    model = on_device(model, device).eval().requires_grad_(False)
     if sum(p.numel() for p in model.parameters()) < _SMALL_PARAMETERS:
         # Several threads on matrices this small wait for each other longer than they compute, and take the
         # cores from decoding: 4.8 times slower when another process is busy.

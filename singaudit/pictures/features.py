@@ -10,13 +10,14 @@ import torch
 from singaudit.classifier.interface import Classifier
 from singaudit.classifier.shadow.module import ShadowCopy, shadow_copy
 from singaudit.classifier.tap import Tap
+from singaudit.devices import on_device
 
 
 class FeatureCopy:
     """Inputs to penultimate features (n, m) through the shadow copy; made by ``feature_copy``."""
 
     def __init__(self, shadow: ShadowCopy, taps: Sequence[Tap], device: str) -> None:
-        self._shadow = shadow.to(device)
+        self._shadow = on_device(shadow, device)
         self._taps = tuple(taps)
         self.device = device
 

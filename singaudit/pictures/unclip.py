@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from singaudit.classifier.boundaries import check_safetensors, inner_file
+from singaudit.devices import on_device
 from singaudit.errors import LanguageError, ModelError
 from singaudit.hub.caller import Caller, Progress
 from singaudit.hub.download import Wanted, fetch
@@ -132,7 +133,7 @@ def open_decoder(pipeline: Pipeline, device: str = "cpu") -> Decoder:
     # Image embeddings come from features: no image is ever encoded. The pipeline asks its encoder for its element type
     # all the same, and the text tower has the same one.
     made: Any = variation(**parts, feature_extractor=None, image_encoder=parts["text_encoder"])
-    made = made.to(device)
+    made = on_device(made, device)
     made.set_progress_bar_config(disable=True)
     return Decoder(pipeline.name, made, int(parts["text_proj"].clip_extra_context_tokens_proj.in_features))
 
@@ -142,7 +143,7 @@ def open_tower(pipeline: Pipeline, device: str = "cpu") -> ImageTower:
     import_torchvision()
     import transformers
 
-    model = _opened(pipeline, "image_encoder", transformers.CLIPVisionModelWithProjection).to(device).eval()
+    model = on_device(_opened(pipeline, "image_encoder", transformers.CLIPVisionModelWithProjection), device).eval()
     extractor = _opened(pipeline, "feature_extractor", transformers.CLIPImageProcessorPil)
     return ImageTower(pipeline.name, model, extractor)
 

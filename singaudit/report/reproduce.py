@@ -1,16 +1,18 @@
-"""What is needed to run the same audit again: command line, seed, versions."""
+"""What is needed to run the same audit again: command line, seed, versions, devices."""
 
 from __future__ import annotations
 
 from singaudit import __version__
+from singaudit.classifier.session import providers
 from singaudit.config import AuditConfig
+from singaudit.devices import arithmetic, torch_device
 from singaudit.report.result import Reproduce
 
 _PACKAGES = ("numpy", "onnx", "onnxruntime", "torch", "transformers", "pillow")
 
 
 def reproduce(config: AuditConfig) -> Reproduce:
-    """Command line, seed and versions that give the same result again."""
+    """Command line, seed, versions and devices that give the same result again."""
     from importlib import metadata
 
     versions = {"singaudit": __version__}
@@ -19,7 +21,15 @@ def reproduce(config: AuditConfig) -> Reproduce:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             versions[package] = metadata.version("onnxruntime-gpu") if package == "onnxruntime" else "unknown"
-    return Reproduce(command=command_line(config), seed=config.seed, precision=config.precision, versions=versions)
+    return Reproduce(
+        command=command_line(config), seed=config.seed, precision=config.precision, versions=versions,
+        devices={"onnxruntime": _named(providers(config.device)[0]), "torch": _named(torch_device(config.device))},
+    )  # fmt: skip
+
+
+def _named(device: str) -> str:
+    """A device or execution provider, with the card's name."""
+    return f"{device} ({arithmetic(device)})" if device.lower().startswith("cuda") else device
 
 
 def command_line(config: AuditConfig) -> str:

@@ -55,6 +55,7 @@ class Reproduce(Part):
     seed: int
     precision: Text
     versions: dict[str, Text]
+    devices: dict[str, Text] = Field(default={}, description="What ONNX Runtime and torch computed on.")
 
 
 class AuditResult(Part):

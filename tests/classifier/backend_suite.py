@@ -18,6 +18,7 @@ from onnx import ModelProto, TensorProto, numpy_helper
 from singaudit.classifier.shadow.carriers import CARRIERS, from_numpy
 from singaudit.classifier.shadow.module import shadow_copy
 from singaudit.classifier.shadow.plan import UnsupportedGraphError
+from singaudit.devices import on_device
 
 TABLE = Path(__file__).with_name("shadow_unsupported.toml")
 
@@ -87,13 +88,13 @@ def _proto(value) -> TensorProto:
     return value if isinstance(value, TensorProto) else numpy_helper.from_array(np.asarray(value))
 
 
-def _tensor(value):
+def _tensor(value, device):
     if value is None or isinstance(value, list):
-        return value if value is None else [_tensor(item) for item in value]
+        return value if value is None else [_tensor(item, device) for item in value]
     proto = _proto(value)
     if proto.data_type not in CARRIERS:
         raise UnsupportedGraphError(("type STRING",))
-    return from_numpy(numpy_helper.to_array(proto), proto.data_type)
+    return from_numpy(numpy_helper.to_array(proto), proto.data_type).to(device)
 
 
 def bind(model: ModelProto, inputs: list) -> tuple[ModelProto, list]:
@@ -127,17 +128,17 @@ def agrees(ours, expected, rtol: float, atol: float) -> bool:
         return False
     rtol = max(rtol, _HALF.get(proto.data_type, 1e-3))
     return np.allclose(
-        ours.detach().to(torch.float64).numpy(), wanted.to(torch.float64).numpy(), rtol, max(atol, 1e-6), True
+        ours.detach().to("cpu", torch.float64).numpy(), wanted.to(torch.float64).numpy(), rtol, max(atol, 1e-6), True
     )
 
 
-def run(case, bound: bool) -> tuple[str, str]:
+def run(case, bound: bool, device: str = "cpu") -> tuple[str, str]:
     """Return "passed", "wrong" or "unsupported", and why; any other failure is an exception."""
     try:
         for inputs, expected in case.data_sets:
             model, values = bind(case.model, inputs) if bound else (case.model, inputs)
-            tensors = [_tensor(value) for value in values]
-            results = shadow_copy(model)(*tensors)
+            tensors = [_tensor(value, device) for value in values]
+            results = on_device(shadow_copy(model), device)(*tensors)
             if not all(agrees(a, b, case.rtol, case.atol) for a, b in zip(results, expected, strict=True)):
                 return "wrong", ""
     except UnsupportedGraphError as error:
@@ -145,12 +146,12 @@ def run(case, bound: bool) -> tuple[str, str]:
     return "passed", ""
 
 
-def outcomes(bound: bool, chosen) -> dict[str, dict[str, str]]:
+def outcomes(bound: bool, chosen, device: str = "cpu") -> dict[str, dict[str, str]]:
     """Return by outcome the names of the chosen cases and why."""
     found: dict[str, dict[str, str]] = {"passed": {}, "wrong": {}, "unsupported": {}}
     for case in cases():
         if chosen(case):
-            outcome, reason = run(case, bound)
+            outcome, reason = run(case, bound, device)
             found[outcome][case.name] = reason
     return found
 

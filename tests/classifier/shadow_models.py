@@ -193,7 +193,7 @@ def gradient(module: nn.Module, x: Tensor, seed: int = 0) -> tuple[Tensor, Tenso
     output = module(leaf)
     output = output[0] if isinstance(output, tuple) else output
     weights = torch.randn(output.shape, generator=torch.Generator().manual_seed(seed))
-    (grad,) = torch.autograd.grad((output * weights).sum(), leaf)
+    (grad,) = torch.autograd.grad((output * weights.to(output.device)).sum(), leaf)
     return output.detach(), grad
 
 

@@ -25,7 +25,8 @@ from singaudit.classifier.shadow.module import ShadowCopy, shadow_copy
 from singaudit.classifier.shadow.plan import UnsupportedGraphError
 from singaudit.classifier.shadow.reference import Reference
 from singaudit.classifier.tolerances import TOLERANCES, largest_share, precision_of
-from singaudit.errors import ConfigError, ModelError
+from singaudit.devices import on_device
+from singaudit.errors import ModelError
 
 Array = NDArray[Any]
 
@@ -55,7 +56,7 @@ def certify(
     """
     if shadow is None:
         try:
-            shadow = _moved(shadow_copy(model), device)
+            shadow = on_device(shadow_copy(model), device)
         except UnsupportedGraphError as error:
             return _unsupported(error, inputs)
     precision = precision_of(shadow.plan.operators, shadow.plan.stored | {item.element for item in shadow.plan.inputs})
@@ -91,13 +92,6 @@ def certify(
         ran_on=_ran_on(inputs),
         reason=reason,
     )
-
-
-def _moved(shadow: ShadowCopy, device: str) -> ShadowCopy:
-    try:
-        return shadow.to(device)
-    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
-        raise ConfigError(f"torch cannot use {device} here: {error}", hint="run on the CPU: --device cpu") from error
 
 
 def _unsupported(error: UnsupportedGraphError, inputs: Array | None) -> Certificate:

@@ -1,0 +1,60 @@
+"""Where torch computes, and in which arithmetic."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, TypeVar, cast
+
+import numpy as np
+
+from singaudit.errors import ConfigError
+
+Module = TypeVar("Module")
+
+
+def torch_device(device: str) -> str:
+    """torch's name of a device."""
+    return ("cuda" if cuda_here() else "cpu") if device == "auto" else device
+
+
+def on_device(module: Module, device: str) -> Module:
+    """Move a torch module, or a pipeline of them, to a device, in torch's words, to compute there in float32.
+
+    By default torch rounds what enters a convolution on a GPU to TF32's 10 bits, and may add up in another order at
+    each call; both are turned off, for the whole process. Raises ConfigError where torch cannot use the device.
+    """
+    import torch
+
+    if torch.device(device).type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.deterministic = True
+    try:
+        moved: Module = cast(Any, module).to(device)
+    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(f"torch cannot use {device} here: {reason}", hint="run on the CPU: --device cpu") from error
+    return moved
+
+
+def arithmetic(device: str) -> str:
+    """What computes there, as far as numbers depend on it: the card's name, or the CPU's vector instructions.
+
+    ``device`` is torch's name of a device, or ONNX Runtime's of a provider.
+    """
+    kind, _, index = device.partition(":")
+    if not kind.lower().startswith("cuda"):
+        return " ".join(np.show_config(mode="dicts")["SIMD Extensions"]["found"])
+    import torch
+
+    return torch.cuda.get_device_name(int(index or 0)) if torch.cuda.is_available() else index
+
+
+def cuda_here() -> bool:
+    """Whether torch has a CUDA device."""
+    # Asking torch costs its import; a machine without the driver's device file has no CUDA to ask for.
+    if os.name == "posix" and not os.path.exists("/dev/nvidiactl") and not os.path.exists("/dev/dxg"):
+        return False
+    import torch
+
+    return bool(torch.cuda.is_available())
