@@ -75,7 +75,7 @@ def run(ctx: click.Context, /, **given: Any) -> None:
     with Outcome(given) as outcome:
         from singaudit.commands.run import run_audit
 
-        code, result = run_audit(merged_settings(ctx, given), requested_formats(ctx, given), sys.argv[1:])
+        code, result = run_audit(outcome.heeds(merged_settings(ctx, given)), requested_formats(ctx, given), sys.argv[1:])
         outcome.done(result, 0 if given["exit_zero"] and code in (1, 4) else code)
 
 
@@ -88,7 +88,7 @@ def inspect(ctx: click.Context, /, **given: Any) -> None:
     with Outcome(given) as outcome:
         from singaudit.inspection import describe, inspect_model
 
-        facts = inspect_model(merged_settings(ctx, given))
+        facts = inspect_model(outcome.heeds(merged_settings(ctx, given)))
         outcome.print(facts, lambda: describe(facts))
 
 
@@ -156,7 +156,7 @@ def pack(ctx: click.Context, /, **given: Any) -> None:
     with Outcome(given) as outcome:
         from singaudit.commands.pack import make_pack, show_pack
 
-        facts = make_pack(merged_settings(ctx, given))
+        facts = make_pack(outcome.heeds(merged_settings(ctx, given)))
         outcome.print(facts, lambda: show_pack(facts))
 
 
@@ -177,7 +177,7 @@ def compare(ctx: click.Context, /, **given: Any) -> None:
     with Outcome(given) as outcome:
         from singaudit.commands.compare import compare_targets, show
 
-        found = compare_targets(merged_settings(ctx, given), sys.argv[1:])
+        found = compare_targets(outcome.heeds(merged_settings(ctx, given)), sys.argv[1:])
         outcome.print(found.model_dump(mode="json"), lambda: show(found))
 
 
@@ -203,7 +203,7 @@ def image(ctx: click.Context, /, **given: Any) -> None:
         from singaudit.commands.image import describe_image
         from singaudit.commands.image_text import show
 
-        code, result = describe_image(merged_settings(ctx, given))
+        code, result = describe_image(outcome.heeds(merged_settings(ctx, given)))
         outcome.print(result.model_dump(mode="json"), lambda: show(result), code)
 
 
@@ -229,7 +229,7 @@ def translator_fit(ctx: click.Context, /, **given: Any) -> None:
     with Outcome(given) as outcome:
         from singaudit.commands.translator import describe, fit_file
 
-        facts = fit_file(merged_settings(ctx, given))
+        facts = fit_file(outcome.heeds(merged_settings(ctx, given)))
         outcome.print(facts, lambda: describe(facts))
 
 

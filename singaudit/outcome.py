@@ -59,6 +59,11 @@ class Outcome:
     def __enter__(self) -> Outcome:
         return self
 
+    def heeds(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Show what follows as the settings say, a configuration file's included; the settings."""
+        self._json = settings.get("output_format") == "json"
+        return settings
+
     def done(self, result: Any, code: int) -> None:
         """Show an audit's result and remember its exit code."""
         self._code, self._reached = code, True

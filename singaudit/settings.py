@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from singaudit.command import each_command
 from singaudit.errors import ConfigError
 
 _MAX_BYTES = 2**20
+_NOT_SET = (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
 _GATE_NAME = re.compile(r"[^\W\d][\w .-]*")
 
 
@@ -24,9 +26,7 @@ def merged_settings(ctx: click.Context, given: dict[str, Any]) -> dict[str, Any]
     set_here = {
         name: value
         for name, value in given.items()
-        if value is not None
-        and value != ()
-        and str(ctx.get_parameter_source(name)).rsplit(".", 1)[-1] not in ("DEFAULT", "DEFAULT_MAP")
+        if value is not None and value != () and ctx.get_parameter_source(name) not in _NOT_SET
     }
     known = _known_options(ctx)
     _check_variables(known)
@@ -131,6 +131,7 @@ def _find() -> Path | None:
 
 def _checked(table: dict[str, Any], path: Path, known: dict[str, str]) -> dict[str, Any]:
     settings: dict[str, Any] = {}
+    spelled: dict[str, str] = {}
     for key, value in table.items():
         plain = key.replace("-", "_")
         if plain == "policy":
@@ -138,6 +139,12 @@ def _checked(table: dict[str, Any], path: Path, known: dict[str, str]) -> dict[s
             continue
         if plain == "gates":
             plain = "gate"
+        if plain in spelled:
+            raise ConfigError(
+                f"expected one spelling of a key, {spelled[plain]!r} and {key!r} are both in {path}",
+                hint="Keep one of the two.",
+            )
+        spelled[plain] = key
         if plain not in known:
             near = difflib.get_close_matches(plain, known, 1)
             raise ConfigError(
@@ -150,6 +157,8 @@ def _checked(table: dict[str, Any], path: Path, known: dict[str, str]) -> dict[s
 
 def _value(key: str, value: Any, path: Path) -> Any:
     gates = key in ("gate", "gates")
+    if value == "":
+        raise ConfigError(f"expected a text for {key!r} in {path}, it is empty", hint="Leave the key out.")
     if isinstance(value, str | bool | int | float):
         return (value,) if gates else value
     if isinstance(value, list) and all(isinstance(item, str) for item in value):

@@ -214,6 +214,18 @@ def test_settings_come_from_option_variable_file_and_default_in_that_order(model
     assert "'images'" in found.stderr
 
 
+def test_a_configuration_file_sets_options_that_have_defaults_too(models, tmp_path):
+    (tmp_path / "singaudit.toml").write_text('output = "here"\nformat = "json"\nprogress = "none"\nreport = "json"\n')
+    found = singaudit("run", models / "leaky.onnx", cwd=tmp_path)
+    assert json.loads(found.stdout)["geometry"]["null_dim"] > 0
+    assert found.stderr == ""
+    assert (tmp_path / "here" / "result.json").is_file()
+    assert not (tmp_path / "singaudit-out").exists()
+    assert "null dimensions" in singaudit("inspect", models / "leaky.onnx", "--format", "text", cwd=tmp_path).stdout
+    refused = singaudit("run", "missing.onnx", cwd=tmp_path)
+    assert json.loads(refused.stderr)["code"]
+
+
 def test_pyproject_settings_are_read_from_a_folder_above(models, tmp_path):
     (tmp_path / "pyproject.toml").write_text('[tool.singaudit]\nimages = "shapes:60"\nvlm = "builtin:shapes"\n')
     (tmp_path / "deep").mkdir()

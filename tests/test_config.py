@@ -6,7 +6,7 @@ from singaudit.config import make_config, parse_classes
 from singaudit.errors import ConfigError
 from singaudit.settings import load_settings
 
-KNOWN = {"images": "images", "gate": "gates", "report": "formats"}
+KNOWN = {"batch_size": "batch_size", "images": "images", "gate": "gates", "report": "formats"}
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,15 @@ def test_settings_files(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("content", "match"),
-    [("imges = 'x'", "imges"), ("images = {a = 1}", "images"), ("images = [1]", "images"), ("images =", "TOML")],
+    [
+        ("imges = 'x'", "imges"),
+        ("images = {a = 1}", "images"),
+        ("images = [1]", "images"),
+        ("images =", "TOML"),
+        ("images = ''", "empty"),
+        ("gate = 'default'\ngates = 'default'", "one spelling"),
+        ("batch-size = 1\nbatch_size = 2", "one spelling"),
+    ],
 )
 def test_bad_settings_files_name_the_key(tmp_path, content, match):
     path = tmp_path / "s.toml"
