@@ -75,7 +75,9 @@ def run(ctx: click.Context, /, **given: Any) -> None:
     with Outcome(given) as outcome:
         from singaudit.commands.run import run_audit
 
-        code, result = run_audit(outcome.heeds(merged_settings(ctx, given)), requested_formats(ctx, given), sys.argv[1:])
+        code, result = run_audit(
+            outcome.heeds(merged_settings(ctx, given)), requested_formats(ctx, given), sys.argv[1:]
+        )
         outcome.done(result, 0 if given["exit_zero"] and code in (1, 4) else code)
 
 
