@@ -101,6 +101,18 @@ def near_null(classifier: Classifier, features: NDArray[np.float32]) -> tuple[fl
     return NEAR_NULL_FRACTION, *near_null_dim(classifier.head.weight, covariance, NEAR_NULL_FRACTION)
 
 
+def _relabelled(seen: Seen) -> list[str]:
+    """That the same image has two labels, where it has: one of them is wrong, and the first was used."""
+    labels = seen.labels
+    if labels is None:
+        return []
+    wrong = [(one, other) for one, other in seen.images.copies if labels[one] != labels[other]]
+    if not wrong:
+        return []
+    first = " and ".join(seen.source.names[i] for i in wrong[0])
+    return [f"{len(wrong)} images occur again with another label, the first label was used; the first: {first}"]
+
+
 def warnings_of(facts: Facts, accuracy: Statistic | None, chance: float | None) -> list[str]:
     """What a reader must know before believing the numbers, one sentence each."""
     warnings = facts.stored.doubts(facts.seen.encoder.precision) if facts.stored is not None else []
@@ -112,6 +124,7 @@ def warnings_of(facts: Facts, accuracy: Statistic | None, chance: float | None) 
         warnings += pack_warnings(facts.seen.pack, facts.seen.images, facts.seen.probe)
     for note, noted in facts.seen.images.notes.items():
         warnings.append(f"{note}: {len(noted)} images; the first: {noted[0]}")
+    warnings += _relabelled(facts.seen)
     if accuracy is not None and chance is not None and accuracy.low <= chance:
         warnings.append(
             f"accuracy {accuracy.value:.1%} is no better than chance ({chance:.1%}): the preprocessing or the order of "
@@ -126,7 +139,8 @@ def warnings_of(facts: Facts, accuracy: Statistic | None, chance: float | None) 
             "the classifier ran on the CPU, though a GPU is here and the rest ran on it: " + (why_unusable(CUDA) or "")
         )
     if not facts.classifier.head.activation_stated:
-        warnings.append("the file does not say whether softmax or sigmoid follows the logits; softmax was assumed")
+        assumed = facts.classifier.head.activation
+        warnings.append(f"the file does not say whether softmax or sigmoid follows the logits; {assumed} was assumed")
     if len(facts.names) == 2:
         warnings.append(
             f"with two classes nearly all of feature space is null ({facts.space.null_dim} of "

@@ -8,6 +8,7 @@ import PIL.Image
 import pytest
 
 from singaudit import AuditConfig, audit
+from singaudit.dataset.sources import open_source
 from singaudit.errors import ConfigError, DatasetError, LanguageError
 from singaudit.report.stored_result import canonical_json
 
@@ -355,3 +356,22 @@ def test_a_second_audit_never_opens_the_language_model_and_finds_the_same(models
     # Another classifier computes its own features; the embeddings are the images' and stay.
     other = run(models, "clean", cache=str(tmp_path), **settings)
     assert canonical_json(other.result) == canonical_json(run(models, "clean", cache=str(tmp_path), **settings).result)
+
+
+def test_an_image_with_two_labels_is_told(models, tmp_path):
+    source = open_source("shapes:70:3")
+    for i in range(70):
+        folder = tmp_path / source.labels[i]
+        folder.mkdir(exist_ok=True)
+        PIL.Image.fromarray(source.load(i).pixels).save(folder / f"{i}.png")
+    first, second = sorted(p for p in tmp_path.iterdir())[:2]
+    (second / "again.png").write_bytes(next(first.glob("*.png")).read_bytes())
+    (first / "the same.png").write_bytes(next(first.glob("*.png")).read_bytes())
+    config = AuditConfig(
+        model=str(models / "leaky.onnx"), images=str(tmp_path), vlm="builtin:shapes", cache="none", generate=0
+    )
+    found = audit(config).result
+    assert found.data.audit.duplicates == 2
+    (said,) = [w for w in found.warnings if "another label" in w]
+    assert said.startswith("1 images")
+    assert "again.png" in said

@@ -11,7 +11,7 @@ from singaudit.demo.calibration.table import markdown, percent
 from singaudit.errors import ReportError
 from singaudit.report.atomic import write_files
 from singaudit.report.output_folder import check_output_folder
-from singaudit.terminal import Reporter
+from singaudit.terminal import Reporter, safe
 
 FILES = ("calibration.json", "calibration.md")
 
@@ -39,7 +39,7 @@ def run_calibration(settings: dict[str, Any]) -> dict[str, Any]:
     if not quiet and settings.get("output_format") != "json":
         print(table)
         for path in written:
-            print(path)
+            print(safe(str(path), 4096))
     return {
         "files": [str(path) for path in written],
         "held_out": {key: percent(held_out[key]) for key in ("false_alarms", "ignored_found_strong", "half_found")},

@@ -10,7 +10,7 @@ from singaudit.config import make_config
 from singaudit.report.output_folder import check_output_folder
 from singaudit.report.side_by_side import render_pair
 from singaudit.report.writer import write_page
-from singaudit.terminal import Reporter, show_result
+from singaudit.terminal import Reporter, safe, show_result
 
 # The demo's two models; both see the same generated images.
 DEMO_MODELS = ("clean", "leaky")
@@ -42,7 +42,7 @@ def run_demo(settings: dict[str, Any]) -> dict[str, Any]:
         render_pair(results, links, "What two classifiers of the same shapes ignore"), output, "index.html"
     )
     if not quiet and settings.get("output_format") != "json":
-        print(f"Both reports side by side: {page}")
+        print(f"Both reports side by side: {safe(str(page), 4096)}")
     if settings.get("open_page"):
         import webbrowser
 

@@ -151,13 +151,13 @@ def _bytes(source: ImageSource, images: Pass) -> Iterator[bytes]:
 
 def show_pack(facts: dict[str, Any]) -> None:
     """Print the facts of ``make_pack`` for people."""
+    from singaudit.terminal import safe
+
     inside = "with the images" if facts["with_images"] else "without the images"
     print(
-        f"{facts['pack']}: {facts['images']} images and {facts['texts']} texts, {inside}, "
+        f"{safe(facts['pack'], 4096)}: {facts['images']} images and {facts['texts']} texts, {inside}, "
         f"{facts['bytes'] / 2**20:.1f} MiB, sha256 {facts['sha256']}"
     )
     if facts["left_out"]:
-        from singaudit.terminal import safe
-
         first = facts["left_out"][0]
         print(f"  {len(facts['left_out'])} were left out; the first: {safe(first['name'])} {safe(first['reason'])}")

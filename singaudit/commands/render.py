@@ -9,6 +9,7 @@ from singaudit.commands.run import pdf_settings, possible_formats
 from singaudit.report.output_folder import check_output_folder
 from singaudit.report.stored_result import load_result
 from singaudit.report.writer import write_report
+from singaudit.terminal import safe
 
 
 def render_again(settings: dict[str, Any], formats: tuple[tuple[str, ...], bool]) -> dict[str, Any]:
@@ -23,5 +24,5 @@ def render_again(settings: dict[str, Any], formats: tuple[tuple[str, ...], bool]
     )  # fmt: skip
     if not settings.get("quiet") and settings.get("output_format") != "json":
         for path in paths:
-            print(path)
+            print(safe(str(path), 4096))
     return {"files": [str(path) for path in paths]}

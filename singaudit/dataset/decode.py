@@ -137,7 +137,9 @@ def _to_rgb(image: PIL.Image.Image, black: int, white: int) -> PIL.Image.Image:
         scaled = (wide - black) * (255 / (white - black))
         return PIL.Image.fromarray(np.clip(np.rint(scaled), 0, 255).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
-        values = np.nan_to_num(np.asarray(image, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+        values = np.asarray(image, dtype=np.float64)
+        if not np.isfinite(values).all():
+            raise UndecodableError("has pixels that are no finite numbers")
         # Floating-point TIFFs carry 0-1 by convention, or 0-255.
         if values.max(initial=0.0) > 255.5:
             raise UndecodableError(f"has pixels of up to {values.max():.4g}, of which no format says what white is")

@@ -62,6 +62,8 @@ class Pass:
     """Names of the images used that were read in a way worth knowing, by what it was."""
     outside: int = 0
     """Images left out because the pack that was asked for holds no row of theirs."""
+    copies: tuple[tuple[int, int], ...] = ()
+    """Positions in the source: of an image that was used, and of another with the same content."""
 
     def digest(self) -> str:
         """sha256 over the sorted content hashes: the same set of images gives the same digest in any order."""
@@ -107,10 +109,11 @@ def run_pass(
     folder = Path(tempfile.gettempdir())
     indices: list[int] = []
     names: list[str] = []
-    hashes: dict[str, None] = {}
+    hashes: dict[str, int] = {}
     skipped = list(source.left_out)
     notes: dict[str, list[str]] = {}
     duplicates = 0
+    copies: list[tuple[int, int]] = []
     count = len(source) if limit is None else min(limit, len(source))
     outside = 0
 
@@ -124,10 +127,12 @@ def run_pass(
             for row, digest in enumerate(batch.sha256):
                 if digest in exclude or digest in hashes:
                     duplicates += 1
+                    if digest in hashes:
+                        copies.append((hashes[digest], batch.indices[row]))
                 elif only is not None and digest not in only:
                     outside += 1
                 else:
-                    hashes[digest] = None
+                    hashes[digest] = batch.indices[row]
                     fresh.append(row)
             if fresh:
                 for key, step in steps.items():
@@ -152,7 +157,7 @@ def run_pass(
     outputs = {key: tuple(s.array[:n] for s in kept if s.array is not None) for key, kept in stores.items()}
     return Pass(
         source.name, count + len(source.left_out), np.asarray(indices, np.intp), names, list(hashes), outputs,
-        skipped, duplicates, notes, outside,
+        skipped, duplicates, notes, outside, tuple(copies),
     )  # fmt: skip
 
 

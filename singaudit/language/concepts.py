@@ -80,11 +80,7 @@ def open_vocabulary(path: str | None, encoder_name: str) -> Vocabulary:
     words = tuple(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
     if not words:
         raise LanguageError(f"expected concepts in {path}, one a line, found none", hint=_EXAMPLE)
-    if len(words) > _MAX_CONCEPTS:
-        raise LanguageError(f"expected at most {_MAX_CONCEPTS} concepts, {path} holds {len(words)}", hint=_EXAMPLE)
-    if "class" in words:
-        raise LanguageError(f"the name class is kept for the model's own classes; leave it out of {path}")
-    return Vocabulary(file_path.name, (), words)
+    return check_vocabulary(Vocabulary(file_path.name, (), words))
 
 
 def _parse_groups(text: str, source: str) -> Vocabulary:
@@ -104,22 +100,37 @@ def _parse_groups(text: str, source: str) -> Vocabulary:
                 f"expected only values and template in {where}, found {', '.join(unknown)}", hint=_EXAMPLE
             )
         values, template = table.get("values"), table.get("template", "a {}")
-        if not isinstance(values, list) or not all(isinstance(v, str) and v.strip() for v in values):
+        if not isinstance(values, list) or not all(isinstance(v, str) for v in values):
             raise LanguageError(f"expected values = [...] of non-empty texts in {where}", hint=_EXAMPLE)
-        if len(values) < 2 or len({v.strip() for v in values}) < len(values):
-            raise LanguageError(
-                f"expected at least two different values in {where}, found {len(set(values))}", hint=_EXAMPLE
-            )
-        if not isinstance(template, str) or template.count("{}") != 1:
+        if not isinstance(template, str):
             raise LanguageError(f"expected a template with one {{}} in {where}, found {template!r}", hint=_EXAMPLE)
-        if name == "class":
-            raise LanguageError(
-                f"the group name class is kept for the model's own classes; rename it in {source}", hint=_EXAMPLE
-            )
         groups.append(Group(name, tuple(v.strip() for v in values), template))
-    if not groups or sum(len(g.values) for g in groups) > _MAX_CONCEPTS:
-        raise LanguageError(f"expected between 1 and {_MAX_CONCEPTS} concepts in {source}", hint=_EXAMPLE)
-    return Vocabulary(source, tuple(groups), ())
+    return check_vocabulary(Vocabulary(source, tuple(groups), ()))
+
+
+def check_vocabulary(found: Vocabulary) -> Vocabulary:
+    """The vocabulary as it is, wherever it was read. Raises ``LanguageError`` for one that no audit can look for."""
+    source = found.source
+    names = [*(group.name for group in found.groups), *found.concepts]
+    if not 1 <= sum(len(group.values) for group in found.groups) + len(found.concepts) <= _MAX_CONCEPTS:
+        raise LanguageError(f"expected some and at most {_MAX_CONCEPTS} concepts in {source}", hint=_EXAMPLE)
+    if "class" in names:
+        raise LanguageError(f"the name class is kept for the model's own classes; rename it in {source}", hint=_EXAMPLE)
+    for group in found.groups:
+        where = f"group {group.name!r} of {source}"
+        if len(group.values) < 2 or len(set(group.values)) < len(group.values):
+            raise LanguageError(
+                f"expected at least two different values in {where}, found {len(set(group.values))}", hint=_EXAMPLE
+            )
+        if not all(value.strip() for value in group.values):
+            raise LanguageError(f"expected values = [...] of non-empty texts in {where}", hint=_EXAMPLE)
+        if group.template.count("{}") != 1:
+            raise LanguageError(
+                f"expected a template with one {{}} in {where}, found {group.template!r}", hint=_EXAMPLE
+            )
+    if len(set(names)) < len(names) or not all(name.strip() for name in names):
+        raise LanguageError(f"expected different names that are not empty in {source}", hint=_EXAMPLE)
+    return found
 
 
 def class_group(class_names: tuple[str, ...]) -> Group:

@@ -14,8 +14,8 @@ from singaudit.dataset.decode import UndecodableError
 from singaudit.dataset.interface import LabelKind
 from singaudit.dataset.listing import Listing
 from singaudit.dataset.pack_file import PackFile, read_pack
-from singaudit.errors import DatasetError
-from singaudit.language.concepts import Group, Vocabulary
+from singaudit.errors import DatasetError, LanguageError
+from singaudit.language.concepts import Group, Vocabulary, check_vocabulary
 
 _UNIT = 1e-3
 """How far an embedding's length may be from 1."""
@@ -115,9 +115,14 @@ def open_pack(path: str) -> Pack:
         where = ".".join(str(part)[:40] for part in first["loc"])
         raise _wrong(file, f"{where}: {first['msg'][:200]}") from error
     _check_counts(file, manifest)
+    opened = Pack(file, manifest)
+    try:
+        check_vocabulary(opened.vocabulary)
+    except LanguageError as error:
+        raise _wrong(file, error.message) from error
     for name in ("embeddings", "texts"):
         _check_rows(file, name)
-    return Pack(file, manifest)
+    return opened
 
 
 def _check_counts(file: PackFile, m: Manifest) -> None:

@@ -52,8 +52,10 @@ class Statistics:
 
     def centred_at(self, mean_f: Array, mean_z: Array) -> tuple[Array, Array, float]:
         """Sums of (f - mean_f)(f - mean_f)', (f - mean_f)(z - mean_z)' and |z - mean_z|^2."""
-        ff = self.ff - np.outer(self.f, mean_f) - np.outer(mean_f, self.f) + self.n * np.outer(mean_f, mean_f)
-        fz = self.fz - np.outer(self.f, mean_z) - np.outer(mean_f, self.z) + self.n * np.outer(mean_f, mean_z)
+        # One product of two columns and two rows each, instead of three tables of the full size.
+        columns = np.stack([self.f, mean_f], axis=1)
+        ff = self.ff - columns @ np.stack([mean_f, self.f - self.n * mean_f])
+        fz = self.fz - columns @ np.stack([mean_z, self.z - self.n * mean_z])
         zz = self.zz - 2 * float(self.z @ mean_z) + self.n * float(mean_z @ mean_z)
         return ff, fz, zz
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import tempfile
@@ -28,6 +29,9 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
             path = folder / name
             made = [*(m for m in _make(path.parent) if m not in made), *made]
             aside[path] = _write_aside(path.parent, path.name, content)
+        for path in aside:
+            if path.is_dir() and not path.is_symlink():  # before the first is renamed
+                raise IsADirectoryError(errno.EISDIR, f"{path.name} is a folder")
         for path, temporary in aside.items():
             os.replace(temporary, path)
         for inside in {path.parent for path in aside}:
@@ -36,9 +40,10 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
         raise _explain(e, folder) from e
     finally:
         for temporary in aside.values():
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
         for new in made:
-            if not any(new.iterdir()):
+            with contextlib.suppress(OSError):  # not empty, or gone
                 new.rmdir()
     return list(aside)
 

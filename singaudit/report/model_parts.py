@@ -18,7 +18,7 @@ class HeadPart(Part):
     logits: Text = Field(description="Tensor that holds the logits.")
     stored_dtype: Text
     activation: Literal["softmax", "sigmoid", "none"]
-    activation_stated: bool = Field(description="False when softmax was assumed.")
+    activation_stated: bool = Field(description="False where nothing states what follows the logits.")
     max_error: Finite = Field(description="Largest |W f + b - logits| over the largest |logit|.")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -134,7 +135,9 @@ def is_page(path: Path) -> bool:
 def start_of(path: Path, size: int = 4096) -> bytes:
     """The first ``size`` bytes of a file; nothing of one that cannot be read."""
     try:
-        with path.open("rb") as file:
-            return file.read(size)
+        # A FIFO in its place must not hang the audit.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with os.fdopen(descriptor, "rb") as file:
+            return file.read(size) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
     except OSError:
         return b""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from singaudit.report import bars, charts, class_charts
@@ -85,6 +87,21 @@ def figures(result: AuditResult) -> Figures:
     arrows = [(c.name, class_charts.word_arrows(c), c.images) for c in class_charts.telling_classes(result.classes)]
     violins = charts.violins(drawn) if drawn else None
     return Figures(charts.spectrum(result.geometry), scatter, violins, box, arrows)
+
+
+def _as_images(drawn: Figures) -> Figures:
+    """The charts as image elements: the PDF's maker would work out the style of each of thousands of dots."""
+
+    def image(svg: str) -> str:
+        label = re.search(r'aria-label="([^"]*)"', svg)
+        data = base64.b64encode(svg.encode()).decode()
+        return f'<img alt="{label[1] if label else ""}" src="data:image/svg+xml;base64,{data}">'
+
+    return replace(
+        drawn, spectrum=image(drawn.spectrum), scatter=drawn.scatter and image(drawn.scatter),
+        violins=drawn.violins and image(drawn.violins),
+        class_words=[(name, image(svg), n) for name, svg, n in drawn.class_words],
+    )  # fmt: skip
 
 
 def ranked_classes(result: AuditResult) -> list[ClassPart]:
@@ -193,7 +210,7 @@ def context(result: AuditResult, drawn: Figures, paper: bool = False) -> dict[st
     shown, left_out = shown_findings(result)
     return {
         "result": result,
-        "figures": drawn,
+        "figures": _as_images(drawn) if paper else drawn,
         "verdict": VERDICTS[result.verdict.status],
         "ranked": ranked[: PRINT_ROWS if paper else MAX_ROWS],
         "concept_rows": PRINT_ROWS if paper else MAX_CONCEPTS,

@@ -77,10 +77,18 @@ def write_report(
     if not same:
         for name in FORMATS.values():
             if name not in files and is_audit(out_dir):
-                (out_dir / name).unlink(missing_ok=True)
+                _drop(out_dir / name)
         if is_audit(out_dir):
             drop_pictures(out_dir / PICTURES, set(files))
     return paths
+
+
+def _drop(path: Path) -> None:
+    """Remove another result's file; that one stays is said, the new report stands all the same."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        _log.warning("singaudit: %s is another result's and could not be removed: %s", path, error.strerror)
 
 
 def _pdf(html: str, stored: bytes, settings: PdfSettings) -> dict[str, bytes]:

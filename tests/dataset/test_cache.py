@@ -157,12 +157,12 @@ def test_clearing_takes_what_the_cache_wrote_and_nothing_else(tmp_path):
 
 
 def test_other_arithmetic_finds_nothing(monkeypatch):
-    import singaudit.classifier.naming as naming
+    from singaudit import devices
 
-    here = naming.arithmetic("cpu")
-    assert here == naming.arithmetic("CPUExecutionProvider")
-    monkeypatch.setattr(naming.np, "show_config", lambda mode: {"SIMD Extensions": {"found": ["ASIMD"]}})
-    assert naming.arithmetic("cpu") == "ASIMD" != here
+    here = devices.arithmetic("cpu")
+    assert here == devices.arithmetic("CPUExecutionProvider")
+    monkeypatch.setattr(devices.np, "show_config", lambda mode: {"SIMD Extensions": {"found": ["ASIMD"]}})
+    assert devices.arithmetic("cpu") == "ASIMD" != here
 
 
 def test_facts_are_recalled_only_as_they_were(tmp_path):

@@ -98,6 +98,10 @@ REFUSED: dict[str, tuple[str, Callable[[], bytes]]] = {
     "a TIFF with 65,535 entries": ("x.tif", lambda: b"II*\0\x08\0\0\0\xff\xff" + b"\0" * 99),
     "a BMP of 2**60 pixels": ("x.bmp", lambda: bmp(2**30, 2**30)),
     "a BMP of negative width": ("x.bmp", lambda: bmp(-64, 64)),
+    "a TIFF of numbers that are none": (
+        "x.tif", lambda: encoded(PIL.Image.fromarray(np.full((4, 4), np.nan, np.float32)), "TIFF")),
+    "a TIFF with one infinite pixel": (
+        "x.tif", lambda: encoded(PIL.Image.fromarray(np.float32([[0, 1], [np.inf, 0]])), "TIFF")),
     "a WebP of the largest size": (
         "x.webp", lambda: b"RIFF\x1e\0\0\0WEBPVP8L\x11\0\0\0\x2f\xff\xff\xff\x0f" + b"\0" * 20),
 }  # fmt: skip

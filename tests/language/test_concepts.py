@@ -38,7 +38,7 @@ def test_toml_groups_and_plain_lists(tmp_path):
         ("[x]\nvalues = ['a', 'b']\ntemplat = 'a {}'", "templat"),
         ("x = 3", "a table"),
         ("[class]\nvalues = ['a', 'b']", "class"),
-        ("", "between 1"),
+        ("", "at most"),
         ("[x", "TOML"),
     ],
 )

@@ -308,3 +308,26 @@ def test_there_is_no_model_to_ask(made):
     encoder = PackedEncoder(open_pack(str(made / "probe.pack")))
     with pytest.raises(LanguageError, match="no model"):
         encoder.prepare(np.zeros((2, 2, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda m: m["groups"][0].update(template="no place for a value"), "template"),
+        (lambda m: m["groups"][0].update(template="{} and {}"), "template"),
+        (lambda m: m["groups"][0].update(values=["red"]), "two different values"),
+        (lambda m: m["groups"][0].update(values=["red", "red", "blue"]), "two different values"),
+        (lambda m: m["groups"][0].update(values=["red", " "]), "non-empty"),
+        (lambda m: m["groups"][0].update(name="class"), "class is kept"),
+        (lambda m: m["groups"].append(m["groups"][0]), "different names"),
+        (lambda m: m.update(groups=[], concepts=[]), "concepts"),
+        (lambda m: m.update(concepts=["a", "a"]), "different names"),
+    ],
+)
+def test_a_pack_of_concepts_that_no_file_could_state_is_refused(made, tmp_path, change, words):
+    file = read_pack(made / "probe.pack")
+    manifest = json.loads(json.dumps(file.manifest))
+    change(manifest)
+    write_pack(tmp_path / "x.pack", manifest, {k: v for k, v in file.tensors.items() if k != "manifest"}, None)
+    with pytest.raises(DatasetError, match=words):
+        open_pack(str(tmp_path / "x.pack"))

@@ -74,6 +74,37 @@ def test_a_file_that_only_has_our_name_is_refused(tmp_path) -> None:
         check_output_folder(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["report.html", "result.json", "scores.csv", "run.json"])
+def test_a_folder_in_a_files_place_leaves_the_earlier_audit_whole(tmp_path, name) -> None:
+    write(tmp_path)
+    (tmp_path / name).unlink()
+    (tmp_path / name).mkdir()
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()}
+    with pytest.raises(ReportError, match="folder"):
+        write(tmp_path, full(), force=True)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()} == before
+    assert names(tmp_path) == sorted([*before, name])
+
+
+@pytest.mark.parametrize("name", ["result.json", "run.json"])
+def test_a_fifo_in_a_files_place_does_not_hang(tmp_path, name) -> None:
+    write(tmp_path)
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ReportError, match=re.escape(name)):
+        check_output_folder(tmp_path)
+    write(tmp_path, full(), force=True)
+    assert load_result(tmp_path / "result.json").model.name == full().model.name
+
+
+def test_a_stale_file_that_cannot_be_removed_is_said_and_the_report_stands(tmp_path, caplog) -> None:
+    write(tmp_path)
+    (tmp_path / "report.pdf").mkdir()
+    write(tmp_path, full(), force=True)
+    assert load_result(tmp_path / "result.json").model.name == full().model.name
+    assert "report.pdf" in caplog.text
+
+
 def test_symbolic_links_and_files_are_refused(tmp_path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
