@@ -39,7 +39,7 @@ MODEL_OPTIONS = [
     option(
         "--preprocess",
         metavar="KEY=VALUE,...",
-        help="size=224 or HxW, mode=crop|squash|pad, crop=0.95, offset=round|floor, mean=, std= (per channel joined "
+        help="size=224 or HxW, mode=crop|squash|pad, crop=0.95, offset=round|floor, fill=mean|R/G/B, mean=, std= (per channel joined "
         "by /), scale=1/255|1, channels=rgb|bgr|gray, layout=nchw|nhwc, interpolation=. Default: the file's metadata.",
     ),
     click.option(

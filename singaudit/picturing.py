@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.classifier.interface import Classifier
+from singaudit.classifier.interface import Classifier, Preprocessing
 from singaudit.config import AuditConfig
 from singaudit.decoding import Decoding
 from singaudit.devices import torch_device
@@ -49,7 +49,14 @@ def make_pictures(
         units(subject.features, logits, subject.space),
     )  # fmt: skip
     probe = None if subject.probe is None else subject.probe[0]
-    with _wanted(config, classifier, blocked(certificate, seen.pack is not None), progress, probe, decoding) as wanted:
+    with _wanted(
+        config,
+        classifier,
+        blocked(certificate, classifier.preprocessing, seen.pack is not None),
+        progress,
+        probe,
+        decoding,
+    ) as wanted:
         found = pictured(world, seen.images.names, measured, findings, groups, class_names, wanted, config.seed)
     if found.generation.status != "none":
         progress(STAGE, config.generate, config.generate)
@@ -63,7 +70,9 @@ def make_photo_pictures(
     """The same of one photo, toward ``config.toward``; ``folder`` is that of its files below the output folder."""
     from singaudit.report.pictured_photo import pictured_photo
 
-    with _wanted(config, world.audited.classifier, blocked(certificate, False), progress) as wanted:
+    with _wanted(
+        config, world.audited.classifier, blocked(certificate, world.audited.classifier.preprocessing, False), progress
+    ) as wanted:
         found = pictured_photo(world, str(config.toward), groups, texts, class_names, wanted, config.seed, folder)
     if found.generation.status != "none":
         progress(STAGE, config.generate, config.generate)
@@ -103,12 +112,14 @@ def _wanted(
         yield wanted
 
 
-def blocked(certificate: CertificatePart, packed: bool) -> str:
+def blocked(certificate: CertificatePart, how: Preprocessing, packed: bool) -> str:
     """Why no picture may be made; empty where it may. ``packed``: embeddings stand in for the language model."""
     if certificate.status != "passed":
         return f"the shadow copy has no trusted certificate: {certificate.reason}"
     if certificate.gradient_cosine is None:
         return "the shadow copy's gradients could not be certified"
+    if how.crop > 1:
+        return "the preprocessing surrounds every image, so that no picture is what the classifier sees"
     if packed:
         return "the pack holds embeddings, and no vision-language model that could look at a new picture"
     return ""

@@ -32,13 +32,15 @@ class Preprocessing:
     width: int
     """Input width in pixels."""
     mode: Literal["crop", "squash", "pad"] = "crop"
-    """crop: resize the short side, cut the centre; squash: resize both sides, cut the centre where ``crop`` is below 1;
-    pad: fit inside, pad with black."""
+    """How an image is resized before its centre is cut out: crop: to cover the window of (height, width) / ``crop``;
+    squash: to exactly that window; pad: to fit inside it."""
     crop: float = 1.0
-    """Share of the resized sides that the centre crop keeps; not used by ``mode="pad"``."""
+    """Input side over resized side; above 1 the resized image is smaller than the input and is surrounded."""
+    fill: tuple[int, int, int] = (0, 0, 0)
+    """RGB, 0-255, of what surrounds an image that does not fill the input."""
     offset: Literal["round", "floor"] = "round"
-    """Where a crop starts that cannot be in the middle: half pixels rounded to even, as torchvision and timm do, or
-    down, as transformers does."""
+    """Where a crop starts that cannot be in the middle: half pixels rounded to even, and toward the image where it is
+    surrounded, as torchvision and timm do, or down, as transformers does."""
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
     """Resampling filter, with Pillow's definition (antialiased when shrinking)."""
     channels: Literal["rgb", "bgr", "gray"] = "rgb"

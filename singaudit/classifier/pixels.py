@@ -31,8 +31,10 @@ def crop_window(how: Preprocessing) -> tuple[int, int]:
 
 
 def crop_offset(side: int, kept: int, how: Preprocessing) -> int:
-    """Where ``kept`` pixels start in the middle of ``side``."""
-    return (side - kept) // 2 if how.offset == "floor" else round((side - kept) / 2)
+    """Where ``kept`` pixels start in the middle of ``side``; below 0 where ``side`` is smaller and is surrounded."""
+    if how.offset == "floor":
+        return (side - kept) // 2
+    return round((side - kept) / 2) if side >= kept else -((kept - side) // 2)
 
 
 def prepare(pixels: NDArray[np.uint8], how: Preprocessing) -> NDArray[Any]:
@@ -42,8 +44,10 @@ def prepare(pixels: NDArray[np.uint8], how: Preprocessing) -> NDArray[Any]:
 
     Rounding. ``crop``: the window of (height, width) / crop is truncated to whole pixels, as timm does; the image
     is scaled so that it just covers it, its other side truncated; the crop starts where ``crop_offset`` says.
-    ``squash``: scaled to that window, as timm does. ``pad``: scaled to fit inside, sides rounded, at least 1,
-    placed at ``(target - side) // 2`` on black. Pillow resamples in 8 bits, so values stay whole up to ``scale``.
+    ``squash``: scaled to that window, as timm does. ``pad``: scaled to fit inside it, sides rounded, at least 1. Where
+    the input is larger than what was resized, that lies in the middle of ``fill``, the odd pixel below and to the right
+    (above and to the left with ``offset="floor"``). Pillow resamples in
+    8 bits, so values stay whole up to ``scale``.
     """
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
         raise ValueError(f"expected uint8 pixels (h, w, 3), got {pixels.dtype} {pixels.shape}")
@@ -73,16 +77,12 @@ def _resized(image: Image.Image, how: Preprocessing) -> Image.Image:
     """The image at exactly (height, width)."""
     width, height = image.size
     sampling = _FILTERS[how.interpolation]
-    if how.mode == "pad":
-        factor = min(how.height / height, how.width / width)
-        new_width = min(how.width, max(1, round(width * factor)))
-        new_height = min(how.height, max(1, round(height * factor)))
-        canvas = Image.new("RGB", (how.width, how.height))
-        inside = _resize(image, new_width, new_height, sampling)
-        canvas.paste(inside, ((how.width - new_width) // 2, (how.height - new_height) // 2))
-        return canvas
     window_height, window_width = crop_window(how)
-    if how.mode == "squash":
+    if how.mode == "pad":
+        factor = min(window_height / height, window_width / width)
+        new_width = min(window_width, max(1, round(width * factor)))
+        new_height = min(window_height, max(1, round(height * factor)))
+    elif how.mode == "squash":
         new_height, new_width = window_height, window_width
     elif window_height * width >= window_width * height:
         new_height, new_width = window_height, window_height * width // height
@@ -92,14 +92,26 @@ def _resized(image: Image.Image, how: Preprocessing) -> Image.Image:
     if new_width * new_height > 16 * window_width * window_height:
         # A strip thousands of times longer than wide would be blown up to gigapixels only to be cut.
         x_scale, y_scale = width / new_width, height / new_height
-        box = (left * x_scale, top * y_scale, (left + how.width) * x_scale, (top + how.height) * y_scale)
-        return image.resize((how.width, how.height), sampling, box=box)
+        first, above = max(left, 0), max(top, 0)
+        last, below = min(left + how.width, new_width), min(top + how.height, new_height)
+        box = (first * x_scale, above * y_scale, last * x_scale, below * y_scale)
+        return _placed(image.resize((last - first, below - above), sampling, box=box), min(left, 0), min(top, 0), how)
+    if left < 0 or top < 0:
+        return _placed(_resize(image, new_width, new_height, sampling), left, top, how)
     if how.mode == "crop" and sampling is not Image.Resampling.NEAREST and height <= _TALL * width:
         # Pillow resamples along rows, rounds to 8 bits, then along columns: cut between the two, the columns outside
         # need no second pass, and every pixel is the same.
         across = _cut(_resize(image, new_width, height, sampling), left, 0, how.width, height)
         return _cut(_resize(across, how.width, new_height, sampling), 0, top, how.width, how.height)
     return _cut(_resize(image, new_width, new_height, sampling), left, top, how.width, how.height)
+
+
+def _placed(image: Image.Image, left: int, top: int, how: Preprocessing) -> Image.Image:
+    """The part of an image that starts at (left, top), surrounded where that lies outside."""
+    canvas = Image.new("RGB", (how.width, how.height), how.fill)
+    seen = image.crop((max(left, 0), max(top, 0), image.width, image.height)) if left > 0 or top > 0 else image
+    canvas.paste(seen, (max(-left, 0), max(-top, 0)))
+    return canvas
 
 
 def _cut(image: Image.Image, left: int, top: int, width: int, height: int) -> Image.Image:

@@ -6,6 +6,7 @@ from typing import Any
 
 from singaudit.classifier.preprocess_syntax import check_channel_numbers, check_size
 
+_MODES = {"center": "crop", "squash": "squash", "border": "pad"}
 _INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 
 
@@ -25,8 +26,10 @@ def of_timm(document: dict[str, Any]) -> dict[str, Any]:
     if 0.05 <= float(config.get("crop_pct") or 0) <= 1:
         found["crop"] = float(config["crop_pct"])
     mode = config.get("crop_mode") or "center"
-    if mode in ("center", "squash"):
-        found["mode"] = "crop" if mode == "center" else "squash"
-    else:  # "border" pads in the mean's colour, which no mode here does
+    if mode in _MODES:
+        found["mode"] = _MODES[mode]
+    else:
         found["guesses"] = ("mode",)
+    if mode == "border":
+        found["fill"] = "mean"
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from singaudit.errors import ConfigError
@@ -16,10 +16,11 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "layout": ("nchw", "nhwc"),
     "interpolation": ("nearest", "bilinear", "bicubic", "lanczos"),
 }
-_KEYS = ("size", "mode", "crop", "offset", "mean", "std", "scale", "channels", "layout", "interpolation")
+_KEYS = ("size", "mode", "crop", "offset", "fill", "mean", "std", "scale", "channels", "layout", "interpolation")
 _EXAMPLES = {
     "size": "for example size=224, or height x width: size=48x192",
-    "crop": "for example crop=0.875: the share of the resized sides that is kept",
+    "crop": "for example crop=0.875: the input's sides over the resized ones; above 1 images are surrounded",
+    "fill": "for example fill=mean, or red/green/blue from 0 to 255: fill=124/116/104",
     "mean": "for example mean=0.485/0.456/0.406, or one number for all channels: mean=0.5",
     "std": "for example std=0.229/0.224/0.225, or one number for all channels: std=0.5",
     "scale": "for example scale=1/255, or scale=1 for models that take 0-255",
@@ -32,7 +33,7 @@ def parse_preprocess(text: str) -> dict[str, Any]:
     """The keys and values of a ``--preprocess`` string such as ``size=224,mean=0.5,std=0.5``.
 
     Returns a dict that holds only the keys that were stated: ``size`` (height, width), ``crop`` and ``scale``
-    floats, ``mean`` and ``std`` tuples of one or three floats, the others one of their words.
+    floats, ``fill`` "mean" or three whole numbers, ``mean`` and ``std`` tuples of one or three floats, the others one of their words.
     Raises ConfigError naming the key for anything unknown, repeated, not finite, or out of range.
     """
     found: dict[str, Any] = {}
@@ -64,9 +65,11 @@ def format_preprocess(keys: Mapping[str, Any]) -> str:
         return repr(float(value)) if isinstance(value, float | int) else str(value)
 
     found = {key: "/".join(map(text, keys[key])) for key in ("mean", "std") if key in keys}
+    if "fill" in keys:
+        found["fill"] = keys["fill"] if keys["fill"] == "mean" else "/".join(map(str, keys["fill"]))
     if "size" in keys:
         found["size"] = "x".join(map(str, keys["size"]))
-    found.update({key: text(keys[key]) for key in _KEYS if key in keys and key not in ("mean", "std", "size")})
+    found.update({key: text(keys[key]) for key in _KEYS if key in keys and key not in ("mean", "std", "size", "fill")})
     return ",".join(f"{key}={value}" for key, value in found.items())
 
 
@@ -82,6 +85,8 @@ def _value(key: str, value: str) -> Any:
         return word
     if key == "size":
         return _size(value)
+    if key == "fill":
+        return value if value == "mean" else check_fill(_number(key, piece) for piece in value.split("/"))
     if key in ("mean", "std"):
         numbers = tuple(_number(key, piece) for piece in value.split("/"))
         return check_channel_numbers(key, numbers)
@@ -136,11 +141,23 @@ def check_channel_numbers(key: str, numbers: Sequence[float]) -> tuple[float, ..
     return tuple(float(number) for number in numbers)
 
 
+def check_fill(numbers: Iterable[float]) -> tuple[int, int, int]:
+    """A colour (red, green, blue) of whole numbers from 0 to 255; one number means a grey. ConfigError otherwise."""
+    found = [int(number) for number in numbers if number == int(number) and 0 <= number <= 255]
+    if len(found) == 1:
+        found *= 3
+    if len(found) != 3:
+        raise ConfigError(
+            "--preprocess: fill expected 1 or 3 whole numbers from 0 to 255 joined by /", hint=_EXAMPLES["fill"]
+        )
+    return found[0], found[1], found[2]
+
+
 def check_factor(key: str, number: float) -> float:
     """``crop`` or ``scale`` within what they may be; ConfigError otherwise."""
-    if key == "crop" and not 0.05 <= number <= 1:
+    if key == "crop" and not 0.05 <= number <= 20:
         raise ConfigError(
-            f"--preprocess: crop expected a share between 0.05 and 1, got {number:g}", hint=_EXAMPLES["crop"]
+            f"--preprocess: crop expected a share between 0.05 and 20, got {number:g}", hint=_EXAMPLES["crop"]
         )
     if key == "scale" and not 1e-12 < abs(number) < 1e12:
         raise ConfigError(

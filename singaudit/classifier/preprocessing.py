@@ -29,8 +29,8 @@ def resolve_preprocessing(
     ``stated`` and ``metadata`` have the keys of :func:`parse_preprocess`; ``input_shape`` has four axes, None
     where an axis is free; ``input_dtype`` is "float32", "float16" or "uint8". Layout, a single gray channel and
     a fixed size are facts of the graph. Whoever states ``mean`` and ``std``, or ``scale``, states the
-    arithmetic: the keys left out then take their documented defaults (mode crop, crop 0.875, of squash 1, offset
-    round, bilinear, rgb; scale 1/255, mean 0, std 1) and are not guesses; a mean above 1 implies ``scale`` 1.
+    arithmetic: the keys left out then take their documented defaults (mode crop, crop 0.875, of squash and pad 1,
+    offset round, fill black, bilinear, rgb; scale 1/255, mean 0, std 1) and are not guesses; a mean above 1 implies ``scale`` 1.
     Otherwise every key that nobody stated is in ``guessed``, as are those that ``metadata`` lists under "guesses".
 
     Raises ConfigError where a statement contradicts the graph, ModelError for inputs that are not images and
@@ -56,6 +56,7 @@ def resolve_preprocessing(
         if channels == "rgb" and "channels" not in known:
             guessed.append("channels")
     guessed += [key for key in metadata.get("guesses", ()) if key not in stated]
+    fill = known.get("fill", (0, 0, 0))
     sources = [name for name, keys in (("--preprocess", stated), (metadata_source, metadata)) if keys]
     return Preprocessing(
         height=height,
@@ -64,6 +65,7 @@ def resolve_preprocessing(
         crop=known.get("crop", 0.875 if known.get("mode", "crop") == "crop" else 1.0),
         offset=known.get("offset", "round"),
         interpolation=known.get("interpolation", "bilinear"),
+        fill=_mean_colour(arithmetic, channels) if fill == "mean" else fill,
         channels=channels,  # type: ignore[arg-type]
         layout=layout,  # type: ignore[arg-type]
         dtype=input_dtype,  # type: ignore[arg-type]
@@ -99,6 +101,13 @@ def _arithmetic(
         mean, std = mean[:1], std[:1]
     scale = known.get("scale", 1.0 if max(abs(number) for number in mean) > 1 else 1 / 255)
     return {"scale": scale, "mean": mean, "std": std}
+
+
+def _mean_colour(arithmetic: Mapping[str, Any], channels: str) -> tuple[int, int, int]:
+    """The RGB pixel nearest to the mean, which becomes about 0."""
+    mean = (*arithmetic["mean"], *arithmetic["mean"], *arithmetic["mean"])[:3]
+    red, green, blue = (min(255, max(0, round(value / arithmetic["scale"]))) for value in mean)
+    return (blue, green, red) if channels == "bgr" else (red, green, blue)
 
 
 def _layout(wanted: str | None, shape: Sequence[int | None]) -> tuple[str, int | None, bool]:

@@ -83,9 +83,10 @@ def _geometry(document: dict[str, Any], kind: str) -> dict[str, Any]:
     size = check_size(*(crops or sides or ()))
     found: dict[str, Any] = {"size": size, "mode": "crop" if covers else "squash", "crop": 1.0}
     if sides is not None:
-        found["crop"] = min(1.0, max(0.05, size[0] / sides[0]))
-        # One share cuts both sides; a crop beyond what was resized would be padded; without one shapes would differ.
-        sure &= size[0] * sides[1] == size[1] * sides[0] and size[0] <= sides[0] <= 20 * size[0]
+        found["crop"] = min(20.0, max(0.05, size[0] / sides[0]))
+        # One share cuts both sides; a crop beyond what was resized surrounds it with black; without one shapes would
+        # differ.
+        sure &= size[0] * sides[1] == size[1] * sides[0] and size[0] / 20 <= sides[0] <= 20 * size[0]
         sure &= crops is not None or not covers
     else:
         sure = False

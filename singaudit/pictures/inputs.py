@@ -27,7 +27,7 @@ _LUMA = (19595, 38470, 7471)
 
 def frame_size(how: Preprocessing) -> tuple[int, int]:
     """(height, width) of a saved picture: the window's that is cropped, and the input's where nothing is."""
-    return (how.height, how.width) if how.mode == "pad" else crop_window(how)
+    return crop_window(how)
 
 
 def window(how: Preprocessing) -> tuple[slice, slice]:

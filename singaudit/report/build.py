@@ -63,9 +63,10 @@ def preprocess_text(p: Preprocessing) -> str:
     size = f"{p.height}" if p.height == p.width else f"{p.height}x{p.width}"
     inverse = 1 / p.scale
     scale = f"1/{round(inverse)}" if p.scale < 1 and abs(inverse - round(inverse)) < 1e-9 else f"{p.scale:g}"
-    cut = p.mode == "crop" or (p.mode == "squash" and p.crop < 1)
+    cut = p.mode == "crop" or p.crop != 1
     # Digits enough for the same window: 220 / 0.916667 is not 240.
     crop = f",crop={p.crop:.10g}" + (",offset=floor" if p.offset == "floor" else "") if cut else ""
+    crop += f",fill={'/'.join(map(str, p.fill))}" if any(p.fill) else ""
     mean, std = ("/".join(f"{v:g}" for v in values) for values in (p.mean, p.std))
     return (
         f"size={size},mode={p.mode}{crop},interpolation={p.interpolation},channels={p.channels},scale={scale},"

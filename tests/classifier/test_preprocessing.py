@@ -17,6 +17,7 @@ from singaudit.classifier.preprocess_documents import of_timm
 from singaudit.classifier.preprocess_syntax import parse_preprocess
 from singaudit.classifier.preprocessing import prepare, resolve_preprocessing
 from singaudit.errors import ConfigError, ModelError
+from singaudit.report.build import preprocess_text
 from singaudit.torchvision_import import import_torchvision
 
 IMAGENET = "size=224,crop=0.95,mean=0.485/0.456/0.406,std=0.229/0.224/0.225"
@@ -54,7 +55,7 @@ def test_every_key_is_read() -> None:
         ("size=-5", "expected pixels"),
         ("size=²", "expected pixels"),
         ("crop=0", "crop expected"),
-        ("crop=1.5", "crop expected"),
+        ("crop=20.5", "crop expected"),
         ("mean=nan", "mean expected finite"),
         ("mean=0.5/0.5", "1 or 3 numbers"),
         ("mean=inf", "mean expected finite"),
@@ -291,6 +292,16 @@ def test_any_image_gives_the_wanted_shape(mode: Any, shape: tuple[int, int]) -> 
         assert prepare(photo(*shape), Preprocessing(height, width, mode=mode)).shape == (3, height, width)
 
 
+@pytest.mark.parametrize("crop", [0.5, 1.0, 1.7])
+@pytest.mark.parametrize("mode", ["crop", "squash", "pad"])
+def test_an_extreme_strip_is_cut_and_surrounded(mode: Any, crop: float) -> None:
+    for shape in ((2, 5000), (5000, 2)):
+        out = prepare(np.full((*shape, 3), 255, np.uint8), Preprocessing(64, 64, mode=mode, crop=crop, scale=1))
+        filled = int((out[0] == 255).sum())
+        side = min(64, int(64 / crop + 1e-6))
+        assert filled == {"crop": 64 * side, "squash": side * side, "pad": min(64, int(64 / crop + 1e-6))}[mode]
+
+
 def test_an_extreme_strip_is_not_blown_up() -> None:
     out = prepare(photo(1, 60_000), Preprocessing(224, 224))
     assert out.shape == (3, 224, 224)
@@ -298,7 +309,7 @@ def test_an_extreme_strip_is_not_blown_up() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["size=0", "size=9x", "size=12.5", "crop=2", "crop=x", "mean=1/2", "mean=nan", "std=0", "scale=0", "scale=1/0",
+    ["size=0", "size=9x", "size=12.5", "crop=21", "crop=x", "fill=red", "fill=1/2", "fill=256", "fill=0.5", "mean=1/2", "mean=nan", "std=0", "scale=0", "scale=1/0",
      "scale=a", "mode=stretch", "layout=hwc", "nonsense", "sise=224", "crop=0.9,crop=0.9"],
 )  # fmt: skip
 def test_every_refusal_says_what_to_try(text):
@@ -324,8 +335,42 @@ def test_a_crop_is_cut_from_the_whole_resized_image(interpolation):
         np.testing.assert_array_equal(prepare(pixels, how), expected, err_msg=f"{height}x{width}")
 
 
-def test_timms_border_which_no_mode_here_is_becomes_a_guess() -> None:
-    config = {"input_size": [3, 96, 96], "mean": [0.5] * 3, "std": [0.5] * 3, "crop_pct": 1.0, "crop_mode": "border",
+@pytest.mark.parametrize("crop", [1.0, 0.9, 0.5])
+@pytest.mark.parametrize("mode", ["border", "squash", "center"])
+def test_inputs_are_those_of_timms_own_transform(mode: str, crop: float) -> None:
+    import_torchvision()
+    from timm.data import create_transform
+
+    config = {"input_size": [3, 97, 97], "mean": [0.48, 0.1, 0.7], "std": [0.2, 0.3, 0.4], "crop_pct": crop,
+              "crop_mode": mode, "interpolation": "bicubic"}  # fmt: skip
+    theirs = create_transform(
+        (3, 97, 97), interpolation="bicubic", mean=tuple(config["mean"]), std=tuple(config["std"]), crop_pct=crop,
+        crop_mode=mode,
+    )  # fmt: skip
+    how = resolve_preprocessing({}, of_timm(config), [None, 3, None, None], "float32")
+    assert how.guessed == ()
+    for shape in ((301, 343), (343, 301), (129, 97), (60, 333), (333, 61), (97, 97), (50, 40)):
+        image = Image.fromarray(photo(*shape))
+        np.testing.assert_allclose(prepare(np.asarray(image), how), theirs(image).numpy(), atol=2e-6)
+    again = resolve_preprocessing(parse_preprocess(preprocess_text(how)), {}, [None, 3, None, None], "float32")
+    assert (again.mode, again.crop, again.fill) == (how.mode, how.crop, how.fill)
+
+
+def test_a_mode_of_timms_that_is_not_known_is_a_guess() -> None:
+    config = {"input_size": [3, 96, 96], "mean": [0.5] * 3, "std": [0.5] * 3, "crop_pct": 1.0, "crop_mode": "mirror",
               "interpolation": "bicubic"}  # fmt: skip
     assert resolve_preprocessing({}, of_timm(config), [None, 3, None, None], "float32").guessed == ("mode",)
     assert resolve_preprocessing({"mode": "pad"}, of_timm(config), [None, 3, None, None], "float32").guessed == ()
+
+
+def test_what_surrounds_an_image_has_the_stated_colour() -> None:
+    stated = parse_preprocess("size=20,mode=pad,crop=2,fill=10/20/30,mean=0,std=1,scale=1")
+    how = resolve_preprocessing(stated, {}, [None, 20, 20, 3], "float32")
+    out = prepare(np.full((10, 40, 3), 255, np.uint8), how)
+    assert (out[9:11, 5:15] == 255).all()
+    assert (out[:9] == [10, 20, 30]).all()
+    assert (out[:, :5] == [10, 20, 30]).all()
+    bgr = resolve_preprocessing({**stated, "channels": "bgr", "fill": "mean", "mean": (9, 8, 7)}, {}, [1, 20, 20, 3],
+                                "float32")  # fmt: skip
+    np.testing.assert_array_equal(prepare(np.full((10, 40, 3), 255, np.uint8), bgr)[0, 0], [0, 0, 0])
+    assert bgr.fill == (7, 8, 9)

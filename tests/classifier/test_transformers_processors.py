@@ -54,6 +54,9 @@ def read(processor: Any) -> dict[str, Any]:
         ("MobileNetV1", {}),
         ("MobileNetV2", {}),
         ("MobileViT", {"size": {"shortest_edge": 288}}),
+        ("MobileViT", {"size": {"shortest_edge": 224}, "crop_size": {"height": 256, "width": 256}}),
+        ("CLIP", {"size": {"shortest_edge": 97}, "crop_size": {"height": 130, "width": 130}}),
+        ("DeiT", {"size": {"height": 100, "width": 100}, "crop_size": {"height": 131, "width": 131}}),
         ("PoolFormer", {}),
         ("PoolFormer", {"crop_pct": 0.95}),
         ("Pvt", {}),
@@ -81,7 +84,6 @@ def test_inputs_are_the_processors_own(name: str, settings: dict[str, Any]) -> N
     ("name", "settings"),
     [
         ("Perceiver", {}),
-        ("MobileViT", {"size": {"shortest_edge": 224}, "crop_size": {"height": 256, "width": 256}}),
         ("CLIP", {"do_center_crop": False}),
         ("ViT", {"do_resize": False}),
         ("DeiT", {"size": {"height": 256, "width": 300}}),

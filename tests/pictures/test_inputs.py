@@ -25,6 +25,7 @@ def picture(height, width, seed=0):
     [
         Preprocessing(32, 32, mode="squash", **IMAGENET),
         Preprocessing(32, 48, mode="pad", interpolation="bicubic", **IMAGENET),
+        Preprocessing(32, 48, mode="pad", crop=0.8, fill=(1, 200, 3), **IMAGENET),
         *(Preprocessing(*size, crop=c, **IMAGENET) for size, c in itertools.product([(32, 32), (31, 48)], CROPS)),
     ],
     ids=lambda how: f"{how.mode}-{how.height}x{how.width}-{how.crop}",
