@@ -39,8 +39,9 @@ MODEL_OPTIONS = [
     option(
         "--preprocess",
         metavar="KEY=VALUE,...",
-        help="size=224 or HxW, mode=crop|squash|pad, crop=0.95, offset=round|floor, fill=mean|R/G/B, mean=, std= (per channel joined "
-        "by /), scale=1/255|1, channels=rgb|bgr|gray, layout=nchw|nhwc, interpolation=. Default: the file's metadata.",
+        help="size=224 or HxW, mode=crop|squash|pad, crop=0.95, offset=round|floor, fill=mean|R/G/B, mean=, std= (per "
+        "channel joined by /), scale=1/255|1, channels=rgb|bgr|gray, layout=nchw|nhwc, "
+        "interpolation=. Default: the file's metadata.",
     ),
     click.option(
         "--allow-code",

@@ -6,6 +6,8 @@ import os
 import sys
 import time
 import unicodedata
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, TextIO
 
@@ -62,6 +64,37 @@ def interactive(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("CI") and os.environ.get("TERM") != "dumb"
 
 
+@contextmanager
+def libraries_silent() -> Iterator[None]:
+    """Keep what libraries written in C print of hostile files off the terminal; what Python prints still gets there.
+
+    libtiff, for one, writes a line for every damaged strip. What matters of it is said in the result.
+    """
+    stream = sys.__stderr__
+    try:
+        ours = stream is not None and sys.stderr is stream and stream.fileno() == 2
+    except (OSError, ValueError):
+        ours = False
+    if not ours:  # replaced by a test or a notebook, or closed
+        yield
+        return
+    sys.stderr.flush()
+    kept = os.dup(2)
+    before = sys.stderr
+    shown = open(kept, "w", encoding=before.encoding, errors=before.errors, buffering=1, closefd=False)  # noqa: SIM115
+    silent = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silent, 2)
+    os.close(silent)
+    sys.stderr = shown
+    try:
+        yield
+    finally:
+        shown.flush()
+        sys.stderr = before
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 class Reporter:
     """Shows (stage, done, total) as it advances: bars on a terminal, a line per 10 % or 30 s elsewhere."""
 
@@ -74,8 +107,12 @@ class Reporter:
         self._said: dict[str, tuple[float, float]] = {}
         self._started: dict[str, float] = {}
         self._notes: dict[str, str] = {}
+        self._aside = ExitStack()
 
     def __enter__(self) -> Reporter:
+        self._aside.enter_context(libraries_silent())
+        if self._stream is sys.__stderr__:
+            self._stream = sys.stderr
         if self._kind == "rich":
             from rich.progress import (
                 BarColumn,
@@ -103,6 +140,7 @@ class Reporter:
     ) -> None:
         if self._bars is not None:
             self._bars.stop()
+        self._aside.close()
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Tell that ``done`` of ``total`` are done in ``stage``."""

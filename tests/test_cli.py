@@ -1,5 +1,6 @@
 """The command line as people run it: exit codes, messages, files, and nothing half-written."""
 
+import io
 import json
 import os
 import subprocess
@@ -224,6 +225,29 @@ def test_a_configuration_file_sets_options_that_have_defaults_too(models, tmp_pa
     assert "null dimensions" in singaudit("inspect", models / "leaky.onnx", "--format", "text", cwd=tmp_path).stdout
     refused = singaudit("run", "missing.onnx", cwd=tmp_path)
     assert json.loads(refused.stderr)["code"]
+
+
+def test_what_libraries_print_of_broken_images_stays_off_the_terminal(models, tmp_path):
+    from singaudit.dataset.sources import open_source
+
+    source, file = open_source("shapes:70"), io.BytesIO()
+    (tmp_path / "im").mkdir()
+    for i in range(70):
+        PIL.Image.fromarray(source.load(i).pixels).save(tmp_path / "im" / f"{i}.png")
+    PIL.Image.fromarray(source.load(0).pixels).save(file, "TIFF", compression="tiff_adobe_deflate")
+    broken = bytearray(file.getvalue())
+    broken[100] ^= 0x55
+    (tmp_path / "im" / "broken.tif").write_bytes(broken)
+    code = "import sys; from singaudit.dataset.decode import decode; decode(sys.stdin.buffer.read())"
+    alone = subprocess.run([sys.executable, "-c", code], input=bytes(broken), capture_output=True)
+    assert b"ZIPDecode" in alone.stderr  # what is at stake
+    found = singaudit(
+        "run", models / "leaky.onnx", "--images", tmp_path / "im", "--vlm", "builtin:shapes", "--report", "json",
+        "--generate", "0", "--progress", "plain", "--format", "json", "-o", tmp_path / "out", cwd=tmp_path,
+    )  # fmt: skip
+    assert json.loads(found.stdout)["data"]["audit"]["skipped_count"] == 1
+    assert "write the report: done" in found.stderr
+    assert "ZIPDecode" not in found.stderr
 
 
 def test_pyproject_settings_are_read_from_a_folder_above(models, tmp_path):

@@ -33,7 +33,8 @@ def parse_preprocess(text: str) -> dict[str, Any]:
     """The keys and values of a ``--preprocess`` string such as ``size=224,mean=0.5,std=0.5``.
 
     Returns a dict that holds only the keys that were stated: ``size`` (height, width), ``crop`` and ``scale``
-    floats, ``fill`` "mean" or three whole numbers, ``mean`` and ``std`` tuples of one or three floats, the others one of their words.
+    floats, ``fill`` "mean" or three whole numbers, ``mean`` and ``std`` tuples of one or three floats, the others one
+    of their words.
     Raises ConfigError naming the key for anything unknown, repeated, not finite, or out of range.
     """
     found: dict[str, Any] = {}

@@ -30,8 +30,9 @@ def resolve_preprocessing(
     where an axis is free; ``input_dtype`` is "float32", "float16" or "uint8". Layout, a single gray channel and
     a fixed size are facts of the graph. Whoever states ``mean`` and ``std``, or ``scale``, states the
     arithmetic: the keys left out then take their documented defaults (mode crop, crop 0.875, of squash and pad 1,
-    offset round, fill black, bilinear, rgb; scale 1/255, mean 0, std 1) and are not guesses; a mean above 1 implies ``scale`` 1.
-    Otherwise every key that nobody stated is in ``guessed``, as are those that ``metadata`` lists under "guesses".
+    offset round, fill black, bilinear, rgb; scale 1/255, mean 0, std 1) and are not guesses; a mean above 1 implies
+    ``scale`` 1. Otherwise every key that nobody stated is in ``guessed``, as are those that ``metadata`` lists under
+    "guesses".
 
     Raises ConfigError where a statement contradicts the graph, ModelError for inputs that are not images and
     for a free height or width that nobody states.

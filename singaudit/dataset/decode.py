@@ -7,7 +7,9 @@ import io
 import os
 import stat
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -20,6 +22,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 512 * 2**20
+_BLOCK_PIXELS = 2**20
 FIRST_FRAME = "only the first of several frames was used"
 
 # Whatever Pillow warns of (sizes near its own cap, odd metadata) is decided here by the caps and checks below. Set
@@ -128,23 +131,36 @@ def _range(image: PIL.Image.Image) -> tuple[int, int]:
     return (largest, 0) if tags.get(262) == 0 else (0, largest)  # photometric interpretation 0: white is zero
 
 
+def _grey(values: NDArray[Any], shade: Callable[[NDArray[Any]], NDArray[np.float64]]) -> PIL.Image.Image:
+    """Pixels of one channel as RGB, a block of rows at a time: float64 copies of a whole image would take gigabytes."""
+    shown = np.empty(values.shape, np.uint8)
+    rows = max(1, _BLOCK_PIXELS // max(1, values.shape[1]))
+    for start in range(0, len(values), rows):
+        shown[start : start + rows] = np.clip(np.rint(shade(values[start : start + rows])), 0, 255)
+    return PIL.Image.fromarray(shown).convert("RGB")
+
+
 def _to_rgb(image: PIL.Image.Image, black: int, white: int) -> PIL.Image.Image:
     """``black`` and ``white``: the values that mean so where the image holds wide integers."""
     if image.mode in _WIDE_MODES:
-        wide = np.asarray(image).astype(np.float64)
-        if isinstance(transparent := image.info.get("transparency"), int):
-            wide[wide == transparent] = white
-        scaled = (wide - black) * (255 / (white - black))
-        return PIL.Image.fromarray(np.clip(np.rint(scaled), 0, 255).astype(np.uint8)).convert("RGB")
+        wide, transparent = np.asarray(image), image.info.get("transparency")
+
+        def shade(block: NDArray[Any]) -> NDArray[np.float64]:
+            values = block.astype(np.float64)
+            if isinstance(transparent, int):
+                values[values == transparent] = white
+            return (values - black) * (255 / (white - black))
+
+        return _grey(wide, shade)
     if image.mode == "F":
-        values = np.asarray(image, dtype=np.float64)
-        if not np.isfinite(values).all():
+        floats = np.asarray(image)
+        largest = float(floats.max(initial=0.0))
+        if not (np.isfinite(largest) and np.isfinite(floats.min(initial=0.0))):
             raise UndecodableError("has pixels that are no finite numbers")
         # Floating-point TIFFs carry 0-1 by convention, or 0-255.
-        if values.max(initial=0.0) > 255.5:
-            raise UndecodableError(f"has pixels of up to {values.max():.4g}, of which no format says what white is")
-        scale = 255.0 if values.max(initial=0.0) <= 1.0 else 1.0
-        return PIL.Image.fromarray(np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)).convert("RGB")
+        if largest > 255.5:
+            raise UndecodableError(f"has pixels of up to {largest:.4g}, of which no format says what white is")
+        return _grey(floats, lambda block: block.astype(np.float64) * (255.0 if largest <= 1.0 else 1.0))
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         ground = PIL.Image.new("RGBA", rgba.size, (255, 255, 255, 255))

@@ -89,7 +89,11 @@ class _File:
         try:
             self._file = pq.ParquetFile(path)
             self._schema = self._file.schema_arrow
-        except (pa.ArrowException, OSError, ValueError) as error:
+            facts = self._file.metadata
+            groups = [facts.row_group(i).num_rows for i in range(facts.num_row_groups)]
+            if min(groups, default=0) < 0 or sum(groups) != facts.num_rows:
+                raise ValueError(f"its row groups hold {groups[:9]} rows, {facts.num_rows} are announced")
+        except Exception as error:  # pyarrow raises many kinds for a damaged file
             raise DatasetError(
                 f"expected a Parquet file in {path}, it cannot be read: {str(error)[:200]}", hint="Write it again."
             ) from error
@@ -98,7 +102,7 @@ class _File:
             raise DatasetError(
                 f"expected distinct names of columns in {path}, found {_some(self.columns)}", hint="Rename one of them."
             )
-        self.rows = int(self._file.metadata.num_rows)
+        self.rows = int(facts.num_rows)
         self._names = _class_names(self._schema.metadata or {})
         tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_integer, pa.types.is_dictionary)
         self.texts = [n for n in self.columns if any(test(self._type(n)) for test in tests)]
@@ -112,7 +116,6 @@ class _File:
                     hint="Write one label an image, or rename the column.",
                 )
             self.texts.append(label)
-        groups = [self._file.metadata.row_group(i).num_rows for i in range(self._file.num_row_groups)]
         self._ends = np.cumsum(groups)
         self._kept: OrderedDict[int, Any] = OrderedDict()
         self._lock = threading.Lock()
@@ -139,11 +142,11 @@ class _File:
 
     def text(self, name: str) -> list[str]:
         """A column as texts, class numbers as their names, "" for null."""
-        import pyarrow as pa
-
         try:
             cells = self._file.read(columns=[name]).column(name).to_pylist()
-        except (pa.ArrowException, OSError, ValueError) as error:
+            if len(cells) != self.rows:
+                raise ValueError(f"it holds {len(cells)} cells, not {self.rows}")
+        except Exception as error:  # as above
             raise DatasetError(
                 f"the column {name!r} of {self.path} cannot be read: {str(error)[:200]}", hint="Write it again."
             ) from error
@@ -155,7 +158,12 @@ class _File:
     def image(self, column: str, row: int) -> bytes:
         """The encoded bytes in a row."""
         number = int(np.searchsorted(self._ends, row, side="right"))
-        cell = self._group(column, number)[row - int(self._ends[number - 1] if number else 0)].as_py()
+        try:
+            cell = self._group(column, number)[row - int(self._ends[number - 1] if number else 0)].as_py()
+        except UndecodableError:
+            raise
+        except Exception as error:  # as above
+            raise UndecodableError(f"cannot be read: {str(error)[:200]}") from error
         if isinstance(cell, dict):
             data = cell.get("bytes")
             if data is None and isinstance(cell.get("path"), str):
@@ -181,10 +189,7 @@ class _File:
                         f"lies in a row group of {size} bytes, over the limit of {_MAX_GROUP_BYTES}: write the file "
                         "with smaller row groups"
                     )
-                try:
-                    self._kept[number] = self._file.read_row_group(number, columns=[column]).column(column)
-                except Exception as error:  # pyarrow raises many kinds for a damaged page
-                    raise UndecodableError(f"cannot be read: {str(error)[:200]}") from error
+                self._kept[number] = self._file.read_row_group(number, columns=[column]).column(column)
                 while len(self._kept) > _KEPT_GROUPS:
                     self._kept.popitem(last=False)
             self._kept.move_to_end(number)

@@ -309,7 +309,8 @@ def test_an_extreme_strip_is_not_blown_up() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["size=0", "size=9x", "size=12.5", "crop=21", "crop=x", "fill=red", "fill=1/2", "fill=256", "fill=0.5", "mean=1/2", "mean=nan", "std=0", "scale=0", "scale=1/0",
+    ["size=0", "size=9x", "size=12.5", "crop=21",
+     "crop=x", "fill=red", "fill=1/2", "fill=256", "fill=0.5", "mean=1/2", "mean=nan", "std=0", "scale=0", "scale=1/0",
      "scale=a", "mode=stretch", "layout=hwc", "nonsense", "sise=224", "crop=0.9,crop=0.9"],
 )  # fmt: skip
 def test_every_refusal_says_what_to_try(text):
