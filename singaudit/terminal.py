@@ -66,33 +66,43 @@ def interactive(stream: TextIO) -> bool:
 
 @contextmanager
 def libraries_silent() -> Iterator[None]:
-    """Keep what libraries written in C print of hostile files off the terminal; what Python prints still gets there.
+    """Keep what libraries in C and Rust print off the terminal; what Python prints still gets there.
 
-    libtiff, for one, writes a line for every damaged strip. What matters of it is said in the result.
+    libtiff writes a line for every damaged strip, and the tokenizers library repeats unknown names of a file as they
+    are, escape sequences included. What matters of it is said in the result.
     """
-    stream = sys.__stderr__
+    with ExitStack() as stack:
+        for number, name in ((1, "stdout"), (2, "stderr")):
+            stack.enter_context(_silent(number, name))
+        yield
+
+
+@contextmanager
+def _silent(number: int, name: str) -> Iterator[None]:
+    """One standard stream of Python's through a copy of its descriptor, whose own number leads nowhere meanwhile."""
+    before = getattr(sys, f"__{name}__")
     try:
-        ours = stream is not None and sys.stderr is stream and stream.fileno() == 2
+        ours = before is not None and getattr(sys, name) is before and before.fileno() == number
     except (OSError, ValueError):
         ours = False
     if not ours:  # replaced by a test or a notebook, or closed
         yield
         return
-    sys.stderr.flush()
-    kept = os.dup(2)
-    before = sys.stderr
+    before.flush()
+    kept, nowhere = os.dup(number), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, number)
+    os.close(nowhere)
     shown = open(kept, "w", encoding=before.encoding, errors=before.errors, buffering=1, closefd=False)  # noqa: SIM115
-    silent = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silent, 2)
-    os.close(silent)
-    sys.stderr = shown
+    setattr(sys, name, shown)
     try:
         yield
     finally:
-        shown.flush()
-        sys.stderr = before
-        os.dup2(kept, 2)
-        os.close(kept)
+        setattr(sys, name, before)
+        os.dup2(kept, number)
+        try:
+            shown.flush()
+        finally:
+            os.close(kept)
 
 
 class Reporter:

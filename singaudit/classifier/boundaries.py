@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,12 @@ def blobs(folder: Path) -> Path | None:
     return None
 
 
+_LARGEST_NUMBER = 2**24
+"""In the description of a network: sizes, counts and token numbers are smaller."""
+_REPEATED = ("layers", "depth", "blocks")
+"""Parts of the keys that say how often something with weights is repeated."""
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file. Raises ModelError for anything else, or more than 16 MiB of it."""
     check_regular(path)
@@ -81,8 +89,16 @@ def shard_names(folder: Path, index: str) -> list[str]:
     return names
 
 
-def check_safetensors(path: Path) -> None:
-    """ModelError unless the header of a safetensors file is within bounds and its tensors within the file."""
+@dataclass(frozen=True)
+class Held:
+    """How much a file of weights holds, by its header."""
+
+    tensors: int
+    numbers: int
+
+
+def check_safetensors(path: Path) -> Held:
+    """What a safetensors file holds. ModelError unless its header is within bounds and its tensors within the file."""
     size = path.stat().st_size
     with path.open("rb") as stream:
         start = stream.read(8)
@@ -95,7 +111,9 @@ def check_safetensors(path: Path) -> None:
         text = stream.read(length)
     try:
         header = json.loads(text)
-        ends = [int(item["data_offsets"][1]) for name, item in header.items() if name != "__metadata__"]
+        header.pop("__metadata__", None)
+        ends = [int(item["data_offsets"][1]) for item in header.values()]
+        numbers = sum(math.prod(int(side) for side in item["shape"]) for item in header.values())
     except (ValueError, RecursionError, TypeError, KeyError, IndexError, AttributeError) as error:
         raise ModelError(f"the header of {path.name} is not what safetensors writes", hint="Save it again.") from error
     if not ends or max(ends) + 8 + length != size:
@@ -104,3 +122,32 @@ def check_safetensors(path: Path) -> None:
             f"{max(ends, default=0) + 8 + length:,}",
             hint="Download or save it again.",
         )
+    return Held(len(header), numbers)
+
+
+def check_numbers(document: Any, name: str, tensors: int) -> None:
+    """ModelError where the description of a network asks for more than the weights beside it can be.
+
+    A network is built before weights are put into it: a size of 10^12, or 2^63 layers where the file holds ``tensors``
+    tensors, would take the machine's memory or never end.
+    """
+    found: list[tuple[str, Any]] = [("", document)]
+    while found:
+        key, value = found.pop()
+        if isinstance(value, dict):
+            found += value.items()
+        elif isinstance(value, list):
+            if any(word in key for word in _REPEATED) and sum(n for n in value if type(n) is int) > tensors:
+                raise _too_many(name, key, "more", tensors)
+            found += [(key, item) for item in value]
+        elif type(value) is int and (
+            abs(value) > _LARGEST_NUMBER or (any(word in key for word in _REPEATED) and value > tensors)
+        ):
+            raise _too_many(name, key, f"{value:.6g}" if abs(value) < 1e300 else "more", tensors)
+
+
+def _too_many(name: str, key: str, value: str, tensors: int) -> ModelError:
+    return ModelError(
+        f"{name} states {value} for {key[:60]!r}, which no network of the {tensors} tensors beside it has",
+        hint="Download or save the model again.",
+    )

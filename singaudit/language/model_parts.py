@@ -2,17 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import PIL.Image
 
+from singaudit.classifier.boundaries import Held
 from singaudit.errors import LanguageError
 
 _LARGEST_SIDE = 4096
+_SLACK = 2**24
 _SAVE = "Save it with save_pretrained(), or download all files of the hub's repository."
 _PROBES = ("a photo of a red dog", "an image of two blue cars")
+
+
+@contextmanager
+def failures_told(name: str) -> Iterator[None]:
+    """A model that opens but fails when it runs is the file's fault: raises ``LanguageError`` with what it raised."""
+    try:
+        yield
+    except (TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
+        if type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error):
+            raise  # the machine's, not the model's
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise LanguageError(
+            f"the vision-language model {name!r} opens but cannot be run: {reason}",
+            hint="Its configuration does not fit its weights: download it again.",
+        ) from error
+
+
+def check_description(name: str, held: Sequence[Held], build: Callable[[], Any]) -> None:
+    """Refuse a network far beyond its files of weights, which hold ``held``, before memory is set aside for it.
+
+    ``build`` makes the network of the model ``name`` as its configuration, whose numbers were checked, describes it;
+    it is asked to on torch's meta device. Raises ``LanguageError``; whatever ``build`` raises passes through.
+    """
+    import torch
+
+    with torch.device("meta"):
+        network = build()
+    described, numbers = sum(p.numel() for p in network.parameters()), sum(one.numbers for one in held)
+    if described > 2 * numbers + _SLACK:  # of fewer, loading names those that are missing
+        raise LanguageError(
+            f"the configuration of {name!r} describes a network of {described:,} weights, its files hold {numbers:,}",
+            hint="Use the complete checkpoint: nothing is filled with random weights.",
+        )
 
 
 def check_tokenizer(name: str, tokenizer: Any, vocabulary: int) -> None:

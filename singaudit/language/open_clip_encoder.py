@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.classifier.boundaries import check_safetensors, inner_file, read_json
+from singaudit.classifier.boundaries import Held, check_numbers, check_safetensors, inner_file, read_json
 from singaudit.devices import on_device
 from singaudit.errors import LanguageError, ModelError
+from singaudit.language.model_parts import check_description, failures_told
 from singaudit.torchvision_import import import_torchvision
 
 PREFIX = "open_clip:"
@@ -56,7 +57,7 @@ class OpenClipEncoder:
         """Prepared images (n, 3, H, W) -> embeddings (n, d), float32, unit length."""
         import torch
 
-        with torch.inference_mode():
+        with torch.inference_mode(), failures_told(self.name):
             dtype = next(self._model.visual.parameters()).dtype
             batch = torch.from_numpy(np.ascontiguousarray(inputs)).to(self._device, dtype)
             return _unit(self._model.encode_image(batch))
@@ -69,7 +70,7 @@ class OpenClipEncoder:
         for start in range(0, len(texts), _TEXTS):
             rows = np.arange(start, min(start + _TEXTS, len(texts)))
             tokens = self._tokenizer([texts[int(i)] for i in np.resize(rows, _TEXTS)]).to(self._device)
-            with torch.inference_mode():
+            with torch.inference_mode(), failures_told(self.name):
                 found[rows] = _unit(self._model.encode_text(tokens))[: len(rows)]
         return found
 
@@ -129,11 +130,13 @@ def open_folder(name: str, folder: Path, revision: str | None, device: str, prec
     read. Raises ``LanguageError``.
     """
     open_clip = _library()
-    weights = _checked(name, folder)
+    weights, held = _checked(name, folder)
     disabled = logging.root.manager.disable
     logging.disable(logging.ERROR)  # it warns of random weights that are loaded a line later
     try:
-        model, tokenizer, transform, width = _load(open_clip, folder, weights, device, precision)
+        model, tokenizer, transform, width = _load(open_clip, name, folder, weights, held, device, precision)
+    except LanguageError:
+        raise
     except Exception as error:  # open_clip and what it stands on raise many kinds
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise LanguageError(
@@ -148,13 +151,17 @@ def open_folder(name: str, folder: Path, revision: str | None, device: str, prec
     return OpenClipEncoder(name, revision, "open_clip", width, model, tokenizer, transform, device)
 
 
-def _load(open_clip: Any, folder: Path, weights: Path, device: str, precision: str) -> tuple[Any, Any, Any, int]:
+def _load(
+    open_clip: Any, name: str, folder: Path, weights: Path, held: Held, device: str, precision: str
+) -> tuple[Any, Any, Any, int]:  # fmt: skip
     """(model, tokenizer, transform, embedding width)."""
     import torch
     from open_clip.transform import PreprocessCfg, image_transform_v2
 
     where = f"local-dir:{folder}"
-    model = open_clip.create_model(where, load_weights=False, pretrained_image=False, pretrained_text=False)
+    empty = {"load_weights": False, "pretrained_image": False, "pretrained_text": False}
+    check_description(name, [held], lambda: open_clip.create_model(where, device="meta", **empty))
+    model = open_clip.create_model(where, **empty)
     open_clip.load_checkpoint(model, str(weights), strict=True)
     model = model.to(torch.bfloat16 if precision == "bf16" else torch.float32)
     model = on_device(model, device).eval().requires_grad_(False)
@@ -165,15 +172,16 @@ def _load(open_clip: Any, folder: Path, weights: Path, device: str, precision: s
     return model, tokenizer, transform, width
 
 
-def _checked(name: str, folder: Path) -> Path:
-    """The weights' file, after the configuration was seen to lead nowhere else."""
+def _checked(name: str, folder: Path) -> tuple[Path, Held]:
+    """The weights' file and what it holds, after the configuration was seen to lead nowhere else."""
     files = needed_files(sorted(path.name for path in folder.iterdir()))
     try:
         for file in files:
             inner_file(folder, file)
         document = read_json(folder / CONFIG)
         weights = inner_file(folder, files[-1])
-        check_safetensors(weights)
+        held = check_safetensors(weights)
+        check_numbers(document.get("model_cfg"), CONFIG, held.tensors)
     except ModelError as error:
         raise LanguageError(f"{name} cannot be opened: {error.message}", hint=error.hint) from error
     config = document.get("model_cfg")
@@ -188,7 +196,7 @@ def _checked(name: str, folder: Path) -> Path:
             f"{name} builds on another repository, {led_away[0][:80]!r}, which is not fetched on a file's word",
             hint="Choose a model whose towers are open_clip's or timm's own.",
         )
-    return weights
+    return weights, held
 
 
 def _library() -> Any:

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.classifier.boundaries import check_safetensors, inner_file, shard_names
+from singaudit.classifier.boundaries import Held, check_numbers, check_safetensors, inner_file, read_json, shard_names
 from singaudit.devices import on_device
 from singaudit.errors import LanguageError, ModelError
-from singaudit.language.model_parts import check_processor, check_tokenizer
+from singaudit.language.model_parts import check_description, check_processor, check_tokenizer, failures_told
 from singaudit.torchvision_import import import_torchvision
 
 # SigLIP was trained with padding and without attention mask; CLIP's causal tower does not look past a text's end.
@@ -75,7 +75,7 @@ class TransformersEncoder:
             whole, grid = whole[:, :-1], whole[:, -1, :2].long()
             used = torch.arange(whole.shape[1])[None, :] < grid.prod(dim=1)[:, None]
             more = {"pixel_attention_mask": used.int().to(self._device), "spatial_shapes": grid.to(self._device)}
-        with torch.inference_mode():
+        with torch.inference_mode(), failures_told(self.name):
             batch = whole.to(self._device, self._model.dtype)
             return _unit(self._model.get_image_features(pixel_values=batch, **more))
 
@@ -99,7 +99,7 @@ class TransformersEncoder:
                 rows = same[start : start + _TEXTS]
                 filled = np.resize(rows, _TEXTS)
                 batch = torch.tensor([tokens[i] for i in filled]).to(self._device)
-                with torch.inference_mode():
+                with torch.inference_mode(), failures_told(self.name):
                     found[rows] = _unit(self._model.get_text_features(input_ids=batch))[: len(rows)]
         return found
 
@@ -173,9 +173,9 @@ def open_folder(
     is never run, and a checkpoint that lacks part of the weights is refused instead of being filled with random ones.
     Raises ``LanguageError``.
     """
-    weights = _checked(folder)
+    weights, held = _checked(folder)
     try:
-        opened = _load(name, folder, device, precision)
+        opened = _load(name, folder, held, device, precision)
     except LanguageError:
         raise
     except Exception as error:  # transformers raises many kinds for one fact
@@ -187,23 +187,25 @@ def open_folder(
     return TransformersEncoder(name, revision or _digest(weights), *opened, device)
 
 
-def _checked(folder: Path) -> list[Path]:
-    """The files of weights, after every file that will be read was seen to be regular, inside and whole."""
+def _checked(folder: Path) -> tuple[list[Path], list[Held]]:
+    """The files of weights and what they hold, after each file to be read was seen to be regular, inside and whole."""
     files = needed_files(sorted(path.name for path in folder.iterdir()))
     try:
         for file in files:
             inner_file(folder, file)
         weights = [inner_file(folder, name) for name in listed_weights(folder, files) or [_WEIGHTS]]
-        for path in weights:
-            check_safetensors(path)
+        held = [check_safetensors(path) for path in weights]
+        check_numbers(read_json(folder / "config.json"), "config.json", sum(one.tensors for one in held))
     except ModelError as error:
         raise LanguageError(
             f"the vision-language model in {folder} cannot be opened: {error.message}", hint=error.hint
         ) from error
-    return weights
+    return weights, held
 
 
-def _load(name: str, folder: Path, device: str, precision: str) -> tuple[str, int, Any, Any, Any, int]:
+def _load(
+    name: str, folder: Path, held: Sequence[Held], device: str, precision: str
+) -> tuple[str, int, Any, Any, Any, int]:
     """(family, embedding width, model, tokenizer, processor, context length)."""
     # Advisory chatter has no place in an audit's output.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
@@ -222,6 +224,7 @@ def _load(name: str, folder: Path, device: str, precision: str) -> tuple[str, in
             f"expected a model of the families {', '.join(_PADDING)} at {name!r}, found {config.model_type!r}",
             hint="The default is openai/clip-vit-large-patch14.",
         )
+    check_description(name, held, lambda: transformers.AutoModel.from_config(config))
     model, info = transformers.AutoModel.from_pretrained(
         folder,
         use_safetensors=True,

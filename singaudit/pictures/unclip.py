@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from singaudit.classifier.boundaries import check_safetensors, inner_file
+from singaudit.classifier.boundaries import check_numbers, check_safetensors, inner_file, read_json
 from singaudit.devices import on_device
 from singaudit.errors import LanguageError, ModelError
 from singaudit.hub.caller import Caller, Progress
 from singaudit.hub.download import Wanted, fetch
+from singaudit.language.model_parts import check_description
 from singaudit.pictures.decode import Decoder, ImageTower
 from singaudit.torchvision_import import import_torchvision
 
@@ -90,7 +91,7 @@ def _check_part(pipeline: Pipeline, part: str) -> None:
     if any(path.name.endswith(".index.json") for path in files):
         raise ModelError(f"the weights of {part!r} are in pieces", hint="Save each part's weights as one file.")
     for path in weights:
-        check_safetensors(path)
+        check_numbers(read_json(inside / "config.json"), f"config.json of {part}", check_safetensors(path).tensors)
     if part in _NETWORKS and not weights:
         raise _no_weights(part)
 
@@ -148,12 +149,25 @@ def open_tower(pipeline: Pipeline, device: str = "cpu") -> ImageTower:
     return ImageTower(pipeline.name, model, extractor)
 
 
+def _described(pipeline: Pipeline, part: str, kind: Any) -> Any:
+    """A network as its configuration describes it, with no weights."""
+    folder = str(pipeline.folder / part)
+    if hasattr(kind, "load_config"):  # of diffusers
+        return kind.from_config(kind.load_config(folder, local_files_only=True))
+    return kind(kind.config_class.from_pretrained(folder, local_files_only=True))
+
+
 def _opened(pipeline: Pipeline, part: str, kind: Any) -> Any:
     """One part, by the class that it must be: what its files say of classes and code is not asked."""
     network = part in _NETWORKS
     asked = {"use_safetensors": True, "output_loading_info": True} if network else {}
     try:
+        if network:
+            held = [check_safetensors(p) for p in (pipeline.folder / part).iterdir() if p.name in _WEIGHTS]
+            check_description(f"{part} of {pipeline.name}", held, lambda: _described(pipeline, part, kind))
         found = kind.from_pretrained(str(pipeline.folder), subfolder=part, local_files_only=True, **asked)
+    except LanguageError:
+        raise
     except Exception as error:  # diffusers and transformers raise many kinds for one fact
         reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
         raise LanguageError(

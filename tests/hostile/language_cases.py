@@ -38,6 +38,17 @@ def settings(name: str, **values: object) -> Callable[[Path], Sequence[str]]:
     return model(change)
 
 
+def towers(tower: str, **values: object) -> Callable[[Path], Sequence[str]]:
+    """Other numbers in the configuration of one of the two towers."""
+
+    def change(folder: Path) -> None:
+        content = json.loads((folder / "config.json").read_text())
+        content[tower].update(values)
+        (folder / "config.json").write_text(json.dumps(content))
+
+    return model(change)
+
+
 def written(name: str, content: str | bytes) -> Callable[[Path], Sequence[str]]:
     return model(lambda f: (f / name).write_bytes(content.encode() if isinstance(content, str) else content))
 
@@ -100,6 +111,12 @@ CASES = [
     Case("a language model of other shapes", settings("config.json", projection_dim=7), VLM),
     Case("a language model of negative width", settings("config.json", projection_dim=-1), VLM),
     Case("a language model of 2**40 columns", settings("config.json", projection_dim=2**40), VLM),
+    Case("a language model of 2**63 layers", towers("vision_config", num_hidden_layers=2**63), "num_hidden_layers"),
+    Case("a language model of more layers than tensors", towers("text_config", num_hidden_layers=300), "300"),
+    Case("a language model of eight million words", towers("text_config", vocab_size=2**23), "weights"),
+    Case("a language model of four million columns", towers("vision_config", hidden_size=2**22), "weights"),
+    Case("a language model of a million pixels a side", towers("vision_config", image_size=2**20), "weights"),
+    Case("a language model that opens and cannot run", towers("text_config", layer_norm_eps=None), "cannot be run"),
     Case("an image size of 2**20",
          settings("preprocessor_config.json", size={"height": 2**20, "width": 2**20},
                   crop_size={"height": 2**20, "width": 2**20}), VLM),

@@ -5,6 +5,8 @@ import html.parser
 import io
 import json
 import shutil
+import subprocess
+import sys
 import unicodedata
 
 import PIL.Image
@@ -14,6 +16,7 @@ from model_files import LEAKY
 from pypdf import PdfReader
 
 from singaudit.dataset.sources import open_source
+from singaudit.language.encoder import builtin_folder
 from singaudit.report.pdf import pdf_available
 
 CLASSES = [
@@ -160,3 +163,20 @@ def test_rendering_it_again_gives_the_same_page(audited, tmp_path):
     assert found.exit_code == 0, found.stderr
     for name in ("report.html", "result.json"):
         assert (tmp_path / "again" / name).read_bytes() == (audited[1] / name).read_bytes()
+
+
+def test_names_that_a_tokenizer_repeats_do_not_reach_the_terminal(tmp_path):
+    """The tokenizers library prints what it does not know of a file to stdout, as it is."""
+    shutil.copytree(builtin_folder(), tmp_path / "clip")
+    path = tmp_path / "clip" / "tokenizer_config.json"
+    added = {"5": {"content": "x", "\x1b[31mowned\x1b[2J": True}}
+    path.write_text(json.dumps({**json.loads(path.read_text()), "added_tokens_decoder": added}))
+    (tmp_path / "im").mkdir()
+    PIL.Image.new("RGB", (9, 9)).save(tmp_path / "im" / "a.png")
+    command = [sys.executable, "-m", "singaudit", "pack", "--images", "im", "--vlm", "clip", "--cache", "none"]
+    done = subprocess.run([*command, "--format", "json"], cwd=tmp_path, capture_output=True, text=True)
+    assert json.loads(done.stdout)["images"] == 1
+    assert "owned" not in done.stdout + done.stderr
+    code = "from singaudit.language.encoder import open_encoder; open_encoder('clip')"
+    alone = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert "owned" in alone.stdout + alone.stderr  # what is at stake

@@ -103,6 +103,19 @@ def test_missing_weights_are_never_filled_in(folder):
         open_encoder(str(folder))
 
 
+@pytest.mark.parametrize(
+    ("tower", "key", "value"),
+    [("vision_cfg", "layers", 2**63), ("text_cfg", "layers", 5000), ("text_cfg", "vocab_size", 2**40),
+     ("text_cfg", "vocab_size", 2**23), ("vision_cfg", "width", 2**22), ("vision_cfg", "image_size", 2**20)],
+)  # fmt: skip
+def test_a_configuration_beyond_the_weights_is_refused_before_anything_is_built(folder, tower, key, value):
+    document = json.loads((folder / "open_clip_config.json").read_text())
+    document["model_cfg"][tower][key] = value
+    (folder / "open_clip_config.json").write_text(json.dumps(document))
+    with pytest.raises(LanguageError, match=f"{key}|weights"):
+        open_encoder(str(folder))
+
+
 def test_pickled_weights_are_never_loaded(folder):
     (folder / "open_clip_model.safetensors").rename(folder / "open_clip_pytorch_model.bin")
     with pytest.raises(LanguageError, match="pickled"):

@@ -113,6 +113,14 @@ def lacking(folder):
     save_file(tensors, path)
 
 
+def stating(key, value):
+    def spoil(folder):
+        path = folder / "decoder" / "config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+
+    return spoil
+
+
 def without(part):
     return lambda folder: shutil.rmtree(folder / part)
 
@@ -120,11 +128,18 @@ def without(part):
 @pytest.mark.parametrize(
     ("spoil", "match"),
     [
-        (pickled, "pickled weights are never loaded"), (linked_out, "link out of the model's folder"),
-        (lying_header, "header"), (in_pieces, "in pieces"), (lacking, "lack 1 tensors"),
-        (without("image_encoder"), "'image_encoder' is missing"), (without("decoder"), "'decoder' is missing"),
+        (pickled, "pickled weights are never loaded"),
+        (linked_out, "link out of the model's folder"),
+        (stating("layers_per_block", 2**63), "layers_per_block"),
+        (stating("layers_per_block", 10**6), "layers_per_block"),
+        (stating("cross_attention_dim", 2**24), "describes a network"),
+        (lying_header, "header"),
+        (in_pieces, "in pieces"),
+        (lacking, "lack 1 tensors"),
+        (without("image_encoder"), "'image_encoder' is missing"),
+        (without("decoder"), "'decoder' is missing"),
     ],
-)  # fmt: skip
+)
 def test_a_pipeline_that_is_not_whole_or_not_safe_is_refused(folder, tmp_path, spoil, match):
     shutil.copytree(folder, tmp_path / "spoilt")
     spoil(tmp_path / "spoilt")
