@@ -55,6 +55,8 @@ class Hub:
     """Large files arrive with one byte changed."""
     wrong_size: bool = False
     """Large files claim a byte more in the metadata than they have."""
+    stated_size: object = None
+    """What the list of files says of every file's size, where it is not None."""
     stall: float = 0.0
     """Seconds to stand still in the middle of a large file."""
     rate: int | None = None
@@ -181,7 +183,8 @@ class _Handler(BaseHTTPRequestHandler):
         return self.send_json(entries)
 
     def sibling(self, name, data):
-        facts = {"rfilename": name, "size": len(data), "blobId": git_hash(data)}
+        size = len(data) if self.state.stated_size is None else self.state.stated_size
+        facts = {"rfilename": name, "size": size, "blobId": git_hash(data)}
         if name.endswith(_LARGE):
             facts["lfs"] = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 134}
         return facts

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from singaudit.hub.cache import (
+    COMMIT,
     cached_commit,
     is_cached,
     is_known_missing,
@@ -112,6 +113,16 @@ class _Work:
     def _fetch(self) -> Snapshot:
         info = self._info()
         commit, held = str(info.sha), {item.rfilename: item for item in info.siblings or ()}
+        if not COMMIT.fullmatch(commit):  # it becomes part of paths
+            raise self.caller.error(
+                f"the hub states {commit[:60]!r} where the commit of {self.name} should stand",
+                hint="Behind a proxy or a mirror (HF_ENDPOINT) ask who runs it.",
+            )
+        if not all(type(item.size) is int and item.size >= 0 for item in held.values() if item.size is not None):
+            raise self.caller.error(
+                f"the hub states sizes of the files of {self.name} that are none",
+                hint="Behind a proxy or a mirror (HF_ENDPOINT) ask who runs it.",
+            )
         files = self._wanted.first(sorted(held))
         folder, came = self._files(files, commit, held)
         parts = [file for file in self._wanted.rest(folder, sorted(held)) if file not in files]

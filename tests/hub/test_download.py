@@ -125,6 +125,25 @@ def test_what_is_no_name_never_reaches_the_network(client, name):
     assert not client.hub.requests
 
 
+@pytest.mark.parametrize("commit", ["../../../../evil", "/tmp/evil", "g" * 40, "1" * 39, "x\ny", "1" * 40 + "/.."])
+def test_a_commit_that_is_none_leads_nowhere(client, commit):
+    repository = client.hub.repositories[f"models/{NAME}"]
+    repository.commit, repository.refs = commit, {"main": commit}
+    before = sorted(client.folder.rglob("*"))
+    client.refused("where the commit")
+    new = [path.relative_to(client.folder) for path in client.folder.rglob("*") if path not in before]
+    assert all(path.parts[0] == "home" for path in new)
+    assert not any("evil" in str(path) for path in new)
+    assert not client.hub.fetched()
+
+
+@pytest.mark.parametrize("size", [-1, "lots", 1.5, [3], {"a": 1}, True])
+def test_a_size_that_is_none_is_refused(client, size):
+    client.hub.stated_size = size
+    client.refused("sizes of the files")
+    assert not client.hub.fetched()
+
+
 def test_a_missing_a_private_and_a_gated_repository_say_what_to_do(client):
     client.refused("org/none, or it is private", "HF_TOKEN", client.local, name="org/none")
     client.hub.repositories[f"models/{NAME}"].token = "hf_secret"
