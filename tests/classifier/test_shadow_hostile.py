@@ -240,3 +240,55 @@ def test_text_is_unsupported_not_a_crash():
     inputs = [helper.make_tensor_value_info("x", onnx.TensorProto.STRING, (2,))]
     with pytest.raises(UnsupportedModelError, match="STRING"):
         shadow_copy(model([helper.make_node("Identity", ["x"], ["y"])], inputs=inputs))
+
+
+@pytest.mark.parametrize(
+    ("kind", "attributes"),
+    [
+        ("MaxPool", {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 2}),
+        ("MaxPool", {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": -1}),
+        ("AveragePool", {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "count_include_pad": 3}),
+        ("ReduceMax", {"axes": [2], "keepdims": -1}),
+        ("ArgMax", {"axis": 1, "select_last_index": 7}),
+    ],
+)
+def test_a_flag_that_is_neither_0_nor_1_is_refused(kind, attributes):
+    """Runtimes make of such a number what they like: ONNX Runtime takes keepdims -1 for 0 and ceil_mode 2 for 0."""
+    node = helper.make_node(kind, ["x"], ["y"], **attributes)
+    with pytest.raises(NotImplementedError, match="neither 0 nor 1"):
+        shadow_copy(model([node], inputs=[info("x", (1, 3, 4, 5))], opset=13))
+
+
+@pytest.mark.parametrize(
+    ("kind", "attributes", "inputs"),
+    [
+        ("ReduceMax", {"axes": [2, -2]}, 1),
+        ("ReduceMax", {"axes": [9]}, 1),
+        ("Transpose", {"perm": [0, 0, 1, 2]}, 1),
+        ("Concat", {"axis": 8}, 2),
+        ("MatMul", {}, 2),
+        ("MaxPool", {"kernel_shape": [3, 3], "strides": [0, 2]}, 1),
+        ("MaxPool", {"kernel_shape": [3, 3], "strides": [1, 1, 1]}, 1),
+        ("MaxPool", {"kernel_shape": [3, 3], "pads": [1, 1, 1]}, 1),
+        ("LpNormalization", {"axis": -5}, 1),
+    ],
+)
+def test_a_graph_that_contradicts_itself_is_a_model_error(kind, attributes, inputs):
+    node = helper.make_node(kind, ["x"] * inputs, ["y"], **attributes)
+    with pytest.raises(ModelError):
+        shadow_copy(model([node], inputs=[info("x", (1, 3, 4, 5))], opset=13))(torch.ones(1, 3, 4, 5))
+
+
+@pytest.mark.parametrize("attributes", [{"strides": [1, 1, 1]}, {"pads": [1, 1, 1, 1, 1]}, {"dilations": [1]}])
+def test_a_convolution_of_other_axes_than_its_weights_is_a_model_error(attributes):
+    node = helper.make_node("Conv", ["x", "w"], ["y"], **attributes)
+    weights = constant("w", np.ones((2, 3, 3, 3)), np.float32)
+    with pytest.raises(ModelError):
+        shadow_copy(model([node], [weights], [info("x", (1, 3, 4, 5))]))(torch.ones(1, 3, 4, 5))
+
+
+def test_an_attribute_that_is_stated_twice_is_a_model_error():
+    node = helper.make_node("Softmax", ["x"], ["y"], axis=1)
+    node.attribute.append(helper.make_attribute("axis", 0))
+    with pytest.raises(ModelError, match="twice"):
+        shadow_copy(model([node]))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from singaudit.classifier.shadow.plan import Plan
 from singaudit.classifier.shadow.planner import make_plan
 from singaudit.classifier.shadow.program import Program, depends_on_shapes, used_by
 from singaudit.classifier.shadow.tracing import shape_values
-from singaudit.errors import ModelError
+from singaudit.errors import ModelError, SingauditError
 
 _CACHED_SHAPES = 16
 # Programs kept, one per combination of input shapes; the oldest goes first.
@@ -113,8 +114,15 @@ class ShadowCopy(nn.Module):
         (clipping stays). Gradients taken at rounded activations meet each kink at another place than that function
         does: over the depth of an EfficientNet they agreed with its differences to a cosine of 0.5 to 0.8 only.
 
-        After ``.double()`` everything that is float32 above is float64.
+        After ``.double()`` everything that is float32 above is float64. A graph that contradicts itself, so that an
+        operator cannot take what another gives, raises ModelError with torch's reason.
         """
+        if torch.compiler.is_compiling():
+            return self._in_width(*inputs)
+        with _contradictions_told():
+            return self._in_width(*inputs)
+
+    def _in_width(self, *inputs: Tensor) -> tuple[Any, ...]:
         if self._wide:
             with carriers.in_float64():
                 return self._forward(*inputs)
@@ -220,7 +228,8 @@ def shadow_copy(model: onnx.ModelProto | str | os.PathLike[str], outputs: Sequen
     outputs: names of the tensors to return instead of the graph's outputs, intermediate ones included.
 
     Raises UnsupportedModelError (a NotImplementedError) that lists every unsupported operator, attribute and type
-    before anything runs, and ModelError for files that cannot be read or exceed the static limits.
+    before anything runs, and ModelError for files that cannot be read, contradict themselves or exceed the static
+    limits.
     """
     base: Path | None = None
     if not isinstance(model, onnx.ModelProto):
@@ -230,6 +239,23 @@ def shadow_copy(model: onnx.ModelProto | str | os.PathLike[str], outputs: Sequen
         except Exception as error:  # protobuf and the file system raise many kinds
             raise ModelError(f"{path.name} cannot be read as an ONNX model: {error}") from error
         base = settle(model, path.parent.resolve())
-    with torch.inference_mode(False):
-        # Weights made within inference mode could never take part in a gradient.
+    # Weights made within inference mode could never take part in a gradient.
+    with torch.inference_mode(False), _contradictions_told():
         return ShadowCopy(make_plan(model, base, outputs)).eval()
+
+
+@contextmanager
+def _contradictions_told() -> Iterator[None]:
+    """A graph whose operators cannot take what others give: raises ModelError with what torch or Python says of it."""
+    try:
+        yield
+    except (SingauditError, torch.OutOfMemoryError):
+        raise
+    except (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, AssertionError) as error:
+        if "allocate memory" in str(error):
+            raise  # the machine's fault, not the graph's
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise ModelError(
+            f"The graph contradicts itself: {reason} ({type(error).__name__})",
+            hint="Run it once with onnxruntime, and export it again.",
+        ) from error

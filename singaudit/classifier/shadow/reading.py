@@ -109,6 +109,9 @@ class _Reader:
             if self._nodes > limits.MAX_NODES:
                 raise ModelError(f"The graph has more than {limits.MAX_NODES} nodes once its functions are inlined.")
             domain = _domain(proto.domain)
+            stated = [item.name for item in proto.attribute]
+            if len(set(stated)) < len(stated):
+                raise ModelError(f"The node {proto.op_type} ({proto.name}) states an attribute twice.")
             attributes = [bound for item in proto.attribute if (bound := _bind(item, bindings)) is not None]
             inputs = [self._resolve(name, scope, proto) for name in proto.input]
             function = self._functions.get((domain, proto.op_type, proto.overload))

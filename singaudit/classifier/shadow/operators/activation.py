@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from singaudit.classifier.shadow.operators.registry import Kernel, Site, operator, same_as_input
+from singaudit.classifier.shadow.operators.registry import Kernel, Site, from_front, operator, same_as_input
 
 MICROSOFT = "com.microsoft"
 
@@ -132,7 +132,7 @@ def _softmax_family(kind: str, function: Callable[[Tensor, int], Tensor]) -> Non
         def run(x: Tensor) -> Tensor:
             if axis in (-1, x.ndim - 1):
                 return function(x, -1)
-            start = axis % x.ndim if x.ndim else 0
+            start = from_front(axis, x.ndim) if x.ndim else 0
             return function(x.reshape(math.prod(x.shape[:start]), -1), -1).reshape(x.shape)
 
         return run

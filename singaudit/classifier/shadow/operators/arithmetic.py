@@ -104,9 +104,9 @@ def power(site: Site) -> Kernel:
 @operator("Mod", 10, attributes=("fmod",))
 def modulo(site: Site) -> Kernel:
     """Remainder with the divisor's sign, or the dividend's where ``fmod`` is 1."""
-    function = torch.fmod if site.get("fmod", 0) else torch.remainder
+    function = torch.fmod if site.flag("fmod", 0) else torch.remainder
     if site.input_types[0] == TensorProto.UINT64:
-        raise Unsupported("unsigned 64-bit integers") if not site.get("fmod", 0) else Unsupported("fmod of uint64")
+        raise Unsupported("unsigned 64-bit integers") if not site.flag("fmod", 0) else Unsupported("fmod of uint64")
     return function
 
 
@@ -175,7 +175,7 @@ def cumulative_product(site: Site) -> Kernel:
 
 
 def _cumulative(site: Site, function: Callable[..., Tensor], neutral: int) -> Kernel:
-    exclusive, backwards = bool(site.get("exclusive", 0)), bool(site.get("reverse", 0))
+    exclusive, backwards = site.flag("exclusive", 0), site.flag("reverse", 0)
 
     def run(x: Tensor, axis: int | list[int]) -> Tensor:
         dim = axis[0] if isinstance(axis, list) else axis

@@ -34,7 +34,7 @@ def masked_softmax(scores: Tensor) -> Tensor:
 def _allowed(site: Site, q: Tensor, k: Tensor, past: int, lengths: Tensor | None) -> Tensor | None:
     """Return which keys each query may see by causality, windows and padding: bool, broadcastable; None for all."""
     queries, keys = q.shape[2], k.shape[2]
-    causal = bool(site.get("is_causal", 0))
+    causal = site.flag("is_causal", 0)
     left, right = site.get("left_window_size", -1), site.get("right_window_size", -1)
     position = torch.arange(queries, device=q.device).view(1, 1, -1, 1)
     key = torch.arange(keys, device=q.device).view(1, 1, 1, -1)
@@ -123,7 +123,7 @@ def attention(site: Site) -> Kernel:
 @operator("RotaryEmbedding", 23, attributes=("interleaved", "num_heads", "rotary_embedding_dim"))
 def rotary_embedding(site: Site) -> Kernel:
     """Rotate pairs of features by angles that grow with the position (Su et al. 2021)."""
-    interleaved, heads = bool(site.get("interleaved", 0)), site.get("num_heads", 0)
+    interleaved, heads = site.flag("interleaved", 0), site.get("num_heads", 0)
     size = site.get("rotary_embedding_dim", 0)
 
     def run(x: Tensor, cos: Tensor, sin: Tensor, positions: Tensor | None = None) -> Tensor:

@@ -86,7 +86,7 @@ def where(site: Site) -> Kernel:
 @operator("IsInf", 10, attributes=("detect_negative", "detect_positive"), types=_BOOL)
 def is_infinite(site: Site) -> Kernel:
     """Find infinities of the wanted signs."""
-    negative, positive = site.get("detect_negative", 1), site.get("detect_positive", 1)
+    negative, positive = site.flag("detect_negative", 1), site.flag("detect_positive", 1)
 
     def run(x: Tensor) -> Tensor:
         found = torch.zeros_like(x, dtype=torch.bool)
@@ -144,13 +144,13 @@ def cast(site: Site) -> Kernel:
     """Convert to another element type; half precision rounds straight-through and stays in float32."""
     if isinstance(site.need("to"), str):
         raise Unsupported("a textual type (opset before 6)")
-    return cast_kernel(site.input_types[0], int(site.need("to")), bool(site.get("saturate", 1)))
+    return cast_kernel(site.input_types[0], int(site.need("to")), site.flag("saturate", 1))
 
 
 @operator("CastLike", 15, attributes=("saturate", "round_mode"), types=lambda site: (site.input_types[1],))
 def cast_like(site: Site) -> Kernel:
     """Convert to the element type of the second input."""
-    kernel = cast_kernel(site.input_types[0], site.input_types[1], bool(site.get("saturate", 1)))
+    kernel = cast_kernel(site.input_types[0], site.input_types[1], site.flag("saturate", 1))
     return lambda x, like: kernel(x)
 
 

@@ -53,6 +53,8 @@ def convolve(site: Site) -> Kernel:
         steps = strides or [1] * rank
         spread = dilations or [1] * rank
         padding = pads or [0] * (2 * rank)
+        if (len(steps), len(spread), len(padding)) != (rank, rank, 2 * rank):
+            raise ValueError(f"strides, dilations and pads of {rank} axes expected, got {steps}, {spread}, {padding}")
         if auto.startswith("SAME"):
             extents = [(k - 1) * d + 1 for k, d in zip(w.shape[2:], spread, strict=True)]
             padding = same_pads(x.shape[2:], extents, steps, auto == "SAME_UPPER")

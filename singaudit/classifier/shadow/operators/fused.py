@@ -49,7 +49,7 @@ def fused_attention(site: Site) -> Kernel:
 
     With ``divides`` 1 the last of the numbers divides.
     """
-    divides = bool(site.get("divides", 0))
+    divides = site.flag("divides", 0)
 
     def run(
         q: Tensor, k: Tensor, v: Tensor, s1: float | None, s2: float | None, s3: float | None, *masks: Tensor

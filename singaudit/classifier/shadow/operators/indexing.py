@@ -10,7 +10,7 @@ from onnx import TensorProto
 from torch import Tensor
 
 from singaudit.classifier.shadow import limits
-from singaudit.classifier.shadow.operators.registry import Kernel, Site, Unsupported, fixed, operator
+from singaudit.classifier.shadow.operators.registry import Kernel, Site, Unsupported, fixed, from_front, operator
 
 _INT64 = fixed(TensorProto.INT64)
 
@@ -66,7 +66,7 @@ def gather(site: Site) -> Kernel:
             return lambda x, index: x.select(axis, position)
 
     def run(x: Tensor, index: Tensor) -> Tensor:
-        dim = axis % x.ndim
+        dim = from_front(axis, x.ndim)
         flat = index.reshape(-1).to(torch.int64)
         flat = torch.where(flat < 0, flat + x.shape[dim], flat)
         picked = x.index_select(dim, flat)
@@ -153,7 +153,7 @@ def tensor_scatter(site: Site) -> Kernel:
     axis, circular = site.get("axis", -2), site.choice("mode", "linear", ("linear", "circular")) == "circular"
 
     def run(cache: Tensor, update: Tensor, positions: Tensor | None = None) -> Tensor:
-        dim = axis % cache.ndim
+        dim = from_front(axis, cache.ndim)
         steps = torch.arange(update.shape[dim], device=cache.device)
         start = steps.new_zeros(cache.shape[0]) if positions is None else positions
         index = start.view(-1, 1) + steps
@@ -201,14 +201,14 @@ def top_k_by_attribute(site: Site) -> Kernel:
 @operator("TopK", 10, attributes=("axis", "largest", "sorted"), host=(1,), types=_top_k_types)
 def top_k(site: Site) -> Kernel:
     """The largest or smallest entries along an axis and where they are."""
-    axis, largest = site.get("axis", -1), bool(site.get("largest", 1))
+    axis, largest = site.get("axis", -1), site.flag("largest", 1)
     return lambda x, k: _top_k(x, int(k[0] if isinstance(k, list) else k), axis, largest)
 
 
 def _register_arg(kind: str) -> None:
     @operator(kind, attributes=("axis", "keepdims", "select_last_index"), types=_INT64)
     def build(site: Site) -> Kernel:
-        axis, keep, last = site.get("axis", 0), bool(site.get("keepdims", 1)), site.get("select_last_index", 0)
+        axis, keep, last = site.get("axis", 0), site.flag("keepdims", 1), site.flag("select_last_index", 0)
 
         def run(x: Tensor) -> Tensor:
             extreme = x.amax(axis, keepdim=True) if kind == "ArgMax" else x.amin(axis, keepdim=True)
@@ -255,7 +255,7 @@ def compress(site: Site) -> Kernel:
 )
 def unique(site: Site) -> Kernel:
     """Distinct entries, where each came first, which one each entry is, and how often."""
-    axis, in_order = site.get("axis"), bool(site.get("sorted", 1))
+    axis, in_order = site.get("axis"), site.flag("sorted", 1)
 
     def run(x: Tensor) -> tuple[Tensor, ...]:
         flat = x.reshape(-1) if axis is None else x

@@ -25,7 +25,7 @@ def matmul(site: Site) -> Kernel:
 def gemm(site: Site) -> Kernel:
     """Alpha A' B' + beta C."""
     alpha, beta = site.get("alpha", 1.0), site.get("beta", 1.0)
-    trans_a, trans_b = bool(site.get("transA", 0)), bool(site.get("transB", 0))
+    trans_a, trans_b = site.flag("transA", 0), site.flag("transB", 0)
     integer = carriers.is_integer(site.output_types[0])
     bias = site.constants[2] if len(site.constants) > 2 else None
     if not trans_a and alpha == beta == 1.0 and not integer and bias is not None and bias.ndim == 1:
@@ -67,7 +67,7 @@ def fused_matmul(site: Site) -> Kernel:
     """Matrix product with transposes and a factor, as ONNX Runtime's optimiser writes it."""
     if site.get("transBatchA", 0) or site.get("transBatchB", 0):
         raise Unsupported("transposed batch dimensions")
-    alpha, trans_a, trans_b = site.get("alpha", 1.0), site.get("transA", 0), site.get("transB", 0)
+    alpha, trans_a, trans_b = site.get("alpha", 1.0), site.flag("transA", 0), site.flag("transB", 0)
 
     def run(a: Tensor, b: Tensor) -> Tensor:
         product = torch.matmul(a.mT if trans_a and a.ndim > 1 else a, b.mT if trans_b and b.ndim > 1 else b)

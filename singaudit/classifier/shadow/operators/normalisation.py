@@ -8,7 +8,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from singaudit.classifier.shadow.operators.registry import Kernel, Site, Unsupported, operator, same_as_input
+from singaudit.classifier.shadow.operators.registry import (
+    Kernel,
+    Site,
+    Unsupported,
+    from_front,
+    operator,
+    same_as_input,
+)
 
 MICROSOFT = "com.microsoft"
 
@@ -20,7 +27,7 @@ def batch_norm(site: Site) -> Kernel:
     if site.get("spatial", 1) != 1:
         raise Unsupported("spatial=0")
     # Before opset 14 the mere presence of further outputs meant training mode.
-    training = bool(site.get("training_mode", 0)) if site.version >= 14 else any(site.wanted[1:])
+    training = site.flag("training_mode", 0) if site.version >= 14 else any(site.wanted[1:])
     if site.version < 7 and not site.get("is_test", 0):
         raise Unsupported("is_test=0 (training)")
     if site.version >= 14 and not training and any(site.wanted[1:]):
@@ -94,7 +101,7 @@ def rms_norm_kernel(axis: int, epsilon: float) -> Kernel:
     """Build root-mean-square normalisation over the axes from ``axis`` on (Zhang and Sennrich 2019)."""
 
     def run(x: Tensor, scale: Tensor | None = None) -> Tensor:
-        axes = list(range(axis % x.ndim, x.ndim))
+        axes = list(range(from_front(axis, x.ndim), x.ndim))
         y = x * torch.rsqrt(x.square().mean(axes, keepdim=True) + epsilon)
         return y if scale is None else y * scale
 

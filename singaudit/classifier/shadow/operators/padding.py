@@ -10,7 +10,7 @@ from torch import Tensor
 
 from singaudit.classifier.shadow import limits
 from singaudit.classifier.shadow.operators.convolution import torch_pads
-from singaudit.classifier.shadow.operators.registry import Kernel, Site, operator
+from singaudit.classifier.shadow.operators.registry import Kernel, Site, from_front, operator
 from singaudit.errors import ModelError
 
 
@@ -65,8 +65,8 @@ def pad(site: Site) -> Kernel:
         if axes is not None:
             full = [0] * (2 * x.ndim)
             for index, axis in enumerate(axes):
-                full[axis % x.ndim] = pads[index]
-                full[axis % x.ndim + x.ndim] = pads[index + len(axes)]
+                full[from_front(axis, x.ndim)] = pads[index]
+                full[from_front(axis, x.ndim) + x.ndim] = pads[index + len(axes)]
             pads = full
         return _pad(x, pads, mode, value)
 
@@ -78,7 +78,7 @@ def center_crop_pad(site: Site) -> Kernel:
     """Crop or zero-pad around the centre to a target size."""
 
     def run(x: Tensor, shape: list[int]) -> Tensor:
-        axes = [axis % x.ndim for axis in site.get("axes", range(x.ndim))]
+        axes = [from_front(axis, x.ndim) for axis in site.get("axes", range(x.ndim))]
         begins, ends = [0] * x.ndim, [0] * x.ndim
         for axis, size in zip(axes, shape, strict=True):
             excess = size - x.shape[axis]

@@ -59,7 +59,9 @@ def _planner(site: Site) -> Callable[[Sequence[int]], Windows]:
     strides = list(site.get("strides") or [1] * rank)
     dilations = list(site.get("dilations") or [1] * rank)
     stated = list(site.get("pads") or [0] * (2 * rank)) if auto == "NOTSET" else [0] * (2 * rank)
-    ceil = bool(site.get("ceil_mode", 0))
+    ceil = site.flag("ceil_mode", 0)
+    if (len(strides), len(dilations), len(stated)) != (rank, rank, 2 * rank):
+        raise ValueError(f"strides, dilations and pads of {rank} axes expected, got {strides}, {dilations}, {stated}")
     extents = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
     if min(stated) < 0:
         raise Unsupported("negative pads")
@@ -95,7 +97,7 @@ _POOL = ("auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads", "strides"
 @operator("AveragePool", attributes=(*_POOL, "count_include_pad"))
 def average_pool(site: Site) -> Kernel:
     """Mean over windows; explicit pads count where ``count_include_pad`` is 1, ceil_mode's extra never does."""
-    plan, include = _planner(site), bool(site.get("count_include_pad", 0))
+    plan, include = _planner(site), site.flag("count_include_pad", 0)
 
     def run(x: Tensor) -> Tensor:
         windows = plan(x.shape[2:])
@@ -138,7 +140,7 @@ def _global_indices(local: Tensor, sizes: Sequence[int], windows: Windows, colum
 def max_pool(site: Site) -> Kernel:
     """Maximum over windows, and where it was found (row-major, or column-major with ``storage_order`` 1)."""
     plan, indices = _planner(site), site.wants(1)
-    column_major = bool(site.get("storage_order", 0))
+    column_major = site.flag("storage_order", 0)
 
     def run(x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         windows, rank, dtype = plan(x.shape[2:]), len(site.need("kernel_shape")), x.dtype

@@ -64,7 +64,7 @@ _QUANTIZE = ("axis", "block_size", "saturate", "output_dtype", "precision")
 def quantize_linear(site: Site) -> Kernel:
     """Quantise per tensor, per axis or per block."""
     axis, block, element = site.get("axis", 1), site.get("block_size", 0), site.output_types[0]
-    saturate = bool(site.get("saturate", 1))
+    saturate = site.flag("saturate", 1)
     if not carriers.is_integer(element) and not carriers.has_format(element):
         raise Unsupported(f"type {carriers.type_name(element)}")
 

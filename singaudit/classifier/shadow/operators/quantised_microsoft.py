@@ -58,7 +58,7 @@ def _unary(kind: str, choose: Callable[[Site], Kernel], attributes: tuple[str, .
 
 
 def _channels_first(site: Site, function: Kernel) -> Kernel:
-    if not site.get("channels_last", 0):
+    if not site.flag("channels_last", 0):
         return function
     return lambda x: function(x.movedim(-1, 1)).movedim(1, -1)
 
@@ -102,7 +102,7 @@ def _qgemm_types(site: Site) -> tuple[int, ...]:
 @operator("QGemm", domain=MICROSOFT, attributes=("alpha", "transA", "transB"), types=_qgemm_types)
 def qgemm(site: Site) -> Kernel:
     """Quantised Gemm; without an output scale the result is float."""
-    alpha, trans_a, trans_b = site.get("alpha", 1.0), site.get("transA", 0), site.get("transB", 0)
+    alpha, trans_a, trans_b = site.get("alpha", 1.0), site.flag("transA", 0), site.flag("transB", 0)
     element = site.output_types[0]
 
     def run(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from singaudit.classifier.shadow.operators.registry import Kernel, Site, operator
+from singaudit.classifier.shadow.operators.registry import Kernel, Site, from_front, operator
 
 Reduce = Callable[[Tensor, list[int], bool], Tensor]
 
@@ -68,12 +68,12 @@ def _register(kind: str, function: Reduce) -> None:
 
     @operator(kind, attributes=("axes", "keepdims"))
     def by_attribute(site: Site) -> Kernel:
-        axes, keep = site.get("axes"), bool(site.get("keepdims", 1))
+        axes, keep = site.get("axes"), site.flag("keepdims", 1)
         return lambda x: function(x, _normal(axes, x.ndim), keep)
 
     @operator(kind, by_input, attributes=("keepdims", "noop_with_empty_axes"), host=(1,))
     def by_second_input(site: Site) -> Kernel:
-        keep, noop = bool(site.get("keepdims", 1)), bool(site.get("noop_with_empty_axes", 0))
+        keep, noop = site.flag("keepdims", 1), site.flag("noop_with_empty_axes", 0)
 
         def run(x: Tensor, axes: list[int] | int | None = None) -> Tensor:
             chosen = [axes] if isinstance(axes, int) else axes
@@ -87,7 +87,7 @@ def _register(kind: str, function: Reduce) -> None:
 
 def _normal(axes: list[int] | None, rank: int) -> list[int]:
     """Return axes counted from the front; all of them where none are stated."""
-    return [axis % rank for axis in axes] if axes is not None else list(range(rank))
+    return [from_front(axis, rank) for axis in axes] if axes is not None else list(range(rank))
 
 
 for _kind, _function in _REDUCTIONS.items():

@@ -60,6 +60,13 @@ class Site:
             raise Unsupported(f"attribute {name} is missing")
         return self.attributes[name]
 
+    def flag(self, name: str, default: int) -> bool:
+        """Return an attribute that is 0 or 1; Unsupported for another number, of which runtimes make what they like."""
+        value = self.attributes.get(name, default)
+        if value not in (0, 1):
+            raise Unsupported(f"{name}={value!r}, which is neither 0 nor 1")
+        return bool(value)
+
     def choice(self, name: str, default: str, allowed: tuple[str, ...]) -> str:
         """Return a textual attribute that must be one of ``allowed``; Unsupported otherwise."""
         value = self.attributes.get(name, default)
@@ -74,6 +81,13 @@ class Site:
     def wants(self, index: int) -> bool:
         """Whether output number ``index`` is present."""
         return index < len(self.wanted) and self.wanted[index]
+
+
+def from_front(axis: int, rank: int) -> int:
+    """Return an axis counted from the front. IndexError for one that ``rank`` dimensions do not have."""
+    if not -rank <= axis < rank:
+        raise IndexError(f"axis {axis} of {rank} dimensions")
+    return axis % rank
 
 
 TypeRule = Callable[[Site], tuple[int, ...]]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from singaudit.classifier.shadow import limits
-from singaudit.classifier.shadow.operators.registry import Kernel, Site, Unsupported, operator
+from singaudit.classifier.shadow.operators.registry import Kernel, Site, Unsupported, from_front, operator
 
 _COORDINATES = (
     "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_half_pixel_for_nn",
@@ -144,7 +144,7 @@ def _resize(site: Site, sampling: Sampling) -> Kernel:
         scales: list[float] | None = None,
         sizes: list[int] | None = None,
     ) -> Tensor:
-        axes = [axis % x.ndim for axis in site.get("axes", range(x.ndim))]
+        axes = [from_front(axis, x.ndim) for axis in site.get("axes", range(x.ndim))]
         geometry = _sizes(x, axes, scales, sizes, policy)
         limits.check_elements([geometry.get(i, (n, 1))[0] for i, n in enumerate(x.shape)], "Resize")
         masks = []
@@ -172,8 +172,8 @@ def _sampling(site: Site, coordinates: str) -> Sampling:
         coordinates=coordinates,
         nearest=site.choice("nearest_mode", "round_prefer_floor", _NEAREST),
         cubic=float(site.get("cubic_coeff_a", -0.75)),
-        exclude_outside=bool(site.get("exclude_outside", 0)),
-        antialias=bool(site.get("antialias", 0)),
+        exclude_outside=site.flag("exclude_outside", 0),
+        antialias=site.flag("antialias", 0),
     )
 
 
@@ -223,14 +223,14 @@ def grid_sample(site: Site) -> Kernel:
     """Read an image or volume at normalised positions."""
     mode = _GRID_MODES[site.choice("mode", "linear", tuple(_GRID_MODES))]
     padding = site.choice("padding_mode", "zeros", ("zeros", "border", "reflection"))
-    align = bool(site.get("align_corners", 0))
+    align = site.flag("align_corners", 0)
     return lambda x, grid: F.grid_sample(x, grid, mode, padding, align)
 
 
 @operator("AffineGrid", 20, attributes=("align_corners",), host=(1,))
 def affine_grid(site: Site) -> Kernel:
     """Positions under an affine map, for GridSample."""
-    align = bool(site.get("align_corners", 0))
+    align = site.flag("align_corners", 0)
 
     def run(theta: Tensor, size: list[int]) -> Tensor:
         limits.check_elements(size, "AffineGrid")

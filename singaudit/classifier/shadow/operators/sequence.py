@@ -8,7 +8,7 @@ import torch
 from onnx import TensorProto
 from torch import Tensor
 
-from singaudit.classifier.shadow.operators.registry import Kernel, Site, fixed, operator, same_as_input
+from singaudit.classifier.shadow.operators.registry import Kernel, Site, fixed, from_front, operator, same_as_input
 from singaudit.classifier.shadow.operators.shape import split_sizes
 
 _SAME = same_as_input()
@@ -48,7 +48,7 @@ def sequence_erase(site: Site) -> Kernel:
     """The list without one tensor, the last unless a position is given."""
 
     def run(sequence: list[Tensor], position: Any = -1) -> list[Tensor]:
-        at = scalar(position) % len(sequence)
+        at = from_front(scalar(position), len(sequence))
         return [*sequence[:at], *sequence[at + 1 :]]
 
     return run
@@ -69,14 +69,14 @@ def sequence_length(site: Site) -> Kernel:
 @operator("ConcatFromSequence", 11, attributes=("axis", "new_axis"), data_shape=True, types=_SAME)
 def concat_from_sequence(site: Site) -> Kernel:
     """Join the list's tensors along an old or a new axis."""
-    axis, join = site.need("axis"), torch.stack if site.get("new_axis", 0) else torch.cat
+    axis, join = site.need("axis"), torch.stack if site.flag("new_axis", 0) else torch.cat
     return lambda sequence: join(sequence, axis)
 
 
 @operator("SplitToSequence", 11, attributes=("axis", "keepdims"), host=(1,), data_shape=True, types=_SAME)
 def split_to_sequence(site: Site) -> Kernel:
     """Split a tensor into a list."""
-    axis, keep = site.get("axis", 0), bool(site.get("keepdims", 1))
+    axis, keep = site.get("axis", 0), site.flag("keepdims", 1)
 
     def run(x: Tensor, split: list[int] | int | None = None) -> list[Tensor]:
         if split is None:

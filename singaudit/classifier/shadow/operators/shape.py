@@ -11,7 +11,7 @@ from torch import Tensor
 
 from singaudit.classifier.shadow import limits
 from singaudit.classifier.shadow.carriers import CARRIERS, working
-from singaudit.classifier.shadow.operators.registry import Kernel, Site, Unsupported, fixed, operator
+from singaudit.classifier.shadow.operators.registry import Kernel, Site, Unsupported, fixed, from_front, operator
 
 
 @operator("Identity")
@@ -30,7 +30,7 @@ def reshape_by_attribute(site: Site) -> Kernel:
 @operator("Reshape", 5, attributes=("allowzero",), host=(1,))
 def reshape(site: Site) -> Kernel:
     """Reshape; 0 copies the input's size unless ``allowzero`` is 1, -1 is inferred."""
-    zeros = bool(site.get("allowzero", 0))
+    zeros = site.flag("allowzero", 0)
     return lambda x, shape: _reshape(x, shape, zeros)
 
 
@@ -72,7 +72,7 @@ def squeeze(site: Site) -> Kernel:
 def _unsqueeze(x: Tensor, axes: list[int] | int) -> Tensor:
     axes = [axes] if isinstance(axes, int) else axes
     rank = x.ndim + len(axes)
-    for axis in sorted(axis % rank for axis in axes):
+    for axis in sorted(from_front(axis, rank) for axis in axes):
         x = x.unsqueeze(axis)
     return x
 
@@ -216,5 +216,5 @@ def number_range(site: Site) -> Kernel:
 @operator("Trilu", 14, attributes=("upper",), host=(1,))
 def triangle(site: Site) -> Kernel:
     """Keep the upper or lower triangle of the last two dimensions."""
-    function = torch.triu if site.get("upper", 1) else torch.tril
+    function = torch.triu if site.flag("upper", 1) else torch.tril
     return lambda x, k=0: function(x, k[0] if isinstance(k, list) else k)

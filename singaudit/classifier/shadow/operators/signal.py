@@ -9,7 +9,7 @@ from onnx import TensorProto
 from torch import Tensor
 
 from singaudit.classifier.shadow.carriers import CARRIERS, working
-from singaudit.classifier.shadow.operators.registry import Kernel, Site, operator
+from singaudit.classifier.shadow.operators.registry import Kernel, Site, from_front, operator
 
 _WINDOWS = {
     "HannWindow": (0.5, 0.5, 0.0),
@@ -29,7 +29,7 @@ def _register_window(kind: str, a: float, b: float, c: float) -> None:
         types=lambda site: (site.get("output_datatype", TensorProto.FLOAT),),
     )
     def build(site: Site) -> Kernel:
-        dtype, periodic = CARRIERS[site.output_types[0]], site.get("periodic", 1)
+        dtype, periodic = CARRIERS[site.output_types[0]], site.flag("periodic", 1)
 
         def run(size: int) -> Tensor:
             count = size if periodic else size - 1
@@ -45,7 +45,7 @@ for _kind, _terms in _WINDOWS.items():
 
 def _transform(x: Tensor, length: int | None, axis: int, inverse: bool, onesided: bool) -> Tensor:
     """Fourier transform of (..., 1) real or (..., 2) complex values along ``axis``; returns (..., 2) or (..., 1)."""
-    axis = axis % x.ndim
+    axis = from_front(axis, x.ndim)
     values = torch.view_as_complex(x.contiguous()) if x.shape[-1] == 2 else x[..., 0]
     if inverse and onesided:
         return torch.fft.irfft(values, length, axis).unsqueeze(-1)
@@ -64,21 +64,21 @@ _DFT = ("inverse", "onesided")
 @operator("DFT", 17, attributes=(*_DFT, "axis"), host=(1,))
 def dft_by_attribute(site: Site) -> Kernel:
     """Fourier transform before opset 20: the axis is an attribute."""
-    inverse, onesided, axis = bool(site.get("inverse", 0)), bool(site.get("onesided", 0)), site.get("axis", 1)
+    inverse, onesided, axis = site.flag("inverse", 0), site.flag("onesided", 0), site.get("axis", 1)
     return lambda x, length=None: _transform(x, length, axis, inverse, onesided)
 
 
 @operator("DFT", 20, attributes=_DFT, host=(1, 2))
 def dft(site: Site) -> Kernel:
     """Fourier transform along one axis."""
-    inverse, onesided = bool(site.get("inverse", 0)), bool(site.get("onesided", 0))
+    inverse, onesided = site.flag("inverse", 0), site.flag("onesided", 0)
     return lambda x, length=None, axis=-2: _transform(x, length, axis, inverse, onesided)
 
 
 @operator("STFT", 17, attributes=("onesided",), host=(1, 3))
 def stft(site: Site) -> Kernel:
     """Fourier transforms of overlapping windows."""
-    onesided = bool(site.get("onesided", 1))
+    onesided = site.flag("onesided", 1)
 
     def run(x: Tensor, step: int, window: Tensor | None = None, length: int | None = None) -> Tensor:
         size = length or (window.shape[0] if window is not None else x.shape[1])
