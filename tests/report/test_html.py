@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 import pytest
 from report_factory import HOSTILE, full, geometry_only
 
+from singaudit.report import charts, class_charts, comparison_charts, view
 from singaudit.report.html import render_html
 from singaudit.report.result import AuditResult
 from singaudit.report.side_by_side import render_pair
@@ -186,3 +187,29 @@ def test_single_concepts_do_not_flood_the_page():
     page = render_html(result)
     assert "word 3" in page
     assert "500 concepts cannot tell" in page
+
+
+def test_every_chart_is_a_valid_specification(monkeypatch) -> None:
+    """Audits leave the check out, which takes longer than drawing."""
+    drawn = []
+
+    def strictly(chart, label):
+        drawn.append(label)
+        chart.configure(**charts._config()).to_dict(validate=True)
+        return to_svg(chart, label)
+
+    to_svg = charts.to_svg
+    for module in (charts, class_charts, comparison_charts):
+        monkeypatch.setattr(module, "to_svg", strictly)
+    result = full()
+    view.figures(result)
+    comparison_charts.ellipses([result.scatter, result.scatter])
+    comparison_charts.bars(["a", "b"], [result.scores.image_score_deg] * 2, "IS", zero_line=True)
+    assert {label.split()[0] for label in drawn} == {
+        "Scatter",
+        "Distribution",
+        "Singular",
+        "Angles",
+        "Ellipses",
+        "Bars:",
+    }
