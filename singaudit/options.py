@@ -13,8 +13,8 @@ from singaudit.settings import merged_settings
 FORMATS = ("html", "pdf", "json", "csv")
 
 
-class RuleText(click.types.StringParamType):
-    """A gate; several in a variable stand one a line, because rules hold spaces."""
+class Line(click.types.StringParamType):
+    """A text that may hold spaces, as gates and lists do; several in a variable stand one a line."""
 
     envvar_list_splitter = "\n"
 
@@ -142,7 +142,7 @@ GATE_OPTIONS = [
     option(
         "--gate",
         "gates",
-        type=RuleText(),
+        type=Line(),
         multiple=True,
         metavar="RULE",
         help="e.g. 'scores.attribute_score_deg < 3' or 'finding[colour] not in (strong, partial)'; default for a "
@@ -204,7 +204,12 @@ def output_option(default: str, help_text: str = "Folder of the report.") -> Cal
 def report_option(formats: tuple[str, ...] = FORMATS) -> Callable[[Any], Any]:
     """--report, with the formats that the command can write."""
     return option(
-        "--report", "formats", metavar="LIST", help=f"Which of {','.join(formats)}. Default: all that can be made."
+        "--report",
+        "formats",
+        type=Line(),
+        multiple=True,
+        metavar="LIST",
+        help=f"Which of {','.join(formats)}. Default: all that can be made.",
     )
 
 
@@ -225,8 +230,8 @@ def requested_formats(ctx: click.Context, given: dict[str, Any]) -> tuple[tuple[
     text = merged_settings(ctx, given).get("formats")
     if text is None:
         return FORMATS, False
-    words = text if isinstance(text, list) else str(text).split(",")
-    formats = tuple(str(word).strip() for word in words)
+    words = [text] if isinstance(text, str) else text
+    formats = tuple(dict.fromkeys(word.strip() for each in words for word in each.split(",")))
     wrong = [word for word in formats if word not in FORMATS]
     if wrong:
         raise ConfigError(

@@ -215,6 +215,17 @@ def test_settings_come_from_option_variable_file_and_default_in_that_order(model
     assert "'images'" in found.stderr
 
 
+def test_formats_may_be_a_list_or_given_one_by_one(models, tmp_path):
+    for words in (["--report", "json,html"], ["--report", "json", "--report", "html"]):
+        assert singaudit("run", models / "leaky.onnx", *words, "--force", cwd=tmp_path).returncode == 4
+        written = {path.name for path in (tmp_path / "singaudit-out").iterdir()}
+        assert written == {"report.html", "result.json", "run.json"}
+    found = singaudit("run", models / "leaky.onnx", "-o", "v", cwd=tmp_path, env={"SINGAUDIT_REPORT": "html, json"})
+    assert found.returncode == 4
+    assert {path.name for path in (tmp_path / "v").iterdir()} == {"report.html", "result.json", "run.json"}
+    assert singaudit("run", models / "leaky.onnx", "--report", "", cwd=tmp_path).returncode == 2
+
+
 def test_a_configuration_file_sets_options_that_have_defaults_too(models, tmp_path):
     (tmp_path / "singaudit.toml").write_text('output = "here"\nformat = "json"\nprogress = "none"\nreport = "json"\n')
     found = singaudit("run", models / "leaky.onnx", cwd=tmp_path)
