@@ -21,7 +21,7 @@ from singaudit.classifier.shadow.plan import Plan
 from singaudit.classifier.shadow.planner import make_plan
 from singaudit.classifier.shadow.program import Program, depends_on_shapes, used_by
 from singaudit.classifier.shadow.tracing import shape_values
-from singaudit.errors import ModelError, SingauditError
+from singaudit.errors import ModelError, SingauditError, UnsupportedModelError
 
 _CACHED_SHAPES = 16
 # Programs kept, one per combination of input shapes; the oldest goes first.
@@ -246,7 +246,10 @@ def shadow_copy(model: onnx.ModelProto | str | os.PathLike[str], outputs: Sequen
 
 @contextmanager
 def _contradictions_told() -> Iterator[None]:
-    """A graph whose operators cannot take what others give: raises ModelError with what torch or Python says of it."""
+    """A graph whose operators cannot take what others give: raises ModelError with what torch or Python says of it.
+
+    What torch lacks for an element type, such as bits of pixels in floats, is UnsupportedModelError.
+    """
     try:
         yield
     except (SingauditError, torch.OutOfMemoryError):
@@ -255,6 +258,8 @@ def _contradictions_told() -> Iterator[None]:
         if "allocate memory" in str(error):
             raise  # the machine's fault, not the graph's
         reason = " ".join(str(error).split())[:300] or type(error).__name__
+        if isinstance(error, NotImplementedError):
+            raise UnsupportedModelError(f"torch cannot compute this graph: {reason}") from error
         raise ModelError(
             f"The graph contradicts itself: {reason} ({type(error).__name__})",
             hint="Run it once with onnxruntime, and export it again.",
