@@ -114,7 +114,7 @@ def check_safetensors(path: Path) -> Held:
         header.pop("__metadata__", None)
         ends = [int(item["data_offsets"][1]) for item in header.values()]
         numbers = sum(math.prod(int(side) for side in item["shape"]) for item in header.values())
-    except (ValueError, RecursionError, TypeError, KeyError, IndexError, AttributeError) as error:
+    except (ValueError, RecursionError, TypeError, LookupError, AttributeError, OverflowError) as error:
         raise ModelError(f"the header of {path.name} is not what safetensors writes", hint="Save it again.") from error
     if not ends or max(ends) + 8 + length != size:
         raise ModelError(

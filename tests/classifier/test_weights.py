@@ -160,6 +160,8 @@ def test_zip_bombs_are_refused_before_anything_is_unpacked(tmp_path):
             "damaged or cut short",
         ),
         (struct.pack("<Q", 1 << 20) + b"{" * (1 << 20), "header"),
+        (struct.pack("<Q", 58) + b'{"w":{"dtype":"F32","shape":[1e999],"data_offsets":[0,4]}}0000', "header"),
+        (struct.pack("<Q", 58) + b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,1e999]}}0000', "header"),
     ],
 )
 def test_lying_safetensors_headers_are_refused(tmp_path, header, message):
