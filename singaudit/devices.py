@@ -37,6 +37,11 @@ def on_device(module: Module, device: str) -> Module:
     return moved
 
 
+def memory_ran_out(error: BaseException) -> bool:
+    """Whether torch failed for want of memory: the machine's fault, and nobody else's."""
+    return type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error)
+
+
 def arithmetic(device: str) -> str:
     """What computes there, as far as numbers depend on it: the card's name, or the CPU's vector instructions.
 

@@ -46,8 +46,7 @@ def prepare(pixels: NDArray[np.uint8], how: Preprocessing) -> NDArray[Any]:
     is scaled so that it just covers it, its other side truncated; the crop starts where ``crop_offset`` says.
     ``squash``: scaled to that window, as timm does. ``pad``: scaled to fit inside it, sides rounded, at least 1. Where
     the input is larger than what was resized, that lies in the middle of ``fill``, the odd pixel below and to the right
-    (above and to the left with ``offset="floor"``). Pillow resamples in
-    8 bits, so values stay whole up to ``scale``.
+    (above and to the left with ``offset="floor"``). Pillow resamples in 8 bits, so values stay whole up to ``scale``.
     """
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
         raise ValueError(f"expected uint8 pixels (h, w, 3), got {pixels.dtype} {pixels.shape}")

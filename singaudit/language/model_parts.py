@@ -10,6 +10,8 @@ import numpy as np
 import PIL.Image
 
 from singaudit.classifier.boundaries import Held
+from singaudit.classifier.session import short
+from singaudit.devices import memory_ran_out
 from singaudit.errors import LanguageError
 
 _LARGEST_SIDE = 4096
@@ -24,9 +26,9 @@ def failures_told(name: str) -> Iterator[None]:
     try:
         yield
     except (TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
-        if type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error):
-            raise  # the machine's, not the model's
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        if memory_ran_out(error):
+            raise
+        reason = short(error) or type(error).__name__
         raise LanguageError(
             f"the vision-language model {name!r} opens but cannot be run: {reason}",
             hint="Its configuration does not fit its weights: download it again.",

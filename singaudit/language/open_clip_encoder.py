@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from singaudit.classifier.boundaries import Held, check_numbers, check_safetensors, inner_file, read_json
 from singaudit.devices import on_device
-from singaudit.errors import LanguageError, ModelError
+from singaudit.errors import LanguageError, ModelError, SingauditError
 from singaudit.language.model_parts import check_description, failures_told
 from singaudit.torchvision_import import import_torchvision
 
@@ -135,7 +135,7 @@ def open_folder(name: str, folder: Path, revision: str | None, device: str, prec
     logging.disable(logging.ERROR)  # it warns of random weights that are loaded a line later
     try:
         model, tokenizer, transform, width = _load(open_clip, name, folder, weights, held, device, precision)
-    except LanguageError:
+    except SingauditError:
         raise
     except Exception as error:  # open_clip and what it stands on raise many kinds
         reason = " ".join(str(error).split())[:300] or type(error).__name__

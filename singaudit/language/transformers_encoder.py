@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from singaudit.classifier.boundaries import Held, check_numbers, check_safetensors, inner_file, read_json, shard_names
 from singaudit.devices import on_device
-from singaudit.errors import LanguageError, ModelError
+from singaudit.errors import LanguageError, ModelError, SingauditError
 from singaudit.language.model_parts import check_description, check_processor, check_tokenizer, failures_told
 from singaudit.torchvision_import import import_torchvision
 
@@ -176,7 +176,7 @@ def open_folder(
     weights, held = _checked(folder)
     try:
         opened = _load(name, folder, held, device, precision)
-    except LanguageError:
+    except SingauditError:
         raise
     except Exception as error:  # transformers raises many kinds for one fact
         reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__

@@ -15,12 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from singaudit.classifier.external_data import settle
+from singaudit.classifier.session import short
 from singaudit.classifier.shadow import carriers
 from singaudit.classifier.shadow.inputs import accept, narrowed, of_declared_shape
 from singaudit.classifier.shadow.plan import Plan
 from singaudit.classifier.shadow.planner import make_plan
 from singaudit.classifier.shadow.program import Program, depends_on_shapes, used_by
 from singaudit.classifier.shadow.tracing import shape_values
+from singaudit.devices import memory_ran_out
 from singaudit.errors import ModelError, SingauditError, UnsupportedModelError
 
 _CACHED_SHAPES = 16
@@ -252,12 +254,12 @@ def _contradictions_told() -> Iterator[None]:
     """
     try:
         yield
-    except (SingauditError, torch.OutOfMemoryError):
+    except SingauditError:
         raise
     except (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, AssertionError) as error:
-        if "allocate memory" in str(error):
-            raise  # the machine's fault, not the graph's
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        if memory_ran_out(error):
+            raise
+        reason = short(error) or type(error).__name__
         if isinstance(error, NotImplementedError):
             raise UnsupportedModelError(f"torch cannot compute this graph: {reason}") from error
         raise ModelError(
