@@ -22,14 +22,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from singaudit import AuditConfig, AuditResult, audit
-from singaudit.dataset.sources import open_source
+from singaudit.dataset.sources.table import open_source
 from singaudit.errors import SingauditError
-from singaudit.report.comparison import compare
-from singaudit.report.comparison_page import render_comparison
-from singaudit.report.output_folder import check_output_folder
-from singaudit.report.parts import Statistic
-from singaudit.report.stored_result import load_result
-from singaudit.report.writer import write_comparison, write_report
+from singaudit.report.build.comparison import compare
+from singaudit.report.formats.folder import check_output_folder
+from singaudit.report.formats.writer import write_comparison, write_report
+from singaudit.report.pages.comparison import render_comparison
+from singaudit.report.result.base import Statistic
+from singaudit.report.result.store import load_result
 
 IMAGES = 10_000
 """That the paper uses (section 4)."""
@@ -135,7 +135,7 @@ def audited(
 
 def command_of(config: AuditConfig) -> str:
     """The command line that an audit's result states."""
-    from singaudit.report.reproduce import command_line
+    from singaudit.report.build.reproduce import command_line
 
     return command_line(config)
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from singaudit import AuditConfig, audit
-from singaudit.report.writer import write_report
+from singaudit.report.formats.writer import write_report
 
 
 def main(out: Path) -> int:

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from singaudit.version import __version__
+
 if TYPE_CHECKING:
     from singaudit.classifier.shadow.module import shadow_copy
     from singaudit.config import AuditConfig
     from singaudit.errors import SingauditError
-    from singaudit.pipeline import Audit, audit
-    from singaudit.report.result import AuditResult
+    from singaudit.pipeline.audit import Audit, audit
+    from singaudit.report.result.audit import AuditResult
 
-__version__ = "0.1.0"
-__all__ = ["Audit", "AuditConfig", "AuditResult", "SingauditError", "audit", "shadow_copy"]
+__all__ = ["Audit", "AuditConfig", "AuditResult", "SingauditError", "__version__", "audit", "shadow_copy"]
 
 # Where each public name lives; imported on first use, so that `import singaudit` costs nothing.
 _HOMES = {
-    "Audit": "singaudit.pipeline",
+    "Audit": "singaudit.pipeline.audit",
     "AuditConfig": "singaudit.config",
-    "AuditResult": "singaudit.report.result",
+    "AuditResult": "singaudit.report.result.audit",
     "SingauditError": "singaudit.errors",
-    "audit": "singaudit.pipeline",
+    "audit": "singaudit.pipeline.audit",
     "shadow_copy": "singaudit.classifier.shadow.module",
 }
 

@@ -1,5 +1,5 @@
 """``python -m singaudit``."""
 
-from singaudit.cli import main
+from singaudit.cli.main import main
 
 main(prog_name="singaudit")

@@ -69,3 +69,9 @@ class MachineError(SingauditError):
     exit_code = 3
     code = "machine"
     default_hint = "Free memory or disk space and run the same command again."
+
+
+def short(error: BaseException) -> str:
+    """The first 300 characters of an error's text, on one line."""
+    text = " ".join(str(error).split())
+    return text[:300] + ("..." if len(text) > 300 else "")

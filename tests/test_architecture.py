@@ -10,98 +10,139 @@ import pytest
 import singaudit
 
 ROOT = Path(singaudit.__file__).parent
-STAGES = ["hub", "classifier", "dataset", "engine", "geometry", "language", "metrics", "pictures", "report", "demo"]
-SHARED = {"config", "devices", "errors", "torchvision_import"}
-EDGE = {
-    "cli", "command", "options", "outcome", "commands", "inspection", "doctor", "terminal", "settings", "pipeline",
-    "looking", "picturing", "facts",
-}  # fmt: skip
-FILES = sorted(ROOT.rglob("*.py"))
+SHARED = ["version", "errors", "machine", "torchvision_import", "config"]
+STAGES = [
+    "cache", "hub", "classifier", "dataset", "engine", "geometry", "language", "metrics", "pictures", "report",
+    "pipeline", "demo", "cli",
+]  # fmt: skip
+ORDER = {name: place for place, name in enumerate(SHARED + STAGES)}
+FILES = {path.relative_to(ROOT).with_suffix("").parts: path for path in ROOT.rglob("*.py")}
+# The public API and ``python -m singaudit`` stand after everything: nothing imports them.
+OUTSIDE = {("__init__",), ("__main__",)}
+# One list of operators, and one of measures: folders whose files are all of one kind.
+LONG = {"classifier/shadow/operators", "metrics"}
 
 
-def imports(path):
-    """Absolute module names a file imports from the package, at any depth, for typing included."""
-    package = ["singaudit", *path.relative_to(ROOT).parts[:-1]]
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def imported(source, module):
+    """Modules and names that a file imports from the package, as parts, at any depth, relative ones and typing's too.
+
+    ``module``: the parts of the importing module.
+    """
+    package = ["singaudit", *module[:-1]]
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
-            module = ".".join([*base, *([node.module] if node.module else [])])
-            yield module
-            yield from (f"{module}.{alias.name}" for alias in node.names)
+            module_name = ".".join([*base, *([node.module] if node.module else [])])
+            names = [f"{module_name}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        yield from (tuple(name.split(".")[1:]) for name in names if name.split(".")[0] == "singaudit")
 
 
-def inner(path):
-    return {tuple(name.split(".")[1:]) for name in imports(path) if name.startswith("singaudit.")}
+def backward(module, source):
+    """What a module imports that stands after it in the order of an audit, or outside of it."""
+    place = ORDER[module[0]]
+    used = {name[0] if name else "singaudit" for name in imported(source, module)}
+    return sorted(name for name in used if name not in ORDER or ORDER[name] > place)
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if p.relative_to(ROOT).parts[0] in STAGES], ids=str)
-def test_a_stage_imports_only_itself_and_stages_before_it(path):
-    stage = path.relative_to(ROOT).parts[0]
-    allowed = set(STAGES[: STAGES.index(stage) + 1]) | SHARED
-    used = {name[0] for name in inner(path)} & (set(STAGES) | SHARED | EDGE)
-    assert used <= allowed, f"{path.name} points back or past: {sorted(used - allowed)}"
+def targets(name):
+    """The modules among the parts of an imported name."""
+    return {name[:k] for k in range(1, len(name) + 1)} & set(FILES)
 
 
-def test_errors_import_nothing_of_the_package():
-    assert not inner(ROOT / "errors.py")
+def test_every_module_stands_in_the_order_of_an_audit():
+    assert {parts[0] for parts in set(FILES) - OUTSIDE} == set(ORDER)
 
 
-def test_only_the_edge_imports_the_pipeline():
-    users = {p.relative_to(ROOT).parts[0] for p in FILES if ("pipeline",) in {n[:1] for n in inner(p)}}
-    assert users <= {"__init__.py", "cli.py", "commands", "inspection.py"}
+@pytest.mark.parametrize("module", sorted(set(FILES) - OUTSIDE), ids="/".join)
+def test_a_module_imports_only_its_own_stage_and_what_stands_before_it(module):
+    found = backward(module, FILES[module].read_text(encoding="utf-8"))
+    assert not found, f"{'.'.join(module)} points back or past: {found}"
 
 
-def test_no_cycles_within_a_stage():
-    for stage in STAGES:
-        files = {
-            p.relative_to(ROOT).with_suffix("").parts: p for p in (ROOT / stage).rglob("*.py") if p.stem != "__init__"
-        }
-        graph = {
-            name: {n[:k] for n in inner(p) for k in range(2, len(n) + 1)} & set(files) - {name}
-            for name, p in files.items()
-        }
-        done, path = set(), []
-
-        def visit(name, graph=graph, done=done, path=path):
-            assert name not in path, f"cycle: {[*path, name]}"
-            if name in done:
-                return
-            path.append(name)
-            for other in sorted(graph[name]):
-                visit(other)
-            path.pop()
-            done.add(name)
-
-        for name in graph:
-            visit(name)
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from singaudit.pipeline.certificate import certified",
+        "from singaudit.pipeline import decoding",
+        "import singaudit.pipeline.audit",
+        "from singaudit import audit",
+        "from ..pipeline import observe",
+        "def late():\n    from singaudit.pipeline.context import AuditContext",
+    ],
+)
+def test_an_import_of_the_pipeline_in_a_stage_would_be_found(line):
+    source = FILES["geometry", "null_space"].read_text(encoding="utf-8")
+    assert not backward(("geometry", "null_space"), source)
+    assert backward(("geometry", "null_space"), f"{source}\n{line}\n")
 
 
-def test_stage_packages_hold_a_docstring_and_nothing_else():
-    for path in FILES:
-        if path.name == "__init__.py" and path.parent != ROOT:
+def test_errors_and_version_import_nothing_of_the_package():
+    for name in ("errors", "version"):
+        assert not set(imported(FILES[name,].read_text(encoding="utf-8"), (name,)))
+
+
+def test_only_the_pipeline_knows_every_stage_and_only_the_edge_knows_the_pipeline():
+    users = {m[0] for m, path in FILES.items() for n in imported(path.read_text("utf-8"), m) if n[:1] == ("pipeline",)}
+    assert users <= {"__init__", "pipeline", "demo", "cli"}
+
+
+def test_no_cycles_anywhere():
+    graph = {
+        module: {t for name in imported(path.read_text("utf-8"), module) for t in targets(name)} - {module}
+        for module, path in FILES.items()
+        if module[-1] != "__init__"
+    }
+    done = set()
+
+    def visit(module, trail):
+        assert module not in trail, f"cycle: {[*trail, module]}"
+        if module not in done:
+            for other in sorted(graph.get(module, ())):
+                visit(other, [*trail, module])
+            done.add(module)
+
+    for module in sorted(graph):
+        visit(module, [])
+
+
+def test_folders_hold_a_docstring_and_no_names_of_their_own():
+    for module, path in FILES.items():
+        if module[-1] == "__init__" and module not in OUTSIDE:
             body = ast.parse(path.read_text(encoding="utf-8")).body
             assert len(body) == 1, path
             assert isinstance(body[0], ast.Expr), path
 
 
+def test_folders_are_small_enough_to_be_read_as_a_list():
+    folders = {}
+    for module in set(FILES):
+        if module[-1] != "__init__":
+            folders.setdefault("/".join(module[:-1]), []).append(module)
+    assert len(folders.pop("")) <= 9
+    long = {name: len(files) for name, files in folders.items() if len(files) > 16 and name not in LONG}
+    assert not long
+
+
 def test_nothing_is_called_utils():
-    assert not [p for p in FILES if p.stem in ("utils", "helpers", "common", "util", "misc")]
+    assert not [module for module in FILES if module[-1] in ("utils", "helpers", "common", "util", "misc")]
 
 
 def test_public_names_resolve_and_importing_the_package_is_light():
     for name in singaudit.__all__:
         assert getattr(singaudit, name) is not None
     heavy = "torch", "transformers", "onnxruntime", "weasyprint", "altair", "pydantic"
-    code = f"import sys, singaudit, singaudit.cli; print([m for m in {heavy!r} if m in sys.modules])"
+    code = f"import sys, singaudit, singaudit.cli.main; print([m for m in {heavy!r} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
 
 
 def test_help_does_not_import_anything_heavy():
     code = (
-        "import sys\nfrom singaudit.cli import main\n"
+        "import sys\nfrom singaudit.cli.main import main\n"
         "try: main(['run', '--help'])\nexcept SystemExit: pass\n"
         "heavy = 'torch', 'transformers', 'onnxruntime', 'weasyprint', 'numpy', 'rich'\n"
         "print([m for m in heavy if m in sys.modules])"

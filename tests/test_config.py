@@ -2,9 +2,9 @@
 
 import pytest
 
+from singaudit.cli.settings import load_settings
 from singaudit.config import make_config, parse_classes
 from singaudit.errors import ConfigError
-from singaudit.settings import load_settings
 
 KNOWN = {"batch_size": "batch_size", "images": "images", "gate": "gates", "report": "formats"}
 

@@ -10,10 +10,10 @@ import onnxruntime
 import pytest
 import torch
 
-from singaudit.classifier import session
-from singaudit.devices import on_device, torch_device
+from singaudit.classifier.graph import session
 from singaudit.errors import ConfigError
-from singaudit.language.encoder import open_encoder
+from singaudit.language.encoders.table import open_encoder
+from singaudit.machine import on_device, torch_device
 
 CARD = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 

@@ -37,7 +37,13 @@ def test_wheel_holds_templates_models_and_types(built):
 def test_sdist_holds_what_tests_and_examples_need(built):
     with tarfile.open(built[0]) as archive:
         names = {n.split("/", 1)[1] for n in archive.getnames() if "/" in n}
-    assert {"templates/report.html.j2", "tests/test_cli.py", "examples/python_api.py", "LICENSE", "Makefile"} <= names
+    assert {
+        "templates/report.html.j2",
+        "tests/cli/test_main.py",
+        "examples/python_api.py",
+        "LICENSE",
+        "Makefile",
+    } <= names
 
 
 def test_the_embedded_language_model_is_at_most_five_megabytes():

@@ -7,10 +7,10 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from singaudit.cli import main
-from singaudit.command import each_command
+from singaudit.cli.command import each_command
+from singaudit.cli.main import main
 from singaudit.metrics.findings import decide
-from singaudit.report.finding_parts import FindingPart
+from singaudit.report.result.findings import FindingPart
 
 LICENCE = """
 ## Licence

@@ -1,4 +1,4 @@
-"""Writes singaudit/classifier/architectures.json: what the weights of every registered architecture look like.
+"""Writes singaudit/classifier/convert/architectures.json: what the weights of every registered architecture look like.
 
     python examples/architectures/index.py            # some minutes; no weights are made, every network is built empty
 
@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import singaudit
-from singaudit.classifier.signature import body_signature, index_text
+from singaudit.classifier.convert.signature import body_signature, index_text
 from singaudit.torchvision_import import import_torchvision
 
-TARGET = Path(singaudit.__file__).parent / "classifier" / "architectures.json"
+TARGET = Path(singaudit.__file__).parent / "classifier" / "convert" / "architectures.json"
 
 
 def shapes_of(module: Any) -> dict[str, tuple[int, ...]]:

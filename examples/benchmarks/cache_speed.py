@@ -12,14 +12,15 @@ from feature_pass import BATCH, PREPROCESS, export
 from made_photos import write
 from measuring import Outcome, in_turn
 
-from singaudit.classifier.identity import forward_identity
-from singaudit.classifier.onnx_file import open_onnx
-from singaudit.classifier.pixels import prepare
-from singaudit.dataset.cache import Cache
-from singaudit.dataset.sources import open_source
-from singaudit.engine.local import Step, run_pass
-from singaudit.language.cached import CachedEncoder
-from singaudit.language.encoder import builtin_folder, open_encoder
+from singaudit.cache.store import Cache
+from singaudit.classifier.fingerprint import forward_identity
+from singaudit.classifier.preprocessing.pixels import prepare
+from singaudit.classifier.sandbox.onnx_classifier import open_onnx
+from singaudit.dataset.sources.table import open_source
+from singaudit.engine.interface import Step
+from singaudit.engine.local import run_pass
+from singaudit.language.encoders.cached import CachedEncoder
+from singaudit.language.encoders.table import builtin_folder, open_encoder
 
 TARGET = 1.2
 CONCEPTS = """[colour]

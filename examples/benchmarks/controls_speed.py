@@ -11,7 +11,7 @@ from unittest.mock import patch
 from measuring import Outcome, in_turn
 
 from singaudit import AuditConfig, audit
-from singaudit.dataset.scenes import ATTRIBUTES
+from singaudit.dataset.generated.scenes import ATTRIBUTES
 from singaudit.metrics.intervals import Bootstrap
 
 IMAGES, CONCEPTS = 1000, 300
@@ -53,7 +53,7 @@ def share(quick: bool) -> Outcome:
 
 def _bare(config: AuditConfig) -> object:
     with (
-        patch("singaudit.pipeline.run_controls", lambda *_: []),
+        patch("singaudit.pipeline.audit.run_controls", lambda *_: []),
         patch.object(Bootstrap.__init__, "__defaults__", (2,)),
     ):
         return audit(config)

@@ -16,11 +16,12 @@ from made_photos import write
 from measuring import Outcome, in_turn
 from numpy.typing import NDArray
 
-from singaudit.classifier.onnx_file import OnnxClassifier, open_onnx
-from singaudit.classifier.pixels import prepare
+from singaudit.classifier.preprocessing.pixels import prepare
+from singaudit.classifier.sandbox.onnx_classifier import OnnxClassifier, open_onnx
 from singaudit.dataset.interface import Image
-from singaudit.dataset.sources import open_source
-from singaudit.engine.local import Pass, Step, run_pass
+from singaudit.dataset.sources.table import open_source
+from singaudit.engine.interface import Pass, Step
+from singaudit.engine.local import run_pass
 
 MODEL = "tf_efficientnet_lite0"
 PREPROCESS = "size=224,crop=0.875,interpolation=bicubic,scale=1,mean=127,std=128"

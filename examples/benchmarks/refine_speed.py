@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from measuring import Outcome, in_turn
 
-from singaudit.classifier.opening import open_classifier
-from singaudit.classifier.preprocessing import prepare
-from singaudit.dataset.sources import open_source
+from singaudit.classifier.openers.table import open_classifier
+from singaudit.classifier.preprocessing.resolve import prepare
+from singaudit.dataset.sources.table import open_source
 from singaudit.geometry.null_space import null_space
 from singaudit.language.concepts import embed_group, open_vocabulary
-from singaudit.language.encoder import BUILTIN, open_encoder
+from singaudit.language.encoders.table import BUILTIN, open_encoder
 from singaudit.metrics.subject import Subject
 from singaudit.pictures.audited import Audited
 from singaudit.pictures.equivalent_images import make_equivalents

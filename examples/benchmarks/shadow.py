@@ -35,7 +35,7 @@ from torch import Tensor, nn
 
 from singaudit.classifier.shadow.certificate import certify
 from singaudit.classifier.shadow.module import shadow_copy
-from singaudit.devices import arithmetic, on_device
+from singaudit.machine import arithmetic, on_device
 from singaudit.torchvision_import import import_torchvision
 
 import_torchvision()

@@ -125,7 +125,7 @@ def compare(folder: Path) -> list[dict[str, Any]]:
     """For each model: difference of values (share of their range), cosine of gradients, certificate, head."""
     import torch
 
-    from singaudit.classifier.onnx_file import open_onnx
+    from singaudit.classifier.sandbox.onnx_classifier import open_onnx
     from singaudit.classifier.shadow.certificate import certify
     from singaudit.classifier.shadow.module import shadow_copy
     from singaudit.errors import SingauditError

@@ -47,7 +47,7 @@ class MadeRows:
 
 
 class Table:
-    """One side of the rows, as :class:`singaudit.language.statistics.Rows`."""
+    """One side of the rows, as :class:`singaudit.language.translators.statistics.Rows`."""
 
     def __init__(self, made: MadeRows, which: int) -> None:
         self.made, self.which = made, which
@@ -66,8 +66,8 @@ class Table:
 
 def stream(rows: int, m: int, d: int) -> dict[str, Any]:
     """Statistics in five folds from streamed rows, a fit at one penalty, and a fit with the penalty chosen."""
-    from singaudit.language.statistics import accumulate, total
-    from singaudit.language.translator import fit_ridge, fit_translator
+    from singaudit.language.translators.fit import fit_ridge, fit_translator
+    from singaudit.language.translators.statistics import accumulate, total
 
     made = MadeRows(rows, m, d)
     start = time.perf_counter()
@@ -100,8 +100,8 @@ def agreement(rows: int, m: int, d: int) -> dict[str, Any]:
     """Differences from Ridge in float64 at the penalty that cross-validation chose: weights and predictions."""
     from sklearn.linear_model import Ridge
 
-    from singaudit.language.statistics import accumulate
-    from singaudit.language.translator import fit_translator
+    from singaudit.language.translators.fit import fit_translator
+    from singaudit.language.translators.statistics import accumulate
 
     made = MadeRows(rows, m, d)
     f, z = made.table(0)[:rows].astype(np.float64), made.table(1)[:rows].astype(np.float64)

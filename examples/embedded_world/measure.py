@@ -17,7 +17,7 @@ from train_clip import embed_texts
 from transformers import CLIPModel, CLIPTokenizer
 from world import Pool, held_out, to_input
 
-from singaudit.dataset.scenes import ATTRIBUTES, phrase
+from singaudit.dataset.generated.scenes import ATTRIBUTES, phrase
 
 Array = NDArray[np.float64]
 

@@ -6,7 +6,7 @@ import string
 
 import numpy as np
 
-from singaudit.dataset.scenes import ATTRIBUTES, Scenes, phrase
+from singaudit.dataset.generated.scenes import ATTRIBUTES, Scenes, phrase
 
 OUTLINES = {
     "round": ("circle", "ring", "heart", "crescent"),

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from world import CLASSIFIER_SEED, Pool, draw, held_out, scene_pools, take, to_input
 
-from singaudit.dataset.scenes import ATTRIBUTES, Scenes
+from singaudit.dataset.generated.scenes import ATTRIBUTES, Scenes
 
 BATCH, POOL, REUSE = 128, 6144, 3
 LEARNING_RATE, WARM_UP, DECAY = 3e-3, 50, 0.01

@@ -18,7 +18,7 @@ from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProce
 from vocabulary import LONGEST_TEXT, build_tokenizer
 from world import CLIP_SEED, Pool, draw, held_out, scene_pools, take, to_input
 
-from singaudit.dataset.scenes import ATTRIBUTES, phrase
+from singaudit.dataset.generated.scenes import ATTRIBUTES, phrase
 
 BATCH, CAPTIONS, POOL, REUSE = 256, 96, 8192, 3
 LEARNING_RATE, WARM_UP, DECAY, AVERAGE = 1.5e-3, 200, 0.05, 0.997

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from singaudit.dataset.drawing import render, silhouettes
-from singaudit.dataset.scenes import Scenes, draw_scenes
+from singaudit.dataset.generated.drawing import render, silhouettes
+from singaudit.dataset.generated.scenes import Scenes, draw_scenes
 
 CLIP_SEED, CLASSIFIER_SEED, HELD_OUT_SEED = 1_000_001, 2_000_002, 3_000_003
 """Worlds (seeds of the generator) for training the CLIP, training the classifiers, and measuring both."""

@@ -8,9 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.classifier.trace import Leaf, Trace
-from singaudit.errors import ModelError
-
 
 @dataclass
 class Tap:
@@ -26,23 +23,6 @@ class Tap:
     zero: float = 0.0
     dtype: str = "float32"
     """Of the stored tensor."""
-
-    @classmethod
-    def of_leaf(cls, trace: Trace, leaf: Leaf) -> Tap:
-        """The features' tap."""
-        dtype = trace.dtypes[leaf.tensor]
-        return cls(leaf.tensor, leaf.batch_axis, leaf.axes, leaf.shape, leaf.scale, leaf.zero, dtype)
-
-    @classmethod
-    def of_logits(cls, trace: Trace, name: str) -> Tap:
-        """The logits' tap; ModelError where the batch axis is not known."""
-        axis, shape = trace.batch_axes[name], trace.shapes[name]
-        if axis is None:
-            raise ModelError(
-                f"the axis of the logits {name!r} that counts images could not be told",
-                hint="export the classifier with a dynamic batch size",
-            )
-        return cls(name, axis, tuple(place for place in range(len(shape)) if place != axis), shape)
 
     @property
     def size(self) -> int:

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from singaudit.dataset.columns import LABEL_COLUMNS, PATH_COLUMNS, named_column, read_csv
 from singaudit.dataset.interface import ImageSource
-from singaudit.dataset.table import LABEL_COLUMNS, PATH_COLUMNS, named_column, read_csv
 from singaudit.errors import DatasetError
 
 _SYNSET = re.compile(r"n\d{8}")

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.classifier.machine import cores
 from singaudit.dataset.interface import ImageSource, Skipped
+from singaudit.machine import cores
 
 Prepare = Callable[[NDArray[np.uint8]], NDArray[np.generic]]
 Known = Callable[[str, str], bool]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.errors import LanguageError
-from singaudit.language.encoder import BUILTIN
+from singaudit.language.encoders.table import BUILTIN
 from singaudit.language.interface import Encoder
 
 Array = NDArray[np.float64]

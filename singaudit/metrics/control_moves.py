@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.language.statistics import solve_ridge
-from singaudit.language.translator import fold_of
+from singaudit.language.translators.fit import fold_of
+from singaudit.language.translators.statistics import solve_ridge
 from singaudit.metrics.controls import random_subspace
 from singaudit.metrics.subject import Block, Subject
 

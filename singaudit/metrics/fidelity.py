@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.geometry.null_space import NullSpace
-from singaudit.language.statistics import accumulate, total
-from singaudit.language.translator import FOLDS, Fitted, by_fold, fit, fit_ridge, fit_translator, fold_of
-from singaudit.language.translator_file import Measure, StoredTranslator, TranslatorFacts
+from singaudit.language.translators.file import Measure, StoredTranslator, TranslatorFacts
+from singaudit.language.translators.fit import FOLDS, Fitted, by_fold, fit, fit_ridge, fit_translator, fold_of
+from singaudit.language.translators.statistics import accumulate, total
 from singaudit.metrics.intervals import BLOCK, Bootstrap, Estimate
 from singaudit.metrics.scores import unit
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.language.statistics import accumulate
-from singaudit.language.translator import FOLDS, fold_of
+from singaudit.language.translators.fit import FOLDS, fold_of
+from singaudit.language.translators.statistics import accumulate
 from singaudit.metrics.borders import Borders, find_borders
 from singaudit.metrics.intervals import Bootstrap, Estimate, at_least_wilson
 from singaudit.metrics.probes import Probe, fit_probes, normalised_accuracy

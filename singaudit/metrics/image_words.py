@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.geometry.null_space import NullSpace
-from singaudit.language.translator import Translator
-from singaudit.language.translator_file import StoredTranslator
+from singaudit.language.translators.file import StoredTranslator
+from singaudit.language.translators.fit import Translator
 from singaudit.metrics.changes import Changes, Judged, judge
 from singaudit.metrics.scores import text_angles, unit
 from singaudit.metrics.words import NEGLIGIBLE_SHARE, centred, spreads

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.language.translator import by_fold
+from singaudit.language.translators.fit import by_fold
 from singaudit.metrics.groups import GroupMeasure, measure_groups
 from singaudit.metrics.intervals import BLOCK, Bootstrap, Estimate
 from singaudit.metrics.scores import image_score, text_angles, unit

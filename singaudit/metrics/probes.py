@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.language.statistics import Statistics, solve_ridge, total
+from singaudit.language.translators.statistics import Statistics, solve_ridge, total
 
 Array = NDArray[np.float64]
 

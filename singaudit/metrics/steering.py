@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.geometry.equivalents import STEERED_ANGLE, step_to_angle
-from singaudit.language.translator import Translator
+from singaudit.language.translators.fit import Translator
 from singaudit.metrics.intervals import Estimate, bootstrap
 from singaudit.metrics.scores import unit
 from singaudit.metrics.subject import Subject, blocks

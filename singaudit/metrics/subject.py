@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.geometry.null_space import NullSpace
-from singaudit.language.translator import Fitted, Translator, by_fold
+from singaudit.language.translators.fit import Fitted, Translator, by_fold
 from singaudit.metrics.intervals import BLOCK
 
 Array = NDArray[np.float64]

@@ -10,7 +10,7 @@ import torch
 from singaudit.classifier.interface import Classifier
 from singaudit.classifier.shadow.module import ShadowCopy, shadow_copy
 from singaudit.classifier.tap import Tap
-from singaudit.devices import on_device
+from singaudit.machine import on_device
 
 
 class FeatureCopy:

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.classifier.interface import Preprocessing
-from singaudit.classifier.pixels import crop_offset, crop_window
-from singaudit.classifier.preprocessing import prepare
+from singaudit.classifier.preprocessing.pixels import crop_offset, crop_window
+from singaudit.classifier.preprocessing.resolve import prepare
 
 if TYPE_CHECKING:
     import torch

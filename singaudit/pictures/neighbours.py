@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.language.translator import by_fold
+from singaudit.language.translators.fit import by_fold
 from singaudit.metrics.measure import Measured
 from singaudit.metrics.scores import text_angles, unit
 from singaudit.metrics.subject import Subject

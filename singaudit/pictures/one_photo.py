@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from singaudit.classifier.interface import Classifier
 from singaudit.dataset.interface import ImageLoader
-from singaudit.dataset.joined import Joined
-from singaudit.engine.local import Pass
+from singaudit.dataset.sources.joined import Joined
+from singaudit.engine.interface import Pass
 from singaudit.geometry.null_space import NullSpace
 from singaudit.language.interface import Encoder
-from singaudit.language.translator import Fitted, Translator
+from singaudit.language.translators.fit import Fitted, Translator
 from singaudit.metrics.subject import Subject
 from singaudit.pictures.audited import Audited
 from singaudit.pictures.natural_pairs import MAX_IMAGES

@@ -15,7 +15,7 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from singaudit.classifier.interface import Classifier
-from singaudit.classifier.preprocessing import prepare
+from singaudit.classifier.preprocessing.resolve import prepare
 from singaudit.dataset.decode import decode
 from singaudit.geometry.null_space import NullSpace
 from singaudit.language.interface import Encoder

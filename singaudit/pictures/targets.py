@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from singaudit.geometry.null_space import NullSpace
 from singaudit.language.concepts import Group
 from singaudit.language.interface import Encoder
-from singaudit.language.statistics import accumulate
+from singaudit.language.translators.statistics import accumulate
 from singaudit.metrics.scores import unit
 from singaudit.pictures.units import Units
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from singaudit.dataset.labels import resolve_group_labels, resolve_labels
-from singaudit.dataset.listing import Listing
+from singaudit.dataset.sources.listing import Listing
 from singaudit.errors import DatasetError
 
 CLASSES = ("dog", "cat")

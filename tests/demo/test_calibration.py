@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from singaudit.cli import main
+from singaudit.cli.main import main
 from singaudit.demo.calibration import planted, run
 from singaudit.demo.calibration.linear import linear_world
 from singaudit.demo.calibration.planted import _erase, plan, train
@@ -109,7 +109,7 @@ def test_the_table_counts_false_alarms_and_misses():
 
 
 def test_the_command_writes_both_files_and_refuses_a_foreign_folder(tmp_path, monkeypatch, pool):
-    from singaudit.commands import calibrate as command
+    from singaudit.cli.commands import calibrate as command
 
     tiny = run.Size(models=2, linear=2, pool=4000, images=200, translator_images=1200, fewer=((90, 1200),))
     monkeypatch.setitem(run._POOLS, 4000, pool)

@@ -12,9 +12,9 @@ import torch
 from onnx import numpy_helper
 
 import singaudit.demo
-from singaudit.classifier.preprocess_syntax import parse_preprocess
-from singaudit.dataset.drawing import render
-from singaudit.dataset.scenes import ATTRIBUTES, draw_scenes
+from singaudit.classifier.preprocessing.syntax import parse_preprocess
+from singaudit.dataset.generated.drawing import render
+from singaudit.dataset.generated.scenes import ATTRIBUTES, draw_scenes
 from singaudit.torchvision_import import import_torchvision
 
 import_torchvision()

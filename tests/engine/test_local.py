@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from singaudit.dataset.cache import Cache
+from singaudit.cache.store import Cache
 from singaudit.dataset.interface import Content, Image, Skipped
 from singaudit.engine import local
-from singaudit.engine.local import Step, run_pass
+from singaudit.engine.interface import Step
+from singaudit.engine.local import run_pass
 from singaudit.errors import DatasetError
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from singaudit.dataset.sources import open_source
-from singaudit.language.open_clip_encoder import repository_of
+from singaudit.dataset.sources.table import open_source
+from singaudit.language.encoders.open_clip import repository_of
 from singaudit.torchvision_import import import_torchvision
 
 PATH = Path(__file__).parents[2] / "examples" / "paper_protocol.py"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from click.testing import CliRunner, Result
 
-from singaudit.cli import main
+from singaudit.cli.main import main
 
 Make = Callable[[Path], Sequence[str]]
 """Told an empty folder, which is also the current one: makes files there and returns what is typed."""

@@ -13,7 +13,7 @@ import PIL.Image
 from hostile import Case
 from model_files import Payload
 
-from singaudit.language.encoder import builtin_folder
+from singaudit.language.encoders.table import builtin_folder
 
 
 def model(change: Callable[[Path], object]) -> Callable[[Path], Sequence[str]]:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from hostile import Case, typed
 
-from singaudit.report.checksum import content_checksum
-from singaudit.report.result import AuditResult
-from singaudit.report.stored_result import canonical_json
+from singaudit.report.result.audit import AuditResult
+from singaudit.report.result.checksum import content_checksum
+from singaudit.report.result.store import canonical_json
 
 MODEL = "builtin:leaky"
 

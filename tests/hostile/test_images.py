@@ -11,7 +11,7 @@ import pytest
 from picture_files import NOISE, REFUSED, RIGHT, encoded
 
 from singaudit.dataset.interface import Image, Skipped
-from singaudit.dataset.sources import open_source
+from singaudit.dataset.sources.table import open_source
 
 NAMES = {
     "a script": "<script>alert(1)</script>.png",

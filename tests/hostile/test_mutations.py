@@ -17,15 +17,15 @@ from model_files import LEAKY
 from picture_files import NOISE, encoded
 
 from singaudit import AuditConfig, audit
-from singaudit.commands.pack import make_pack
-from singaudit.dataset.pack_file import read_pack, write_pack
-from singaudit.dataset.sources import open_source
+from singaudit.cli.commands.pack import make_pack
+from singaudit.cli.settings import load_settings
+from singaudit.dataset.sources.table import open_source
 from singaudit.errors import SingauditError
 from singaudit.language.concepts import open_vocabulary
-from singaudit.language.encoder import builtin_folder, open_encoder
-from singaudit.language.pack import open_pack
-from singaudit.report.stored_result import canonical_json, load_result
-from singaudit.settings import load_settings
+from singaudit.language.encoders.table import builtin_folder, open_encoder
+from singaudit.language.packs.file import read_pack, write_pack
+from singaudit.language.packs.pack import open_pack
+from singaudit.report.result.store import canonical_json, load_result
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 SECONDS = 10.0

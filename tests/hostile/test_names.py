@@ -15,9 +15,9 @@ from hostile import run
 from model_files import LEAKY
 from pypdf import PdfReader
 
-from singaudit.dataset.sources import open_source
-from singaudit.language.encoder import builtin_folder
-from singaudit.report.pdf import pdf_available
+from singaudit.dataset.sources.table import open_source
+from singaudit.language.encoders.table import builtin_folder
+from singaudit.report.formats.pdf import pdf_available
 
 CLASSES = [
     "<script>alert(1)</script>",
@@ -177,6 +177,6 @@ def test_names_that_a_tokenizer_repeats_do_not_reach_the_terminal(tmp_path):
     done = subprocess.run([*command, "--format", "json"], cwd=tmp_path, capture_output=True, text=True)
     assert json.loads(done.stdout)["images"] == 1
     assert "owned" not in done.stdout + done.stderr
-    code = "from singaudit.language.encoder import open_encoder; open_encoder('clip')"
+    code = "from singaudit.language.encoders.table import open_encoder; open_encoder('clip')"
     alone = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert "owned" in alone.stdout + alone.stderr  # what is at stake

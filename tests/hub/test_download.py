@@ -18,8 +18,8 @@ from safetensors.numpy import save_file
 NAME = "org/name"
 FETCH = """
 import json, sys
-from singaudit.classifier.hub_models import fetch_classifier
-from singaudit.terminal import Reporter
+from singaudit.classifier.openers.hub import fetch_classifier
+from singaudit.cli.terminal import Reporter
 with Reporter("auto") as reporter:
     found = fetch_classifier(sys.argv[1], reporter)
 facts = {"revision": found.revision, "folder": str(found.folder), "files": found.files}

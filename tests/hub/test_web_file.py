@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from singaudit.classifier.hub_models import CALLER
+from singaudit.classifier.openers.hub import CALLER
 from singaudit.errors import ModelError
 from singaudit.hub import web_file
 from singaudit.hub.web_file import from_url

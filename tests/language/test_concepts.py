@@ -5,7 +5,7 @@ import pytest
 
 from singaudit.errors import LanguageError
 from singaudit.language.concepts import Group, class_group, embed_group, open_vocabulary, prompts
-from singaudit.language.encoder import BUILTIN, open_encoder
+from singaudit.language.encoders.table import BUILTIN, open_encoder
 
 
 def test_a_value_is_said_in_several_ways_with_the_right_article():

@@ -8,7 +8,7 @@ from linear_worlds import world
 
 from singaudit.classifier.interface import Head
 from singaudit.geometry.null_space import null_space
-from singaudit.language.translator import fit, fit_around
+from singaudit.language.translators.fit import fit, fit_around
 from singaudit.metrics.control_moves import DIRECTIONS, HAAR, MATCHED, SHUFFLED, Shuffles, Subspaces
 from singaudit.metrics.control_run import DRAWS, MAX_IMAGES, run_controls
 from singaudit.metrics.control_scores import MODEL_SCORES

@@ -8,7 +8,7 @@ from linear_worlds import world
 
 from singaudit.classifier.interface import Head
 from singaudit.geometry.null_space import null_space
-from singaudit.language.translator import FOLDS, fit, fold_of
+from singaudit.language.translators.fit import FOLDS, fit, fold_of
 from singaudit.metrics.measure import measure
 from singaudit.metrics.subject import blocks
 

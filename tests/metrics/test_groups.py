@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from linear_worlds import WIDTH, world
 
-from singaudit.language.translator import fit
+from singaudit.language.translators.fit import fit
 from singaudit.metrics.control_run import run_controls
 from singaudit.metrics.judge import benjamini_hochberg, judge
 from singaudit.metrics.measure import measure

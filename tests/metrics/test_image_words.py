@@ -7,7 +7,7 @@ import pytest
 
 from singaudit.classifier.interface import Head
 from singaudit.geometry.null_space import null_space
-from singaudit.language.translator import Translator
+from singaudit.language.translators.fit import Translator
 from singaudit.metrics.fidelity import fit_for_keeping
 from singaudit.metrics.image_words import _change, _error, _slope, decompose, judge_image
 from singaudit.metrics.scores import text_angles, unit

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from linear_worlds import world
 
-from singaudit.language.translator import FOLDS, fold_of
+from singaudit.language.translators.fit import FOLDS, fold_of
 from singaudit.metrics.measure import MODEL_COLUMNS, measure
 
 AT = {name: i for i, name in enumerate(MODEL_COLUMNS)}

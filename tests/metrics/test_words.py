@@ -9,7 +9,7 @@ from scipy.stats import false_discovery_control
 
 from singaudit.classifier.interface import Head
 from singaudit.geometry.null_space import null_space
-from singaudit.language.translator import fit
+from singaudit.language.translators.fit import fit
 from singaudit.metrics.changes import MIN_HALF, Changes, benjamini_hochberg, judge
 from singaudit.metrics.subject import GroupTexts, Subject
 from singaudit.metrics.words import find_words

@@ -6,12 +6,12 @@ from functools import cache
 import numpy as np
 import pytest
 
-from singaudit.classifier.opening import open_classifier
-from singaudit.classifier.preprocessing import prepare
-from singaudit.dataset.shapes import ShapesSource
+from singaudit.classifier.openers.table import open_classifier
+from singaudit.classifier.preprocessing.resolve import prepare
+from singaudit.dataset.generated.source import ShapesSource
 from singaudit.geometry.null_space import null_space
 from singaudit.language.concepts import embed_group, open_vocabulary
-from singaudit.language.encoder import BUILTIN, open_encoder
+from singaudit.language.encoders.table import BUILTIN, open_encoder
 from singaudit.metrics.subject import Subject
 from singaudit.pictures.audited import Audited
 from singaudit.pictures.features import feature_copy

@@ -11,13 +11,13 @@ from click.testing import CliRunner
 from hub_server import serve
 from tiny_unclip import WIDTH, save_pipeline
 
-from singaudit.cli import main
-from singaudit.dataset.sources import open_source
+from singaudit.cli.main import main
+from singaudit.cli.options import DECODER
+from singaudit.dataset.sources.table import open_source
 from singaudit.errors import LanguageError
-from singaudit.language.encoder import open_encoder
-from singaudit.options import DECODER
-from singaudit.pictures.decode import Decoder, same_length
-from singaudit.pictures.unclip import KARLO, located, open_decoder, open_tower
+from singaudit.language.encoders.table import open_encoder
+from singaudit.pictures.decoding.decode import Decoder, same_length
+from singaudit.pictures.decoding.unclip import KARLO, located, open_decoder, open_tower
 from singaudit.torchvision_import import import_torchvision
 
 import_torchvision()
@@ -260,7 +260,7 @@ def test_of_a_repository_only_what_is_read_is_downloaded(folder, tmp_path):
     import sys
 
     code = (
-        "from singaudit.pictures.unclip import located, open_decoder\n"
+        "from singaudit.pictures.decoding.unclip import located, open_decoder\n"
         "pipeline = located('org/unclip'); print(pipeline.revision, open_decoder(pipeline).width)"
     )
     with serve() as hub:

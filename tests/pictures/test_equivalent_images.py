@@ -6,8 +6,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from singaudit.classifier.preprocessing import prepare
-from singaudit.dataset.scenes import ATTRIBUTES
+from singaudit.classifier.preprocessing.resolve import prepare
+from singaudit.dataset.generated.scenes import ATTRIBUTES
 from singaudit.pictures.equivalent_images import equivalents_of, make_equivalents
 from singaudit.pictures.targets import Aim, read, wished_values
 from singaudit.pictures.units import LOGIT_BOUND

@@ -5,7 +5,7 @@ import pytest
 import torch
 from pictured_graphs import GRAPHS
 
-from singaudit.classifier.onnx_file import open_onnx
+from singaudit.classifier.sandbox.onnx_classifier import open_onnx
 from singaudit.pictures.features import feature_copy
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from singaudit.classifier.interface import Preprocessing
-from singaudit.classifier.preprocessing import prepare
+from singaudit.classifier.preprocessing.resolve import prepare
 from singaudit.pictures.inputs import frame_size, framed, to_inputs, window
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}

@@ -8,7 +8,7 @@ import pytest
 
 from singaudit.classifier.interface import Head
 from singaudit.geometry.null_space import null_space
-from singaudit.language.translator import fit
+from singaudit.language.translators.fit import fit
 from singaudit.metrics.measure import measure
 from singaudit.metrics.scores import unit
 from singaudit.metrics.subject import GroupTexts, Subject

@@ -9,9 +9,9 @@ import pytest
 from pictured_graphs import taking_pixels
 
 import singaudit
-from singaudit.classifier.certifying import certify_on_noise
-from singaudit.classifier.opening import open_classifier
-from singaudit.classifier.preprocessing import prepare
+from singaudit.classifier.certify import certify_on_noise
+from singaudit.classifier.openers.table import open_classifier
+from singaudit.classifier.preprocessing.resolve import prepare
 from singaudit.metrics.subject import Subject
 from singaudit.pictures.equivalent_images import make_equivalents
 from singaudit.pictures.units import units

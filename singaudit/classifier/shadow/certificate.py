@@ -11,6 +11,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
+from singaudit.classifier.graph.tolerances import TOLERANCES, largest_share, precision_of
 from singaudit.classifier.interface import Certificate, Precision, RuntimeMode
 from singaudit.classifier.shadow import carriers
 from singaudit.classifier.shadow.gradients import (
@@ -24,9 +25,8 @@ from singaudit.classifier.shadow.gradients import (
 from singaudit.classifier.shadow.module import ShadowCopy, shadow_copy
 from singaudit.classifier.shadow.plan import UnsupportedGraphError
 from singaudit.classifier.shadow.reference import Reference
-from singaudit.classifier.tolerances import TOLERANCES, largest_share, precision_of
-from singaudit.devices import on_device
 from singaudit.errors import ModelError
+from singaudit.machine import on_device
 
 Array = NDArray[Any]
 

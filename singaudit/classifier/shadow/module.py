@@ -14,16 +14,15 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from singaudit.classifier.external_data import settle
-from singaudit.classifier.session import short
+from singaudit.classifier.graph.external_data import settle
 from singaudit.classifier.shadow import carriers
 from singaudit.classifier.shadow.inputs import accept, narrowed, of_declared_shape
 from singaudit.classifier.shadow.plan import Plan
 from singaudit.classifier.shadow.planner import make_plan
 from singaudit.classifier.shadow.program import Program, depends_on_shapes, used_by
 from singaudit.classifier.shadow.tracing import shape_values
-from singaudit.devices import memory_ran_out
-from singaudit.errors import ModelError, SingauditError, UnsupportedModelError
+from singaudit.errors import ModelError, SingauditError, UnsupportedModelError, short
+from singaudit.machine import memory_ran_out
 
 _CACHED_SHAPES = 16
 # Programs kept, one per combination of input shapes; the oldest goes first.

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from singaudit.classifier.graph.tolerances import quantises
 from singaudit.classifier.shadow import program
-from singaudit.classifier.tolerances import quantises
 from singaudit.errors import UnsupportedModelError
 
 

@@ -12,9 +12,9 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from singaudit.classifier.external_data import settle
+from singaudit.classifier.graph.external_data import settle
+from singaudit.classifier.graph.session import make_session
 from singaudit.classifier.interface import RuntimeMode
-from singaudit.classifier.session import make_session
 from singaudit.errors import ModelError
 
 Array = NDArray[Any]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from singaudit.classifier.interface import Head
 from singaudit.demo.calibration.roles import Role, World
 from singaudit.geometry.null_space import null_space
-from singaudit.language.translator import fit
+from singaudit.language.translators.fit import fit
 from singaudit.metrics.scores import unit
 from singaudit.metrics.subject import GroupTexts, Subject
 

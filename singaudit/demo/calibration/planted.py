@@ -21,7 +21,7 @@ from singaudit.classifier.interface import Head
 from singaudit.demo.calibration.pool import Pool
 from singaudit.demo.calibration.roles import Role, World
 from singaudit.geometry.null_space import null_space
-from singaudit.language.translator import fit
+from singaudit.language.translators.fit import fit
 from singaudit.metrics.subject import GroupTexts, Subject
 
 Array = NDArray[np.float64]

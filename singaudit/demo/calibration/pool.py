@@ -11,10 +11,10 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from singaudit.dataset.drawing import render
-from singaudit.dataset.scenes import ATTRIBUTES, draw_scenes
+from singaudit.dataset.generated.drawing import render
+from singaudit.dataset.generated.scenes import ATTRIBUTES, draw_scenes
 from singaudit.language.concepts import LEADS, Group, embed_group, open_vocabulary
-from singaudit.language.encoder import BUILTIN, open_encoder
+from singaudit.language.encoders.table import BUILTIN, open_encoder
 from singaudit.metrics.subject import GroupTexts
 
 _SEED = 4_000_004

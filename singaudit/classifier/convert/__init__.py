@@ -1,0 +1,1 @@
+"""Networks of torch become ONNX files in a process of their own."""

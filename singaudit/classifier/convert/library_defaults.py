@@ -1,0 +1,74 @@
+"""What libraries say of preprocessing and class names: for given weights, or as the usual values of an architecture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from singaudit.classifier.convert.architectures import Architecture
+from singaudit.classifier.preprocessing.metadata import read_metadata
+
+_INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
+
+
+def of_architecture(architecture: Architecture) -> tuple[dict[str, Any], str]:
+    """Preprocessing keys of the architecture's default weights, and whose they are in words.
+
+    For weights of somebody's own they are a guess.
+    """
+    if architecture.library == "timm":
+        import timm
+
+        config = timm.models.get_pretrained_cfg(architecture.name, allow_unregistered=True)
+        keys = {} if config is None else of_timm(config.to_dict())
+    else:
+        from torchvision import models
+
+        keys = of_torchvision(models.get_model_weights(architecture.name).DEFAULT)
+    if architecture.size is not None:
+        keys["size"] = architecture.size
+    if architecture.channels == 1:
+        keys = {key: value for key, value in keys.items() if key not in ("mean", "std")}
+    return keys, f"{architecture.library}'s usual values for {architecture.name}"
+
+
+def of_timm(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Preprocessing keys of a timm ``pretrained_cfg``."""
+    kept = {
+        key: config[key]
+        for key in ("mean", "std", "input_size", "interpolation", "crop_pct", "crop_mode")
+        if key in config
+    }
+    return dict(read_metadata({"pretrained_cfg": json.dumps(kept)}, None).preprocess)
+
+
+def of_torchvision(weights: Any) -> dict[str, Any]:
+    """Preprocessing keys of the transforms that belong to a torchvision weights entry."""
+    how = weights.transforms()
+    (crop,), (resize,) = how.crop_size, how.resize_size
+    keys: dict[str, Any] = {
+        "size": (int(crop), int(crop)), "crop": min(1.0, crop / resize), "mode": "crop", "scale": 1 / 255,
+        "mean": tuple(map(float, how.mean)), "std": tuple(map(float, how.std)),
+    }  # fmt: skip
+    interpolation = str(getattr(how.interpolation, "value", how.interpolation))
+    return {**keys, **({"interpolation": interpolation} if interpolation in _INTERPOLATIONS else {})}
+
+
+def names_of_timm(config: Mapping[str, Any]) -> tuple[tuple[str, ...] | None, str]:
+    """Class names in logit order of a timm ``pretrained_cfg``, and where they stand: its own, else ImageNet's."""
+    count = int(config.get("num_classes") or 0)
+    own = config.get("label_names")
+    if isinstance(own, list | tuple) and len(own) == count and all(isinstance(name, str) for name in own):
+        described = config.get("label_descriptions")
+        texts = described if isinstance(described, dict) else {}
+        return tuple(str(texts.get(name, name)) for name in own), "timm pretrained_cfg"
+    from timm.data import ImageNetInfo, infer_imagenet_subset
+
+    subset = infer_imagenet_subset(dict(config))
+    if subset is None:
+        return None, ""
+    info = ImageNetInfo(subset)
+    if info.num_classes() != count:
+        return None, ""
+    return tuple(info.index_to_description(index) for index in range(count)), f"timm's list of {subset}"

@@ -1,0 +1,1 @@
+"""Files and folders as they arrive: what they hold, and what belongs to them."""

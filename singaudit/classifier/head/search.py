@@ -1,0 +1,202 @@
+"""The affine way back from the logits to the last constant weight, by structure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from singaudit.classifier.graph.lookup import Graph, node_inputs
+from singaudit.classifier.head.affine_operators import HANDLERS
+from singaudit.classifier.head.linear import LINEAR_OPS, read_linear
+from singaudit.classifier.head.linear_form import Linear, NotLinear
+from singaudit.classifier.head.plan import Leaf, Plan, Trace, constants
+
+_CHAIN = frozenset(
+    {
+        *("Identity", "Cast", "Dropout", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"),
+        *("Add", "Sub", "Mul", "Div", "Neg", "BatchNormalization"),
+    }
+)
+"""What may stand between stacked linear layers that are read as one."""
+_MOST_NODES = 500
+"""Operators between features and logits; a head has a few, a graph made to exhaust the reader has more."""
+_LONGEST_SCALE = 20
+"""Operators between a dynamic quantisation and the place where its scale is multiplied on."""
+
+
+def surroundings(graph: Graph, tensors: list[str]) -> tuple[list[str], list[str]]:
+    """(data tensors, other computed tensors) that reading a head of these logits may ask about."""
+    data: dict[str, None] = {}
+    other: dict[str, None] = {}
+    stack = list(tensors)
+    while stack:
+        name = stack.pop()
+        if name in data:
+            continue
+        data[name] = None
+        node = graph.producers.get(name)
+        if node is None or (
+            node.op_type not in HANDLERS and node.op_type not in LINEAR_OPS and node.op_type != "DynamicQuantizeLinear"
+        ):
+            continue
+        for item in node_inputs(node):
+            if graph.kind(item) == "data":
+                stack.append(item)
+            elif item in graph.producers and not graph.is_stored(item):
+                other[item] = None
+    return list(data), list(other)
+
+
+def _dynamic_scale(graph: Graph, name: str) -> bool:
+    """Whether the tensor is the scale of a dynamic quantisation, times constants."""
+    for _ in range(_LONGEST_SCALE):
+        node = graph.producers.get(name)
+        if node is None:
+            return False
+        if node.op_type == "DynamicQuantizeLinear":
+            return name == node.output[1]
+        data = graph.data_inputs(node)
+        if node.op_type not in ("Mul", "Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze") or len(data) != 1:
+            return False
+        name = data[0]
+    return False
+
+
+def make_plan(graph: Graph, trace: Trace, logits: str, features: str | None = None, collapse: bool = True) -> Plan:
+    """The way back from the logits to the features; NotLinear says what stands in it.
+
+    With ``features`` named, every linear layer between that tensor and the logits belongs to the head; otherwise
+    the last one does and, with ``collapse``, linear layers before it with nothing but affine operators between.
+    """
+    plan = Plan(logits)
+    values = constants(graph, trace.values)
+    heads: dict[str, Linear | None] = {}
+    _walk(graph, logits, features, values, plan, heads)
+    if features is None and collapse:
+        heads = _collapse(graph, trace, values, plan, heads)
+    plan.nodes = sorted({graph.positions[id(node)]: node for node in plan.nodes}.items(), key=lambda item: item[0])
+    plan.nodes = [node for _, node in plan.nodes]
+    plan.leaves = [_leaf(trace, name, linear) for name, linear in heads.items()]
+    producers = {name: graph.producers.get(name) for name in heads}
+    plan.leaves.sort(key=lambda leaf: -1 if (made := producers[leaf.tensor]) is None else graph.positions[id(made)])
+    return plan
+
+
+def _walk(
+    graph: Graph,
+    start: str,
+    stop: str | None,
+    values: Any,
+    plan: Plan,
+    heads: dict[str, Linear | None],
+) -> None:
+    """Collects nodes and linear layers between ``start`` and the features into ``plan`` and ``heads``."""
+    seen: set[str] = set()
+    stack = [start]
+    while stack:
+        name = stack.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        if name == stop:
+            heads.setdefault(name, None)
+            continue
+        node = graph.producers.get(name)
+        if node is None:
+            raise NotLinear("the way back from the logits reaches the image itself")
+        if len(plan.nodes) > _MOST_NODES:
+            raise NotLinear(f"more than {_MOST_NODES} operators stand between the logits and a linear layer")
+        if node.op_type in LINEAR_OPS:
+            linear = read_linear(graph, node, values)
+            plan.linears[graph.positions[id(node)]] = linear
+            plan.nodes.append(node)
+            if linear.dynamic is not None or linear.data not in node.input:
+                plan.nodes.append(graph.producers[node.input[0]])
+            if stop is None or linear.data == stop:
+                kept = heads.setdefault(linear.data, linear)
+                if kept is not None and kept.feature_axes != linear.feature_axes:
+                    raise NotLinear("two linear layers read the same tensor along different axes")
+            else:
+                stack.append(linear.data)
+        elif node.op_type in HANDLERS:
+            plan.nodes.append(node)
+            factors = [item for item in graph.data_inputs(node) if not _dynamic_scale(graph, item)]
+            if node.op_type in ("Mul", "Div") and len(factors) > 1:
+                raise NotLinear(f"{graph.label(node)} combines two tensors that both depend on the image")
+            for item in graph.data_inputs(node):
+                if _dynamic_scale(graph, item):
+                    _collect(graph, item, plan)
+                else:
+                    stack.append(item)
+        else:
+            raise NotLinear(_reason(graph, node, start))
+
+
+def _collect(graph: Graph, name: str, plan: Plan) -> None:
+    while (node := graph.producers.get(name)) is not None:
+        plan.nodes.append(node)
+        if node.op_type == "DynamicQuantizeLinear":
+            return
+        name = graph.data_inputs(node)[0]
+
+
+def _reason(graph: Graph, node: Any, start: str) -> str:
+    return (
+        f"between the logits {start!r} and the last linear layer stands {graph.label(node)} "
+        f"({node.op_type}), which is not linear"
+    )
+
+
+def _vector(trace: Trace, name: str) -> bool:
+    """Whether the tensor has one axis of features and nothing else, for one image."""
+    shape = trace.shapes.get(name)
+    return shape is not None and int(np.prod(shape)) == max(shape, default=1)
+
+
+def _collapse(
+    graph: Graph, trace: Trace, values: Any, plan: Plan, heads: dict[str, Linear | None]
+) -> dict[str, Linear | None]:
+    """The features moved before linear layers that feed the head with nothing but affine operators between."""
+    moved: dict[str, Linear | None] = {}
+    for tensor, linear in heads.items():
+        name = tensor
+        passed: list[Any] = []
+        while _vector(trace, name) and (node := graph.producers.get(name)) is not None:
+            if node.op_type in LINEAR_OPS:
+                try:
+                    before = read_linear(graph, node, values)
+                except NotLinear:
+                    break
+                if before.input_scale is not None or before.input_rounding or not _vector(trace, before.data):
+                    break
+                plan.linears[graph.positions[id(node)]] = before
+                plan.nodes += [*passed, node]
+                plan.collapsed += 1
+                tensor, linear, name, passed = before.data, before, before.data, []
+                continue
+            data = graph.data_inputs(node)
+            if node.op_type not in _CHAIN or len(data) != 1:
+                break
+            passed.append(node)
+            name = data[0]
+        moved[tensor] = linear
+    return moved
+
+
+def _leaf(trace: Trace, name: str, linear: Linear | None) -> Leaf:
+    shape = trace.shapes.get(name)
+    if shape is None:
+        raise NotLinear("the last linear layer reads the image itself; there are no penultimate features")
+    batch_axis = trace.batch_axes.get(name)
+    if batch_axis is None:
+        raise NotLinear(f"the axis of {name!r} that counts images could not be told")
+    if linear is None:
+        axes = tuple(axis for axis in range(len(shape)) if axis != batch_axis)
+        return Leaf(name, axes, batch_axis, shape)
+    axes = tuple(sorted(axis % len(shape) for axis in linear.feature_axes))
+    if batch_axis in axes:
+        raise NotLinear(f"{linear.title} mixes the images of a batch")
+    if tuple(axis % len(shape) for axis in linear.feature_axes) != axes:
+        raise NotLinear(f"{linear.title} contracts its axes in another order than they are stored")
+    return Leaf(name, axes, batch_axis, shape, linear.input_scale, linear.input_zero)

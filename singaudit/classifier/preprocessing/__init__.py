@@ -1,0 +1,1 @@
+"""From a photograph to the classifier's input, as its own library would."""

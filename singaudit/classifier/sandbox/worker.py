@@ -1,0 +1,135 @@
+"""The child of :mod:`singaudit.classifier.sandbox.process`: holds one model and answers requests about it.
+
+Run as ``python -m singaudit.classifier.sandbox.worker MEMORY cpu|gpu SHARED`` with messages on standard input and
+output.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from singaudit.errors import MachineError, ModelError, SingauditError
+
+if TYPE_CHECKING:
+    from singaudit.classifier.sandbox.messages import Arrays
+    from singaudit.classifier.sandbox.model import OpenedModel
+
+Answer = tuple[dict[str, Any], "Arrays"]
+
+
+def limit_memory(limit: int, gpu: bool) -> None:
+    """Bound what this process may map, in bytes (0: not at all); no core file is written when it dies."""
+    try:
+        import resource
+    except ImportError:  # not POSIX: the time limit alone holds
+        return
+    kinds = [resource.RLIMIT_DATA] if gpu else [resource.RLIMIT_DATA, resource.RLIMIT_AS]
+    for kind in kinds if limit > 0 else []:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(kind, (limit, resource.getrlimit(kind)[1]))
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+class _Child:
+    """The model, once it is opened, and what may be asked of it."""
+
+    def __init__(self) -> None:
+        self.model: OpenedModel | None = None
+        self.answers: dict[str, Callable[..., Answer]] = {
+            "open and run one image": self.open,
+            "run a batch": self.forward,
+            "run its head": self.logits_of,
+            "round features": self.representable,
+            "compare with its shadow copy": self.certify,
+        }
+
+    def open(self, arrays: Arrays, **fields: Any) -> Answer:
+        """What is known of the model once its head is proved."""
+        from singaudit.classifier.sandbox.model import open_model
+
+        try:
+            self.model = open_model(**fields)
+        except MachineError as error:
+            # One image is no load: what runs out of memory on it asks for more than a classifier does.
+            raise ModelError(error.message, hint="check the file, or allow more: --model-memory GIB") from error
+        head = asdict(self.model.head)
+        found = {name: head.pop(name) for name in ("weight", "bias", "quantisation_step")}
+        kept = {name: array for name, array in found.items() if array is not None}
+        return {**self.model.facts(), "head": head}, kept
+
+    def forward(self, arrays: Arrays) -> Answer:
+        """Features and logits of a batch."""
+        features, logits = self._opened().forward(arrays["inputs"])
+        return {}, {"features": features, "logits": logits}
+
+    def logits_of(self, arrays: Arrays) -> Answer:
+        """Logits of features."""
+        return {}, {"logits": self._opened().logits_of(arrays["features"])}
+
+    def representable(self, arrays: Arrays) -> Answer:
+        """Features as the head's inputs hold them."""
+        return {}, {"features": self._opened().representable(arrays["features"])}
+
+    def certify(self, arrays: Arrays, seed: int, device: str) -> Answer:
+        """The certificate of the model's shadow copy."""
+        from singaudit.classifier.shadow.certificate import certify
+
+        return asdict(certify(str(self._opened().path), inputs=arrays["inputs"], seed=seed, device=device)), {}
+
+    def _opened(self) -> OpenedModel:
+        assert self.model is not None, "nothing is asked of a model before it is opened"
+        return self.model
+
+    def answer(self, request: str, fields: dict[str, Any], arrays: Arrays) -> Answer:
+        """The answer, or what went wrong."""
+        try:
+            return self.answers[request](arrays, **fields)
+        except SingauditError as error:
+            return {"error": error.message, "hint": error.hint, "code": error.code}, {}
+        except MemoryError:
+            problem = ModelError(
+                f"the model needs more memory than it may take to {request}",
+                hint="check the file, use a smaller --batch-size, or allow more: --model-memory GIB",
+            )
+            return {"error": problem.message, "hint": problem.hint, "code": problem.code}, {}
+        except Exception:  # a bug of ours: the other side raises it with this traceback
+            return {"error": traceback.format_exc(), "hint": "", "code": "bug"}, {}
+
+
+def _own_streams() -> tuple[BinaryIO, BinaryIO]:
+    """Standard input and output for messages alone: what libraries print goes nowhere."""
+    source, sink = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, 0)
+    os.dup2(nowhere, 1)
+    return source, sink
+
+
+def main() -> None:
+    """Answer requests until the other side goes away."""
+    # Ctrl-C reaches every process of a terminal; whether this one ends is for the other side to say.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    source, sink = _own_streams()
+    limit_memory(int(sys.argv[1]), sys.argv[2] == "gpu")
+    from singaudit.classifier.sandbox.messages import receive, send
+
+    child = _Child()
+    while True:
+        try:
+            fields, arrays = receive(source, sys.argv[3])
+        except EOFError:
+            return
+        answer, found = child.answer(fields.pop("request"), fields, arrays)
+        send(sink, answer, found)
+
+
+if __name__ == "__main__":
+    main()

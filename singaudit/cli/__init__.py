@@ -1,0 +1,1 @@
+"""The command line: options, settings, outcome, progress and summary."""

@@ -1,0 +1,118 @@
+"""singaudit compare: models or earlier results, on the same images, ranked beside their controls."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from singaudit.cli.commands.run import audit_into, config_from, pdf_settings, possible_formats
+from singaudit.cli.terminal import Reporter, console, safe
+from singaudit.dataset.columns import read_csv
+from singaudit.errors import ConfigError, DatasetError
+from singaudit.report.build.comparison import SCORES, PerImage, compare
+from singaudit.report.formats.folder import check_output_folder
+from singaudit.report.formats.table import FORMATS
+from singaudit.report.formats.writer import write_comparison
+from singaudit.report.pages.comparison import render_comparison
+from singaudit.report.result.audit import AuditResult
+from singaudit.report.result.comparison import Comparison
+from singaudit.report.result.store import load_result
+
+PAGE = "compare.html"
+
+
+def compare_targets(settings: dict[str, Any], argv: Sequence[str]) -> Comparison:
+    """Load or audit every target, and write the page and compare.json. Raises ``SingauditError``."""
+    targets = tuple(settings["targets"])
+    if len(targets) < 2:
+        raise ConfigError("expected at least two results or models to compare", hint="singaudit compare A B")
+    output, force = Path(settings["output"]), bool(settings.get("force"))
+    stored = [_stored(target) for target in targets]
+    folders = _folders([t for t, found in zip(targets, stored, strict=True) if found is None])
+    check_output_folder(output, force=force, folders=folders.values(), pages=(PAGE,))
+    if folders and settings.get("images") is None and settings.get("pack") is None:
+        raise ConfigError(
+            f"expected images to audit {next(iter(folders))} on", hint="Add --images DIR, or name result.json files."
+        )
+    results: list[AuditResult] = []
+    tables: list[PerImage | None] = []
+    for target, path in zip(targets, stored, strict=True):
+        where = path if path is not None else output / folders[target] / FORMATS["json"]
+        if path is None:
+            config = config_from({**settings, "model": target})
+            quiet = bool(settings.get("quiet"))
+            with Reporter("none" if quiet else settings["progress"], title=safe(target)) as reporter:
+                wanted = ("html", "pdf", "json", "csv"), False
+                pdf = pdf_settings(settings, wanted)
+                audit_into(config, output / folders[target], possible_formats(wanted), force, reporter, argv, pdf)
+        results.append(load_result(where))
+        tables.append(_per_image(where.with_name(FORMATS["csv"])))
+    found = compare(results, targets, tables, bool(settings.get("anyway")))
+    write_comparison(render_comparison(found, results), found.model_dump_json(indent=1), output, PAGE)
+    return found
+
+
+def _stored(target: str) -> Path | None:
+    """The result.json that ``target`` names, itself or by its folder; None for a model."""
+    path = Path(target)
+    if (path / FORMATS["json"]).is_file():
+        return path / FORMATS["json"]
+    return path if path.suffix.lower() == ".json" else None
+
+
+def _folders(models: Sequence[str]) -> dict[str, str]:
+    """A folder name of its own for each model."""
+    names: dict[str, str] = {}
+    for model in models:
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", model.rsplit("/", 1)[-1]).strip("-.") or "model"
+        number = sum(1 for n in names.values() if n == plain or n.startswith(f"{plain}-"))
+        names[model] = f"{plain}-{number + 1}" if number else plain
+    return names
+
+
+def _per_image(path: Path) -> PerImage | None:
+    """scores.csv beside a result; None where there is none that can be read."""
+    if not path.is_file():
+        return None
+    try:
+        return read_csv(path, "scores per image")
+    except DatasetError:
+        return None
+
+
+def show(found: Comparison) -> None:
+    """Print the ranking for a person."""
+    import sys
+
+    from rich.table import Table
+
+    out = console(sys.stdout)
+    out.print(f"{len(found.models)} models on {found.images:,} images, read by {safe(found.encoder)}")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("model", "null", "IS/|AS|", "rank (paper)", "|AS|", "effect size", "rank (adjusted)", "verdict"):
+        table.add_column(heading)
+    for m in found.models:
+        ratio, leak, effect = m.scores["ratio"], m.scores["attribute_score_deg"], m.effect_same_norm
+        table.add_row(
+            safe(m.name, 40), f"{m.null_dim}/{m.feature_dim}",
+            "–" if ratio is None else f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]",
+            _rank(m.ranks.get("ratio")),
+            "–" if leak is None else f"{leak.value:.1f}° [{leak.low:.1f}, {leak.high:.1f}]",
+            "–" if effect is None else f"{effect.value:+.1f} [{effect.low:+.1f}, {effect.high:+.1f}]",
+            _rank(m.ranks.get("adjusted")), m.verdict,
+        )  # fmt: skip
+    out.print(table)
+    for name, (label, _) in SCORES.items():
+        held = [d for d in found.differences if d.score == name and d.exceeds]
+        total = sum(1 for d in found.differences if d.score == name)
+        out.print(f"  {label}: {len(held)} of {total} differences exceed their intervals")
+    for warning in found.warnings:
+        out.print(f"  ! {safe(warning, 500)}")
+
+
+def _rank(rank: list[int] | None) -> str:
+    if rank is None:
+        return "–"
+    return f"{rank[0]}" if rank[1] == rank[2] else f"{rank[0]} ({rank[1]} to {rank[2]})"

@@ -1,0 +1,100 @@
+"""``singaudit inspect``: what the head of a model is and what it cannot see, from the file alone."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+_BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+def inspect_file(settings: dict[str, Any]) -> dict[str, Any]:
+    """Facts about the model of ``settings``; a download shows its progress on stderr. Raises ``SingauditError``."""
+    from singaudit.cli.terminal import Reporter
+    from singaudit.pipeline.inspect import inspect_model
+
+    with Reporter("none" if settings.get("quiet") else settings.get("progress", "auto")) as progress:
+        return inspect_model(settings, progress)
+
+
+def describe(facts: dict[str, Any]) -> None:
+    """Print the facts of ``inspect_file`` for people."""
+    from rich.table import Table
+
+    from singaudit.cli.terminal import console, safe
+
+    out = console(sys.stdout)
+    head, g, p = facts["head"], facts["geometry"], facts["preprocessing"]
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+
+    def row(name: str, value: object) -> None:
+        table.add_row(name, safe(str(value), 600))
+
+    row("model", facts["name"])
+    row("format", facts["format"])
+    row("sha256", facts["sha256"])
+    for name, value in facts["description"].items():
+        row(name, value)
+    row("preprocessing", f"{p['settings']} ({p['source']})")
+    if p["guessed"]:
+        row("guessed", f"{', '.join(p['guessed'])}: state them with --preprocess")
+    names = facts["class_names"]
+    if names:
+        row("class names", ", ".join(names[:8]) + (f", ... ({len(names)})" if len(names) > 8 else ""))
+    row("head", f"{head['kind']}, {head['classes']} x {head['feature_dim']}, {head['stored_dtype']}")
+    row("nodes", ", ".join(head["nodes"]))
+    row("proved", f"|W f + b - logits| at most {head['max_error']:.1e} of the largest logit")
+    runtime = facts["runtime"]
+    apart = (
+        "" if runtime["difference"] is None else f"; the two modes differ by {runtime['difference']:.1e} of the range"
+    )
+    row("runtime", f"ONNX Runtime, {runtime['mode']}{apart}")
+    if runtime["reason"]:
+        row("", runtime["reason"])
+    assumed = "" if head["activation_stated"] else " (assumed)"
+    row("activation", head["activation"] + assumed)
+    row("rank", f"{g['rank']} (tolerance {g['tolerance']:.3g}, {g['tolerance_reason']})")
+    softmax = "" if g["softmax_null_dim"] is None else f"; softmax {g['softmax_null_dim']}"
+    row("null dimensions", f"logit {g['null_dim']} of {g['feature_dim']}{softmax}")
+    near = g["near_null"]
+    row(
+        "near-null",
+        f"{near['dim']} dimensions move every logit by less than {near['fraction']:.0%} of its spread, "
+        f"{near['variance_share']:.0%} of all (if features varied alike in every direction)",
+    )
+    row("rank at tolerance", ", ".join(f"x{r['factor']:g}: {r['rank']}" for r in g["rank_sensitivity"]))
+    row("spectrum", spectrum_chart(g["singular_values"], g["tolerance"]))
+    for name, value in _certificate_rows(facts["certificate"]):
+        row(name, value)
+    out.print(table)
+
+
+def _certificate_rows(c: dict[str, Any]) -> list[tuple[str, str]]:
+    """The shadow copy's certificate for people."""
+    if c["status"] == "unsupported":
+        return [("shadow copy", f"unsupported: {', '.join(c['unsupported'][:8])}")]
+    modes = (("difference_unoptimised", "unoptimised"), ("difference_optimised", "optimised"))
+    compared = ", ".join(f"{c[key]:.1e} {mode}" for key, mode in modes if c[key] is not None)
+    agreement = "" if c["top1_agreement"] is None else f"; top-1 agreement {c['top1_agreement']:.1%}"
+    cosine = "" if c["gradient_cosine"] is None else f"; gradient cosine {c['gradient_cosine']:.5f}"
+    rows = [("shadow copy", f"{c['status']} on {c['ran_on']} ({c['precision']}){agreement}{cosine}")]
+    rows.append(("difference", f"to ONNX Runtime, share of the outputs' range: {compared}; allowed {c['tolerance']:g}"))
+    return rows + ([("reason", c["reason"])] if c["reason"] else [])
+
+
+def spectrum_chart(values: list[float], tolerance: float, width: int = 48) -> str:
+    """Singular values as a line of blocks on a log scale from the tolerance to the largest; dots below it."""
+    import math
+
+    if not values or values[0] <= 0:
+        return "all zero"
+    floor = math.log10(max(tolerance, values[0] * 1e-12))
+    span = max(math.log10(values[0]) - floor, 1e-9)
+    step = max(1, math.ceil(len(values) / width))
+    chart = ""
+    for value in values[::step]:
+        height = (math.log10(value) - floor) / span if value > tolerance else -1
+        chart += "." if height < 0 else _BLOCKS[min(len(_BLOCKS) - 1, int(height * len(_BLOCKS)))]
+    return f"{values[0]:.3g} {chart} {values[-1]:.3g}"

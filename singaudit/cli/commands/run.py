@@ -1,0 +1,89 @@
+"""singaudit run: settings in, an audit's files and its exit code out."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from singaudit.cli.terminal import Reporter, safe
+from singaudit.config import AuditConfig, make_config, parse_classes
+from singaudit.errors import ReportError
+from singaudit.pipeline.audit import Audit, audit
+from singaudit.report.formats.folder import check_output_folder
+from singaudit.report.formats.pdf import PdfSettings, pdf_available
+from singaudit.report.formats.writer import write_report
+from singaudit.report.result.audit import AuditResult
+
+
+def run_audit(
+    settings: dict[str, Any], formats: tuple[tuple[str, ...], bool], argv: Sequence[str]
+) -> tuple[int, AuditResult]:
+    """Audit and write the report. Returns the exit code and the result; raises ``SingauditError``."""
+    config = config_from(settings)
+    output = Path(settings["output"])
+    check_output_folder(output, force=bool(settings.get("force")))
+    wanted = possible_formats(formats)
+    with Reporter("none" if settings.get("quiet") else settings["progress"]) as reporter:
+        found = audit_into(
+            config, output, wanted, bool(settings.get("force")), reporter, argv, pdf_settings(settings, formats)
+        )
+    return found.exit_code, found.result
+
+
+def audit_into(
+    config: AuditConfig, output: Path, formats: Sequence[str], force: bool, reporter: Reporter, argv: Sequence[str],
+    pdf: PdfSettings,
+) -> Audit:  # fmt: skip
+    """Audit and write the report into ``output``. Raises ``SingauditError``; then nothing is written."""
+    started, clock = datetime.now(UTC), time.monotonic()
+    found = audit(config, reporter)
+    reporter("write the report", 0, 1)
+    info = {
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": round(time.monotonic() - clock, 3),
+        "host": platform.node(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "arguments": list(argv),
+    }
+    write_report(
+        found.result, found.per_image, output, formats=formats, force=force, run_info=info, pictures=found.files,
+        pdf=pdf,
+    )  # fmt: skip
+    reporter("write the report", 1, 1)
+    return found
+
+
+def config_from(settings: dict[str, Any]) -> AuditConfig:
+    """The audit's configuration from merged settings. Raises ``ConfigError``."""
+    values = {name: settings[name] for name in AuditConfig.model_fields if name in settings}
+    if isinstance(values.get("classes"), str):
+        values["classes_from"] = values["classes"]
+        values["classes"] = parse_classes(values["classes"])
+    if settings.get("no_cache"):
+        values["cache"] = "none"
+    return make_config(**values)
+
+
+def pdf_settings(settings: dict[str, Any], formats: tuple[tuple[str, ...], bool]) -> PdfSettings:
+    """How the PDF is made; one that was not asked for by name is left out where it cannot be drawn."""
+    return PdfSettings(float(settings["pdf_seconds"]), float(settings["pdf_memory"]), needed=formats[1])
+
+
+def possible_formats(formats: tuple[tuple[str, ...], bool]) -> tuple[str, ...]:
+    """The formats to write: without the PDF libraries no PDF, unless it was asked for by name."""
+    wanted, named = formats
+    if "pdf" not in wanted:
+        return wanted
+    reason = pdf_available()
+    if reason is None:
+        return wanted
+    if named:
+        raise ReportError(f"expected to write a PDF, but {reason}", hint="Or leave pdf out of --report.")
+    print(f"singaudit: no PDF is written: {safe(reason)}", file=sys.stderr)
+    return tuple(f for f in wanted if f != "pdf")

@@ -1,0 +1,339 @@
+"""Click at the edge: commands parse, make one call, show the outcome, and choose the exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from typing import Any
+
+import click
+
+from singaudit.cli.command import Command, CommandGroup
+from singaudit.cli.options import (
+    BATCH_OPTION,
+    CACHE_OPTIONS,
+    CLASSES_OPTION,
+    CONFIG_OPTIONS,
+    DEVICE_OPTION,
+    FORCE_OPTION,
+    GATE_OPTIONS,
+    IMAGE_OPTIONS,
+    IMAGES_ONLY,
+    LANGUAGE_OPTIONS,
+    LIMIT_OPTIONS,
+    MACHINE_OPTIONS,
+    MODEL_OPTIONS,
+    OUTPUT_OPTIONS,
+    PACK_FILE_OPTIONS,
+    PACK_OPTION,
+    PDF_OPTIONS,
+    PHOTO_PICTURE_OPTIONS,
+    PICTURE_OPTIONS,
+    PRECISION_OPTION,
+    PROBE_OPTION,
+    TRANSLATOR_OPTION,
+    TRANSLATOR_OUTPUT,
+    output_option,
+    report_option,
+    requested_formats,
+    with_options,
+)
+from singaudit.cli.outcome import Outcome
+from singaudit.cli.settings import merged_settings
+from singaudit.version import __version__
+
+
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="singaudit")
+def main() -> None:
+    """Audit what an image classifier's head silently ignores, before you deploy it.
+
+    Exit codes: 0 gates passed or none set, 1 a gate failed, 2 wrong input, 3 the machine failed, 4 inconclusive.
+    """
+    # What libraries warn of while threads decode hostile images is theirs; ours is said in the result.
+    warnings.simplefilter("ignore")
+
+
+@main.command(
+    cls=Command, example="singaudit run model.onnx --classes dog,cat --images photos/ --gate default -o audit/"
+)
+@click.argument("model")
+@with_options(
+    CLASSES_OPTION, MODEL_OPTIONS, IMAGE_OPTIONS, PROBE_OPTION, LANGUAGE_OPTIONS, TRANSLATOR_OPTION, PACK_OPTION,
+    PICTURE_OPTIONS, GATE_OPTIONS,
+    output_option("singaudit-out"), report_option(), FORCE_OPTION, OUTPUT_OPTIONS, MACHINE_OPTIONS, PDF_OPTIONS,
+    CACHE_OPTIONS,
+    CONFIG_OPTIONS,
+)  # fmt: skip
+@click.pass_context
+def run(ctx: click.Context, /, **given: Any) -> None:
+    """Audit MODEL: geometry, scores, controls, findings, gates and a report.
+
+    Without images only the geometry is audited, and the exit code is 4.
+    """
+    with Outcome(given) as outcome:
+        from singaudit.cli.commands.run import run_audit
+
+        code, result = run_audit(
+            outcome.heeds(merged_settings(ctx, given)), requested_formats(ctx, given), sys.argv[1:]
+        )
+        outcome.done(result, 0 if given["exit_zero"] and code in (1, 4) else code)
+
+
+@main.command(cls=Command, example="singaudit inspect model.onnx --format json")
+@click.argument("model")
+@with_options(MODEL_OPTIONS, OUTPUT_OPTIONS, DEVICE_OPTION, LIMIT_OPTIONS, CONFIG_OPTIONS)
+@click.pass_context
+def inspect(ctx: click.Context, /, **given: Any) -> None:
+    """Show MODEL's head, null space and certificate; no images, no language model."""
+    with Outcome(given) as outcome:
+        from singaudit.cli.commands.inspect import describe, inspect_file
+
+        facts = inspect_file(outcome.heeds(merged_settings(ctx, given)))
+        outcome.print(facts, lambda: describe(facts))
+
+
+@main.command(cls=Command, example="singaudit demo --open")
+@with_options(
+    output_option("singaudit-demo", "Folder of the reports."), FORCE_OPTION,
+    click.option("--open", "open_page", is_flag=True, help="Open the page in a browser when done."), OUTPUT_OPTIONS,
+    PDF_OPTIONS,
+)  # fmt: skip
+def demo(**given: Any) -> None:
+    """Audit a clean and a leaky classifier of the embedded world, offline, side by side.
+
+    Exits 0 when it ran, whatever the verdicts.
+    """
+    with Outcome(given) as outcome:
+        from singaudit.cli.commands.demo import run_demo
+
+        outcome.print(run_demo(given), lambda: None)
+
+
+@main.command(cls=Command, example="singaudit calibrate --quick -o calibration/")
+@with_options(
+    output_option("singaudit-calibration", "Folder of calibration.json and calibration.md."), FORCE_OPTION,
+    click.option("--quick", is_flag=True, help="A dozen models instead of over a hundred: a look, no calibration."),
+    click.option(
+        "--seed", type=click.IntRange(0, 2**31), default=0, show_default=True, metavar="N", help="Of all worlds."
+    ),
+    OUTPUT_OPTIONS,
+)  # fmt: skip
+def calibrate(**given: Any) -> None:
+    """Audit models with planted answers and count what the findings get right and wrong.
+
+    Exits 0 when it ran, whatever the rates. A few minutes on two cores.
+    """
+    with Outcome(given) as outcome:
+        from singaudit.cli.commands.calibrate import run_calibration
+
+        outcome.print(run_calibration(given), lambda: None)
+
+
+@main.command(cls=Command, example="singaudit report singaudit-out/result.json -o again/")
+@click.argument("result")
+@with_options(output_option("singaudit-report"), report_option(("html", "pdf", "json")), FORCE_OPTION, OUTPUT_OPTIONS,
+              PDF_OPTIONS)  # fmt: skip
+@click.pass_context
+def report(ctx: click.Context, /, **given: Any) -> None:
+    """Render the report again from an earlier RESULT.json, without inference."""
+    with Outcome(given) as outcome:
+        from singaudit.cli.commands.report import render_again
+
+        outcome.print(render_again(given, requested_formats(ctx, given)), lambda: None)
+
+
+@main.command(
+    cls=Command, example="singaudit pack --images photos/ --concepts words.txt --classes dog,cat -o probe.pack"
+)
+@with_options(
+    CLASSES_OPTION, IMAGE_OPTIONS, LANGUAGE_OPTIONS, PACK_FILE_OPTIONS,
+    click.option("--force", is_flag=True, help="Replace a file that is not a pack."), OUTPUT_OPTIONS, DEVICE_OPTION,
+    PRECISION_OPTION, BATCH_OPTION, CACHE_OPTIONS, CONFIG_OPTIONS,
+)  # fmt: skip
+@click.pass_context
+def pack(ctx: click.Context, /, **given: Any) -> None:
+    """Store embeddings of images and texts in one file; run --pack then needs no language model."""
+    with Outcome(given) as outcome:
+        from singaudit.cli.commands.pack import make_pack, show_pack
+
+        facts = make_pack(outcome.heeds(merged_settings(ctx, given)))
+        outcome.print(facts, lambda: show_pack(facts))
+
+
+@main.command(cls=Command, example="singaudit compare a.onnx b.onnx --images photos/ -o compared/")
+@click.argument("targets", nargs=-1, required=True, metavar="A B [C ...]")
+@with_options(
+    CLASSES_OPTION, MODEL_OPTIONS, IMAGE_OPTIONS, PROBE_OPTION, LANGUAGE_OPTIONS, PACK_OPTION,
+    click.option("--anyway", is_flag=True, help="Compare audits of other images or language models too."),
+    output_option("singaudit-compare", "Folder of the page and of new reports."), FORCE_OPTION, OUTPUT_OPTIONS,
+    MACHINE_OPTIONS, PDF_OPTIONS, CACHE_OPTIONS, CONFIG_OPTIONS,
+)  # fmt: skip
+@click.pass_context
+def compare(ctx: click.Context, /, **given: Any) -> None:
+    """Rank models, or earlier results (result.json), on the same images.
+
+    By the paper's IS / |AS|, and adjusted for null dimension and removed energy; writes a page and compare.json.
+    """
+    with Outcome(given) as outcome:
+        from singaudit.cli.commands.compare import compare_targets, show
+
+        found = compare_targets(outcome.heeds(merged_settings(ctx, given)), sys.argv[1:])
+        outcome.print(found.model_dump(mode="json"), lambda: show(found))
+
+
+@main.command(
+    cls=Command, example='singaudit image model.onnx photo.jpg --images photos/ --toward "a photo of a blue shape"'
+)
+@click.argument("model")
+@click.argument("photo")
+@with_options(
+    CLASSES_OPTION, MODEL_OPTIONS, IMAGES_ONLY, LANGUAGE_OPTIONS, TRANSLATOR_OPTION, PHOTO_PICTURE_OPTIONS,
+    output_option("singaudit-image", "Folder of the page."), FORCE_OPTION, OUTPUT_OPTIONS, MACHINE_OPTIONS,
+    CACHE_OPTIONS, CONFIG_OPTIONS,
+)  # fmt: skip
+@click.pass_context
+def image(ctx: click.Context, /, **given: Any) -> None:
+    """Show what MODEL's head ignores of PHOTO: scores, words, neighbours, and a page.
+
+    The translator is fitted on --images once and kept in the cache, or comes from --translator. With --toward,
+    equivalents are made of the photo and checked by the deployed model; the exit code is 4 where none could be tried or
+    most attempts failed.
+    """
+    with Outcome(given) as outcome:
+        from singaudit.cli.commands.image import describe_image
+        from singaudit.cli.commands.image_text import show
+
+        code, result = describe_image(outcome.heeds(merged_settings(ctx, given)))
+        outcome.print(result.model_dump(mode="json"), lambda: show(result), code)
+
+
+@main.group(cls=CommandGroup)
+def translator() -> None:
+    """Fit, import or show the map from features to meaning, kept as a file."""
+
+
+@translator.command(
+    "fit", cls=Command, example="singaudit translator fit model.onnx --images photos/ -o model.translator.safetensors"
+)
+@click.argument("model")
+@with_options(
+    CLASSES_OPTION, MODEL_OPTIONS, IMAGES_ONLY, LANGUAGE_OPTIONS[:1], TRANSLATOR_OUTPUT, FORCE_OPTION, OUTPUT_OPTIONS,
+    MACHINE_OPTIONS, CACHE_OPTIONS, CONFIG_OPTIONS,
+)  # fmt: skip
+@click.pass_context
+def translator_fit(ctx: click.Context, /, **given: Any) -> None:
+    """Fit MODEL's translator on images, and keep it with its fidelity.
+
+    Use it with run --translator on other images: those it was fitted on are left out of the audit.
+    """
+    with Outcome(given) as outcome:
+        from singaudit.cli.commands.translator import describe, fit_file
+
+        facts = fit_file(outcome.heeds(merged_settings(ctx, given)))
+        outcome.print(facts, lambda: describe(facts))
+
+
+@translator.command(
+    "import", cls=Command, example="singaudit translator import densenet/linear -o densenet.safetensors"
+)
+@click.argument("folder")
+@with_options(TRANSLATOR_OUTPUT, FORCE_OPTION, OUTPUT_OPTIONS)
+def translator_import(**given: Any) -> None:
+    """Take a translator published with the paper from its FOLDER (metadata.yaml and a state dict)."""
+    with Outcome(given) as outcome:
+        from singaudit.cli.commands.translator import describe, import_folder
+
+        facts = import_folder(given)
+        outcome.print(facts, lambda: describe(facts))
+
+
+@translator.command("show", cls=Command, example="singaudit translator show model.translator.safetensors")
+@click.argument("file")
+@with_options(OUTPUT_OPTIONS)
+def translator_show(**given: Any) -> None:
+    """Show which model and encoder FILE belongs to, and how well it reads."""
+    with Outcome(given) as outcome:
+        from singaudit.cli.commands.translator import describe, show_file
+
+        facts = show_file(given)
+        outcome.print(facts, lambda: describe(facts))
+
+
+@main.group(cls=CommandGroup)
+def vlm() -> None:
+    """Vision-language models: fetch one beforehand, list those that are here."""
+
+
+@vlm.command(cls=Command, example="singaudit vlm pull openai/clip-vit-large-patch14 -o clip/")
+@click.argument("name")
+@with_options(
+    click.option("-o", "--output", metavar="DIR", help="Copy the model's files here, for a machine without internet."),
+    OUTPUT_OPTIONS,
+)
+def pull(**given: Any) -> None:
+    """Download the model NAME (ORG/NAME[@REVISION] or open_clip:...): the files needed, of one commit, checked."""
+    with Outcome(given) as outcome:
+        from singaudit.cli.commands.vlm import pull as pull_model
+        from singaudit.cli.commands.vlm import show_pull
+
+        facts = pull_model(given)
+        outcome.print(facts, lambda: show_pull(facts))
+
+
+@vlm.command("list", cls=Command, example="singaudit vlm list")
+@with_options(OUTPUT_OPTIONS)
+def list_models(**given: Any) -> None:
+    """List the vision-language models in the hub's cache."""
+    with Outcome(given) as outcome:
+        from singaudit.cli.commands.vlm import here, show_here
+
+        facts = here()
+        outcome.print(facts, lambda: show_here(facts))
+
+
+@main.group(cls=CommandGroup)
+def cache() -> None:
+    """What earlier audits computed of images and texts: show it, clear it."""
+
+
+@cache.command("show", cls=Command, example="singaudit cache show")
+@with_options(CACHE_OPTIONS[:1], OUTPUT_OPTIONS)
+def cache_show(**given: Any) -> None:
+    """Show where features and embeddings are kept, and how many bytes of them."""
+    with Outcome(given) as outcome:
+        from singaudit.cli.commands.cache import describe, what_is_kept
+
+        facts = what_is_kept(given)
+        outcome.print(facts, lambda: describe(facts))
+
+
+@cache.command("clear", cls=Command, example="singaudit cache clear")
+@with_options(CACHE_OPTIONS[:1], OUTPUT_OPTIONS)
+def cache_clear(**given: Any) -> None:
+    """Remove all of it; files that singaudit did not write there stay."""
+    with Outcome(given) as outcome:
+        from singaudit.cli.commands.cache import clear_all
+
+        facts = clear_all(given)
+        outcome.print(facts, lambda: click.echo(f"Removed {facts['removed_bytes'] / 1e6:,.1f} MB."))
+
+
+@main.command(cls=Command, example="singaudit schema > result.schema.json")
+def schema() -> None:
+    """Print the JSON Schema of result.json."""
+    from singaudit.report.result.audit import json_schema
+
+    click.echo(json.dumps(json_schema(), indent=2))
+
+
+@main.command(cls=Command, example="singaudit doctor")
+@with_options(OUTPUT_OPTIONS)
+def doctor(**given: Any) -> None:
+    """Say what works on this machine and how to mend what does not."""
+    with Outcome(given) as outcome:
+        from singaudit.cli.commands.doctor import examine, show
+
+        facts = examine()
+        outcome.print(facts, lambda: show(facts))

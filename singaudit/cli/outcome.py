@@ -1,0 +1,122 @@
+"""One place that turns an outcome into what is shown and into the exit code, for every command."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import click
+
+from singaudit.errors import ConfigError, MachineError, SingauditError
+
+INTERRUPTED = 130
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FAILED = (errno.EIO, errno.ESTALE, errno.ENODEV)
+# What a path of the user's own can provoke, wherever it is first used.
+_PATHS = (
+    errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENOENT,
+    errno.ENXIO, errno.EINVAL,
+)  # fmt: skip
+
+
+def as_ours(error: Exception) -> SingauditError:
+    """What a user is told: their own mistake, a failing machine, or a bug; only the last keeps its traceback."""
+    if isinstance(error, SingauditError):
+        return error
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return MachineError("the machine ran out of memory", hint="Try a smaller --batch-size or fewer images.")
+    if isinstance(error, OSError) and error.filename is not None and error.errno in _PATHS:
+        return ConfigError(f"cannot use {error.filename!r}: {error.strerror}", hint="Check this path.")
+    if isinstance(error, ValueError) and "null byte" in str(error):
+        return ConfigError("expected a path, got one with a zero byte in it", hint="Check the paths given.")
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return MachineError("the disk is full; nothing half-written was left", hint="Free space, or set TMPDIR.")
+    if isinstance(error, OSError) and error.errno in _FAILED:
+        return MachineError(
+            f"reading or writing failed: {error.strerror}", hint="Check the disk or drive that holds the files."
+        )
+    bug = MachineError(
+        f"a bug in singaudit: {type(error).__name__}: {error}", hint="Please report the traceback above."
+    )
+    bug.code = "bug"
+    return bug
+
+
+class Outcome:
+    """One place that turns errors into messages and exit codes, for every command."""
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        self._json = given.get("output_format") == "json"
+        self._verbose = bool(given.get("verbose"))
+        self._quiet = bool(given.get("quiet"))
+        self._code = 0
+        self._reached = False  # whether what the command is for was done, and only remains to be shown
+
+    def __enter__(self) -> Outcome:
+        return self
+
+    def heeds(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Show what follows as the settings say, a configuration file's included; the settings."""
+        self._json = settings.get("output_format") == "json"
+        return settings
+
+    def done(self, result: Any, code: int) -> None:
+        """Show an audit's result and remember its exit code."""
+        self._code, self._reached = code, True
+        if self._json:
+            from singaudit.report.result.checksum import sealed
+
+            click.echo(sealed(result).model_dump_json())
+        elif not self._quiet:
+            from singaudit.cli.summary import show_result
+
+            show_result(result)
+
+    def print(self, facts: dict[str, Any], text: Callable[[], None], code: int = 0) -> None:
+        """Print facts as JSON, or by ``text``, and remember the exit code."""
+        self._reached = True
+        self._code = code
+        if self._json:
+            click.echo(json.dumps(facts))
+        elif not self._quiet:
+            text()
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if error is None:
+            sys.exit(self._code)
+        if isinstance(error, KeyboardInterrupt):
+            click.echo("Interrupted; no report was written.", err=True)
+            sys.exit(INTERRUPTED)
+        if isinstance(error, BrokenPipeError):
+            # The reader of stdout went away (| head): the outcome stands, and exit code 1 would mean a failed gate.
+            # Where progress lost its reader, there is no outcome yet, and exit code 0 would mean one.
+            for stream in (sys.stdout, sys.stderr):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            sys.exit(self._code if self._reached else MachineError.exit_code)
+        if not isinstance(error, Exception | MemoryError) or isinstance(
+            error, click.ClickException | click.exceptions.Exit
+        ):
+            return
+        self._fail(as_ours(error), error)
+
+    def _fail(self, error: SingauditError, cause: Exception) -> NoReturn:
+        from singaudit.cli.terminal import pointed_at, safe
+
+        if self._verbose or error.code == "bug":
+            import traceback
+
+            traceback.print_exception(cause)
+        if self._json:
+            facts = {"code": error.code, "message": error.message, "hint": error.hint}
+            click.echo(json.dumps(facts), err=True)
+        else:
+            click.echo(f"singaudit: {safe(error.message, 1500)}", err=True)
+            for line in pointed_at(error.place):
+                click.echo(line, err=True)
+            if error.hint:
+                click.echo(f"  try: {safe(error.hint, 1500)}", err=True)
+        sys.exit(error.exit_code)

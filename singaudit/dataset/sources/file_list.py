@@ -1,0 +1,75 @@
+"""Images named one a line in a text file, or in a column of a CSV file."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from singaudit.dataset.columns import LABEL_COLUMNS, PATH_COLUMNS, named_column, read_csv, read_text
+from singaudit.dataset.decode import SUFFIXES, read_regular_file
+from singaudit.dataset.interface import Skipped
+from singaudit.dataset.sources.listing import Listing
+from singaudit.errors import DatasetError
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:(//|(?=data:))|data:", re.ASCII)
+_LABELLED = re.compile(rf"(?P<path>.+?(?:{'|'.join(map(re.escape, SUFFIXES))}))[ \t]+(?P<label>\S.*)", re.IGNORECASE)
+
+
+def open_list(text: str) -> Listing:
+    """Images of a text file: a path a line, relative to the file's folder or absolute, in the file's order.
+
+    Where every line has a label after the path, as in "a/b.jpg 17", that is the image's label: a class name or its
+    position. URLs are left out and counted: nothing is fetched. Raises ``DatasetError``.
+    """
+    path = Path(os.path.expanduser(text))
+    lines = [line.strip() for line in read_text(path, "a list of images, a path a line").splitlines()]
+    lines = [line for line in lines if line]
+    pairs = [_LABELLED.fullmatch(line) for line in lines]
+    if lines and all(pairs):
+        return _listing(text, path, [p["path"] for p in pairs if p], [p["label"] for p in pairs if p], {})
+    return _listing(text, path, lines, None, {})
+
+
+def open_csv(text: str) -> Listing:
+    """Images of a CSV file with a column path (relative to the file's folder or absolute), in the file's order.
+
+    A column label gives class names or their positions; every other column is kept by its name, for concept groups.
+    Raises ``DatasetError``.
+    """
+    path = Path(os.path.expanduser(text))
+    columns = read_csv(path, "a table of images, CSV with a column path")
+    by = named_column(columns, PATH_COLUMNS)
+    if by is None:
+        raise DatasetError(
+            f"expected a column path in {text}, found {', '.join(columns)[:200]}",
+            hint="The first line names the columns, e.g. path,label; paths are relative to the file's folder.",
+        )
+    label = named_column(columns, LABEL_COLUMNS)
+    others = {name: column for name, column in columns.items() if name not in (by, label)}
+    return _listing(text, path, columns[by], columns[label] if label else None, others)
+
+
+def _listing(
+    text: str, path: Path, files: Sequence[str], labels: Sequence[str] | None, columns: Mapping[str, Sequence[str]]
+) -> Listing:
+    kept = [i for i, file in enumerate(files) if file.strip() and not _URL.match(file)]
+    left_out = tuple(
+        Skipped(file[:500], "is a URL; nothing is fetched" if file.strip() else "names no file")
+        for file in files
+        if not file.strip() or _URL.match(file)
+    )
+    if not kept:
+        first = f"; the first of its {len(left_out)} lines {left_out[0].reason}" if left_out else ""
+        raise DatasetError(
+            f"expected paths of images in {text}, found none{first}",
+            hint="Give the path of an image file a line; download what a URL names yourself.",
+        )
+    names = [files[i].strip() for i in kept]
+    root = path.parent
+    return Listing(
+        text, names, lambda index: read_regular_file(root / names[index]),
+        tuple(labels[i].strip() or None for i in kept) if labels is not None else None, "column",
+        {name: [column[i].strip() for i in kept] for name, column in columns.items()}, left_out,
+    )  # fmt: skip

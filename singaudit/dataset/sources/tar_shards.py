@@ -1,0 +1,174 @@
+"""Images in tar archives named as webdataset does: KEY.jpg beside KEY.cls, KEY.json or KEY.txt, in many shards."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from singaudit.dataset.columns import LABEL_COLUMNS
+from singaudit.dataset.decode import MAX_BYTES, SUFFIXES, UndecodableError
+from singaudit.dataset.interface import LabelKind, Skipped
+from singaudit.dataset.sources.listing import Listing
+from singaudit.dataset.sources.tar_index import Member, index_tar
+from singaudit.errors import DatasetError
+
+_MAX_SHARDS = 100_000
+_MAX_BESIDE = 2**20
+_BRACE = re.compile(r"\{([^{}]*)\}")
+_RANGE = re.compile(r"(\d{1,9})\.\.(\d{1,9})")
+_BESIDE = (".cls", ".json", ".txt")
+
+
+def open_shards(text: str) -> Listing:
+    """Images of one or more tar archives: a path, a glob (``*``), a brace pattern (``{000..012}``) or a folder.
+
+    Members are reached in place: nothing is unpacked, links are not followed, names are only shown. A label is
+    KEY.cls (a class name or position), else "label" of KEY.json, else the text of KEY.txt where that is a class name;
+    further texts and numbers of KEY.json are columns. Order: shards by name, members as stored. Raises
+    ``DatasetError``.
+    """
+    shards = expand(text, ".tar")
+    places: list[tuple[int, Member]] = []
+    beside: list[dict[str, Member]] = []
+    left_out: list[Skipped] = []
+    for number, shard in enumerate(shards):
+        samples: dict[str, dict[str, Member]] = {}
+        for member in index_tar(shard):
+            key, suffix = _split(member.name)
+            if member.reason and (suffix not in _BESIDE or "archive" in member.reason):
+                left_out.append(Skipped(f"{shard.name}/{member.name}", member.reason))
+            elif suffix in SUFFIXES:
+                places.append((number, member))
+                beside.append(samples.setdefault(key, {}))
+            elif suffix in _BESIDE:
+                samples.setdefault(key, {})[suffix] = member
+    if not places:
+        first = f"; left out: {left_out[0].name} {left_out[0].reason}" if left_out else ""
+        raise DatasetError(
+            f"expected images in the {len(shards)} tar archives of {text}, found none{first}",
+            hint=f"Their members' names must end in {', '.join(SUFFIXES)}.",
+        )
+    labels, kind, columns = _known(shards, [number for number, _ in places], beside)
+    several = len(shards) > 1
+    names = [f"{shards[number].name}/{m.name}" if several else m.name for number, m in places]
+    which = np.array([number for number, _ in places], np.int32)
+    where = np.array([(m.offset, m.size) for _, m in places], np.int64)
+
+    def fetch(index: int) -> bytes:
+        offset, size = where[index]
+        return read_part(shards[which[index]], int(offset), int(size))
+
+    return Listing(text, names, fetch, labels, kind, columns, tuple(left_out))
+
+
+def expand(text: str, suffix: str) -> list[Path]:
+    """The files that a path, glob, brace pattern or folder names, those ending in ``suffix``, by name.
+
+    Raises ``DatasetError`` where there are none, or where a brace pattern names one that is missing.
+    """
+    patterns = list(_braces(os.path.expanduser(text)))
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        if Path(pattern).is_dir():
+            found |= dict.fromkeys(str(p) for p in Path(pattern).iterdir() if p.name.lower().endswith(suffix))
+        elif Path(pattern).exists() or not glob.has_magic(pattern):
+            found[pattern] = None
+        else:
+            found |= dict.fromkeys(p for p in glob.iglob(pattern) if p.lower().endswith(suffix))
+    missing = [path for path in found if not Path(path).exists()]
+    if missing or not found:
+        raise DatasetError(
+            f"expected {suffix} files at {text}, there is no {missing[0] if missing else 'such file'}",
+            hint="Check the path; several are given by a folder, a glob in quotes, or braces: 'data-{000..011}.tar'.",
+        )
+    return [Path(path) for path in sorted(found)]
+
+
+def _braces(text: str) -> Iterator[str]:
+    """The texts that ``{a,b}`` and ``{000..012}`` stand for."""
+    pending, made = [text], 0
+    while pending:
+        pattern = pending.pop()
+        match = _BRACE.search(pattern)
+        if match is None or Path(pattern).exists():
+            made += 1
+            if made > _MAX_SHARDS:
+                raise DatasetError(f"expected at most {_MAX_SHARDS} shards, {text[:200]} names more")
+            yield pattern
+            continue
+        between = _RANGE.fullmatch(match[1])
+        if between is None:
+            words: Sequence[str] = match[1].split(",")
+        else:
+            low, high = int(between[1]), int(between[2])
+            if high - low >= _MAX_SHARDS:
+                raise DatasetError(f"expected at most {_MAX_SHARDS} shards, {text[:200]} names more")
+            words = [str(i).zfill(len(between[1])) for i in range(low, high + 1)]
+        pending += [pattern[: match.start()] + word + pattern[match.end() :] for word in reversed(words)]
+
+
+def _split(name: str) -> tuple[str, str]:
+    """The key of a member's sample, up to the first dot of its file name, and its last suffix in lower case."""
+    folder, slash, file = name.rpartition("/")
+    return folder + slash + file.partition(".")[0], "." + file.rpartition(".")[2].lower() if "." in file else ""
+
+
+def _known(
+    shards: Sequence[Path], numbers: Sequence[int], beside: Sequence[dict[str, Member]]
+) -> tuple[tuple[str | None, ...] | None, LabelKind, dict[str, list[str]]]:
+    """Labels, where they stand, and columns of the images whose samples are ``beside``."""
+    facts = [_json(shards[n], members.get(".json")) for n, members in zip(numbers, beside, strict=True)]
+    label = next((name for name in LABEL_COLUMNS if any(name in fact for fact in facts)), None)
+    columns = sorted({name for fact in facts for name in fact} - {label})
+    table = {name: [fact.get(name, "") for fact in facts] for name in columns}
+    if any(".cls" in members for members in beside):
+        found = [_text(shards[n], members.get(".cls")) for n, members in zip(numbers, beside, strict=True)]
+        return tuple(text or None for text in found), "column", table
+    if label is not None:
+        return tuple(fact.get(label) or None for fact in facts), "column", table
+    if any(".txt" in members for members in beside):
+        found = [_text(shards[n], members.get(".txt")) for n, members in zip(numbers, beside, strict=True)]
+        return tuple(text or None for text in found), "beside", table
+    return None, "column", table
+
+
+def _text(shard: Path, member: Member | None) -> str:
+    if member is None or member.reason or member.size > _MAX_BESIDE:
+        return ""
+    try:
+        return read_part(shard, member.offset, member.size).decode("utf-8", "replace").strip()
+    except UndecodableError:
+        return ""
+
+
+def _json(shard: Path, member: Member | None) -> dict[str, str]:
+    try:
+        document: Any = json.loads(_text(shard, member) or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(document, dict):
+        return {}
+    kept = {name: value for name, value in document.items() if isinstance(value, str | int | float)}
+    return {name: str(value).strip() for name, value in list(kept.items())[:100]}
+
+
+def read_part(path: Path, offset: int, size: int) -> bytes:
+    """``size`` bytes of a file from ``offset``. Raises ``UndecodableError`` where there are fewer, or too many."""
+    if size > MAX_BYTES:
+        raise UndecodableError(f"is {size} bytes, over the limit of {MAX_BYTES}")
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            data = file.read(size)
+    except OSError as error:
+        raise UndecodableError(f"cannot be read: {error.strerror}") from error
+    if len(data) < size:
+        raise UndecodableError("is cut short")
+    return data

@@ -1,0 +1,1 @@
+"""Language models that embed images and texts: one file a library, listed in the table."""

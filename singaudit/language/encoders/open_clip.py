@@ -1,0 +1,211 @@
+"""Models of the open_clip library: ``open_clip:NAME/PRETRAINED`` and ``open_clip:hf-hub:ORG/NAME``."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from singaudit.classifier.files.folder import Held, check_numbers, check_safetensors, inner_file, read_json
+from singaudit.errors import LanguageError, ModelError, SingauditError
+from singaudit.language.encoders.checks import check_description, failures_told
+from singaudit.machine import on_device
+from singaudit.torchvision_import import import_torchvision
+
+PREFIX = "open_clip:"
+_HUB = "hf-hub:"
+CONFIG = "open_clip_config.json"
+_WEIGHTS = ("open_clip_model.safetensors", "model.safetensors")
+_TOKENIZER = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt", "spiece.model",
+    "tokenizer.model",
+)  # fmt: skip
+# Texts per batch, the last one filled up with repetitions: its size does not reach the last bits.
+_TEXTS = 32
+
+
+@dataclass(frozen=True)
+class OpenClipEncoder:
+    """An opened open_clip model; implements ``Encoder``."""
+
+    name: str
+    """As the user named it."""
+    revision: str
+    """Commit on the hub, or sha256 of the local weights."""
+    family: str
+    """open_clip."""
+    embedding_dim: int
+    """d: width of both towers' outputs."""
+    _model: Any
+    _tokenizer: Any
+    _transform: Any
+    _device: str
+
+    def prepare(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """One image (h, w, 3) uint8 -> (3, H, W) float32, by the model's own transform."""
+        from PIL import Image
+
+        return np.asarray(self._transform(Image.fromarray(pixels)), dtype=np.float32)
+
+    def encode_images(self, inputs: NDArray[np.generic]) -> NDArray[np.float32]:
+        """Prepared images (n, 3, H, W) -> embeddings (n, d), float32, unit length."""
+        import torch
+
+        with torch.inference_mode(), failures_told(self.name):
+            dtype = next(self._model.visual.parameters()).dtype
+            batch = torch.from_numpy(np.ascontiguousarray(inputs)).to(self._device, dtype)
+            return _unit(self._model.encode_image(batch))
+
+    def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """Texts -> embeddings (k, d), float64, unit length. Texts beyond the context length are cut."""
+        import torch
+
+        found = np.empty((len(texts), self.embedding_dim))
+        for start in range(0, len(texts), _TEXTS):
+            rows = np.arange(start, min(start + _TEXTS, len(texts)))
+            tokens = self._tokenizer([texts[int(i)] for i in np.resize(rows, _TEXTS)]).to(self._device)
+            with torch.inference_mode(), failures_told(self.name):
+                found[rows] = _unit(self._model.encode_text(tokens))[: len(rows)]
+        return found
+
+
+def _unit(output: Any) -> NDArray[np.float32]:
+    import torch
+
+    array: NDArray[np.float32] = torch.nn.functional.normalize(output.double(), dim=-1).float().cpu().numpy()
+    return array
+
+
+def repository_of(name: str) -> str:
+    """The hub's repository (ORG/NAME[@REVISION]) of an ``open_clip:`` name. Raises ``LanguageError``."""
+    open_clip = _library()
+    wanted = name.removeprefix(PREFIX)
+    if wanted.startswith(_HUB):
+        return wanted.removeprefix(_HUB)
+    model, _, tag = wanted.rpartition("/")
+    tags = open_clip.list_pretrained_tags_by_model(model) if model else []
+    if not tags or tag not in tags:
+        raise LanguageError(
+            f"expected open_clip:NAME/PRETRAINED or open_clip:hf-hub:ORG/NAME, got {name[:120]!r}"
+            + (f"; {model} has {', '.join(tags)[:300]}" if tags else ""),
+            hint="e.g. open_clip:EVA02-L-14-336/merged2b_s6b_b61k; python -c 'import open_clip; "
+            "print(open_clip.list_pretrained())' lists them all.",
+        )
+    stated = str(open_clip.get_pretrained_cfg(model, tag).get("hf_hub", ""))
+    repository = stated.strip("/")
+    if repository.count("/") != 1:
+        raise LanguageError(
+            f"{name} is published as a pickled file alone, which is never loaded",
+            hint="Name another PRETRAINED, or the same weights as open_clip:hf-hub:ORG/NAME.",
+        )
+    return repository
+
+
+def needed_files(files: Sequence[str]) -> list[str]:
+    """Those of a repository's files that opening needs. Raises ``LanguageError`` for what it lacks."""
+    if CONFIG not in files:
+        raise LanguageError(
+            f"expected an open_clip model, {CONFIG} is missing",
+            hint="A CLIP or SigLIP model in the transformers format is --vlm ORG/NAME, without open_clip:.",
+        )
+    weights = next((name for name in _WEIGHTS if name in files), None)
+    if weights is None:
+        raise LanguageError(
+            f"expected weights as {_WEIGHTS[0]}, found none; pickled weights are never loaded",
+            hint="Name a repository or revision that has them.",
+        )
+    return [CONFIG, *(name for name in _TOKENIZER if name in files), weights]
+
+
+def open_folder(name: str, folder: Path, revision: str | None, device: str, precision: str = "fp32") -> OpenClipEncoder:
+    """Open an open_clip model from a folder with its configuration, safetensors and tokenizer.
+
+    ``revision`` None for a digest of the weights. Nothing is downloaded on its configuration's word and no pickle is
+    read. Raises ``LanguageError``.
+    """
+    open_clip = _library()
+    weights, held = _checked(name, folder)
+    disabled = logging.root.manager.disable
+    logging.disable(logging.ERROR)  # it warns of random weights that are loaded a line later
+    try:
+        model, tokenizer, transform, width = _load(open_clip, name, folder, weights, held, device, precision)
+    except SingauditError:
+        raise
+    except Exception as error:  # open_clip and what it stands on raise many kinds
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise LanguageError(
+            f"expected an open_clip model at {name!r}, but it could not be loaded: {reason}",
+            hint="Use the complete checkpoint: nothing is filled with random weights.",
+        ) from error
+    finally:
+        logging.disable(disabled)
+    if revision is None:
+        with weights.open("rb") as file:
+            revision = hashlib.file_digest(file, "sha256").hexdigest()
+    return OpenClipEncoder(name, revision, "open_clip", width, model, tokenizer, transform, device)
+
+
+def _load(
+    open_clip: Any, name: str, folder: Path, weights: Path, held: Held, device: str, precision: str
+) -> tuple[Any, Any, Any, int]:  # fmt: skip
+    """(model, tokenizer, transform, embedding width)."""
+    import torch
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+
+    where = f"local-dir:{folder}"
+    empty = {"load_weights": False, "pretrained_image": False, "pretrained_text": False}
+    check_description(name, [held], lambda: open_clip.create_model(where, device="meta", **empty))
+    model = open_clip.create_model(where, **empty)
+    open_clip.load_checkpoint(model, str(weights), strict=True)
+    model = model.to(torch.bfloat16 if precision == "bf16" else torch.float32)
+    model = on_device(model, device).eval().requires_grad_(False)
+    tokenizer = open_clip.get_tokenizer(where)
+    transform = image_transform_v2(PreprocessCfg(**model.visual.preprocess_cfg), is_train=False)
+    with torch.inference_mode():
+        width = int(model.encode_text(tokenizer(["an image"]).to(device)).shape[-1])
+    return model, tokenizer, transform, width
+
+
+def _checked(name: str, folder: Path) -> tuple[Path, Held]:
+    """The weights' file and what it holds, after the configuration was seen to lead nowhere else."""
+    files = needed_files(sorted(path.name for path in folder.iterdir()))
+    try:
+        for file in files:
+            inner_file(folder, file)
+        document = read_json(folder / CONFIG)
+        weights = inner_file(folder, files[-1])
+        held = check_safetensors(weights)
+        check_numbers(document.get("model_cfg"), CONFIG, held.tensors)
+    except ModelError as error:
+        raise LanguageError(f"{name} cannot be opened: {error.message}", hint=error.hint) from error
+    config = document.get("model_cfg")
+    parts = [config.get(key) for key in ("text_cfg", "vision_cfg")] if isinstance(config, dict) else [None]
+    if not all(isinstance(part, dict) for part in parts):
+        raise LanguageError(f"{CONFIG} of {name} states no model_cfg", hint="Download it again.")
+    # A text tower of transformers is built from a configuration that the name in it would be fetched for.
+    led_away = [str(p["hf_model_name"]) for p in parts if p and p.get("hf_model_name")]
+    led_away += [str(p["timm_model_name"]) for p in parts if p and ":" in str(p.get("timm_model_name", ""))]
+    if led_away:
+        raise LanguageError(
+            f"{name} builds on another repository, {led_away[0][:80]!r}, which is not fetched on a file's word",
+            hint="Choose a model whose towers are open_clip's or timm's own.",
+        )
+    return weights, held
+
+
+def _library() -> Any:
+    import_torchvision()
+    try:
+        import open_clip
+    except ImportError as error:
+        raise LanguageError(
+            "expected the open_clip library for an open_clip: model; it is not installed",
+            hint="pip install 'singaudit[open-clip]'",
+        ) from error
+    return open_clip

@@ -1,0 +1,262 @@
+"""CLIP and SigLIP checkpoints in the hub's format, opened by transformers from a folder and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from singaudit.classifier.files.folder import Held, check_numbers, check_safetensors, inner_file, read_json, shard_names
+from singaudit.errors import LanguageError, ModelError, SingauditError
+from singaudit.language.encoders.checks import check_description, check_processor, check_tokenizer, failures_told
+from singaudit.machine import on_device
+from singaudit.torchvision_import import import_torchvision
+
+# SigLIP was trained with padding and without attention mask; CLIP's causal tower does not look past a text's end.
+_PADDING: dict[str, str | bool] = {"clip": False, "siglip": "max_length", "siglip2": "max_length"}
+# Texts per batch, the last one filled up with repetitions.
+_TEXTS = 32
+# Below this an encoder runs on one thread.
+_SMALL_PARAMETERS = 10_000_000
+_WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_NEEDED = ("config.json", "preprocessor_config.json")
+_TOKENIZER = ("tokenizer.json", "vocab.json", "spiece.model", "vocab.txt", "tokenizer.model")
+_BESIDE = (
+    "processor_config.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "merges.txt",
+)
+
+
+@dataclass(frozen=True)
+class TransformersEncoder:
+    """An opened checkpoint of the CLIP or SigLIP families; implements ``Encoder``."""
+
+    name: str
+    """As the user named it."""
+    revision: str
+    """Commit on the hub, or sha256 of the local weights."""
+    family: str
+    """clip, siglip, or siglip2 where the images keep their shape (NaFlex); SigLIP2 of a fixed size is siglip."""
+    embedding_dim: int
+    """d: width of both towers' outputs."""
+    _model: Any
+    _tokenizer: Any
+    _processor: Any
+    _context_length: int
+    _device: str
+
+    def prepare(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """One image (h, w, 3) uint8 -> (3, H, W) float32, by the model's own image processor.
+
+        NaFlex: (patches + 1, values of a patch), with how many patches there are down and across in the last row.
+        """
+        from PIL import Image
+
+        made = self._processor(images=[Image.fromarray(pixels)], return_tensors="np")
+        values = np.asarray(made["pixel_values"][0], dtype=np.float32)
+        return with_grid(values, made["spatial_shapes"][0]) if self.family == "siglip2" else values
+
+    def encode_images(self, inputs: NDArray[np.generic]) -> NDArray[np.float32]:
+        """Prepared images (n, ...) -> embeddings (n, d), float32, unit length."""
+        import torch
+
+        whole = torch.from_numpy(np.ascontiguousarray(inputs))
+        more: dict[str, Any] = {}
+        if self.family == "siglip2":
+            whole, grid = whole[:, :-1], whole[:, -1, :2].long()
+            used = torch.arange(whole.shape[1])[None, :] < grid.prod(dim=1)[:, None]
+            more = {"pixel_attention_mask": used.int().to(self._device), "spatial_shapes": grid.to(self._device)}
+        with torch.inference_mode(), failures_told(self.name):
+            batch = whole.to(self._device, self._model.dtype)
+            return _unit(self._model.get_image_features(pixel_values=batch, **more))
+
+    def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """Texts -> embeddings (k, d), float64, unit length. Texts beyond the context length are cut.
+
+        A text's embedding does not depend on the texts beside it: texts of equally many tokens go together, in
+        batches of one size, so that neither padding nor the shape of a product reaches the last bits.
+        """
+        import torch
+
+        said = [text.lower() for text in texts] if self.family != "clip" else list(texts)
+        tokens = self._tokenizer(said, padding=_PADDING[self.family], truncation=True, max_length=self._context_length)[
+            "input_ids"
+        ]
+        found = np.empty((len(texts), self.embedding_dim))
+        lengths = np.array([len(ids) for ids in tokens], np.intp)
+        for length in np.unique(lengths):
+            same = np.flatnonzero(lengths == length)
+            for start in range(0, len(same), _TEXTS):
+                rows = same[start : start + _TEXTS]
+                filled = np.resize(rows, _TEXTS)
+                batch = torch.tensor([tokens[i] for i in filled]).to(self._device)
+                with torch.inference_mode(), failures_told(self.name):
+                    found[rows] = _unit(self._model.get_text_features(input_ids=batch))[: len(rows)]
+        return found
+
+
+def with_grid(patches: NDArray[np.float32], grid: NDArray[np.integer]) -> NDArray[np.float32]:
+    """Patches (k, v) of an image and a last row that begins with how many there are down and across."""
+    last = np.zeros((1, patches.shape[1]), np.float32)
+    last[0, :2] = grid
+    return np.concatenate([patches, last])
+
+
+def _unit(output: Any) -> NDArray[np.float32]:
+    """Unit rows of a tower's output, whether it comes as a tensor or as a model output holding one."""
+    import torch
+
+    tensor = output if isinstance(output, torch.Tensor) else output.pooler_output
+    array: NDArray[np.float32] = torch.nn.functional.normalize(tensor.double(), dim=-1).float().cpu().numpy()
+    return array
+
+
+def needed_files(files: Sequence[str]) -> list[str]:
+    """Those of a repository's files that opening needs, of sharded weights the index. Raises ``LanguageError``."""
+    missing = [name for name in _NEEDED if name not in files]
+    if missing:
+        kind = "; it is an open_clip repository: pass --vlm open_clip:hf-hub:ORG/NAME"
+        raise LanguageError(
+            f"expected a vision-language model in the hub's format, {' and '.join(missing)} missing"
+            + (kind if "open_clip_config.json" in files else ""),
+            hint="Save it with save_pretrained(), or name another repository, such as openai/clip-vit-large-patch14.",
+        )
+    if not any(name in files for name in _TOKENIZER):
+        raise LanguageError(
+            f"expected a tokenizer ({', '.join(_TOKENIZER)}), found none",
+            hint="Save the processor with save_pretrained() beside the model.",
+        )
+    weights = next((name for name in (_WEIGHTS, _INDEX) if name in files), None)
+    if weights is None:
+        raise LanguageError(
+            "expected weights as model.safetensors, found none; pickled weights are never loaded",
+            hint="Convert the checkpoint with save_pretrained(..., safe_serialization=True), or name a revision that "
+            "has them: many repositories hold one under ORG/NAME@refs/pr/N.",
+        )
+    return [*_NEEDED, *(f for f in (*_TOKENIZER, *_BESIDE) if f in files), weights]
+
+
+def listed_weights(folder: Path, held: Sequence[str]) -> list[str]:
+    """Names of the files that the index lists where a repository of the files ``held`` has sharded weights alone.
+
+    Raises ``LanguageError``.
+    """
+    if _WEIGHTS in held or _INDEX not in held:
+        return []
+    try:
+        names = shard_names(folder, _INDEX)
+    except ModelError as error:
+        raise LanguageError(f"the vision-language model in {folder}: {error.message}", hint=error.hint) from error
+    for name in names:
+        if not name.endswith(".safetensors"):
+            raise LanguageError(
+                f"{_INDEX} lists {name[:80]!r}; expected safetensors only", hint="Name another repository."
+            )
+    return names
+
+
+def open_folder(
+    name: str, folder: Path, revision: str | None, device: str, precision: str = "fp32"
+) -> TransformersEncoder:
+    """Open the checkpoint in a folder; ``name`` as the user named it, ``revision`` None for a digest of the weights.
+
+    Weights are safetensors that lie in the folder (or in the hub's cache where the folder is a snapshot), remote code
+    is never run, and a checkpoint that lacks part of the weights is refused instead of being filled with random ones.
+    Raises ``LanguageError``.
+    """
+    weights, held = _checked(folder)
+    try:
+        opened = _load(name, folder, held, device, precision)
+    except SingauditError:
+        raise
+    except Exception as error:  # transformers raises many kinds for one fact
+        reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+        raise LanguageError(
+            f"expected a CLIP or SigLIP model at {name!r}, but it could not be loaded: {reason}",
+            hint="Download or save it again: config.json, model.safetensors, tokenizer, preprocessor_config.json.",
+        ) from error
+    return TransformersEncoder(name, revision or _digest(weights), *opened, device)
+
+
+def _checked(folder: Path) -> tuple[list[Path], list[Held]]:
+    """The files of weights and what they hold, after each file to be read was seen to be regular, inside and whole."""
+    files = needed_files(sorted(path.name for path in folder.iterdir()))
+    try:
+        for file in files:
+            inner_file(folder, file)
+        weights = [inner_file(folder, name) for name in listed_weights(folder, files) or [_WEIGHTS]]
+        held = [check_safetensors(path) for path in weights]
+        check_numbers(read_json(folder / "config.json"), "config.json", sum(one.tensors for one in held))
+    except ModelError as error:
+        raise LanguageError(
+            f"the vision-language model in {folder} cannot be opened: {error.message}", hint=error.hint
+        ) from error
+    return weights, held
+
+
+def _load(
+    name: str, folder: Path, held: Sequence[Held], device: str, precision: str
+) -> tuple[str, int, Any, Any, Any, int]:
+    """(family, embedding width, model, tokenizer, processor, context length)."""
+    # Advisory chatter has no place in an audit's output.
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    import torch
+
+    import_torchvision()
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+    config = transformers.AutoConfig.from_pretrained(folder, **options)
+    if config.model_type not in _PADDING:
+        raise LanguageError(
+            f"expected a model of the families {', '.join(_PADDING)} at {name!r}, found {config.model_type!r}",
+            hint="The default is openai/clip-vit-large-patch14.",
+        )
+    check_description(name, held, lambda: transformers.AutoModel.from_config(config))
+    model, info = transformers.AutoModel.from_pretrained(
+        folder,
+        use_safetensors=True,
+        dtype=torch.bfloat16 if precision == "bf16" else torch.float32,
+        output_loading_info=True,
+        **options,
+    )
+    if info["missing_keys"] or info["mismatched_keys"]:
+        lacking = sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]]))
+        raise LanguageError(
+            f"expected all weights of the {config.model_type} model at {name!r}, {len(lacking)} are missing or of "
+            f"another shape, such as {lacking[0]}",
+            hint="Use the complete checkpoint: nothing is filled with random weights.",
+        )
+    model = on_device(model, device).eval().requires_grad_(False)
+    if sum(p.numel() for p in model.parameters()) < _SMALL_PARAMETERS:
+        # Several threads on matrices this small wait for each other longer than they compute, and take the
+        # cores from decoding: 4.8 times slower when another process is busy.
+        torch.set_num_threads(1)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **options)
+    processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil", **options)
+    check_tokenizer(name, tokenizer, config.text_config.vocab_size)
+    check_processor(name, processor)
+    dim = config.projection_dim if config.model_type == "clip" else config.vision_config.hidden_size
+    return config.model_type, int(dim), model, tokenizer, processor, int(config.text_config.max_position_embeddings)
+
+
+def _digest(weights: Sequence[Path]) -> str:
+    """sha256 over the weights, in name order."""
+    digest = hashlib.sha256()
+    for path in weights:
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Embeddings made earlier, in one file, for machines without a language model."""

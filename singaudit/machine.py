@@ -1,0 +1,100 @@
+"""What of this machine the process may use, and where torch computes, in which arithmetic."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from singaudit.errors import ConfigError
+
+Module = TypeVar("Module")
+
+_GROUPS = Path("/sys/fs/cgroup")
+_MEMORY_FILES = ("memory.max", "memory/memory.limit_in_bytes")
+"""Linux control groups of version 2 and 1; in a container, which gets fewer cores and less memory than the machine
+has, the group's own files stand at the top."""
+
+
+def cores(groups: Path = _GROUPS) -> int:
+    """Cores this process may use: its affinity, and no more than a container's quota, rounded up."""
+    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota, _, period = _read(groups / "cpu.max").partition(" ")
+    if not period:
+        quota, period = _read(groups / "cpu" / "cpu.cfs_quota_us"), _read(groups / "cpu" / "cpu.cfs_period_us")
+    if quota.isdecimal() and period.isdecimal() and int(period) > 0:
+        own = min(own, max(1, math.ceil(int(quota) / int(period))))
+    return own
+
+
+def memory(groups: Path = _GROUPS) -> int | None:
+    """Bytes of memory that this machine has, or that a container grants; None where neither is known."""
+    try:
+        whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+    limits = [int(text) for file in _MEMORY_FILES if (text := _read(groups / file)).isdecimal()]
+    return min([whole, *(limit for limit in limits if limit > 0)])
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def torch_device(device: str) -> str:
+    """torch's name of a device."""
+    return ("cuda" if cuda_here() else "cpu") if device == "auto" else device
+
+
+def on_device(module: Module, device: str) -> Module:
+    """Move a torch module, or a pipeline of them, to a device, in torch's words, to compute there in float32.
+
+    By default torch rounds what enters a convolution on a GPU to TF32's 10 bits, and may add up in another order at
+    each call; both are turned off, for the whole process. Raises ConfigError where torch cannot use the device.
+    """
+    import torch
+
+    if torch.device(device).type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.deterministic = True
+    try:
+        moved: Module = cast(Any, module).to(device)
+    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(f"torch cannot use {device} here: {reason}", hint="run on the CPU: --device cpu") from error
+    return moved
+
+
+def memory_ran_out(error: BaseException) -> bool:
+    """Whether torch failed for want of memory: the machine's fault, and nobody else's."""
+    return type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error)
+
+
+def arithmetic(device: str) -> str:
+    """What computes there, as far as numbers depend on it: the card's name, or the CPU's vector instructions.
+
+    ``device`` is torch's name of a device, or ONNX Runtime's of a provider.
+    """
+    kind, _, index = device.partition(":")
+    if not kind.lower().startswith("cuda"):
+        import numpy as np
+
+        return " ".join(np.show_config(mode="dicts")["SIMD Extensions"]["found"])
+    import torch
+
+    return torch.cuda.get_device_name(int(index or 0)) if torch.cuda.is_available() else index
+
+
+def cuda_here() -> bool:
+    """Whether torch has a CUDA device."""
+    # Asking torch costs its import; a machine without the driver's device file has no CUDA to ask for.
+    if os.name == "posix" and not os.path.exists("/dev/nvidiactl") and not os.path.exists("/dev/dxg"):
+        return False
+    import torch
+
+    return bool(torch.cuda.is_available())

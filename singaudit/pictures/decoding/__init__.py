@@ -1,0 +1,1 @@
+"""Pictures drawn from translated features by a decoder of image embeddings."""

@@ -1,0 +1,291 @@
+"""The whole audit on one page: the stages in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from singaudit.classifier.class_names import class_names
+from singaudit.classifier.interface import Classifier
+from singaudit.classifier.openers.table import open_classifier
+from singaudit.config import AuditConfig
+from singaudit.errors import ConfigError
+from singaudit.geometry.null_space import NullSpace, null_space
+from singaudit.language.concepts import (
+    all_prompts,
+    class_group,
+    concept_group,
+    embed_group,
+    embed_groups,
+    open_vocabulary,
+)
+from singaudit.language.packs.encoder import check_pack
+from singaudit.language.packs.pack import open_pack
+from singaudit.language.translators.file import StoredTranslator, read_translator
+from singaudit.language.translators.fit import fit, fit_around
+from singaudit.metrics.control_run import DRAWS, run_controls
+from singaudit.metrics.judge import judge
+from singaudit.metrics.logit_check import Toward, check_logits
+from singaudit.metrics.measure import Measured, measure
+from singaudit.metrics.steering import steer_all
+from singaudit.metrics.subject import GroupTexts, Subject
+from singaudit.metrics.words import find_words
+from singaudit.pipeline.certificate import certified
+from singaudit.pipeline.context import Facts, accuracy_of, data_part, near_null, pack_part, per_image, warnings_of
+from singaudit.pipeline.decoding import decoding_of
+from singaudit.pipeline.observe import Progress, look_at_images, wishes
+from singaudit.pipeline.pictures import make_pictures
+from singaudit.report.build import scores
+from singaudit.report.build.findings import control_parts, finding_parts
+from singaudit.report.build.gallery import gallery_items
+from singaudit.report.build.reproduce import reproduce
+from singaudit.report.build.steering import steering_part
+from singaudit.report.build.words import with_changes, with_class_words, words_part
+from singaudit.report.gates.names import Known, check_rules
+from singaudit.report.gates.policy import class_concepts, policy_gates
+from singaudit.report.gates.rules import Rule, parse_rules
+from singaudit.report.gates.verdict import UNDECIDED, decided, unreadable
+from singaudit.report.result.audit import AuditResult
+from singaudit.report.result.data import EncoderPart, LogitCheck
+
+# Fewer images than this and no translator is fitted at all: cross-validation would have next to nothing to hold out.
+_MIN_FIT_IMAGES = 50
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What ``audit`` returns."""
+
+    result: AuditResult
+    """Everything that was found."""
+    per_image: dict[str, Sequence[Any]]
+    """Columns of scores.csv; empty when only the geometry was audited."""
+    files: dict[str, bytes] = field(default_factory=dict)
+    """Generated pictures: PNG by path below the output folder."""
+
+    @property
+    def exit_code(self) -> int:
+        """0 passed or no gates set, 1 a gate failed, 4 inconclusive."""
+        return {"pass": 0, "no gates set": 0, "fail": 1, "inconclusive": 4}[self.result.verdict.status]
+
+
+def audit(config: AuditConfig, progress: Progress = lambda stage, done, total: None) -> Audit:
+    """Audit one classifier: geometry always, and with images its scores, controls, findings and verdict.
+
+    Raises ``SingauditError`` with one message for everything a user can mend; nothing is written.
+    """
+    parse_rules(config.gates)  # a rule that cannot be read is refused before anything is opened
+    decoding = decoding_of(config, progress)
+    progress("open the model", 0, 1)
+    classifier = open_classifier(config.model, wishes(config), progress)
+    names, names_source = class_names(config, classifier)
+    space = null_space(classifier.head)
+    stored = _stored_translator(config, classifier)
+    progress("open the model", 1, 1)
+    pack = open_pack(config.pack) if config.pack is not None else None
+    vocabulary = pack.vocabulary if pack and config.concepts is None else open_vocabulary(config.concepts, config.vlm)
+    groups = ((class_group(names),) if len(names) > 1 else ()) + vocabulary.groups
+    grouped = tuple((g.name, v) for g in groups for v in g.values)
+    singles = tuple((None, v) for v in vocabulary.concepts)
+    judged_alone = tuple(concept_group(v) for v in vocabulary.concepts)
+    known = Known(names, grouped + singles, tuple(g.name for g in groups + judged_alone))
+    config = config.model_copy(update={"gates": config.gates + policy_gates(config.policy, known), "policy": {}})
+    rules = parse_rules(config.gates)
+    check_rules(rules, known)
+    if config.images is None and pack is None:
+        return _geometry_only(config, classifier, names, names_source, space, rules, progress)
+    if pack is not None:
+        check_pack(pack, config.vlm, config.precision, all_prompts((class_group(names), *groups), vocabulary.concepts))
+        config = config.model_copy(update={"precision": pack.manifest.encoder.precision})
+    groups += judged_alone
+    seen = look_at_images(config, classifier, names, groups, progress, stored, pack)
+    features, logits = seen.images.outputs["classifier"]
+    if decoding is not None:
+        decoding.check(seen)
+    facts = Facts(
+        config, classifier, names, names_source, space, rules, known, seen, vocabulary, groups, stored, decoding
+    )
+    fit_images = len(seen.probe.names) if seen.probe else len(seen.images.names)
+    if fit_images < _MIN_FIT_IMAGES:
+        return _without_language(facts, progress, f"{fit_images} images are too few to fit a translator")
+    subject = _interpret(facts, features, logits, progress)
+    measured = measure(subject)
+    progress("measure", 1, 1)
+    return _conclude(facts, subject, measured, logits, progress)
+
+
+def _stored_translator(config: AuditConfig, classifier: Classifier) -> StoredTranslator | None:
+    """The translator file, refused before any work when it belongs to another model."""
+    if config.translator is None:
+        return None
+    if config.probe is not None:
+        raise ConfigError(
+            "expected --translator or --probe, got both", hint="A translator that is given is not fitted again."
+        )
+    stored = read_translator(Path(config.translator))
+    stored.check_model(classifier.name, classifier.sha256, len(classifier.head.weight[0]))
+    return stored
+
+
+def _interpret(facts: Facts, features: NDArray[np.float32], logits: NDArray[np.float32], progress: Progress) -> Subject:
+    """Fit the translator and embed every text."""
+    seen, encoder = facts.seen, facts.seen.encoder
+    embeddings = seen.images.outputs["encoder"][0]
+    probe = (seen.probe.outputs["classifier"][0], seen.probe.outputs["encoder"][0]) if seen.probe else None
+    progress("fit the translator", 0, 1)
+    if facts.stored is not None:
+        fitted = fit_around(facts.stored.translator, features, embeddings, seen.images.sha256, facts.space)
+    else:
+        training = (*probe, seen.probe.sha256) if probe and seen.probe else None
+        fitted = fit(features, embeddings, seen.images.sha256, facts.space, training)
+    progress("fit the translator", 1, 1)
+    progress("measure", 0, 1)
+    class_of = facts.class_of(logits)
+    known = {name: values[seen.images.indices] for name, values in seen.own.items()}
+    if seen.labels is not None:
+        known["class"] = class_of
+    texts = [
+        GroupTexts(group.name, first, second, known.get(group.name) if group.kind != "concept" else None, group.kind)
+        for group, (first, second) in zip(facts.groups, embed_groups(encoder, facts.groups), strict=True)
+    ]
+    class_texts = texts[0].texts if len(facts.names) > 1 else embed_group(encoder, class_group(facts.names))
+    # A single concept's second value is its absence, no concept of its own.
+    concept_texts = [t.texts[:1] if t.kind == "concept" else t.texts for t in texts]
+    return Subject(
+        features, embeddings, seen.images.sha256, class_of, class_texts,
+        np.concatenate(concept_texts) if concept_texts else class_texts, tuple(texts), facts.space, fitted,
+        facts.config.seed, probe,
+    )  # fmt: skip
+
+
+def _conclude(
+    facts: Facts, subject: Subject, measured: Measured, logits: NDArray[np.float32], progress: Progress
+) -> Audit:
+    """Controls, findings, gallery, gates and verdict: the result."""
+    config, seen, groups = facts.config, facts.seen, facts.groups
+    controls = run_controls(subject, measured, lambda done: progress("compare with controls", done, DRAWS))
+    judged = judge(subject, measured, controls)
+    labelled = [texts.labels is not None for texts in subject.groups]
+    findings = finding_parts(groups, labelled, measured.groups, judged, controls)
+    progress("collect pictures", 0, 1)
+    gallery = gallery_items(
+        seen.source, seen.images, subject, measured, findings, groups, facts.names, logits,
+        facts.classifier.head.activation,
+    )  # fmt: skip
+    progress("collect pictures", 1, 1)
+    certificate = certified(config, facts.classifier, progress, (seen.source, seen.images.indices))
+    pictured = make_pictures(
+        config,
+        facts.classifier,
+        seen,
+        subject,
+        measured,
+        findings,
+        groups,
+        facts.names,
+        logits,
+        certificate,
+        facts.decoding,
+        progress,
+    )
+    accuracy, chance = accuracy_of(facts, logits)
+    result = AuditResult(
+        model=scores.model_part(facts.classifier, facts.names, facts.names_source),
+        geometry=scores.geometry_part(
+            facts.space, facts.classifier, near_null(facts.classifier, subject.features), measured
+        ),
+        certificate=certificate,
+        data=data_part(facts, accuracy, chance),
+        encoder=EncoderPart(
+            name=seen.encoder.name, revision=seen.encoder.revision, family=seen.encoder.family,
+            embedding_dim=seen.encoder.embedding_dim, pack=pack_part(seen.pack),
+        ),
+        translator=scores.translator_part(subject.fitted, measured, len(facts.names)),
+        logit_check=_logit_check(facts, logits, subject),
+        scores=scores.scores_part(measured),
+        controls=control_parts(controls),
+        classes=scores.class_parts(measured, subject.class_of, facts.names, config.seed),
+        concepts=scores.concept_parts(measured.concepts, groups, facts.vocabulary.concepts),
+        findings=findings,
+        steering=steering_part(steer_all(subject), facts.known.concepts),
+        verdict=UNDECIDED,
+        scatter=scores.scatter_part(measured, subject.sha256, subject.class_of),
+        gallery=gallery,
+        pictures=pictured.pictures,
+        generation=pictured.generation,
+        decoding=pictured.decoding,
+        pair_search=pictured.search,
+        warnings=warnings_of(facts, accuracy, chance),
+        reproduce=reproduce(config),
+    )  # fmt: skip
+    result = _with_words(facts, subject, measured, result)
+    return Audit(
+        decided(result, facts.rules, config.gate_on), per_image(facts, subject, measured, logits), pictured.files
+    )
+
+
+def _with_words(facts: Facts, subject: Subject, measured: Measured, result: AuditResult) -> AuditResult:
+    """The result with what images lose and gain in words, where the translator can be read at all."""
+    if facts.space.null_dim == 0 or unreadable(result.translator):
+        return result
+    concepts, asked = facts.known.concepts, class_concepts(facts.rules, facts.known)
+    grouped = [part for part in result.findings if part.kind != "concept"]
+    own = [v.own for v, group in zip(measured.values, facts.groups, strict=True) if group.kind != "concept"]
+    words = find_words(subject, own, asked)
+    return result.model_copy(
+        update={
+            "words": words_part(words, concepts),
+            "concepts": with_changes(result.concepts, words),
+            "classes": with_class_words(result.classes, words, concepts, grouped, asked),
+        }
+    )
+
+
+def _geometry_only(
+    config: AuditConfig, classifier: Classifier, names: tuple[str, ...], names_source: str, space: NullSpace,
+    rules: list[Rule], progress: Progress,
+) -> Audit:  # fmt: skip
+    result = AuditResult(
+        model=scores.model_part(classifier, names, names_source),
+        geometry=scores.geometry_part(space, classifier),
+        certificate=certified(config, classifier, progress),
+        verdict=UNDECIDED,
+        not_evaluated=["scores, controls, classes, concepts and pictures were not evaluated: no images were given "
+                       "(add --images DIR)"],
+        reproduce=reproduce(config),
+    )  # fmt: skip
+    return Audit(decided(result, rules, config.gate_on), {})
+
+
+def _without_language(facts: Facts, progress: Progress, reason: str) -> Audit:
+    """Images were given, but too few to say what features mean."""
+    features, logits = facts.seen.images.outputs["classifier"]
+    accuracy, chance = accuracy_of(facts, logits)
+    result = AuditResult(
+        model=scores.model_part(facts.classifier, facts.names, facts.names_source),
+        geometry=scores.geometry_part(facts.space, facts.classifier, near_null(facts.classifier, features)),
+        certificate=certified(facts.config, facts.classifier, progress, (facts.seen.source, facts.seen.images.indices)),
+        data=data_part(facts, accuracy, chance),
+        logit_check=_logit_check(facts, logits),
+        verdict=UNDECIDED,
+        warnings=warnings_of(facts, accuracy, chance),
+        not_evaluated=[f"scores, controls, classes, concepts and pictures were not evaluated: {reason}"],
+        reproduce=reproduce(facts.config),
+    )
+    return Audit(decided(result, facts.rules, facts.config.gate_on), {})
+
+
+def _logit_check(facts: Facts, logits: NDArray[np.float32], subject: Subject | None = None) -> LogitCheck:
+    features = facts.seen.images.outputs["classifier"][0]
+    toward = None
+    if subject is not None:
+        translator = subject.fitted.translators[0]
+        others = (subject.class_of + 1) % len(subject.class_texts)
+        toward = Toward(translator.weight, translator.intercept, subject.class_texts[others])
+    change = check_logits(facts.classifier, facts.space, features, logits, facts.config.seed, toward)
+    return LogitCheck(**asdict(change))

@@ -1,0 +1,175 @@
+"""What is fixed before anything is measured, and what a report says of it alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from singaudit.classifier.class_names import predicted
+from singaudit.classifier.graph.session import CPU, CUDA, providers, why_unusable
+from singaudit.classifier.interface import Classifier
+from singaudit.config import AuditConfig
+from singaudit.geometry.near_null import NEAR_NULL_FRACTION, near_null_dim
+from singaudit.geometry.null_space import NullSpace
+from singaudit.language.concepts import Group, Vocabulary
+from singaudit.language.packs.encoder import pack_warnings
+from singaudit.language.packs.pack import Pack
+from singaudit.language.translators.file import StoredTranslator
+from singaudit.language.translators.statistics import accumulate
+from singaudit.machine import torch_device
+from singaudit.metrics.intervals import share_estimate
+from singaudit.metrics.measure import Measured
+from singaudit.metrics.subject import Subject
+from singaudit.pipeline.decoding import Decoding
+from singaudit.pipeline.observe import Seen
+from singaudit.report.build import scores
+from singaudit.report.gates.names import Known
+from singaudit.report.gates.rules import Rule
+from singaudit.report.result.base import Statistic
+from singaudit.report.result.data import DataPart, PackPart
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is fixed before anything is measured."""
+
+    config: AuditConfig
+    """What was asked for."""
+    classifier: Classifier
+    """The opened model."""
+    names: tuple[str, ...]
+    """Class names, in the order of the logits."""
+    names_source: str
+    """Where the names come from."""
+    space: NullSpace
+    """What the logits see and what they do not."""
+    rules: list[Rule]
+    """Gates, those of a policy included."""
+    known: Known
+    """Names that a gate may speak of."""
+    seen: Seen
+    """Images, labels and embeddings after the pass."""
+    vocabulary: Vocabulary
+    """Concepts asked for, as they were given."""
+    groups: tuple[Group, ...]
+    """Concept groups: the classes first, single concepts last."""
+    stored: StoredTranslator | None
+    """A translator that was given, instead of one fitted here."""
+    decoding: Decoding | None
+    """What draws translated features; None where nobody asked."""
+
+    def class_of(self, logits: NDArray[np.float32]) -> NDArray[np.intp]:
+        """(n,) the label of each image used, else its predicted class."""
+        if self.seen.labels is not None:
+            return np.asarray(self.seen.labels, np.intp)[self.seen.images.indices]
+        return predicted(logits, len(self.names))
+
+
+def accuracy_of(facts: Facts, logits: NDArray[np.float32]) -> tuple[Statistic | None, float | None]:
+    """Share of right top-1 predictions, and the share of the most frequent class; None without labels."""
+    if facts.seen.labels is None or len(facts.names) < 2:
+        return None, None
+    truth = facts.class_of(logits)
+    right = (predicted(logits, len(facts.names)) == truth).astype(np.float64)
+    chance = float(np.bincount(truth).max() / len(truth))
+    return scores.statistic(share_estimate(right)), chance
+
+
+def data_part(facts: Facts, accuracy: Statistic | None, chance: float | None) -> DataPart:
+    """Which images were used, where their labels come from, and the accuracy on them."""
+    seen = facts.seen
+    return DataPart(
+        audit=scores.images_part(seen.images), probe=scores.images_part(seen.probe) if seen.probe else None,
+        labels="true" if seen.labels is not None else "predicted", labels_source=seen.labels_source,
+        accuracy=accuracy, chance_accuracy=chance,
+    )  # fmt: skip
+
+
+def pack_part(pack: Pack | None) -> PackPart | None:
+    """The pack that stood in for a language model, if any."""
+    return None if pack is None else PackPart(name=pack.file.name, sha256=pack.file.sha256, images=len(pack))
+
+
+def near_null(classifier: Classifier, features: NDArray[np.float32]) -> tuple[float, int, float]:
+    """The fraction that counts as near-null, how many directions lie in it and what share of variance they hold."""
+    data = accumulate(features, features[:, :0], np.zeros(len(features), np.intp), 1)[0]
+    covariance = data.centred_at(data.f / data.n, data.z)[0] / data.n
+    return NEAR_NULL_FRACTION, *near_null_dim(classifier.head.weight, covariance, NEAR_NULL_FRACTION)
+
+
+def _relabelled(seen: Seen) -> list[str]:
+    """That the same image has two labels, where it has: one of them is wrong, and the first was used."""
+    labels = seen.labels
+    if labels is None:
+        return []
+    wrong = [(one, other) for one, other in seen.images.copies if labels[one] != labels[other]]
+    if not wrong:
+        return []
+    first = " and ".join(seen.source.names[i] for i in wrong[0])
+    return [f"{len(wrong)} images occur again with another label, the first label was used; the first: {first}"]
+
+
+def warnings_of(facts: Facts, accuracy: Statistic | None, chance: float | None) -> list[str]:
+    """What a reader must know before believing the numbers, one sentence each."""
+    warnings = facts.stored.doubts(facts.seen.encoder.precision) if facts.stored is not None else []
+    skipped = len(facts.seen.images.skipped)
+    if skipped:
+        first = facts.seen.images.skipped[0]
+        warnings.append(f"{skipped} images could not be read and were left out; the first: {first.name} {first.reason}")
+    if facts.seen.pack is not None:
+        warnings += pack_warnings(facts.seen.pack, facts.seen.images, facts.seen.probe)
+    for note, noted in facts.seen.images.notes.items():
+        warnings.append(f"{note}: {len(noted)} images; the first: {noted[0]}")
+    warnings += _relabelled(facts.seen)
+    if accuracy is not None and chance is not None and accuracy.low <= chance:
+        warnings.append(
+            f"accuracy {accuracy.value:.1%} is no better than chance ({chance:.1%}): the preprocessing or the order of "
+            "the class names is probably wrong"
+        )
+    if facts.classifier.preprocessing.guessed:
+        warnings.append(f"preprocessing was guessed: {', '.join(facts.classifier.preprocessing.guessed)}")
+    if facts.classifier.runtime.reason:
+        warnings.append(facts.classifier.runtime.reason)
+    if torch_device(facts.config.device) != "cpu" and providers(facts.config.device) == CPU:
+        warnings.append(
+            "the classifier ran on the CPU, though a GPU is here and the rest ran on it: " + (why_unusable(CUDA) or "")
+        )
+    if not facts.classifier.head.activation_stated:
+        assumed = facts.classifier.head.activation
+        warnings.append(f"the file does not say whether softmax or sigmoid follows the logits; {assumed} was assumed")
+    if len(facts.names) == 2:
+        warnings.append(
+            f"with two classes nearly all of feature space is null ({facts.space.null_dim} of "
+            f"{facts.space.feature_dim}); only comparisons with controls mean anything"
+        )
+    return warnings
+
+
+def per_image(
+    facts: Facts, subject: Subject, measured: Measured, logits: NDArray[np.float32]
+) -> dict[str, Sequence[Any]]:
+    """Columns of scores.csv, in the source's order."""
+    names = facts.names
+    columns: dict[str, Sequence[Any]] = {
+        "image": facts.seen.images.names,
+        "sha256": facts.seen.images.sha256,
+        "class": [names[i] for i in subject.class_of],
+        "predicted": [names[i] for i in predicted(logits, len(names))],
+        "image_score_deg": measured.image_score.tolist(),
+        "attribute_score_deg": measured.attribute_score.tolist(),
+        "mean_removal_image_score_deg": measured.image_score_mean.tolist(),
+        "mean_removal_attribute_score_deg": measured.attribute_score_mean.tolist(),
+    }
+    for group, values, margin, contrast in zip(
+        facts.groups, measured.values, measured.margin, measured.contrast, strict=True
+    ):
+        if margin is None or contrast is None:
+            continue
+        columns[f"{group.name}_value"] = [group.values[i] if i >= 0 else "" for i in values.own]
+        columns[f"{group.name}_margin_deg"] = margin.tolist()
+        columns[f"{group.name}_contrast_deg"] = contrast.tolist()
+    return columns

@@ -1,0 +1,149 @@
+"""Show images to the classifier and to the vision-language model: one pass, and each image is seen once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from singaudit.cache.store import Cache, cache_folder
+from singaudit.classifier.fingerprint import forward_identity
+from singaudit.classifier.graph.session import providers
+from singaudit.classifier.interface import Classifier
+from singaudit.classifier.options import Wishes
+from singaudit.classifier.preprocessing.resolve import prepare
+from singaudit.classifier.sandbox.process import Limits
+from singaudit.config import AuditConfig
+from singaudit.dataset.interface import ImageSource
+from singaudit.dataset.labels import resolve_group_labels, resolve_labels
+from singaudit.dataset.sources.table import open_source
+from singaudit.engine.interface import Pass, Step
+from singaudit.engine.local import run_pass
+from singaudit.errors import ModelError
+from singaudit.language.concepts import Group
+from singaudit.language.encoders.cached import CachedEncoder
+from singaudit.language.encoders.table import open_encoder
+from singaudit.language.interface import Encoder
+from singaudit.language.packs.encoder import PackedEncoder, packed_labels
+from singaudit.language.packs.pack import Pack
+from singaudit.language.translators.file import StoredTranslator
+from singaudit.machine import torch_device
+
+Progress = Callable[[str, int, int], None]
+"""Told (stage, done, total) as the audit advances."""
+
+
+def wishes(config: AuditConfig) -> Wishes:
+    """What the user wishes of the model file."""
+    return Wishes(
+        config.logits, config.features, config.preprocess, config.activation, providers(config.device),
+        Limits(config.model_seconds, config.model_memory), config.arch, config.allow_code,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the pass over the images gave."""
+
+    source: ImageSource
+    """Of the audited images."""
+    images: Pass
+    """Of the audited images; step "classifier" holds features and logits, "encoder" the embeddings."""
+    probe: Pass | None
+    """The same of the probe images."""
+    encoder: CachedEncoder | PackedEncoder
+    """The vision-language model."""
+    pack: Pack | None
+    """Stored embeddings, where they stand in its place."""
+    labels: list[int] | None
+    """Class of each image of the source, where it is known."""
+    labels_source: str
+    """In words."""
+    own: dict[str, NDArray[np.intp]]
+    """Values of concept groups by the user's labels, for every image of the source; -1 where unknown."""
+
+
+class Eyes:
+    """The classifier and the vision-language model, ready to look; what was computed before is not again."""
+
+    def __init__(
+        self, config: AuditConfig, classifier: Classifier, progress: Progress, pack: Pack | None = None
+    ) -> None:
+        self._config, self._progress = config, progress
+        self._cache, device = Cache(cache_folder(config.cache)), torch_device(config.device)
+
+        def opened() -> Encoder:
+            progress("open the vision-language model", 0, 1)
+            found = open_encoder(config.vlm, device=device, precision=config.precision, progress=progress)
+            progress("open the vision-language model", 1, 1)
+            return found
+
+        encoder = (
+            PackedEncoder(pack)
+            if pack is not None
+            else CachedEncoder(config.vlm, device, self._cache, opened, config.precision)
+        )
+        self.encoder: CachedEncoder | PackedEncoder = encoder
+        # A pack knows nothing of images that it does not hold.
+        self._only = encoder.images if pack is not None else None
+        identity = forward_identity(classifier, providers(config.device)[0])
+        features = self._cache.shelf("features", identity) if self._cache.folder is not None else None
+        self._steps = {
+            "classifier": Step(lambda pixels: prepare(pixels, classifier.preprocessing), classifier.forward, features),
+            "encoder": Step(encoder.prepare, lambda inputs: (encoder.encode_images(inputs),), encoder.images),
+        }
+
+    def look(self, stage: str, images: ImageSource, exclude: frozenset[str] = frozenset()) -> Pass:
+        """One pass over ``images``; those whose content hash is in ``exclude`` are left out."""
+        done, count = 0, min(len(images), self._config.limit or len(images))
+
+        def advance(n: int) -> None:
+            nonlocal done
+            done += n
+            self._progress(stage, done, count)
+
+        return run_pass(
+            images, self._steps, batch_size=self._config.batch_size or 16, exclude=exclude, limit=count,
+            progress=advance, only=self._only,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Keep the cache within its limit."""
+        self._cache.prune()
+
+
+def look_at_images(
+    config: AuditConfig, classifier: Classifier, names: tuple[str, ...], groups: tuple[Group, ...],
+    progress: Progress, stored: StoredTranslator | None = None, pack: Pack | None = None,
+) -> Seen:  # fmt: skip
+    """One pass over the images, and one over the probe images: classifier and encoder see each image once.
+
+    Images that a ``stored`` translator was fitted on are left out.
+    """
+    source = pack.source() if pack is not None and config.images is None else open_source(str(config.images))
+    labels, labels_source = resolve_labels(source, config.labels, names)
+    own = resolve_group_labels(source, config.labels, {g.name: g.values for g in groups if g.kind == "group"})
+    probe_source = open_source(config.probe) if config.probe else None
+    eyes = Eyes(config, classifier, progress, pack)
+    if stored is not None:
+        stored.check_encoder(eyes.encoder)
+    images = eyes.look("look at the images", source, stored.sha256 if stored is not None else frozenset())
+    probe = eyes.look("look at the probe images", probe_source, frozenset(images.sha256)) if probe_source else None
+    eyes.close()
+    check_finite(classifier, *images.outputs["classifier"])
+    if labels is None and config.labels == "auto" and pack is not None:
+        labels, labels_source = packed_labels(pack, source, images, names)
+    return Seen(source, images, probe, eyes.encoder, pack, labels, labels_source, own)
+
+
+def check_finite(classifier: Classifier, *outputs: NDArray[np.float32]) -> None:
+    """Raise ``ModelError`` for a model that gives what is no number: no mean, angle or verdict could be trusted."""
+    for output in outputs:
+        if not np.isfinite(output).all():
+            bad = int((~np.isfinite(output).all(axis=1)).sum())
+            raise ModelError(
+                f"expected finite features and logits of {classifier.name}, those of {bad} images are not",
+                hint="Check the preprocessing (--preprocess) and the weights.",
+            )

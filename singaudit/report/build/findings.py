@@ -1,0 +1,110 @@
+"""From what was judged to findings and controls of the result: pure assembly, no computation on images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from singaudit.language.concepts import Group
+from singaudit.metrics.control_moves import DIRECTIONS, HAAR, MATCHED, SHUFFLED
+from singaudit.metrics.control_run import Family
+from singaudit.metrics.controls import Against
+from singaudit.metrics.findings import sentence
+from singaudit.metrics.groups import GroupMeasure
+from singaudit.metrics.judge import Judged
+from singaudit.report.build.scores import maybe, rounded, statistic
+from singaudit.report.result.findings import FindingPart, NullFollow, ProbePart, Readability
+from singaudit.report.result.base import Statistic
+from singaudit.report.result.scores import ControlPart, ControlScore
+
+# Most telling first: what reads one control reads this one.
+_ORDER = (MATCHED, HAAR, DIRECTIONS, SHUFFLED)
+
+
+def control_parts(families: Iterable[Family]) -> list[ControlPart]:
+    """Model-level scores beside every family of controls."""
+    return [
+        _part(family, {f"scores.{name}": against for name, against in family.scores.items()})
+        for family in sorted(families, key=lambda f: _ORDER.index(f.name))
+    ]
+
+
+def _part(family: Family, scores: dict[str, Against]) -> ControlPart:
+    return ControlPart(
+        name=family.name, draws=family.draws, images=family.images,
+        scores=[_score(name, against) for name, against in scores.items()],
+    )  # fmt: skip
+
+
+def _score(name: str, a: Against) -> ControlScore:
+    return ControlScore(
+        score=name, observed=rounded(a.observed), control_mean=rounded(a.mean), control_low=rounded(a.low),
+        control_high=rounded(a.high),
+        percentile=statistic(a.percentile), effect_size=statistic(a.effect_size) if a.effect_size else None,
+    )  # fmt: skip
+
+
+def finding_parts(
+    groups: Sequence[Group], labelled: Sequence[bool], measures: Sequence[GroupMeasure | None],
+    judged: Sequence[Judged], families: Sequence[Family],
+) -> list[FindingPart]:  # fmt: skip
+    """Every group's finding with the numbers that led to it; ``labelled``: own values come from labels."""
+    ordered = sorted(families, key=lambda f: _ORDER.index(f.name))
+    return [
+        _finding(group, known, measure, found, [_part(f, f.groups[g]) for f in ordered if f.groups[g]])
+        for g, (group, known, measure, found) in enumerate(zip(groups, labelled, measures, judged, strict=True))
+    ]
+
+
+def _finding(
+    group: Group, labelled: bool, measure: GroupMeasure | None, judged: Judged, controls: list[ControlPart]
+) -> FindingPart:
+    e = judged.evidence
+    share = maybe(e.carried_share) if judged.shows_share else None
+    carried = measure.carried if measure else None
+    return FindingPart(
+        group=group.name, kind=group.kind, finding=judged.finding, rule=judged.rule,
+        sentence=sentence(group.name, judged.finding, e.carried_share if share else None),
+        values=list(group.values),
+        values_judged=[group.values[v] for v in measure.values.present] if measure else [],
+        own_value="labels" if labelled else "zero-shot",
+        margin_deg=maybe(e.margin),
+        margin_shuffled_deg=_shuffled(controls),
+        margin_encoder_deg=maybe(measure.margin_encoder) if measure else None,
+        contrast_deg=maybe(carried.contrast) if carried else None, carried_share=share,
+        null_follow=_follow(measure, e.follow_q), probe=_probe(measure),
+        readable=judged.readable,
+        readability=Readability(score=maybe(e.readable), basis="labels" if labelled else "two prompt sets"),
+        stable=judged.stable,
+        control=next((s for part in controls for s in part.scores if s.score == "contrast_deg"), None),
+        controls=controls,
+    )  # fmt: skip
+
+
+def _shuffled(controls: list[ControlPart]) -> Statistic | None:
+    """The margin by shuffled translators, over draws."""
+    for part in controls:
+        for score in part.scores:
+            if score.score == "margin_deg":
+                return Statistic(
+                    value=score.control_mean, low=score.control_low, high=score.control_high, n=part.draws
+                )  # fmt: skip
+    return None
+
+
+def _follow(measure: GroupMeasure | None, q: float) -> NullFollow | None:
+    follow = maybe(measure.carried.follow) if measure else None
+    normalised = maybe(measure.carried.follow_normalised) if measure else None
+    if measure is None or follow is None or normalised is None:
+        return None
+    return NullFollow(
+        **follow.model_dump(), chance=rounded(measure.carried.follow_chance), normalised=normalised, q=rounded(q)
+    )
+
+
+def _probe(measure: GroupMeasure | None) -> ProbePart | None:
+    if measure is None:
+        return None
+    return ProbePart(
+        features=statistic(measure.probe), principal=statistic(measure.probe_principal),
+        null=statistic(measure.probe_null), gain=statistic(measure.probe_gain),
+    )  # fmt: skip

@@ -1,0 +1,86 @@
+"""The report as PDF/A-3b, from the same HTML, with result.json attached."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from singaudit.errors import MachineError, ReportError
+from singaudit.report.formats.atomic import write_files
+
+_WORKER = Path(__file__).with_name("pdf_worker.py")
+_GREED = ("MemoryError", "annot allocate", "failed to allocate", "cannot load library")
+"""How Python and the drawing libraries say that a limit on memory was met, where they work without it."""
+_INSTALL = "install pango: apt install libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0, or brew install pango"
+
+
+@dataclass(frozen=True)
+class PdfSettings:
+    """What the process that draws a PDF may take; a report takes seconds and less than half a GiB."""
+
+    seconds: float = 180.0
+    """Wall-clock seconds."""
+    memory: float = 4.0
+    """GiB of memory."""
+    needed: bool = True
+    """Whether a report without its PDF is refused; else it is written without, and that is said."""
+
+
+DEFAULTS = PdfSettings()
+
+
+@cache
+def pdf_available() -> str | None:
+    """Why no PDF can be made on this machine, with what to install; None when one can."""
+    try:
+        done = _worker(["--check"], b"", PdfSettings(seconds=60.0))
+    except subprocess.TimeoutExpired:
+        return "the PDF library did not start within a minute"
+    if done.returncode == 0:
+        return None
+    last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no reason given"]
+    if "weasyprint" in last[0]:
+        return f"WeasyPrint is missing or too old ({last[0]}); pip install 'weasyprint>=68'"
+    return f"the PDF libraries cannot be loaded ({last[0][:200]}); {_INSTALL}"
+
+
+def pdf_bytes(html: str, result_json: bytes, limits: PdfSettings = DEFAULTS) -> bytes:
+    """The PDF of ``html`` with ``result_json`` attached, made in a process of its own within ``limits``.
+
+    Raises ReportError when the libraries are missing or the document cannot be drawn within the limits, MachineError
+    when the system's out-of-memory killer ends the process.
+    """
+    document = html.encode()
+    try:
+        done = _worker([], b"%d\n" % len(document) + document + result_json, limits)
+    except subprocess.TimeoutExpired as e:
+        raise ReportError(
+            f"the PDF was not ready after {limits.seconds:g} s",
+            hint="leave pdf out of --report, or allow more: --pdf-seconds N",
+        ) from e
+    if done.returncode == 0 and done.stdout.startswith(b"%PDF-"):
+        return done.stdout
+    if done.returncode == -9:
+        raise MachineError("the process that draws the PDF was killed (signal 9); memory ran out")
+    last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no reason given"]
+    reason = pdf_available()
+    if reason is None and (done.returncode < 0 or any(word in last[0] for word in _GREED)):
+        raise ReportError(
+            f"the PDF could not be drawn within {limits.memory:g} GiB of memory ({last[0][:100]})",
+            hint="leave pdf out of --report, or allow more: --pdf-memory GIB",
+        )
+    raise ReportError(f"the PDF cannot be drawn: {reason or last[0][:300]}", hint="leave pdf out of --report")
+
+
+def write_pdf(html: str, result_json: bytes, path: Path) -> None:
+    """Write the PDF of ``html`` to ``path``, aside first and then renamed. Raises as ``pdf_bytes`` does."""
+    write_files(path.parent, {path.name: pdf_bytes(html, result_json)})
+
+
+def _worker(arguments: list[str], data: bytes, limits: PdfSettings) -> subprocess.CompletedProcess[bytes]:
+    # -P: a file in the current folder must not stand in for a library.
+    command = [sys.executable, "-P", str(_WORKER), str(int(limits.memory * 2**30)), *arguments]
+    return subprocess.run(command, input=data, capture_output=True, timeout=limits.seconds, check=False)

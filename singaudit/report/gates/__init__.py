@@ -1,0 +1,1 @@
+"""Rules over result.json: read, checked, judged, and the verdict that follows."""

@@ -1,0 +1,1 @@
+"""The model of result.json: what an audit says, part by part."""

@@ -1,0 +1,23 @@
+"""The checksum that a result.json carries over its own content: an edited one is refused when it is read back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from singaudit.report.result.audit import AuditResult
+
+
+def content_checksum(result: AuditResult) -> str:
+    """sha256 (hex) of the result as JSON without its checksum: keys sorted, no spaces, ASCII, floats by repr.
+
+    It tells damage and edits that nobody meant to hide; it is no signature.
+    """
+    content = result.model_dump(mode="json", exclude={"checksum"})
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def sealed(result: AuditResult) -> AuditResult:
+    """The result with its checksum."""
+    return result.model_copy(update={"checksum": content_checksum(result)})

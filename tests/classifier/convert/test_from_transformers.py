@@ -1,0 +1,53 @@
+"""From a photograph to logits: folders of transformers through singaudit and through transformers' own pipeline."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from singaudit.classifier.openers.hub import open_folder
+from singaudit.classifier.options import Wishes
+from singaudit.classifier.preprocessing.resolve import prepare
+from singaudit.torchvision_import import import_torchvision
+
+SIDES = {"height": 64, "width": 64}
+CUT = {"do_center_crop": True, "crop_size": SIDES}
+HEADS = {"hidden_sizes": [16, 32, 48], "num_attention_heads": [1, 2, 3], "depths": [1, 1, 1], "key_dim": [8, 8, 8]}
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "kind", "processor"),
+    [
+        ("Levit", {**HEADS, "patch_size": 16}, "ForImageClassificationWithTeacher",
+         {"size": {"shortest_edge": 64}, **CUT}),
+        ("MobileViT", {"hidden_sizes": [16, 16, 24], "neck_hidden_sizes": [8, 8, 16, 16, 24, 24, 32],
+                       "num_attention_heads": 2}, "ForImageClassification", {"size": {"shortest_edge": 73}, **CUT}),
+    ],
+)  # fmt: skip
+def test_logits_are_those_of_transformers_own_pipeline(
+    tmp_path: Any, model: str, settings: dict[str, Any], kind: str, processor: dict[str, Any]
+) -> None:
+    import_torchvision()
+    import transformers
+
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{model}Config")(image_size=64, num_labels=5, **settings)
+    module = getattr(transformers, f"{model}{kind}")(config).eval()
+    for parameter in module.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, 0, 0.15)
+    made = getattr(transformers, f"{model}ImageProcessorPil", None) or getattr(transformers, f"{model}ImageProcessor")
+    prepared = made(**processor)
+    module.save_pretrained(tmp_path)
+    prepared.save_pretrained(tmp_path)
+    coarse = np.random.default_rng(0).integers(0, 256, (3, 9, 7, 3), dtype=np.uint8)
+    sizes = ((143, 101), (99, 180), (61, 64))
+    photos = [Image.fromarray(c).resize(s, Image.Resampling.BICUBIC) for c, s in zip(coarse, sizes, strict=True)]
+    with torch.no_grad():
+        want = module(prepared(images=photos, return_tensors="pt")["pixel_values"]).logits.numpy()
+    classifier = open_folder(tmp_path, Wishes())
+    assert not classifier.preprocessing.guessed
+    _, logits = classifier.forward(np.stack([prepare(np.asarray(p), classifier.preprocessing) for p in photos]))
+    np.testing.assert_allclose(logits, want, atol=1e-4 * np.ptp(want))

@@ -1,0 +1,109 @@
+"""The cached encoder: the model is opened for what is new and for nothing else."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from singaudit.cache.store import Cache
+from singaudit.errors import LanguageError
+from singaudit.language.encoders import revision
+from singaudit.language.encoders.cached import CachedEncoder
+from singaudit.language.encoders.revision import revision_of
+from singaudit.language.encoders.table import BUILTIN, builtin_folder, open_encoder
+
+TEXTS = ["a red star", "a blue square", "a red star", "a green circle"]
+
+
+def never():
+    raise AssertionError("the model was opened")
+
+
+@pytest.fixture(scope="module")
+def model():
+    return open_encoder(BUILTIN)
+
+
+def test_a_text_is_encoded_once_and_then_never_again(tmp_path, model):
+    calls = []
+
+    class Counting:
+        def __getattr__(self, name):
+            return getattr(model, name)
+
+        def encode_texts(self, texts):
+            calls.append(list(texts))
+            return model.encode_texts(texts)
+
+    first = CachedEncoder(BUILTIN, "cpu", Cache(tmp_path), Counting)
+    found = first.encode_texts(TEXTS)
+    assert calls == [["a red star", "a blue square", "a green circle"]]
+    np.testing.assert_array_equal(found[0], found[2])
+    np.testing.assert_allclose(found, model.encode_texts(TEXTS), atol=1e-6)
+    again = CachedEncoder(BUILTIN, "cpu", Cache(tmp_path), never)
+    np.testing.assert_array_equal(again.encode_texts(TEXTS[::-1]), found[::-1])
+    assert (again.revision, again.family, again.embedding_dim) == (model.revision, model.family, model.embedding_dim)
+    with pytest.raises(AssertionError, match="was opened"):
+        again.encode_texts(["a black heart"])
+
+
+def test_without_a_cache_a_text_is_still_encoded_once(model):
+    encoder = CachedEncoder(BUILTIN, "cpu", Cache(None), lambda: model)
+    assert encoder.images is None
+    np.testing.assert_array_equal(encoder.encode_texts(TEXTS), encoder.encode_texts(TEXTS))
+
+
+def test_a_model_that_cannot_be_opened_is_tried_once(tmp_path):
+    calls = []
+
+    def fail():
+        calls.append(1)
+        raise LanguageError("broken")
+
+    cached = CachedEncoder(BUILTIN, "cpu", Cache(tmp_path), lambda: open_encoder(BUILTIN))
+    cached._open, cached._opened = fail, None
+    for _ in range(3):
+        with pytest.raises(LanguageError, match="broken"):
+            cached.prepare(np.zeros((4, 4, 3), np.uint8))
+    assert len(calls) == 1
+
+
+def copied(folder):
+    shutil.copytree(builtin_folder(), folder)
+    return folder
+
+
+def test_the_fingerprint_follows_every_file_that_decides_an_embedding(tmp_path):
+    folder, cache = copied(tmp_path / "clip"), Cache(tmp_path / "cache")
+    first = revision_of(str(folder), cache)
+    assert first == revision_of(str(folder), cache) == revision_of(str(copied(tmp_path / "other")), cache)
+    seen = {first.fingerprint}
+    for name in ("model.safetensors", "preprocessor_config.json", "tokenizer.json", "config.json"):
+        path = folder / name
+        data = bytearray(path.read_bytes())
+        data[-2] ^= 1
+        path.write_bytes(bytes(data))
+        seen.add(revision_of(str(folder), cache).fingerprint)
+    assert len(seen) == 5
+
+
+def test_a_remembered_digest_is_dropped_when_times_are_set_back(tmp_path, monkeypatch):
+    import os
+
+    monkeypatch.setattr(revision, "_SETTLED_NS", -1)
+    path, cache = tmp_path / "w", Cache(tmp_path / "cache")
+    path.write_bytes(b"a" * 2**21)
+    before = path.stat()
+    one = revision._file_digest(path, cache)
+    assert list((tmp_path / "cache").glob("file-*"))
+    path.write_bytes(b"b" * 2**21)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert revision._file_digest(path, cache) != one
+
+
+def test_what_only_opening_can_tell_is_left_to_it(tmp_path, monkeypatch):
+    cache = Cache(tmp_path)
+    assert revision_of("nobody/nothing", cache) is None
+    assert revision_of("kind:of/other", cache) is None
+    with pytest.raises(LanguageError, match="gone"):
+        CachedEncoder("nobody/nothing", "cpu", cache, lambda: (_ for _ in ()).throw(LanguageError("gone")))

@@ -1,0 +1,159 @@
+"""open_clip's models from a folder or the hub: what the library itself gives, and nothing on a file's word."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from singaudit.errors import LanguageError
+from singaudit.language.encoders.open_clip import needed_files, repository_of
+from singaudit.language.encoders.table import fetch_encoder, open_encoder
+from singaudit.torchvision_import import import_torchvision
+
+import_torchvision()
+open_clip = pytest.importorskip("open_clip")
+
+CONFIG = {
+    "model_cfg": {
+        "embed_dim": 16,
+        "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
+        "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+    },
+    "preprocess_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
+}
+
+
+@pytest.fixture(scope="module")
+def built():
+    torch.manual_seed(0)
+    return open_clip.CLIP(**CONFIG["model_cfg"]).eval()
+
+
+@pytest.fixture
+def folder(built, tmp_path):
+    from safetensors.torch import save_file
+
+    (tmp_path / "oc").mkdir()
+    (tmp_path / "oc" / "open_clip_config.json").write_text(json.dumps(CONFIG))
+    save_file(
+        {k: v.contiguous() for k, v in built.state_dict().items()}, tmp_path / "oc" / "open_clip_model.safetensors"
+    )
+    return tmp_path / "oc"
+
+
+def test_embeddings_are_the_librarys_own(folder, built):
+    encoder = open_encoder(str(folder))
+    assert (encoder.family, encoder.embedding_dim, len(encoder.revision)) == ("open_clip", 16, 64)
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    prepared = encoder.prepare(pixels)[None]
+    texts = ["a dog", "a photo of a cat", "word " * 200]
+    with torch.no_grad():
+        image = torch.nn.functional.normalize(built.encode_image(torch.from_numpy(prepared)), dim=-1)
+        text = torch.nn.functional.normalize(
+            built.encode_text(open_clip.SimpleTokenizer(context_length=16)(texts)), dim=-1
+        )
+    np.testing.assert_allclose(encoder.encode_images(prepared), image.numpy(), atol=1e-5)
+    np.testing.assert_allclose(encoder.encode_texts(texts), text.numpy(), atol=1e-5)
+    np.testing.assert_array_equal(encoder.encode_texts(texts[:1])[0], encoder.encode_texts(texts)[0])
+
+
+_WIDE = {"width": 32, "heads": 2, "layers": 1, "context_length": 16, "vocab_size": 49408}
+_EYES = {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16, "head_width": 32}
+_TIMM = {"timm_model_name": "resnet10t", "timm_model_pretrained": False, "timm_pool": "avg", "timm_proj": "linear",
+         "image_size": 32}  # fmt: skip
+TOWERS = {
+    "CoCa": {
+        "embed_dim": 16, "vision_cfg": {**_EYES, "attentional_pool": True, "output_tokens": True},
+        "multimodal_cfg": _WIDE,
+        "text_cfg": {**_WIDE, "embed_cls": True, "output_tokens": True},
+    },
+    "CustomTextCLIP": {"embed_dim": 16, "vision_cfg": _TIMM, "text_cfg": _WIDE},
+    "CLIP": {"embed_dim": 16, "vision_cfg": {**_EYES, "layers": [1, 1, 1, 1]}, "text_cfg": _WIDE},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", TOWERS)
+def test_other_towers_give_the_librarys_own_embeddings(kind, tmp_path):
+    """Captioners, timm's towers beside a text tower of their own (as SigLIP and EVA have), and ResNets."""
+    from safetensors.torch import save_file
+
+    built = getattr(open_clip, kind)(**TOWERS[kind]).eval()
+    custom = {} if kind == "CLIP" else {"custom_text": True}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({**CONFIG, "model_cfg": {**TOWERS[kind], **custom}}))
+    save_file({k: v.contiguous().clone() for k, v in built.state_dict().items()},
+              tmp_path / "open_clip_model.safetensors")  # fmt: skip
+    encoder = open_encoder(str(tmp_path))
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    prepared, texts = encoder.prepare(pixels)[None], ["a dog", "a photo of a cat"]
+    with torch.no_grad():
+        image = built.encode_image(torch.from_numpy(prepared), normalize=True)
+        text = built.encode_text(open_clip.SimpleTokenizer(context_length=16)(texts), normalize=True)
+    np.testing.assert_allclose(encoder.encode_images(prepared), image.numpy(), atol=1e-5)
+    np.testing.assert_allclose(encoder.encode_texts(texts), text.numpy(), atol=1e-5)
+
+
+def test_missing_weights_are_never_filled_in(folder):
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "open_clip_model.safetensors")
+    weights.pop("text_projection")
+    save_file(weights, folder / "open_clip_model.safetensors")
+    with pytest.raises(LanguageError, match="text_projection"):
+        open_encoder(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("tower", "key", "value"),
+    [("vision_cfg", "layers", 2**63), ("text_cfg", "layers", 5000), ("text_cfg", "vocab_size", 2**40),
+     ("text_cfg", "vocab_size", 2**23), ("vision_cfg", "width", 2**22), ("vision_cfg", "image_size", 2**20)],
+)  # fmt: skip
+def test_a_configuration_beyond_the_weights_is_refused_before_anything_is_built(folder, tower, key, value):
+    document = json.loads((folder / "open_clip_config.json").read_text())
+    document["model_cfg"][tower][key] = value
+    (folder / "open_clip_config.json").write_text(json.dumps(document))
+    with pytest.raises(LanguageError, match=f"{key}|weights"):
+        open_encoder(str(folder))
+
+
+def test_pickled_weights_are_never_loaded(folder):
+    (folder / "open_clip_model.safetensors").rename(folder / "open_clip_pytorch_model.bin")
+    with pytest.raises(LanguageError, match="pickled"):
+        open_encoder(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("part", "entry"),
+    [("text_cfg", {"hf_model_name": "org/text"}), ("vision_cfg", {"timm_model_name": "hf-hub:org/tower"})],
+)
+def test_nothing_is_fetched_on_a_configurations_word(folder, part, entry):
+    config = json.loads(json.dumps(CONFIG))
+    config["model_cfg"][part] |= entry
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    with pytest.raises(LanguageError, match="on a file's word"):
+        open_encoder(str(folder))
+
+
+def test_weights_that_are_a_link_out_are_refused(folder, tmp_path):
+    (folder / "open_clip_model.safetensors").rename(tmp_path / "elsewhere.safetensors")
+    (folder / "open_clip_model.safetensors").symlink_to(tmp_path / "elsewhere.safetensors")
+    with pytest.raises(LanguageError, match="link out"):
+        open_encoder(str(folder))
+
+
+def test_names_lead_to_repositories():
+    assert repository_of("open_clip:hf-hub:org/name@main") == "org/name@main"
+    assert repository_of("open_clip:EVA02-L-14-336/merged2b_s6b_b61k").startswith("timm/eva02_large")
+
+
+@pytest.mark.parametrize("name", ["open_clip:nonsense", "open_clip:ViT-B-32/nonsense", "open_clip:", "open_clip:a/b"])
+def test_names_that_open_clip_does_not_know_are_explained(name):
+    with pytest.raises(LanguageError, match="NAME/PRETRAINED") as info:
+        fetch_encoder(name)
+    assert info.value.hint
+
+
+def test_only_what_is_needed_is_chosen():
+    files = ["README.md", "open_clip_config.json", "open_clip_pytorch_model.bin", "open_clip_model.safetensors",
+             "tokenizer.json", "config.json"]  # fmt: skip
+    assert needed_files(files) == ["open_clip_config.json", "tokenizer.json", "open_clip_model.safetensors"]
