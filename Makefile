@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 JOBS ?= 2
 PATHS := singaudit tests examples
 
-.PHONY: demo test check format bench setup system clean
+.PHONY: demo test check kernels format bench setup system clean
 
 demo: setup
 	$(BIN)/singaudit demo -o singaudit-demo
@@ -20,6 +20,10 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/interrogate -q singaudit
 	$(BIN)/python -m pytest tests/test_architecture.py tests/test_readme.py
+
+# What is computed under every set of kernels that this processor can run: some minutes.
+kernels: setup
+	$(BIN)/python -m pytest -m kernels tests/test_kernels.py
 
 format: setup
 	$(BIN)/ruff format $(PATHS)

@@ -22,6 +22,14 @@ import pytest
 MODELS = Path(str(resources.files("singaudit") / "demo" / "models"))
 
 
+def pytest_collection_modifyitems(config, items):
+    """Tests that run other tests wait until they are asked for."""
+    if "kernels" not in config.option.markexpr:
+        for item in items:
+            if item.get_closest_marker("kernels"):
+                item.add_marker(pytest.mark.skip(reason="asked for with -m kernels"))
+
+
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch):
     """Only this machine may be reached."""

@@ -13,6 +13,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from singaudit.metrics.intervals import ROUNDING
+
 Array = NDArray[np.float64]
 Change = Literal["lost", "gained", "none", "cannot tell"]
 
@@ -143,7 +145,7 @@ def _p_values(tests: Changes) -> Array:
     for mean, variance in ((tests.mean, tests.variance), (tests.excess, tests.excess_variance)):
         error = np.sqrt(variance / np.maximum(tests.n, 1))
         with np.errstate(divide="ignore", invalid="ignore"):
-            t = np.where(error > 0, mean / error, np.where(mean == 0, 0.0, np.inf))
+            t = np.where(error > ROUNDING, mean / error, np.where(np.abs(mean) <= ROUNDING, 0.0, np.inf))
         found.append(2 * stdtr(np.maximum(tests.n - 1, 1), -np.abs(t)))
     return np.asarray(np.maximum(*found))
 

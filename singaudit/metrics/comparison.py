@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.metrics.changes import LEVEL, benjamini_hochberg, quantile
+from singaudit.metrics.intervals import ROUNDING
 
 Array = NDArray[np.float64]
 
@@ -92,7 +93,7 @@ def differences(scores: Sequence[Score | None]) -> list[Difference]:
     value, error, df = (np.array([p[k] for p in pairs], np.float64) for k in (2, 3, 4))
     df = np.maximum(df - 1, 1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        t = np.where(error > 0, np.abs(value) / error, np.where(value == 0, 0.0, np.inf))
+        t = np.where(error > ROUNDING, np.abs(value) / error, np.where(np.abs(value) <= ROUNDING, 0.0, np.inf))
     found = benjamini_hochberg(np.asarray(2 * stdtr(df, -t)))
     width = quantile(1 - LEVEL * max(int(found.sum()), 1) / len(pairs) / 2, df) * error
     return [

@@ -16,6 +16,8 @@ from singaudit.metrics.intervals import Estimate, percentiles, wilson
 Array = NDArray[np.float64]
 
 _RESAMPLES = 500
+# Relative rounding of a score that was computed in float32.
+_ROUNDING = 1e-6
 
 
 def random_subspace(dim: int, of: int, generator: np.random.Generator) -> tuple[NDArray[np.float32], bool]:
@@ -55,7 +57,9 @@ def compare(observed: Array, draws: Array, seed: int = 0) -> list[Against]:
     """Place each ``observed`` (k,) among its draws (draws, k)."""
     count = len(draws)
     low, high = np.percentile(draws, (2.5, 97.5), axis=0)
-    below = np.sum(draws < observed, axis=0) + 0.5 * np.sum(draws == observed, axis=0)
+    # Both come from sums in single precision: what differs by less than its rounding is a tie.
+    ties = np.abs(draws - observed) <= _ROUNDING * np.abs(observed)
+    below = np.sum((draws < observed) & ~ties, axis=0) + 0.5 * np.sum(ties, axis=0)
     mean, spread = draws.mean(axis=0), draws.std(axis=0, ddof=1)
     # One set of resamples for all scores: sums of draws and of their squares give every mean and deviation.
     picks = np.random.default_rng([seed, 3]).multinomial(count, np.full(count, 1 / count), _RESAMPLES)
@@ -65,7 +69,9 @@ def compare(observed: Array, draws: Array, seed: int = 0) -> list[Against]:
     with np.errstate(divide="ignore", invalid="ignore"):
         effects, drawn = (observed - mean) / spread, (observed - mean - means) / deviations
     # Draws that are equal but for rounding have no spread to measure by.
-    spreads = (spread > 1e-9 * np.maximum(np.abs(mean), 1e-12)) & np.isfinite(effects) & np.isfinite(drawn).all(axis=0)
+    spreads = (
+        (spread > _ROUNDING * np.maximum(np.abs(mean), 1e-9)) & np.isfinite(effects) & np.isfinite(drawn).all(axis=0)
+    )
     ends = np.zeros((2, len(observed)))
     ends[:, spreads] = percentiles(np.ascontiguousarray(drawn[:, spreads].T))
     return [

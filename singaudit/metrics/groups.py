@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from singaudit.language.translators.fit import FOLDS, fold_of
 from singaudit.language.translators.statistics import accumulate
 from singaudit.metrics.borders import Borders, find_borders
-from singaudit.metrics.intervals import Bootstrap, Estimate, at_least_wilson
+from singaudit.metrics.intervals import Bootstrap, Estimate, at_least_wilson, narrower_than_an_image
 from singaudit.metrics.probes import Probe, fit_probes, normalised_accuracy
 from singaudit.metrics.scores import text_angles, unit
 from singaudit.metrics.subject import Block, GroupTexts, Subject, blocks
@@ -195,7 +195,7 @@ class _Table:
         def follows(found: list[Estimate], chances: Iterable[float]) -> list[Estimate]:
             # Narrower than a share of its own, because its chance is known for every image: but never a point.
             return [
-                at_least_wilson(e, k, c) if e.low == e.high else e
+                at_least_wilson(e, k, c) if narrower_than_an_image(e, k) else e
                 for e, k, c in zip(found, effective, chances, strict=True)
             ]
 

@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 BLOCK = 4096
+ROUNDING = 1e-9
+"""Shares and degrees nearer than this are equal: sums in float64 over any number of images are right to it, and what
+lies below differs from one processor's instructions to another's."""
 DRAWS = 1000
 # A two-sided 95 % interval, and the standard normal quantile of one.
 _PERCENTILES = (2.5, 97.5)
@@ -165,7 +168,17 @@ def at_least_wilson(e: Estimate, effective: float, chance: float = 0.0) -> Estim
         return e
     share = min(max(chance + (1 - chance) * e.value, 0.0), 1.0)
     low, high = ((end - chance) / (1 - chance) for end in wilson(share * effective, effective))
-    return Estimate(e.value, min(e.low, low), max(e.high, high), e.n)
+    # Draws are right to six digits: no share is more than all.
+    return Estimate(e.value, max(min(e.low, low), -chance / (1 - chance)), min(max(e.high, high), 1.0), e.n)
+
+
+def narrower_than_an_image(e: Estimate, effective: float) -> bool:
+    """Whether a share's interval is narrower than what one of ``effective`` equally weighted images is worth.
+
+    It then says that nearly all images agree, not how sure that is: a bootstrap of images that agree has no width, up
+    to rounding, whose sign depends on the processor.
+    """
+    return bool((e.high - e.low) * effective < 1)
 
 
 def wilson(successes: float, n: float) -> tuple[float, float]:
@@ -175,5 +188,6 @@ def wilson(successes: float, n: float) -> tuple[float, float]:
     share, z2 = successes / n, _Z**2
     middle = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = _Z / (1 + z2 / n) * float(np.sqrt(share * (1 - share) / n + z2 / (4 * n * n)))
-    # At the ends the formula is exact, its rounding is not.
-    return (0.0 if successes == 0 else middle - half), (1.0 if successes == n else middle + half)
+    # At the ends the formula is exact, its rounding is not; nor is that of a share summed from weights.
+    none, all_of_them = share <= ROUNDING, share >= 1 - ROUNDING
+    return (0.0 if none else middle - half), (1.0 if all_of_them else middle + half)

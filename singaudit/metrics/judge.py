@@ -13,7 +13,7 @@ from singaudit.metrics.control_moves import SHUFFLED
 from singaudit.metrics.control_run import Family
 from singaudit.metrics.findings import THRESHOLDS, Evidence, Finding, Thresholds, decide, reads, unstable
 from singaudit.metrics.groups import Carried, GroupMeasure
-from singaudit.metrics.intervals import Estimate
+from singaudit.metrics.intervals import ROUNDING, Estimate
 from singaudit.metrics.measure import Measured
 from singaudit.metrics.subject import Subject
 
@@ -109,8 +109,8 @@ def _evidence(
 def p_above_zero(e: Estimate) -> float:
     """One-sided p-value against 0, by the normal approximation of the bootstrap interval."""
     error = (e.high - e.low) / (2 * _Z95)
-    if not math.isfinite(error) or error <= 0:
-        return 0.0 if e.value > 0 and math.isfinite(e.value) else 1.0
+    if not math.isfinite(error) or error <= ROUNDING:
+        return 0.0 if e.value > ROUNDING and math.isfinite(e.value) else 1.0
     return 0.5 * math.erfc(e.value / error / math.sqrt(2))
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.metrics.intervals import BLOCK
+from singaudit.metrics.intervals import BLOCK, ROUNDING
 from singaudit.metrics.subject import GroupTexts, Subject
 
 Array = NDArray[np.float64]
@@ -45,7 +45,8 @@ class Values:
     @property
     def effective_images(self) -> float:
         """Equally weighted images that would say as much (Kish): p^2 / sum of 1 / count."""
-        return len(self.present) ** 2 / float(np.sum(1 / self.counts)) if self.judged else 0.0
+        # Rounded, because a limit is a round number: 25 and 25 images are 50, not a bit less.
+        return round(len(self.present) ** 2 / float(np.sum(1 / self.counts)), 6) if self.judged else 0.0
 
 
 def among(values: Values, rows: NDArray[np.intp]) -> Values:
@@ -100,7 +101,7 @@ def _split(x: Array) -> tuple[NDArray[np.bool_], Array]:
     """Otsu's split of (n,): which are above the border, and how far from it in distances between the means."""
     ordered, n = np.sort(x), len(x)
     sums, below = np.cumsum(ordered), np.arange(1, n)
-    if n < 2 or ordered[0] == ordered[-1]:
+    if n < 2 or ordered[-1] - ordered[0] <= ROUNDING:
         return np.zeros(n, bool), np.zeros(n)
     between = (sums[:-1] / below - (sums[-1] - sums[:-1]) / (n - below)) ** 2 * below * (n - below)
     cut = int(np.argmax(between))

@@ -128,7 +128,9 @@ def _without(parts: Sequence[Statistics], *left_out: int) -> list[Statistics]:
 def _at_best(parts: Sequence[Statistics], errors: Array) -> Translator:
     """Fitted on all ``parts`` at the penalty with the smallest error."""
     everything = total(parts)
-    return fit_ridge(everything, float(_PENALTIES[int(np.argmin(errors))]) * _unit_penalty(everything))
+    # Penalties that are all small beside the data err alike: the largest of them, whatever the last bit says.
+    best = int(np.flatnonzero(errors <= errors.min() * (1 + 1e-9))[-1])
+    return fit_ridge(everything, float(_PENALTIES[best]) * _unit_penalty(everything))
 
 
 def _unit_penalty(data: Statistics) -> float:
