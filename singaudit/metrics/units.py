@@ -25,13 +25,11 @@ from heapq import heapify, heappop, heappush
 import numpy as np
 from numpy.typing import NDArray
 
+from singaudit.dataset.thumbnail import SIDE
 from singaudit.metrics.nearest import Progress, distances, nearest, nearest_hashed, scaled
 
 Array = NDArray[np.float32]
 Rows = NDArray[np.int64]
-
-THUMBNAIL = 16
-"""Side of the grey thumbnails that pixels are compared by."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +155,7 @@ def _pixels_agree(
     thumbnails: NDArray[np.generic], rows: NDArray[np.int32], size: Rows, first: Rows, second: Rows, limits: Limits
 ) -> NDArray[np.bool_]:
     """(p,) whether the pixels of each pair differ clearly less than those of either from its other neighbours."""
-    images = np.asarray(thumbnails, np.float32).reshape(len(thumbnails), THUMBNAIL, THUMBNAIL)
+    images = np.asarray(thumbnails, np.float32).reshape(len(thumbnails), SIDE, SIDE)
     involved, place = np.unique(np.concatenate([first, second]), return_inverse=True)
     others = rows[involved[:, None], size[involved][:, None] + np.arange(limits.compared)]
     usual = unlike(images, np.repeat(involved, limits.compared), others.ravel())

@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 def _spaces(x: Array) -> tuple[Array, Array]:
     """Two views of the same points, as a classifier and an encoder have them."""
     rng = np.random.default_rng(1)
-    return tuple(np.tanh(x @ rng.normal(size=(x.shape[1], w)) / np.sqrt(x.shape[1])) for w in (48, 64))  # type: ignore[return-value]
+    return tuple(np.tanh(x @ rng.normal(size=(x.shape[1], w)) / np.sqrt(x.shape[1])) for w in (48, 64))
 
 
 def _scenes(scenes: int, frames: int, noise: float, seed: int = 0, width: int = 64) -> Array:
@@ -31,7 +31,8 @@ def test_frames_of_a_scene_are_one_unit(scenes: int, noise: float) -> None:
     found = find_units(x[:, :32], x[:, 32:])
     assert found.count == scenes
     assert np.array_equal(found.of, np.repeat(np.arange(scenes), 10))
-    assert len(found.joined) == scenes and found.joined[0] == tuple(range(10))
+    assert len(found.joined) == scenes
+    assert found.joined[0] == tuple(range(10))
 
 
 def test_a_few_copies_among_distinct_images_are_found_and_nothing_else() -> None:
@@ -134,8 +135,12 @@ def test_neighbours_are_those_of_a_slow_search() -> None:
 def test_hashing_finds_near_duplicates_and_says_how_many() -> None:
     x = _scenes(2500, 4, 0.1)
     exact, hashed = find_units(x[:, :32], x[:, 32:]), find_units(x[:, :32], x[:, 32:], exact_up_to=5000)
-    assert exact.search == "exact" and exact.recall is None and exact.count == 2500
-    assert hashed.search == "hashed" and hashed.recall is not None and hashed.recall > 0.95
+    assert exact.search == "exact"
+    assert exact.recall is None
+    assert exact.count == 2500
+    assert hashed.search == "hashed"
+    assert hashed.recall is not None
+    assert hashed.recall > 0.95
     assert hashed.count < 2600
     assert nearest_hashed([scaled(x)], 16)[0].shape == (10_000, 16)
 
@@ -143,4 +148,5 @@ def test_hashing_finds_near_duplicates_and_says_how_many() -> None:
 def test_units_may_be_given_or_none() -> None:
     assert given(np.array(["b", "a", "b", "c"])).of.tolist() == [0, 1, 0, 2]
     assert given(np.array([7, 7, 1])).joined == ((0, 1),)
-    assert distinct(3).of.tolist() == [0, 1, 2] and distinct(3).count == 3
+    assert distinct(3).of.tolist() == [0, 1, 2]
+    assert distinct(3).count == 3
