@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 JOBS ?= 2
 PATHS := singaudit tests examples
 
-.PHONY: demo test check kernels format bench setup system clean
+.PHONY: demo test check kernels format docs bench setup system clean
 
 demo: setup
 	$(BIN)/singaudit demo -o singaudit-demo
@@ -28,6 +28,10 @@ kernels: setup
 format: setup
 	$(BIN)/ruff format $(PATHS)
 	$(BIN)/ruff check --fix $(PATHS)
+
+# The page of commands, from the commands.
+docs: setup
+	$(BIN)/python examples/write_commands.py
 
 bench: setup
 	$(BIN)/pip install -q -c constraints.txt -e '.[bench]'

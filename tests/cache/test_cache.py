@@ -11,6 +11,7 @@ import pytest
 from singaudit.cache import store as cache_module
 from singaudit.cache.store import Cache, cache_bytes, cache_folder, clear, shelves
 from singaudit.errors import ConfigError
+from singaudit.machine import arithmetic
 
 KEYS = [f"{i:02x}" * 31 + "00" for i in range(20)]
 """Content hashes that end in zero bytes, which NumPy's byte strings drop."""
@@ -157,12 +158,10 @@ def test_clearing_takes_what_the_cache_wrote_and_nothing_else(tmp_path):
 
 
 def test_other_arithmetic_finds_nothing(monkeypatch):
-    from singaudit import machine as devices
-
-    here = devices.arithmetic("cpu")
-    assert here == devices.arithmetic("CPUExecutionProvider")
-    monkeypatch.setattr(devices.np, "show_config", lambda mode: {"SIMD Extensions": {"found": ["ASIMD"]}})
-    assert devices.arithmetic("cpu") == "ASIMD" != here
+    here = arithmetic("cpu")
+    assert here == arithmetic("CPUExecutionProvider")
+    monkeypatch.setattr(np, "show_config", lambda mode: {"SIMD Extensions": {"found": ["ASIMD"]}})
+    assert arithmetic("cpu") == "ASIMD" != here
 
 
 def test_facts_are_recalled_only_as_they_were(tmp_path):

@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from singaudit.errors import ReportError
 from singaudit.metrics.comparison import Score, differences, mean_score, rank_ranges, ratio_score
-from singaudit.report.result.base import Finite, Part, Statistic, Text
 from singaudit.report.result.audit import AuditResult
-from singaudit.report.result.comparison import ComparedModel, ComparedDifference, Comparison
+from singaudit.report.result.base import Statistic
+from singaudit.report.result.comparison import ComparedDifference, ComparedModel, Comparison
 
 Array = NDArray[np.float64]
 PerImage = Mapping[str, Sequence[str]]
@@ -24,12 +23,6 @@ SCORES = {
     "ratio": ("IS / |AS|", True), "attribute_score_deg": ("class score |AS|, degrees", False),
     "image_score_deg": ("image score IS, degrees", False),
 }  # fmt: skip
-
-
-
-
-
-
 
 
 def compare(

@@ -12,8 +12,8 @@ from singaudit.metrics.findings import sentence
 from singaudit.metrics.groups import GroupMeasure
 from singaudit.metrics.judge import Judged
 from singaudit.report.build.scores import maybe, rounded, statistic
-from singaudit.report.result.findings import FindingPart, NullFollow, ProbePart, Readability
 from singaudit.report.result.base import Statistic
+from singaudit.report.result.findings import FindingPart, NullFollow, ProbePart, Readability
 from singaudit.report.result.scores import ControlPart, ControlScore
 
 # Most telling first: what reads one control reads this one.

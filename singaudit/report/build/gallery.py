@@ -13,9 +13,9 @@ from singaudit.language.concepts import Group
 from singaudit.metrics.measure import Measured
 from singaudit.metrics.subject import Subject
 from singaudit.pictures.neighbours import Pair, retrieve, telling_images
-from singaudit.report.result.findings import FindingPart
-from singaudit.report.result.audit import GalleryItem, Neighbour
 from singaudit.report.build.thumbnails import Thumbnails
+from singaudit.report.result.audit import GalleryItem, Neighbour
+from singaudit.report.result.findings import FindingPart
 
 _ITEMS = 12
 _NEIGHBOURS = 3

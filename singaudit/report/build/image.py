@@ -18,10 +18,10 @@ from singaudit.language.translators.file import StoredTranslator
 from singaudit.metrics.changes import Judged
 from singaudit.metrics.image_words import decompose, judge_image
 from singaudit.metrics.scores import image_score, text_angles, unit
-from singaudit.report.build.words import word
 from singaudit.report.build.gallery import predicted_name, probability
-from singaudit.report.result.image import Atom, DecompositionPart, ImageResult, Reading
+from singaudit.report.build.words import word
 from singaudit.report.result.audit import Neighbour
+from singaudit.report.result.image import Atom, DecompositionPart, ImageResult, Reading
 from singaudit.report.result.words import WordPart
 
 Array = NDArray[np.float64]

@@ -15,8 +15,8 @@ from singaudit.pictures.decoding.decoded import Decoded
 from singaudit.pictures.round_trip import Difference, Reading, differences, probabilities, top1
 from singaudit.pictures.targets import Aim
 from singaudit.report.build.gallery import class_name, predicted_name
-from singaudit.report.result.pictures import ControlPicture, PicturePart
 from singaudit.report.build.thumbnails import Thumbnails, thumbnail
+from singaudit.report.result.pictures import ControlPicture, PicturePart
 
 
 class PictureParts:

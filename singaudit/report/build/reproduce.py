@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from singaudit.version import __version__
 from singaudit.classifier.graph.session import providers
 from singaudit.config import AuditConfig
 from singaudit.machine import arithmetic, torch_device
 from singaudit.report.result.audit import Reproduce
+from singaudit.version import __version__
 
 _PACKAGES = ("numpy", "onnx", "onnxruntime", "torch", "transformers", "pillow")
 

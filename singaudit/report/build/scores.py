@@ -16,6 +16,7 @@ from singaudit.language.concepts import Group, prompts
 from singaudit.language.translators.fit import FOLDS, Fitted
 from singaudit.metrics.intervals import Bootstrap, Estimate, at_least_wilson, mean_estimate
 from singaudit.metrics.measure import MODEL_COLUMNS, Measured
+from singaudit.report.result.base import DIGITS, Statistic
 from singaudit.report.result.data import ImageNote, ImagesPart, SkippedImage, TranslatorPart
 from singaudit.report.result.model import (
     CertificatePart,
@@ -27,7 +28,6 @@ from singaudit.report.result.model import (
     RankAt,
     RuntimePart,
 )
-from singaudit.report.result.base import DIGITS, Statistic
 from singaudit.report.result.scores import ClassPart, ConceptPart, Removal, ScatterPart, ScoresPart
 
 if TYPE_CHECKING:

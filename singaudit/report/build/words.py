@@ -10,8 +10,8 @@ from singaudit.metrics.changes import LEVEL, Judged
 from singaudit.metrics.intervals import Estimate
 from singaudit.metrics.words import Words
 from singaudit.report.build.scores import maybe
-from singaudit.report.result.findings import FindingPart
 from singaudit.report.result.base import Statistic
+from singaudit.report.result.findings import FindingPart
 from singaudit.report.result.scores import ClassPart, ConceptPart
 from singaudit.report.result.words import ClassFinding, WordPart, WordsPart
 

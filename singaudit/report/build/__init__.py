@@ -1,0 +1,1 @@
+"""From measured arrays to the parts of result.json."""
