@@ -52,7 +52,9 @@ def _finding(group: str, finding: str, share: float | None) -> dict[str, Any]:
     return {
         "group": group,
         "finding": finding,
-        "rule": "carried share 0.81 [0.77, 0.84], null-follow 0.93 of what is possible, probe 0.99 [0.98, 1.00]",
+        "rule": "no rule is met: carried share 0.4 [0.0, 0.8]"
+        if finding == "cannot tell"
+        else "carried share 0.81 [0.77, 0.84], null-follow 0.93 of what is possible, probe 0.99 [0.98, 1.00]",
         "sentence": f"{group} is readable from the features, and what carries it is ignored by the head.",
         "values": ["red", "green", "blue", "yellow"],
         "own_value": "zero-shot",
@@ -61,12 +63,23 @@ def _finding(group: str, finding: str, share: float | None) -> dict[str, Any]:
         "contrast_deg": stat(32.1),
         "carried_share": stat(share, 0.03) if share is not None else None,
         "null_follow": {**stat(0.94, 0.02), "chance": 0.13, "normalised": stat(0.93, 0.02)},
-        "probe": {"features": stat(0.99, 0.01), "principal": stat(0.21, 0.03), "null": stat(0.98, 0.01)},
+        "probe": _probe(finding),
         "readable": True,
         "readability": {"score": stat(0.98, 0.01), "basis": "labels"},
         "stable": True,
         "control": _control("findings[colour].contrast_deg", 32.1, 7.0, 1.5),
     }
+
+
+def _probe(finding: str) -> dict[str, Any]:
+    """Probes as they are where the finding is right."""
+    null, principal, gain = {
+        "strong": (0.98, 0.21, 0.79), "partial": (0.62, 0.41, 0.45), "redundant": (0.9, 0.95, 0.04),
+    }.get(finding, (0.03, 0.95, 0.02))  # fmt: skip
+    return {
+        "features": stat(0.99, 0.01), "principal": stat(principal, 0.03), "null": stat(null, 0.02),
+        "gain": stat(gain, 0.02),
+    }  # fmt: skip
 
 
 def _control(score: str, observed: float, mean: float, spread: float) -> dict[str, Any]:
@@ -209,7 +222,7 @@ def _pictures(names: list[str]) -> list[dict[str, Any]]:
         }  # fmt: skip
         pictures.append({
             "kind": kind, "group": "colour" if made else "", "value": "red" if made else "",
-            "target": names[2] if made else "", "image": f"img-{i}-{names[i % len(names)]}",
+            "target": "blue" if made else "", "image": f"img-{i}-{names[i % len(names)]}",
             "class_name": names[i % len(names)], "partner": names[1],
             "file": f"pictures/{i:03d}-refined.png" if made else None,
             "original_file": None, **(dict.fromkeys(numbers) if nothing else numbers),

@@ -1,0 +1,1 @@
+"""The answer first: one view of a result behind the page, the PDF, the terminal, Markdown and a notebook."""

@@ -1,0 +1,92 @@
+"""The instrument: whether what an audit measures with can be relied on, in four marks."""
+
+from __future__ import annotations
+
+from singaudit.metrics.findings import THRESHOLDS
+from singaudit.report.brief.model import Mark
+from singaudit.report.brief.words import counted, per_cent
+from singaudit.report.gates.verdict import unreadable
+from singaudit.report.result.audit import AuditResult
+
+_MANY_SKIPPED = 0.02
+"""Share of unreadable images from which they may matter."""
+
+
+def marks(result: AuditResult) -> tuple[Mark, ...]:
+    """Language model, images, translator, shadow copy; none of them where no images were given."""
+    if result.data is None:
+        return ()
+    return _language_model(result), _images(result), _translator(result), _shadow_copy(result)
+
+
+def _language_model(result: AuditResult) -> Mark:
+    name = "language model"
+    if result.encoder is None:
+        return Mark(name, "red", "was not asked", "what anything means")
+    read = class_reading(result)
+    if read is None:
+        return Mark(name, "amber", "not checked: no labels", "whether it reads these images")
+    accuracy, low, chance = read
+    text = f"reads your classes with {per_cent(accuracy)}, chance {per_cent(chance)}"
+    if low <= chance:
+        return Mark(name, "red", text, "everything read in words: it reads no better than chance")
+    if (low - chance) / (1 - chance) <= THRESHOLDS.readable:
+        return Mark(name, "amber", text, "what is said about classes")
+    return Mark(name, "ok", text, "")
+
+
+def class_reading(result: AuditResult) -> tuple[float, float, float] | None:
+    """How well the language model itself reads the true classes: accuracy, its lower bound, chance; None without
+    labels. Classes weigh equally."""
+    found = next((f for f in result.findings if f.kind == "class" and f.readability.basis == "labels"), None)
+    if found is None or found.readability.score is None:
+        return None
+    chance = 1 / max(2, len(found.values_judged) or len(found.values))
+    score = found.readability.score
+    return chance + score.value * (1 - chance), chance + score.low * (1 - chance), chance
+
+
+def _images(result: AuditResult) -> Mark:
+    assert result.data is not None
+    name, data = "images", result.data
+    used = data.audit.used
+    text = f"{used:,}"
+    if result.model.preprocessing.guessed:
+        keys = ", ".join(result.model.preprocessing.guessed)
+        return Mark(name, "red", f"{text}, preprocessing guessed ({keys})", "every number")
+    if used < THRESHOLDS.min_images:
+        return Mark(name, "red", f"{text}, at least {THRESHOLDS.min_images} are needed", "every finding")
+    accuracy, chance = data.accuracy, data.chance_accuracy
+    if accuracy is not None and chance is not None and accuracy.low <= chance:
+        text += f", the model is right in {per_cent(accuracy.value)}, chance {per_cent(chance)}"
+        return Mark(name, "red", text, "every number: preprocessing or class order is probably wrong")
+    if data.audit.skipped_count > _MANY_SKIPPED * max(1, data.audit.found):
+        text += f", {counted(data.audit.skipped_count, 'other')} unreadable"
+        return Mark(name, "amber", text, "whether they stand for all")
+    return Mark(name, "ok", text, "")
+
+
+def _translator(result: AuditResult) -> Mark:
+    name, t = "translator", result.translator
+    if t is None:
+        return Mark(name, "red", "not fitted", "what anything means")
+    text = f"{per_cent(t.r2.value)} of what the language model sees, from {t.images:,} images"
+    if t.images < THRESHOLDS.min_translator_images:
+        text += f"; at least {THRESHOLDS.min_translator_images:,} are needed"
+        return Mark(name, "red", text, "every finding")
+    if unreadable(t):
+        return Mark(name, "red", text, "every finding: the features cannot be read")
+    if t.r2_null_gain.low <= 0:
+        return Mark(name, "amber", text + ", not what the head ignores", "findings about faint attributes")
+    return Mark(name, "ok", text, "")
+
+
+def _shadow_copy(result: AuditResult) -> Mark:
+    name, c = "shadow copy", result.certificate
+    if c is None:
+        return Mark(name, "amber", "not certified", "generated pictures")
+    if c.status == "passed":
+        return Mark(name, "ok", "computes what the model computes", "")
+    if c.status == "failed":
+        return Mark(name, "red", "differs from the model", "generated pictures")
+    return Mark(name, "amber", "the model holds operators it does not know", "generated pictures: none are made")

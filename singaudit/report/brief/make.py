@@ -1,0 +1,40 @@
+"""From a result to its brief."""
+
+from __future__ import annotations
+
+from singaudit.report.brief import ignored, instrument, sentences
+from singaudit.report.brief.gates import asked
+from singaudit.report.brief.model import Brief
+from singaudit.report.brief.picture import picture
+from singaudit.report.brief.steps import steps
+from singaudit.report.brief.words import counted, share_text
+from singaudit.report.result.audit import AuditResult
+
+
+def brief_of(result: AuditResult) -> Brief:
+    """The brief of a result: the same texts wherever it is shown. Pure; names are as the result has them."""
+    marks = instrument.marks(result)
+    two_class = result.geometry.classes == 2
+    rows, more = ignored.rows(result.findings, two_class)
+    gates = asked(result.gates)
+    groups = [f for f in result.findings if f.kind != "concept"]
+    every = ignored.rows(groups, two_class, limit=len(groups))[0]
+    return Brief(
+        model=result.model.name, facts=_facts(result), status=result.verdict.status,
+        word=sentences.WORDS[result.verdict.status],
+        sentence=sentences.sentence(result, gates, every, marks),
+        certainty=sentences.certainty(result, every), marks=marks, rows=rows, more=more,
+        untold=ignored.untold(result.findings), picture=picture(result, rows),
+        steps=steps(result, gates, every, marks),
+    )  # fmt: skip
+
+
+def _facts(result: AuditResult) -> tuple[str, ...]:
+    facts = [counted(result.geometry.classes, "class", "classes")]
+    if result.data is not None:
+        facts.append(counted(result.data.audit.used, "image"))
+        if result.data.accuracy is not None:
+            facts.append(f"accuracy {share_text(result.data.accuracy)}")
+    if result.encoder is not None:
+        facts.append(f"read by {result.encoder.name}")
+    return tuple(facts)

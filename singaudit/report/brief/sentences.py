@@ -1,0 +1,117 @@
+"""The verdict in a reader's words: may it ship, what is ignored, how sure, what follows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from singaudit.report.brief.gates import Asked
+from singaudit.report.brief.model import Mark, Row
+from singaudit.report.brief.words import counted, listed
+from singaudit.report.result.audit import AuditResult
+
+WORDS = {
+    "pass": "Pass",
+    "fail": "Fail",
+    "inconclusive": "Inconclusive",
+    "no gates set": "No gates set",
+}
+"""Word of each verdict."""
+
+
+def sentence(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row], marks: Sequence[Mark]) -> str:
+    """May it ship, and what is ignored. Of a failed or undecided gate, what it is about, never its rule."""
+    status = result.verdict.status
+    if status == "fail":
+        return f"Do not ship as it is: {_faults(gates, rows)}."
+    if status == "inconclusive":
+        return f"Not decided, and so no pass: {_doubt(result, gates, marks)}."
+    ignored = _ignored(rows)
+    if status == "no gates set":
+        found = f"{ignored[:1].upper()}{ignored[1:]}" if ignored else _nothing(rows)
+        return f"{found}. Whether it may ship is not decided: no gate says what must not be ignored."
+    named = {a.group for a in gates}
+    beyond = _ignored([row for row in rows if row.group not in named])
+    held = listed([a.subject for a in gates if a.group is not None and a.forbids])
+    passed = f"By your gates it may ship: {f'the head does not ignore {held}' if held else 'all of them hold'}"
+    return f"{passed}. But {beyond}, which no gate asks about." if beyond else f"{passed}."
+
+
+def certainty(result: AuditResult, rows: Sequence[Row]) -> str:
+    """How sure the first row is and what it rests on, and what follows from it."""
+    worst = next((row for row in rows if row.style in ("bad", "warn") and row.bar is not None), None)
+    used = result.data.audit.used if result.data is not None else 0
+    g = result.geometry
+    if result.data is None:
+        share = f"{100 * g.null_dim / g.feature_dim:.0f}\u00a0%"
+        return (
+            f"The head ignores {share} of the directions of its feature space ({g.null_dim:,} of {g.feature_dim:,}); "
+            "what they mean was not measured."
+        )
+    if worst is not None and worst.bar is not None:
+        measure = worst.bar.measure.replace(" it ", f" {worst.name} ", 1)
+        return (
+            f"{worst.bar.text[:1].upper()}{worst.bar.text[1:]} {measure} (95\u00a0% interval, "
+            f"{counted(used, 'image')}): {'it' if worst.style == 'bad' else 'that part'} can change and no logit moves."
+        )
+    told = sum(row.style in ("plain", "good") for row in rows)
+    if told and worst is None:
+        return (
+            f"Looked for in {counted(used, 'image')} with 95\u00a0% intervals. It speaks of the last layer and of what "
+            "the language model reads; earlier layers may ignore things of their own."
+        )
+    return f"Measured on {counted(used, 'image')}."
+
+
+def _ignored(rows: Sequence[Row]) -> str:
+    """What the head ignores, as the middle of a sentence; empty where nothing is."""
+    wholly = [row.name for row in rows if row.style == "bad"]
+    partly = [row.name for row in rows if row.style == "warn"]
+    parts = [f"the head ignores {listed(wholly)}"] if wholly else []
+    if partly:
+        parts.append(f"{'' if wholly else 'the head ignores '}part of what shows {listed(partly)}")
+    return " and ".join(parts)
+
+
+def _nothing(rows: Sequence[Row]) -> str:
+    told = [row.name for row in rows if row.style in ("plain", "good")]
+    return f"The head does not ignore {listed(told, 4)}" if told else "Nothing can be said of what the head ignores"
+
+
+def _faults(gates: Sequence[Asked], rows: Sequence[Row]) -> str:
+    failed = [a for a in gates if a.gate.status == "fail"]
+    by_group = {row.group: row for row in rows}
+    groups = [a.group for a in failed if a.group is not None and a.forbids]
+    found = _ignored([by_group[g] for g in groups if g in by_group])
+    parts = [found.replace("the head", "its head", 1)] if found else []
+    parts += [
+        f"its head ignores {listed([a.subject])}" for a in failed if a.group in groups and a.group not in by_group
+    ]
+    for a in failed:
+        if a.group is not None and not a.forbids:
+            parts.append(f"{a.subject} was to be ignored and is not")
+        elif a.group is None:
+            parts.append(f"{a.subject} is {_value(a)}, allowed: {a.gate.limit}")
+    return "; ".join(parts[:3]) + (f"; and {len(parts) - 3} more" if len(parts) > 3 else "")
+
+
+def _value(a: Asked) -> str:
+    g = a.gate
+    return f"{g.value:.3g}" if g.value is not None else g.found
+
+
+def _doubt(result: AuditResult, gates: Sequence[Asked], marks: Sequence[Mark]) -> str:
+    """The first reasons why nothing is decided, the instrument's before the model's."""
+    if result.data is None:
+        return "no images were given, so what the head ignores has no names yet"
+    if result.geometry.null_dim == 0:
+        return "the head ignores no direction of its feature space, so this audit has nothing to look at"
+    red = [f"{mark.name}: {mark.text}" for mark in marks if mark.state == "red"]
+    if red:
+        return f"the audit could not measure well enough ({'; '.join(red[:2])})"
+    open_ = [a for a in gates if a.gate.status == "inconclusive"]
+    groups = [a.subject for a in open_ if a.group is not None]
+    if groups:
+        return f"whether the head ignores {listed(groups)} cannot be told from these images"
+    if open_:
+        return f"{listed([a.subject for a in open_])} cannot be judged from these images"
+    return result.verdict.reasons[0] if result.verdict.reasons else "the audit came to no conclusion"

@@ -1,0 +1,128 @@
+"""What to do next: at most three commands that can be pasted, made from the command that ran the audit.
+
+Words in capitals stand for what only the reader knows, as PHOTOS for a folder.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from singaudit.report.brief.gates import Asked
+from singaudit.report.brief.ignored import reason, says_something
+from singaudit.report.brief.model import MAX_STEPS, Mark, Row, Step
+from singaudit.report.brief.words import listed, readable
+from singaudit.report.result.audit import AuditResult
+
+_CLIP, _SIGLIP = "openai/clip-vit-large-patch14", "google/siglip-so400m-patch14-384"
+_MORE_SHAPES = 4000
+
+
+def steps(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row], marks: Sequence[Mark]) -> tuple[Step, ...]:
+    """The instrument's faults first, then what failed, then what would make the next audit say more."""
+    found: dict[str, Step] = {}
+    for step in _all(result, gates, rows, marks):
+        found.setdefault(step.command, step)
+    return tuple(found.values())[:MAX_STEPS]
+
+
+def _all(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row], marks: Sequence[Mark]) -> Iterator[Step]:
+    words = shlex.split(result.reproduce.command)
+    if words[:2] != ["singaudit", "run"] or len(words) < 3:
+        return
+    if result.data is None:
+        yield Step("Show it images, so that what is ignored gets a name.", _with(words, "--images", "PHOTOS"))
+        return
+    yield from _instrument(result, words, {mark.name: mark for mark in marks})
+    yield from _failed(result, gates, words)
+    undecided = [f for f in result.findings if not says_something(f) and f.kind != "concept"]
+    asked_for = {a.group for a in gates if a.gate.status == "inconclusive"}
+    ahead = sorted(undecided, key=lambda f: f.group not in asked_for)
+    for f in ahead[:1]:
+        help_ = reason(f)[1]
+        if "--vlm" in help_:
+            yield Step(
+                f"Ask a language model that reads {readable(f.group)} in such images.", _other_vlm(result, words)
+            )
+        elif help_:
+            yield _more_images(result, words, f"Settle {readable(f.group)} and what else cannot be told.")
+    ignored = [row for row in rows if row.style in ("bad", "warn")]
+    if result.verdict.status == "no gates set":
+        gate = f"finding[{ignored[0].group}] not in (strong, partial)" if ignored else "default"
+        yield Step("Say what must not be ignored, so that the audit can decide.", _plus(words, "--gate", gate))
+    unasked = [row for row in ignored if row.group not in {a.group for a in gates}]
+    if gates and unasked and result.verdict.status == "pass":
+        gate = f"finding[{unasked[0].group}] not in (strong, partial)"
+        yield Step(f"If {unasked[0].name} matters, let a gate say so.", _plus(words, "--gate", gate))
+
+
+def _instrument(result: AuditResult, words: list[str], marks: dict[str, Mark]) -> Iterator[Step]:
+    if result.model.preprocessing.guessed:
+        settings = result.model.preprocessing.settings
+        yield Step("State the preprocessing: correct what was guessed.", _with(words, "--preprocess", settings))
+    if marks["images"].state == "red" and not result.model.preprocessing.guessed:
+        yield _more_images(result, words, "Audit enough images for findings.", audit=True)
+    elif marks["translator"].state == "red":
+        yield _more_images(result, words, "Give the translator enough images; they need no labels.")
+    if marks["language model"].state == "red" and result.encoder is not None:
+        yield Step("Ask a language model that reads your classes.", _other_vlm(result, words))
+
+
+def _failed(result: AuditResult, gates: Sequence[Asked], words: list[str]) -> Iterator[Step]:
+    failed = [a.group for a in gates if a.gate.status == "fail" and a.group is not None and a.forbids]
+    if not failed:
+        return
+    made = result.generation is not None and result.generation.group in failed and result.generation.success is not None
+    if not made:
+        yield Step(
+            f"See it: images with the same logits and another {readable(failed[0])}.",
+            _with(words, "--toward", failed[0]),
+        )
+    names = listed([readable(g) for g in failed])
+    yield Step(f"After retraining so that {names} counts, compare the two models.",
+               _compare(words))  # fmt: skip
+
+
+def _compare(words: list[str]) -> str:
+    """The same images and language model, this model beside its successor."""
+    kept = ("--classes", "--images", "--vlm", "--probe", "--labels", "--concepts", "--preprocess", "--pack", "--arch")
+    out = ["singaudit", "compare", words[2], "NEW_MODEL"]
+    for name, value in pairwise(words[3:]):
+        if name in kept:
+            out += [name, value]
+    return shlex.join(out)
+
+
+def _more_images(result: AuditResult, words: list[str], why: str, audit: bool = False) -> Step:
+    """More audited images, or unlabelled ones beside them; generated ones by their number."""
+    source = result.data.audit.source if result.data is not None else ""
+    if source.startswith("shapes:"):
+        number = _MORE_SHAPES
+        while result.data is not None and number <= result.data.audit.found:
+            number *= 2
+        return Step(why, _with(words, "--images", f"shapes:{number}"))
+    return Step(why, _with(words, "--images" if audit else "--probe", "MORE_PHOTOS"))
+
+
+def _other_vlm(result: AuditResult, words: list[str]) -> str:
+    family = result.encoder.family if result.encoder is not None else ""
+    return _with(words, "--vlm", _CLIP if "siglip" in family.lower() else _SIGLIP)
+
+
+def _with(words: list[str], option: str, value: str) -> str:
+    """The command with an option set to a value, in the place of an earlier one."""
+    out, skip = [], False
+    for word in words:
+        if skip:
+            skip = False
+        elif word == option:
+            skip = True
+        else:
+            out.append(word)
+    return shlex.join([*out, option, value])
+
+
+def _plus(words: list[str], option: str, value: str) -> str:
+    """The command with one more of an option that may be given several times."""
+    return shlex.join([*words, option, value])

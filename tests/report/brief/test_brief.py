@@ -1,0 +1,198 @@
+"""The brief says what a result holds: of the model, in words, and never more than was measured."""
+
+import re
+import shlex
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+from report_factory import HOSTILE, full, geometry_only, stat
+
+from singaudit.cli.main import main
+from singaudit.metrics.findings import THRESHOLDS
+from singaudit.report.brief.make import brief_of
+from singaudit.report.brief.model import MAX_ROWS, MAX_STEPS, Brief
+from singaudit.report.result.audit import AuditResult
+
+GATE = "finding[{}] not in (strong, partial)"
+
+
+def changed(result: AuditResult, **parts: Any) -> AuditResult:
+    """The result with parts exchanged, each a plain value or a function of the old one."""
+    raw = result.model_dump()
+    for name, value in parts.items():
+        raw[name] = value(raw[name]) if callable(value) else value
+    return AuditResult.model_validate(raw)
+
+
+def judged(status: str, *gates: tuple[str, str], **parts: Any) -> AuditResult:
+    """A result whose gates have these (rule, status)."""
+    rows = [
+        {"rule": rule, "found": "strong", "value": None, "low": None, "high": None, "n": None, "limit": "not in (...)",
+         "status": outcome, "reason": "the finding is 'strong'"}
+        for rule, outcome in gates
+    ]  # fmt: skip
+    verdict = {"status": status, "reasons": [], "sentence": ""}
+    return changed(full(), gates=rows, verdict=verdict, **parts)
+
+
+def findings(*wanted: tuple[str, str]) -> Any:
+    """Findings (group, word), with numbers that fit the word."""
+    pattern = {f.finding: f.model_dump() for f in full().findings}
+    pattern["redundant"] = pattern["partial"] | {
+        "finding": "redundant", "carried_share": stat(1.01, 0.02),
+        "probe": {"features": stat(0.9), "principal": stat(0.9), "null": stat(0.9), "gain": stat(0.03, 0.02)},
+    }  # fmt: skip
+    pattern["unstable"] = pattern["partial"] | {"finding": "unstable"}
+    return [pattern[word] | {"group": group} for group, word in wanted]
+
+
+def every_text(brief: Brief) -> str:
+    raw = asdict(brief)
+    if raw["picture"]:
+        raw["picture"] |= {"left": "", "right": ""}
+    return str(raw)
+
+
+RESULTS = {
+    "full": full(),
+    "pass": full(status="pass"),
+    "hostile": full(HOSTILE),
+    "geometry": geometry_only(),
+    "nothing told": judged("inconclusive", findings=findings(*((f"g{i}", "cannot tell") for i in range(24)))),
+    "no gates": judged("no gates set"),
+    "guessed": judged(
+        "inconclusive",
+        model=lambda m: m | {"preprocessing": m["preprocessing"] | {"guessed": ["mean", "std"]}},
+    ),
+    "few images": judged("inconclusive", data=lambda d: d | {"audit": d["audit"] | {"used": 80}}),
+}
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_a_brief_is_brief_and_holds_no_rule(name: str) -> None:
+    brief = brief_of(RESULTS[name])
+    assert len(brief.rows) <= MAX_ROWS
+    assert len(brief.steps) <= MAX_STEPS
+    assert len(brief.marks) in (0, 4)
+    if name != "hostile":
+        assert len(brief.sentence) < 260
+        assert len(brief.certainty) < 260
+        assert "finding[" not in brief.sentence
+        assert "not in (" not in brief.sentence
+    assert "used in the decision" not in every_text(brief)
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_every_command_of_a_brief_can_be_typed(name: str) -> None:
+    for step in brief_of(RESULTS[name]).steps:
+        words = shlex.split(step.command)
+        assert words[0] == "singaudit"
+        command = main.commands[words[1]]
+        command.make_context(words[1], words[2:])
+
+
+def test_of_a_failed_gate_is_said_what_is_ignored_and_how_sure() -> None:
+    brief = brief_of(judged("fail", (GATE.format("colour"), "fail")))
+    assert brief.word == "Fail"
+    assert brief.sentence == "Do not ship as it is: its head ignores colour."
+    assert brief.certainty.startswith("81\u00a0% [78, 84] of what is read of colour sits in what the head ignores")
+    assert "800 images" in brief.certainty
+    assert brief.steps
+
+
+def test_a_pass_names_what_is_ignored_though_no_gate_asks() -> None:
+    brief = brief_of(judged("pass", (GATE.format("size"), "pass")))
+    assert brief.sentence == (
+        "By your gates it may ship: the head does not ignore size. "
+        "But the head ignores colour and part of what shows texture, which no gate asks about."
+    )
+    assert any("finding[colour]" in step.command for step in brief.steps)
+
+
+def test_without_gates_nothing_is_allowed() -> None:
+    brief = brief_of(judged("no gates set"))
+    assert "may ship is not decided" in brief.sentence
+    assert brief.sentence.startswith("The head ignores colour and part of what shows texture.")
+
+
+def test_what_is_not_decided_is_no_pass_and_says_why() -> None:
+    undecided = brief_of(judged("inconclusive", (GATE.format("background"), "inconclusive")))
+    assert undecided.sentence == (
+        "Not decided, and so no pass: whether the head ignores background cannot be told from these images."
+    )
+    few = brief_of(RESULTS["few images"])
+    assert "80, at least 300 are needed" in few.sentence
+    assert [mark.state for mark in few.marks][1] == "red"
+    assert "no images were given" in brief_of(geometry_only()).sentence
+
+
+def test_a_bar_is_the_number_that_decides_and_agrees_with_its_word() -> None:
+    for result in RESULTS.values():
+        for row in brief_of(result).rows:
+            if row.bar is None:
+                continue
+            assert 0 <= row.bar.low <= row.bar.value <= row.bar.high <= 1
+            if row.finding == "strong":
+                assert row.bar.low >= THRESHOLDS.strong_share
+            if row.finding == "partial":
+                assert row.bar.low > THRESHOLDS.partial_share
+            if row.finding == "not detected":
+                assert row.bar.high < THRESHOLDS.absent_probe
+
+
+def test_what_the_logits_see_as_well_has_a_short_bar_however_much_of_the_reading_vanishes() -> None:
+    row = brief_of(judged("pass", findings=findings(("size", "redundant")))).rows[0]
+    assert row.word == "seen by the logits"
+    assert row.bar is not None
+    assert row.bar.text == "3\u00a0% [1, 5]"
+
+
+def test_a_share_beyond_all_is_a_word() -> None:
+    over = findings(("colour", "strong"))
+    over[0]["carried_share"] = stat(1.01, 0.02)
+    text = every_text(brief_of(judged("fail", (GATE.format("colour"), "fail"), findings=over)))
+    assert "All [99, 100] of what is read of colour" in text
+    assert not re.search(r"10[1-9]\s*%|[-\u2212]\d+\s*%", text.replace("\\xa0", " "))
+
+
+def test_rows_stand_worst_first_and_the_rest_is_counted() -> None:
+    many = findings(*((f"s{i}", "not detected") for i in range(5)), ("a", "partial"), ("b", "strong"), ("c", "strong"))
+    brief = brief_of(judged("pass", findings=many))
+    assert [row.word for row in brief.rows[:3]] == ["ignored", "ignored", "partly ignored"]
+    assert brief.more == "2 more: 2 not found there"
+
+
+def test_what_cannot_be_told_is_one_line_with_its_reasons() -> None:
+    brief = brief_of(RESULTS["nothing told"])
+    assert len(brief.untold) == 1
+    assert brief.untold_line == (
+        "Cannot be told for 24 attributes. g0, g1, g2 and 21 more: the intervals are too wide (more images)."
+    )
+    told = findings(("x", "unstable"), ("y", "cannot tell"))
+    told[1]["rule"] = "the vision-language model does not read this group reliably: 0.2 [0.1, 0.3]"
+    line = brief_of(judged("inconclusive", findings=told)).untold_line
+    assert "x: it changes with the half" in line
+    assert "y: the language model does not read it reliably (another --vlm)" in line
+
+
+def test_the_picture_is_an_equivalent_that_keeps_the_class() -> None:
+    brief = brief_of(full())
+    assert brief.picture is not None
+    assert brief.picture.kind == "refined"
+    assert brief.picture.same_logits
+    assert brief.picture.title == "Same logits, another colour"
+    assert brief.picture.caption.startswith("Red becomes blue.")
+    assert brief_of(changed(full(), pictures=[])).picture.kind == "retrieved"
+    assert brief_of(changed(full(), pictures=[], gallery=[])).picture is None
+
+
+def test_a_language_model_at_chance_is_red() -> None:
+    at_chance = findings(("class", "cannot tell"))
+    at_chance[0] |= {
+        "kind": "class", "own_value": "labels", "readability": {"score": stat(-0.03, 0.05), "basis": "labels"},
+    }  # fmt: skip
+    mark = brief_of(judged("inconclusive", findings=at_chance)).marks[0]
+    assert mark.state == "red"
+    assert "chance 25" in mark.text
+    assert "no better than chance" in mark.doubtful
