@@ -25,6 +25,9 @@ class AuditConfig(BaseModel):
     classes_from: str | None = Field(default=None, description="How --classes was given, for the report.")
     images: str | None = Field(default=None, description="Images to audit on: a folder, or shapes:N.")
     labels: str = Field(default="auto", min_length=1, description="auto, none, or a CSV file with path,label.")
+    units: str = Field(
+        default="auto", min_length=1, description="auto, none, or the column that names the scene of each image."
+    )
     probe: str | None = Field(default=None, description="Unlabelled images that the translator is fitted on alone.")
     translator: str | None = Field(default=None, description="Translator file; None: fitted on the images.")
     vlm: str = Field(default="openai/clip-vit-large-patch14", min_length=1, description="Vision-language model.")

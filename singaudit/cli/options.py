@@ -65,6 +65,12 @@ IMAGE_OPTIONS = [
         metavar="auto|none|FILE",
         help="auto: subfolders, or the source's own. FILE: CSV with path,label and concept groups.",
     ),
+    option(
+        "--units",
+        metavar="auto|none|COLUMN",
+        help="Images of one scene count once. auto: by a column called unit, else copies and frames are found; COLUMN: "
+        "of the label file or the source; none: every image counts. [default: auto]",
+    ),
     option("--limit", type=click.IntRange(1), metavar="N", help="Use the first N images of each source only."),
 ]
 PROBE_OPTION = option(

@@ -74,6 +74,35 @@ def resolve_group_labels(
     return found
 
 
+UNIT_COLUMN = "unit"
+"""A column of this name says which images show the same scene, without being asked for."""
+
+
+def resolve_units(source: ImageSource, labels: str, units: str) -> NDArray[np.int64] | None:
+    """The scene of each image by a column, (n,) numbers, one of its own for an image with an empty cell.
+
+    ``units`` is a column's name, or ``auto``: the column called unit where there is one. None where no column says.
+    Raises ``DatasetError`` for a column that does not exist.
+    """
+    if units == "none":
+        return None
+    columns: dict[str, Sequence[str]] = {key(name): column for name, column in source.columns.items()}
+    if labels not in ("auto", "none"):
+        columns |= {key(name): column for name, column in _label_file(source, labels).items()}
+    column = columns.get(key(UNIT_COLUMN if units == "auto" else units))
+    if column is None and units == "auto":
+        return None
+    if column is None:
+        there = f"there are {_some(sorted(columns))}" if columns else "there are no columns"
+        raise DatasetError(
+            f"expected --units to name a column of {source.name} or of its label file, got {units!r}; {there}",
+            hint="Give --labels FILE, a CSV with the columns path and one that names the scene of each image; or "
+            "--units auto, or none.",
+        )
+    known = {cell: number for number, cell in enumerate(dict.fromkeys(cell for cell in column if cell))}
+    return np.array([known[cell] if cell else len(known) + row for row, cell in enumerate(column)], np.int64)
+
+
 def key(text: str) -> str:
     """A name or value as it is compared: letter case, underscores and outer spaces do not matter."""
     return unicodedata.normalize("NFC", text).strip().casefold().replace("_", " ")

@@ -19,7 +19,7 @@ Units are stars, not chains: every member was found to show the same as the unit
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heapify, heappop, heappush
 
 import numpy as np
@@ -103,7 +103,7 @@ def find_units(
     count = len(features)
     k = min(limits.neighbours, count - 1)
     if k < limits.fewest:
-        return distinct(count)
+        return replace(distinct(count), search="exact")
     spaces = [scaled(embeddings), scaled(features)]
     recall = None
     if count <= exact_up_to:

@@ -84,6 +84,8 @@ def data_part(facts: Facts, accuracy: Statistic | None, chance: float | None) ->
     seen = facts.seen
     return DataPart(
         audit=scores.images_part(seen.images), probe=scores.images_part(seen.probe) if seen.probe else None,
+        units=scores.units_part(seen.units, seen.images),
+        probe_units=scores.units_part(seen.probe_units, seen.probe) if seen.probe and seen.probe_units else None,
         labels="true" if seen.labels is not None else "predicted", labels_source=seen.labels_source,
         accuracy=accuracy, chance_accuracy=chance,
     )  # fmt: skip

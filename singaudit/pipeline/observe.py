@@ -17,8 +17,9 @@ from singaudit.classifier.preprocessing.resolve import prepare
 from singaudit.classifier.sandbox.process import Limits
 from singaudit.config import AuditConfig
 from singaudit.dataset.interface import ImageSource
-from singaudit.dataset.labels import resolve_group_labels, resolve_labels
+from singaudit.dataset.labels import resolve_group_labels, resolve_labels, resolve_units
 from singaudit.dataset.sources.table import open_source
+from singaudit.dataset.thumbnail import thumbnail
 from singaudit.engine.interface import Pass, Step
 from singaudit.engine.local import run_pass
 from singaudit.errors import ModelError
@@ -30,6 +31,7 @@ from singaudit.language.packs.encoder import PackedEncoder, packed_labels
 from singaudit.language.packs.pack import Pack
 from singaudit.language.translators.file import StoredTranslator
 from singaudit.machine import torch_device
+from singaudit.metrics.units import Units, distinct, find_units, given
 
 Progress = Callable[[str, int, int], None]
 """Told (stage, done, total) as the audit advances."""
@@ -63,6 +65,10 @@ class Seen:
     """In words."""
     own: dict[str, NDArray[np.intp]]
     """Values of concept groups by the user's labels, for every image of the source; -1 where unknown."""
+    units: Units
+    """Which of the audited images show the same scene."""
+    probe_units: Units | None
+    """The same of the probe images."""
 
 
 class Eyes:
@@ -94,6 +100,9 @@ class Eyes:
             "classifier": Step(lambda pixels: prepare(pixels, classifier.preprocessing), classifier.forward, features),
             "encoder": Step(encoder.prepare, lambda inputs: (encoder.encode_images(inputs),), encoder.images),
         }
+        if pack is None or config.images is not None:  # a pack alone has embeddings, no images
+            thumbnails = self._cache.shelf("thumbnails", {}) if self._cache.folder is not None else None
+            self._steps["thumbnail"] = Step(thumbnail, lambda rows: (rows,), thumbnails)
 
     def look(self, stage: str, images: ImageSource, exclude: frozenset[str] = frozenset()) -> Pass:
         """One pass over ``images``; those whose content hash is in ``exclude`` are left out."""
@@ -125,6 +134,7 @@ def look_at_images(
     source = pack.source() if pack is not None and config.images is None else open_source(str(config.images))
     labels, labels_source = resolve_labels(source, config.labels, names)
     own = resolve_group_labels(source, config.labels, {g.name: g.values for g in groups if g.kind == "group"})
+    scenes = resolve_units(source, config.labels, config.units)
     probe_source = open_source(config.probe) if config.probe else None
     eyes = Eyes(config, classifier, progress, pack)
     if stored is not None:
@@ -135,7 +145,24 @@ def look_at_images(
     check_finite(classifier, *images.outputs["classifier"])
     if labels is None and config.labels == "auto" and pack is not None:
         labels, labels_source = packed_labels(pack, source, images, names)
-    return Seen(source, images, probe, eyes.encoder, pack, labels, labels_source, own)
+    units = _units(config, images, scenes, progress)
+    probe_units = None
+    if probe is not None and probe_source is not None:
+        probe_units = _units(config, probe, resolve_units(probe_source, "none", "auto"), progress)
+    return Seen(source, images, probe, eyes.encoder, pack, labels, labels_source, own, units, probe_units)
+
+
+def _units(config: AuditConfig, images: Pass, scenes: NDArray[np.int64] | None, progress: Progress) -> Units:
+    """Which of ``images`` show the same scene: as ``scenes`` (of all images of the source) says, else found."""
+    if config.units == "none":
+        return distinct(len(images.names))
+    if scenes is not None:
+        return given(scenes[images.indices])
+    thumbnails = images.outputs["thumbnail"][0] if "thumbnail" in images.outputs else None
+    return find_units(
+        images.outputs["classifier"][0], images.outputs["encoder"][0], thumbnails,
+        progress=lambda done, total: progress("find scenes", done, total),
+    )  # fmt: skip
 
 
 def check_finite(classifier: Classifier, *outputs: NDArray[np.float32]) -> None:

@@ -16,8 +16,9 @@ from singaudit.language.concepts import Group, prompts
 from singaudit.language.translators.fit import FOLDS, Fitted
 from singaudit.metrics.intervals import Bootstrap, Estimate, at_least_wilson, mean_estimate
 from singaudit.metrics.measure import MODEL_COLUMNS, Measured
+from singaudit.metrics.units import Units
 from singaudit.report.result.base import DIGITS, Statistic
-from singaudit.report.result.data import ImageNote, ImagesPart, SkippedImage, TranslatorPart
+from singaudit.report.result.data import ImageNote, ImagesPart, SkippedImage, TranslatorPart, UnitsPart
 from singaudit.report.result.model import (
     CertificatePart,
     GeometryPart,
@@ -40,6 +41,7 @@ _M = {name: i for i, name in enumerate(MODEL_COLUMNS)}
 _SENSITIVITY = (1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3)
 _SHOWN_SKIPPED = 100
 _LONGEST_NAME = 300
+_NAMED_UNITS, _NAMED_IMAGES = 50, 20
 _SCATTER_POINTS = 2000
 
 
@@ -126,6 +128,17 @@ def geometry_part(
         null_energy_share=maybe(measured.model.ratio(_M["null_energy"], _M["energy"])) if measured else None,
         near_null=NearNull(fraction=near_null[0], dim=near_null[1], variance_share=near_null[2]) if near_null else None,
     )
+
+
+def units_part(units: Units, images: Pass) -> UnitsPart:
+    """Which of ``images`` count as one."""
+    return UnitsPart(
+        count=units.count, images=len(units.of),
+        how="column" if units.search == "given" else "none" if units.search == "none" else "found",
+        joined_units=len(units.joined),
+        joined=[[images.names[row] for row in unit[:_NAMED_IMAGES]] for unit in units.joined[:_NAMED_UNITS]],
+        recall=None if units.recall is None else rounded(units.recall),
+    )  # fmt: skip
 
 
 def images_part(images: Pass) -> ImagesPart:

@@ -38,11 +38,28 @@ class ImagesPart(Part):
     digest: Text = Field(description="sha256 over the sorted sha256 of the images used.")
 
 
+class UnitsPart(Part):
+    """Scenes: images of one unit show the same and count once."""
+
+    count: int = Field(description="Units.")
+    images: int = Field(description="Images in them.")
+    how: Literal["found", "column", "none"] = Field(
+        description="Near-duplicates found; a column of the user; or every image by itself."
+    )
+    joined_units: int = Field(description="Units of more than one image.")
+    joined: list[list[Text]] = Field(description="Names of their images, largest first: at most 50 units of 20 images.")
+    recall: Finite | None = Field(
+        default=None, description="Share of near neighbours that a hashed search found; null where it was exact."
+    )
+
+
 class DataPart(Part):
     """The images the classifier was shown."""
 
     audit: ImagesPart
     probe: ImagesPart | None
+    units: UnitsPart | None = Field(default=None, description="Which of the audited images count as one.")
+    probe_units: UnitsPart | None = Field(default=None, description="The same of the probe images.")
     labels: Literal["true", "predicted"] = Field(description="Which class an image counts under.")
     labels_source: Text
     accuracy: Statistic | None = Field(description="Top-1 against the labels, where there are any.")
