@@ -14,6 +14,7 @@ from measuring import Outcome, in_turn
 
 from singaudit.cache.store import Cache
 from singaudit.classifier.fingerprint import forward_identity
+from singaudit.classifier.options import ModelOptions
 from singaudit.classifier.preprocessing.pixels import prepare
 from singaudit.classifier.sandbox.onnx_classifier import open_onnx
 from singaudit.dataset.sources.table import open_source
@@ -64,7 +65,7 @@ def speed(quick: bool) -> Outcome:
         write(root / "photos", images)
         export(root / "model.onnx")
         name = str(clip(root / "clip"))
-        classifier = open_onnx(root / "model.onnx", preprocess=PREPROCESS)
+        classifier = open_onnx(root / "model.onnx", ModelOptions(preprocess=PREPROCESS))
         source = open_source(str(root / "photos"))
         classify = Step(lambda pixels: prepare(pixels, classifier.preprocessing), classifier.forward)
 
@@ -137,7 +138,7 @@ def audits(quick: bool) -> Outcome:
             forget()
             audit()
 
-        classifier = open_onnx(root / "model.onnx", preprocess=PREPROCESS)
+        classifier = open_onnx(root / "model.onnx", ModelOptions(preprocess=PREPROCESS))
         source = open_source(str(root / "photos"))
         classify = Step(lambda pixels: prepare(pixels, classifier.preprocessing), classifier.forward)
         first = in_turn({"first audit": audit}, 1)

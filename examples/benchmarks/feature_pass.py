@@ -16,6 +16,7 @@ from made_photos import write
 from measuring import Outcome, in_turn
 from numpy.typing import NDArray
 
+from singaudit.classifier.options import ModelOptions
 from singaudit.classifier.preprocessing.pixels import prepare
 from singaudit.classifier.sandbox.onnx_classifier import OnnxClassifier, open_onnx
 from singaudit.dataset.interface import Image
@@ -94,7 +95,7 @@ def speed(quick: bool, photos: Path | None) -> list[Outcome]:
 
 
 def _throughput(model: Path, photos: Path, quick: bool, made: bool) -> Outcome:
-    classifier = open_onnx(model, preprocess=PREPROCESS)
+    classifier = open_onnx(model, ModelOptions(preprocess=PREPROCESS))
     tensors = _prepared(classifier, photos)
     session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
     starts = range(0, len(tensors), BATCH)
@@ -129,7 +130,7 @@ def _throughput(model: Path, photos: Path, quick: bool, made: bool) -> Outcome:
 def _independence(model: Path, photos: Path) -> Outcome:
     rows, first = [], None
     for threads in (1, 2):
-        classifier = open_onnx(model, preprocess=PREPROCESS, threads=threads)
+        classifier = open_onnx(model, ModelOptions(preprocess=PREPROCESS, threads=threads))
         for batch in (1, 7, 32):
             features = whole_pass(classifier, photos, batch).outputs["classifier"][0]
             first = features if first is None else first

@@ -125,6 +125,7 @@ def compare(folder: Path) -> list[dict[str, Any]]:
     """For each model: difference of values (share of their range), cosine of gradients, certificate, head."""
     import torch
 
+    from singaudit.classifier.options import ModelOptions
     from singaudit.classifier.sandbox.onnx_classifier import open_onnx
     from singaudit.classifier.shadow.certificate import certify
     from singaudit.classifier.shadow.module import shadow_copy
@@ -148,7 +149,7 @@ def compare(folder: Path) -> list[dict[str, Any]]:
                 "gradient_cosine": found.gradient_cosine,
                 "reason": found.reason,
             }
-            head = open_onnx(path.with_suffix(".onnx"), preprocess="scale=1,mean=0").head
+            head = open_onnx(path.with_suffix(".onnx"), ModelOptions(preprocess="scale=1,mean=0")).head
             row["head"] = {"kind": head.kind, "classes": len(head.weight), "feature_dim": head.weight.shape[1]}
         except SingauditError as error:
             row["failed"] = error.message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -133,26 +134,55 @@ class Certificate:
 class Classifier(Protocol):
     """An opened classifier: metadata, its head, and one pass from inputs to features and logits."""
 
-    name: str
-    """File name or model name, as shown to people."""
-    format: str
-    """"onnx", later others."""
-    sha256: str
-    """Of the model's bytes, external data included."""
-    description: dict[str, str | int]
-    """Facts for ``inspect``: opset, producer, inputs, ... in display order."""
-    class_names: tuple[str, ...] | None
-    """Names in logit order from the model's own metadata, or None."""
-    class_names_source: str
-    """Where they stand, in words."""
-    preprocessing: Preprocessing
-    """How images become inputs."""
-    head: Head
-    """The final linear layer, proved."""
-    runtime: Runtime
-    """How ONNX Runtime runs it."""
-    graph_path: Path
-    """The ONNX graph that is run: the model's own file, or its export, which lives as long as the classifier."""
+    @property
+    def name(self) -> str:
+        """File name or model name, as shown to people."""
+        ...
+
+    @property
+    def format(self) -> str:
+        """Word for result.json: onnx, checkpoint, timm, ..."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """Of the model's bytes, external data included."""
+        ...
+
+    @property
+    def description(self) -> Mapping[str, str | int]:
+        """Facts for ``inspect``: opset, producer, inputs, ... in display order."""
+        ...
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names in logit order from the model's own metadata, or None."""
+        ...
+
+    @property
+    def class_names_source(self) -> str:
+        """Where they stand, in words."""
+        ...
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How images become inputs."""
+        ...
+
+    @property
+    def head(self) -> Head:
+        """The final linear layer, proved."""
+        ...
+
+    @property
+    def runtime(self) -> Runtime:
+        """How ONNX Runtime runs it."""
+        ...
+
+    @property
+    def graph_path(self) -> Path:
+        """The ONNX graph that is run: the model's own file, or its export, which lives as long as the classifier."""
+        ...
 
     @property
     def taps(self) -> tuple[Tap, ...]:

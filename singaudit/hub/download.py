@@ -32,7 +32,7 @@ _STALLS = 3
 
 
 @dataclass(frozen=True)
-class Wanted:
+class FileSelection:
     """Which files of a repository to fetch; both functions raise the caller's error where it lacks what is needed."""
 
     first: Callable[[Sequence[str]], list[str]]
@@ -62,7 +62,9 @@ class Snapshot:
     """Of those that were not in the cache, bytes."""
 
 
-def fetch(text: str, caller: Caller, wanted: Wanted, progress: Progress = lambda stage, done, total: None) -> Snapshot:
+def fetch(
+    text: str, caller: Caller, wanted: FileSelection, progress: Progress = lambda stage, done, total: None
+) -> Snapshot:
     """The wanted files of ``ORG/NAME[@REVISION]``, downloaded where the hub's cache lacks them.
 
     HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE and HF_TOKEN mean what they mean to the hub's own client. What
@@ -96,7 +98,7 @@ class _CancelledError(Exception):
 class _Work:
     """One fetch, done in a thread of its own: its outcome, and how far it is."""
 
-    def __init__(self, name: str, revision: str | None, caller: Caller, wanted: Wanted) -> None:
+    def __init__(self, name: str, revision: str | None, caller: Caller, wanted: FileSelection) -> None:
         self.name, self.revision, self.caller, self._wanted = name, revision, caller, wanted
         self.done, self.total = 0, 0
         self.moved = time.monotonic()
@@ -229,7 +231,7 @@ def _beside(work: _Work, patience: float, progress: Progress) -> Snapshot | Base
     return work.outcome
 
 
-def _from_cache(name: str, revision: str | None, caller: Caller, wanted: Wanted, why: str) -> Snapshot:
+def _from_cache(name: str, revision: str | None, caller: Caller, wanted: FileSelection, why: str) -> Snapshot:
     commit = cached_commit(name, revision)
     folder = repository_folder(name) / "snapshots" / (commit or "none")
     if commit is None or not folder.is_dir():

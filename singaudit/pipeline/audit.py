@@ -38,7 +38,7 @@ from singaudit.metrics.words import find_words
 from singaudit.pipeline.certificate import certified
 from singaudit.pipeline.context import Facts, accuracy_of, data_part, near_null, pack_part, per_image, warnings_of
 from singaudit.pipeline.decoding import decoding_of
-from singaudit.pipeline.observe import Progress, look_at_images, wishes
+from singaudit.pipeline.observe import Progress, look_at_images, model_options
 from singaudit.pipeline.pictures import make_pictures
 from singaudit.report.build import scores
 from singaudit.report.build.findings import control_parts, finding_parts
@@ -82,7 +82,7 @@ def audit(config: AuditConfig, progress: Progress = lambda stage, done, total: N
     parse_rules(config.gates)  # a rule that cannot be read is refused before anything is opened
     decoding = decoding_of(config, progress)
     progress("open the model", 0, 1)
-    classifier = open_classifier(config.model, wishes(config), progress)
+    classifier = open_classifier(config.model, model_options(config), progress)
     names, names_source = class_names(config, classifier)
     space = null_space(classifier.head)
     stored = _stored_translator(config, classifier)

@@ -8,17 +8,15 @@ from typing import Any
 import numpy as np
 
 from singaudit.classifier.certify import certify_on_noise
-from singaudit.classifier.graph.session import providers
 from singaudit.classifier.interface import Classifier
 from singaudit.classifier.openers.table import open_classifier
-from singaudit.classifier.options import Wishes
-from singaudit.classifier.sandbox.process import Limits
 from singaudit.config import make_config
 from singaudit.errors import ModelError
 from singaudit.geometry.near_null import NEAR_NULL_FRACTION, near_null_dim
 from singaudit.geometry.null_space import NullSpace, null_space
 from singaudit.hub.caller import Progress
 from singaudit.machine import torch_device
+from singaudit.pipeline.observe import model_options
 from singaudit.report.build.scores import certificate_part, geometry_part, preprocess_text
 
 _SETTINGS = (
@@ -35,11 +33,7 @@ def inspect_model(settings: dict[str, Any], progress: Progress) -> dict[str, Any
     if not settings.get("model"):
         raise ModelError("expected a model file, got an empty name", hint="Give the path of an .onnx file.")
     config = make_config(**{name: settings[name] for name in _SETTINGS if name in settings})
-    wishes = Wishes(
-        config.logits, config.features, config.preprocess, config.activation, providers("cpu"),
-        Limits(config.model_seconds, config.model_memory), config.arch, config.allow_code,
-    )  # fmt: skip
-    classifier = open_classifier(config.model, wishes, progress)
+    classifier = open_classifier(config.model, model_options(config, "cpu"), progress)
     space = null_space(classifier.head)
     # Without images nothing is known of the features' covariance: every direction is taken to vary alike.
     near_null = near_null_dim(classifier.head.weight, np.eye(space.feature_dim), NEAR_NULL_FRACTION)

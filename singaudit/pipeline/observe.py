@@ -12,7 +12,7 @@ from singaudit.cache.store import Cache, cache_folder
 from singaudit.classifier.fingerprint import forward_identity
 from singaudit.classifier.graph.session import providers
 from singaudit.classifier.interface import Classifier
-from singaudit.classifier.options import Wishes
+from singaudit.classifier.options import ModelOptions
 from singaudit.classifier.preprocessing.resolve import prepare
 from singaudit.classifier.sandbox.process import Limits
 from singaudit.config import AuditConfig
@@ -37,12 +37,18 @@ Progress = Callable[[str, int, int], None]
 """Told (stage, done, total) as the audit advances."""
 
 
-def wishes(config: AuditConfig) -> Wishes:
-    """What the user wishes of the model file."""
-    return Wishes(
-        config.logits, config.features, config.preprocess, config.activation, providers(config.device),
-        Limits(config.model_seconds, config.model_memory), config.arch, config.allow_code,
-    )  # fmt: skip
+def model_options(config: AuditConfig, device: str | None = None) -> ModelOptions:
+    """What the user says of the model file; ``device`` to run it on, where it is not the one of the settings."""
+    return ModelOptions(
+        logits=config.logits,
+        features=config.features,
+        preprocess=config.preprocess,
+        activation=config.activation,
+        providers=providers(device or config.device),
+        limits=Limits(config.model_seconds, config.model_memory),
+        arch=config.arch,
+        allow_code=config.allow_code,
+    )
 
 
 @dataclass(frozen=True)

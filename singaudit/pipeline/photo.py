@@ -26,7 +26,7 @@ from singaudit.language.translators.file import StoredTranslator, read_translato
 from singaudit.metrics.fidelity import fit_for_keeping
 from singaudit.pictures.one_photo import photo_world
 from singaudit.pipeline.certificate import certified
-from singaudit.pipeline.observe import Eyes, Progress, check_finite, wishes
+from singaudit.pipeline.observe import Eyes, Progress, check_finite, model_options
 from singaudit.pipeline.pictures import make_photo_pictures
 from singaudit.report.build.image import Described, image_result
 from singaudit.report.build.thumbnails import thumbnail
@@ -71,7 +71,7 @@ def describe_photo(config: AuditConfig, photo: ImageSource, progress: Progress) 
 def _open(config: AuditConfig, progress: Progress) -> _Opened:
     """Open the models and fit the translator, or take it from its file or from the cache."""
     progress("open the model", 0, 1)
-    classifier = open_classifier(config.model, wishes(config), progress)
+    classifier = open_classifier(config.model, model_options(config), progress)
     names = class_names(config, classifier)[0]
     space = null_space(classifier.head)
     progress("open the model", 1, 1)

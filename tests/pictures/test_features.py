@@ -5,6 +5,7 @@ import pytest
 import torch
 from pictured_graphs import GRAPHS
 
+from singaudit.classifier.options import ModelOptions
 from singaudit.classifier.sandbox.onnx_classifier import open_onnx
 from singaudit.pictures.features import feature_copy
 
@@ -12,7 +13,7 @@ from singaudit.pictures.features import feature_copy
 @pytest.mark.parametrize("graph", GRAPHS, ids=lambda g: g.__name__)
 def test_features_are_the_classifiers_own_and_carry_gradients(tmp_path, graph):
     path = graph(tmp_path / "model.onnx")
-    classifier = open_onnx(path, preprocess="size=8,mean=0,std=1")
+    classifier = open_onnx(path, ModelOptions(preprocess="size=8,mean=0,std=1"))
     shape = (5, 8, 8, 3) if classifier.preprocessing.layout == "nhwc" else (5, 3, 8, 8)
     inputs = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     copy = feature_copy(classifier)

@@ -11,13 +11,13 @@ from singaudit.classifier.sandbox.onnx_classifier import OnnxClassifier
 from singaudit.config import AuditConfig
 from singaudit.dataset.sources.table import open_source
 from singaudit.pipeline.certificate import certified
-from singaudit.pipeline.observe import wishes
+from singaudit.pipeline.observe import model_options
 
 
 @pytest.fixture(scope="module")
 def opened():
     config = AuditConfig(model="builtin:leaky", images="shapes:40", vlm="builtin:shapes")
-    return open_classifier(config.model, wishes(config), lambda *a: None), open_source("shapes:40")
+    return open_classifier(config.model, model_options(config), lambda *a: None), open_source("shapes:40")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 
 from singaudit.classifier.convert.architectures import Architecture, known
 from singaudit.classifier.convert.fitting import Fitted, default_size, find, fit_any
-from singaudit.classifier.convert.library_defaults import of_architecture
+from singaudit.classifier.convert.library_defaults import architecture_preprocess
 from singaudit.classifier.convert.network import Network, Statements, stored_as
 from singaudit.classifier.convert.state_dict import NeedsCodeError, Weights, read_weights
 from singaudit.classifier.files.folder import read_json
@@ -38,7 +38,7 @@ def weights_network(
         return program_network(files[0], "pickled module", stated)
     fitted, how = _fitted(weights, arch, paths[0].parent)
     beside = read_metadata({}, paths[0].parent)
-    usual, usual_source = of_architecture(fitted.architecture)
+    usual, usual_source = architecture_preprocess(fitted.architecture)
     said = beside.preprocess
     if {"mean", "std"} <= said.keys():
         # What a timm configuration leaves out has timm's default; whoever states the arithmetic leaves no guess.

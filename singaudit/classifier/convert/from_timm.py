@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from singaudit.classifier.convert.library_defaults import names_of_timm, of_timm
+from singaudit.classifier.convert.library_defaults import timm_class_names, timm_preprocess
 from singaudit.classifier.convert.network import Network, Statements, stored_as
 from singaudit.classifier.convert.state_dict import read_weights
 from singaudit.errors import ModelError
@@ -24,9 +24,9 @@ def timm_network(files: Sequence[str], name: str, stated: Mapping[str, Any]) -> 
             name, pretrained=True, exportable=True,
             pretrained_cfg_overlay={"state_dict": weights.tensors, "custom_load": False, "source": ""},
         )  # fmt: skip
-    preprocess = of_timm(config)
+    preprocess = timm_preprocess(config)
     height, width = stated.get("size") or preprocess.get("size") or (224, 224)
-    names, source = names_of_timm(config)
+    names, source = timm_class_names(config)
     return Network(
         module=module.eval().float(),
         shape=(int(config.get("input_size", (3,))[0]), height, width),

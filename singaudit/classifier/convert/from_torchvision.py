@@ -9,7 +9,7 @@ from typing import Any
 
 from singaudit.classifier.convert.architectures import Architecture
 from singaudit.classifier.convert.fitting import fit
-from singaudit.classifier.convert.library_defaults import of_torchvision
+from singaudit.classifier.convert.library_defaults import torchvision_preprocess
 from singaudit.classifier.convert.network import Network, Statements, stored_as
 from singaudit.classifier.convert.state_dict import read_weights
 from singaudit.errors import ModelError
@@ -43,7 +43,7 @@ def torchvision_network(files: Sequence[str], model: str, tag: str, stated: Mapp
     fitted = fit(weights.tensors, Architecture("torchvision", model))
     if model in _RESCALED:
         fitted.module.transform_input = True
-    preprocess = of_torchvision(entry)
+    preprocess = torchvision_preprocess(entry)
     height, width = stated.get("size") or preprocess["size"]
     names = tuple(map(str, entry.meta.get("categories") or ())) or None
     return Network(

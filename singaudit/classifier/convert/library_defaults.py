@@ -12,7 +12,7 @@ from singaudit.classifier.preprocessing.metadata import read_metadata
 _INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 
 
-def of_architecture(architecture: Architecture) -> tuple[dict[str, Any], str]:
+def architecture_preprocess(architecture: Architecture) -> tuple[dict[str, Any], str]:
     """Preprocessing keys of the architecture's default weights, and whose they are in words.
 
     For weights of somebody's own they are a guess.
@@ -21,11 +21,11 @@ def of_architecture(architecture: Architecture) -> tuple[dict[str, Any], str]:
         import timm
 
         config = timm.models.get_pretrained_cfg(architecture.name, allow_unregistered=True)
-        keys = {} if config is None else of_timm(config.to_dict())
+        keys = {} if config is None else timm_preprocess(config.to_dict())
     else:
         from torchvision import models
 
-        keys = of_torchvision(models.get_model_weights(architecture.name).DEFAULT)
+        keys = torchvision_preprocess(models.get_model_weights(architecture.name).DEFAULT)
     if architecture.size is not None:
         keys["size"] = architecture.size
     if architecture.channels == 1:
@@ -33,7 +33,7 @@ def of_architecture(architecture: Architecture) -> tuple[dict[str, Any], str]:
     return keys, f"{architecture.library}'s usual values for {architecture.name}"
 
 
-def of_timm(config: Mapping[str, Any]) -> dict[str, Any]:
+def timm_preprocess(config: Mapping[str, Any]) -> dict[str, Any]:
     """Preprocessing keys of a timm ``pretrained_cfg``."""
     kept = {
         key: config[key]
@@ -43,7 +43,7 @@ def of_timm(config: Mapping[str, Any]) -> dict[str, Any]:
     return dict(read_metadata({"pretrained_cfg": json.dumps(kept)}, None).preprocess)
 
 
-def of_torchvision(weights: Any) -> dict[str, Any]:
+def torchvision_preprocess(weights: Any) -> dict[str, Any]:
     """Preprocessing keys of the transforms that belong to a torchvision weights entry."""
     how = weights.transforms()
     (crop,), (resize,) = how.crop_size, how.resize_size
@@ -55,7 +55,7 @@ def of_torchvision(weights: Any) -> dict[str, Any]:
     return {**keys, **({"interpolation": interpolation} if interpolation in _INTERPOLATIONS else {})}
 
 
-def names_of_timm(config: Mapping[str, Any]) -> tuple[tuple[str, ...] | None, str]:
+def timm_class_names(config: Mapping[str, Any]) -> tuple[tuple[str, ...] | None, str]:
     """Class names in logit order of a timm ``pretrained_cfg``, and where they stand: its own, else ImageNet's."""
     count = int(config.get("num_classes") or 0)
     own = config.get("label_names")

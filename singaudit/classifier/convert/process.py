@@ -14,7 +14,7 @@ from typing import Any
 
 from singaudit.classifier.graph.checks import sha256_of
 from singaudit.classifier.interface import Head, Preprocessing, StoredDtype
-from singaudit.classifier.options import Wishes
+from singaudit.classifier.options import ModelOptions
 from singaudit.classifier.preprocessing.syntax import parse_preprocess
 from singaudit.classifier.sandbox.onnx_classifier import OnnxClassifier, open_onnx
 from singaudit.classifier.sandbox.process import SECONDS, Limits, child_environment, default_memory
@@ -40,21 +40,18 @@ class Original:
     """More for ``inspect``, such as the hub's revision."""
 
 
-def converted(request: Mapping[str, Any], original: Original, wishes: Wishes) -> OnnxClassifier:
+def converted(request: Mapping[str, Any], original: Original, options: ModelOptions) -> OnnxClassifier:
     """The classifier of a torch network, exported to a temporary folder that lives as long as it does.
 
-    ``request`` is what ``conversion_child`` reads, without what ``wishes`` say. Name, hash and format are the
+    ``request`` is what ``conversion_child`` reads, without what ``options`` say. Name, hash and format are the
     original's. Raises ModelError, ConfigError and MachineError as the child or ``open_onnx`` found them.
     """
-    stated = parse_preprocess(wishes.preprocess) if wishes.preprocess else {}
+    stated = parse_preprocess(options.preprocess) if options.preprocess else {}
     folder = tempfile.TemporaryDirectory(prefix="singaudit-")
     try:
         graph = Path(folder.name) / f"{file_name(original.name).replace('/', '_')}.onnx"
-        answer = _ask({**request, "out": str(graph), "preprocess": wishes.preprocess}, original, wishes.limits)
-        classifier = open_onnx(
-            graph, logits=wishes.logits, features=wishes.features, preprocess=wishes.preprocess,
-            activation=wishes.activation, providers=wishes.providers, limits=wishes.limits,
-        )  # fmt: skip
+        answer = _ask({**request, "out": str(graph), "preprocess": options.preprocess}, original, options.limits)
+        classifier = open_onnx(graph, replace(options, arch=None))
     except BaseException:
         folder.cleanup()
         raise
@@ -103,17 +100,19 @@ def _presented(
     classifier: OnnxClassifier, answer: Mapping[str, Any], original: Original, stated: Mapping[str, Any], folder: Any
 ) -> OnnxClassifier:
     """The classifier under the original's name, with what its makers state of it."""
-    classifier.name = original.name
-    classifier.format = original.format
-    classifier.sha256 = sha256_of(original.files[0], list(original.files[1:]))
     graph = classifier.description
     kept = {key: value for key, value in graph.items() if key in ("input", "outputs", "nodes", "parameters")}
-    classifier.description = {**answer["description"], **original.facts, **kept}
-    classifier.class_names_source = answer["class_names_source"] or classifier.class_names_source
-    classifier.preprocessing = _sourced(classifier.preprocessing, answer, stated)
-    classifier.head = _stored(classifier.head, answer["stored"])
-    classifier.keep = folder
-    return classifier
+    return replace(
+        classifier,
+        name=original.name,
+        format=original.format,
+        sha256=sha256_of(original.files[0], list(original.files[1:])),
+        description={**answer["description"], **original.facts, **kept},
+        class_names_source=answer["class_names_source"] or classifier.class_names_source,
+        preprocessing=_sourced(classifier.preprocessing, answer, stated),
+        head=_stored(classifier.head, answer["stored"]),
+        keep=folder,
+    )
 
 
 def _sourced(how: Preprocessing, answer: Mapping[str, Any], stated: Mapping[str, Any]) -> Preprocessing:

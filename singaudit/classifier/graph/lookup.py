@@ -20,7 +20,7 @@ _RANK: dict[str, int] = {"const": 0, "shape": 1, "data": 2}
 _SHAPE_ONLY = frozenset({"Shape", "Size"})
 
 
-class Graph:
+class GraphIndex:
     """Read-only tables over a ModelProto whose local functions are already inlined.
 
     Nodes may stand in any order (ONNX Runtime's fp16 converter writes unsorted graphs); a cycle raises ModelError.

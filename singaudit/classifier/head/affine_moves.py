@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from singaudit.classifier.graph.lookup import attributes
 from singaudit.classifier.head.affine import LARGEST, Affine, Scale, add, lift, mapped, materialise
-from singaudit.classifier.head.affine_step import Step
+from singaudit.classifier.head.affine_step import HeadStep
 from singaudit.classifier.head.linear_form import Array, NotLinear
 
 
-def _reshape(step: Step) -> Affine:
+def _reshape(step: HeadStep) -> Affine:
     value = step.affine()
     true_shape = step.in_shapes[[isinstance(item, Affine) for item in step.inputs].index(True)]
     if value.constant.size != int(np.prod(step.out_shape)):
@@ -25,13 +25,13 @@ def _reshape(step: Step) -> Affine:
     return mapped(value, lambda x: x.reshape(x.shape[0], *step.out_shape))
 
 
-def _transpose(step: Step) -> Affine:
+def _transpose(step: HeadStep) -> Affine:
     value = step.affine()
     order = attributes(step.node).get("perm") or list(range(value.constant.ndim))[::-1]
     return mapped(value, lambda x: x.transpose(0, *(axis + 1 for axis in order)))
 
 
-def _concat(step: Step) -> Affine:
+def _concat(step: HeadStep) -> Affine:
     rank = len(step.out_shape)
     axis = attributes(step.node)["axis"] % rank
     total: Affine | None = None
@@ -67,7 +67,7 @@ def _expanded(value: Affine, axis: int, length: int) -> Affine:
     return mapped(value, lambda x: np.repeat(x, length, axis=axis + 1), value.noise)
 
 
-def _gather(step: Step) -> Affine:
+def _gather(step: HeadStep) -> Affine:
     if not isinstance(step.inputs[0], Affine) or not isinstance(step.inputs[1], np.ndarray):
         raise NotLinear(f"{step.graph.label(step.node)} picks entries that depend on the image")
     axis = attributes(step.node).get("axis", 0) % len(step.in_shapes[0])
@@ -75,7 +75,7 @@ def _gather(step: Step) -> Affine:
     return mapped(value, lambda x: np.take(x, step.inputs[1].astype(np.int64), axis=axis + 1), value.noise)
 
 
-def _slice(step: Step) -> Affine:
+def _slice(step: HeadStep) -> Affine:
     options = attributes(step.node)
     rank = len(step.in_shapes[0])
     given = [None if item is None else np.asarray(item).reshape(-1) for item in step.inputs[1:]]
@@ -109,7 +109,7 @@ def _taking(indices: NDArray[np.int64], axis: int) -> Callable[[Array], Array]:
     return lambda x: np.take(x, indices, axis=axis + 1)
 
 
-def _split(step: Step) -> Affine:
+def _split(step: HeadStep) -> Affine:
     axis = attributes(step.node).get("axis", 0) % len(step.in_shapes[0])
     length = step.in_shapes[0][axis]
     outputs = list(step.node.output)
@@ -125,13 +125,13 @@ def _split(step: Step) -> Affine:
     return mapped(value, _taking(np.arange(start, start + int(sizes[place])), axis), value.noise)
 
 
-def _expand(step: Step) -> Affine:
+def _expand(step: HeadStep) -> Affine:
     value = step.affine()
     shape = np.broadcast_shapes(value.constant.shape, step.out_shape)
     return mapped(value, lambda x: np.broadcast_to(lift(x, len(shape)), (x.shape[0], *shape)), value.noise)
 
 
-MOVES: dict[str, Callable[[Step], Affine]] = {
+MOVES: dict[str, Callable[[HeadStep], Affine]] = {
     **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze"), _reshape),
     "Transpose": _transpose,
     "Concat": _concat,

@@ -20,15 +20,15 @@ from singaudit.classifier.head.affine import (
     shifted,
 )
 from singaudit.classifier.head.affine_moves import MOVES
-from singaudit.classifier.head.affine_step import Step
+from singaudit.classifier.head.affine_step import HeadStep
 from singaudit.classifier.head.linear_form import NotLinear
 
 
-def _identity(step: Step) -> Affine:
+def _identity(step: HeadStep) -> Affine:
     return step.affine()
 
 
-def _sum(step: Step) -> Affine:
+def _sum(step: HeadStep) -> Affine:
     values = [value for value in step.inputs if value is not None]
     operator = step.node.op_type
     total: Affine | None = None
@@ -52,7 +52,7 @@ def _sum(step: Step) -> Affine:
     return scaled(total, np.asarray(1 / len(values))) if operator == "Mean" else total
 
 
-def _multiply(step: Step) -> Affine | Scale:
+def _multiply(step: HeadStep) -> Affine | Scale:
     left, right = step.inputs[0], step.inputs[1]
     divide = step.node.op_type == "Div"
     if divide and not isinstance(right, np.ndarray):
@@ -70,11 +70,11 @@ def _multiply(step: Step) -> Affine | Scale:
     return Scale(left.name, left.factor * factor) if isinstance(left, Scale) else scaled(left, factor)
 
 
-def _negate(step: Step) -> Affine:
+def _negate(step: HeadStep) -> Affine:
     return scaled(step.affine(), np.asarray(-1.0))
 
 
-def _batch_norm(step: Step) -> Affine:
+def _batch_norm(step: HeadStep) -> Affine:
     options = attributes(step.node)
     if options.get("training_mode", 0):
         raise NotLinear(f"{step.graph.label(step.node)} normalises by the batch it sees (training mode)")
@@ -85,7 +85,7 @@ def _batch_norm(step: Step) -> Affine:
     return add_constant(scaled(value, factor.reshape(shape)), (shift - mean * factor).reshape(shape))
 
 
-def _reduced_axes(step: Step, rank: int) -> tuple[int, ...]:
+def _reduced_axes(step: HeadStep, rank: int) -> tuple[int, ...]:
     if step.node.op_type.startswith("Reduce"):
         given = attributes(step.node).get("axes")
         if given is None and len(step.inputs) > 1 and step.inputs[1] is not None:
@@ -96,7 +96,7 @@ def _reduced_axes(step: Step, rank: int) -> tuple[int, ...]:
     return tuple(range(2, rank))
 
 
-def _mean(step: Step) -> Affine:
+def _mean(step: HeadStep) -> Affine:
     value = step.affine()
     rank = value.constant.ndim
     axes = _reduced_axes(step, rank)
@@ -114,7 +114,7 @@ def _mean(step: Step) -> Affine:
     return mapped(value, lambda x: factor * x.mean(axis=tuple(axis + 1 for axis in axes), keepdims=keep))
 
 
-def _quantise(step: Step) -> Affine:
+def _quantise(step: HeadStep) -> Affine:
     scale, zero = step.inputs[1], step.inputs[2] if len(step.inputs) > 2 else None
     if not isinstance(scale, np.ndarray) or scale.size != 1:
         raise NotLinear(f"{step.graph.label(step.node)} quantises per channel or by a scale that depends on the image")
@@ -123,7 +123,7 @@ def _quantise(step: Step) -> Affine:
     return quantised(step.affine(), float(scale.reshape(())), offset, (float(info.min), float(info.max)))
 
 
-def _dequantise(step: Step) -> Affine:
+def _dequantise(step: HeadStep) -> Affine:
     scale, zero = step.inputs[1], step.inputs[2] if len(step.inputs) > 2 else None
     if not isinstance(scale, np.ndarray) or scale.size != 1:
         raise NotLinear(f"{step.graph.label(step.node)} dequantises per channel or by a scale of the image")
@@ -131,7 +131,7 @@ def _dequantise(step: Step) -> Affine:
     return scaled(shifted(step.affine(), -offset), np.asarray(float(scale.reshape(()))))
 
 
-def _quantised_sum(step: Step) -> Affine:
+def _quantised_sum(step: HeadStep) -> Affine:
     terms = []
     for index in (0, 3):
         value, scale, zero = step.inputs[index : index + 3]
@@ -148,7 +148,7 @@ def _quantised_sum(step: Step) -> Affine:
     return quantised(total, float(np.asarray(scale).reshape(())), offset, (float(info.min), float(info.max)))
 
 
-HANDLERS: dict[str, Callable[[Step], Affine | Scale]] = {
+HANDLERS: dict[str, Callable[[HeadStep], Affine | Scale]] = {
     **MOVES,
     **dict.fromkeys(("Identity", "Cast", "Dropout"), _identity),
     **dict.fromkeys(("Add", "Sub", "Sum", "Mean"), _sum),

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from singaudit.classifier.graph.lookup import Graph
+from singaudit.classifier.graph.lookup import GraphIndex
 from singaudit.classifier.head.affine import Affine
 from singaudit.classifier.head.linear_form import NotLinear
 
 
 @dataclass(frozen=True)
-class Step:
+class HeadStep:
     """One node, the values that reach it, and their shapes."""
 
-    graph: Graph
+    graph: GraphIndex
     node: Any
     inputs: Sequence[Any]
     """Affine, Scale, array, or None for an input left out, in the node's order."""

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from singaudit.classifier.graph.lookup import Graph
+from singaudit.classifier.graph.lookup import GraphIndex
 from singaudit.classifier.head.linear_form import Array, Linear
 from singaudit.classifier.head.logits import is_unit_norm
-from singaudit.classifier.head.plan import Plan
+from singaudit.classifier.head.plan import HeadPlan
 from singaudit.classifier.interface import StoredDtype
 from singaudit.errors import ModelError
 
@@ -30,7 +30,7 @@ def _unknown_storage(reason: str) -> ModelError:
     )
 
 
-def storage(graph: Graph, plan: Plan, weight: Array) -> tuple[StoredDtype, Array | None]:
+def storage(graph: GraphIndex, plan: HeadPlan, weight: Array) -> tuple[StoredDtype, Array | None]:
     """How the file stores the weight; the coarsest counts where there are several. And its int8 step per logit."""
     order: list[StoredDtype] = ["float64", "float32", "float16", "bfloat16", "int8"]
     stored: list[StoredDtype] = []
@@ -62,7 +62,7 @@ def _final_step(linear: Linear, scale: Array, weight: Array) -> Array:
     return steps[:1] if np.allclose(steps, steps[0], rtol=1e-6) else steps
 
 
-def _stored_as(graph: Graph, linear: Linear) -> tuple[StoredDtype, Array | None]:
+def _stored_as(graph: GraphIndex, linear: Linear) -> tuple[StoredDtype, Array | None]:
     """Type of the largest stored tensor that the weight is computed from, and its int8 scale."""
     names = [name for name in graph.ancestors([linear.weight]) if graph.is_stored(name)]
     arrays = {name: _stored_tensor(graph, name) for name in names}
@@ -83,13 +83,13 @@ def _stored_as(graph: Graph, linear: Linear) -> tuple[StoredDtype, Array | None]
     return dtype, None
 
 
-def _stored_tensor(graph: Graph, name: str) -> Any:
+def _stored_tensor(graph: GraphIndex, name: str) -> Any:
     from onnx import numpy_helper
 
     return graph.initializers.get(name) or numpy_helper.from_array(graph.initializer(name), name)
 
 
-def kind(graph: Graph, plan: Plan) -> str:
+def kind(graph: GraphIndex, plan: HeadPlan) -> str:
     """The pattern in words."""
     operators = {node.op_type for node in plan.nodes}
     title = next(iter(plan.linears.values())).title if plan.linears else "linear"

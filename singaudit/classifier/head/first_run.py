@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from singaudit.classifier.graph.lookup import Graph, shape_of
+from singaudit.classifier.graph.lookup import GraphIndex, shape_of
 from singaudit.classifier.head.logits import candidates, check_name
 from singaudit.classifier.head.plan import Trace
 from singaudit.classifier.head.search import surroundings
@@ -33,7 +33,7 @@ class InputSpec:
     metadata: FileMetadata
 
 
-def input_spec(graph: Graph, preprocess: str | None, folder: Path) -> InputSpec:
+def input_spec(graph: GraphIndex, preprocess: str | None, folder: Path) -> InputSpec:
     """The image input and how images become it; ModelError unless there is exactly one of a known type."""
     if len(graph.inputs) != 1:
         names = ", ".join(repr(item.name) for item in graph.inputs)
@@ -78,7 +78,7 @@ def random_images(how: Preprocessing, count: int, seed: int) -> np.ndarray:
     return np.stack(images)
 
 
-def trace_tensors(graph: Graph, logits: str | None, features: str | None) -> tuple[list[str], list[str]]:
+def trace_tensors(graph: GraphIndex, logits: str | None, features: str | None) -> tuple[list[str], list[str]]:
     """(tensors whose shape, tensors whose value) the search for the head asks about."""
     starts = [item.tensor for item in candidates(graph, logits) if graph.kind(item.tensor) == "data"]
     if features is not None:
@@ -98,7 +98,7 @@ def trace_tensors(graph: Graph, logits: str | None, features: str | None) -> tup
     return computed, other
 
 
-def take_trace(graph: Graph, spec: InputSpec, session: Any, names: tuple[list[str], list[str]]) -> Trace:
+def take_trace(graph: GraphIndex, spec: InputSpec, session: Any, names: tuple[list[str], list[str]]) -> Trace:
     """Runs one image and then two (or the batch the graph insists on) and compares the shapes."""
     from singaudit.classifier.graph.session import run
 

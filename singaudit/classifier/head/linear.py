@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from singaudit.classifier.graph.lookup import Graph, attributes
+from singaudit.classifier.graph.lookup import GraphIndex, attributes
 from singaudit.classifier.head.linear_form import Linear, NotLinear, Values, channel_bias, optional, pointwise, real
 from singaudit.classifier.head.linear_quantised import matmul_integer, matmul_integer_to_float, qconv, qgemm, qmatmul
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import onnx
 
 
-def read_linear(graph: Graph, node: onnx.NodeProto, values: Values) -> Linear:
+def read_linear(graph: GraphIndex, node: onnx.NodeProto, values: Values) -> Linear:
     """The operator in common form. ``values`` gives constants by name. NotLinear says why it is not one."""
     data = graph.data_inputs(node)
     reader = _READERS.get(node.op_type)
@@ -26,7 +26,7 @@ def read_linear(graph: Graph, node: onnx.NodeProto, values: Values) -> Linear:
     return reader(graph, node, values)
 
 
-def _one_data_input(graph: Graph, node: onnx.NodeProto) -> int:
+def _one_data_input(graph: GraphIndex, node: onnx.NodeProto) -> int:
     """0 or 1: which of the two factors depends on the image."""
     places = [place for place in (0, 1) if graph.kind(node.input[place]) == "data"]
     if len(places) != 1:
@@ -34,7 +34,7 @@ def _one_data_input(graph: Graph, node: onnx.NodeProto) -> int:
     return places[0]
 
 
-def _gemm(graph: Graph, node: onnx.NodeProto, values: Values) -> Linear:
+def _gemm(graph: GraphIndex, node: onnx.NodeProto, values: Values) -> Linear:
     options = attributes(node)
     if options.get("activation"):
         raise NotLinear(f"{graph.label(node)} applies {options['activation']} after its product")
@@ -54,7 +54,7 @@ def _gemm(graph: Graph, node: onnx.NodeProto, values: Values) -> Linear:
     return Linear(node.input[place], node.input[1 - place], axes, matrix, bias, class_axis, "Gemm")
 
 
-def _matmul(graph: Graph, node: onnx.NodeProto, values: Values) -> Linear:
+def _matmul(graph: GraphIndex, node: onnx.NodeProto, values: Values) -> Linear:
     options = attributes(node)
     if options.get("transBatchA") or options.get("transBatchB"):
         raise NotLinear(f"{graph.label(node)} permutes batches")
@@ -73,7 +73,7 @@ def _matmul(graph: Graph, node: onnx.NodeProto, values: Values) -> Linear:
     return Linear(node.input[place], node.input[1 - place], (axis,), matrix, None, class_axis, "MatMul")
 
 
-def _conv(graph: Graph, node: onnx.NodeProto, values: Values) -> Linear:
+def _conv(graph: GraphIndex, node: onnx.NodeProto, values: Values) -> Linear:
     if graph.kind(node.input[1]) == "data":
         raise NotLinear(f"{graph.label(node)} has a kernel that depends on the image")
     weight = real(values, node.input[1])
@@ -82,7 +82,7 @@ def _conv(graph: Graph, node: onnx.NodeProto, values: Values) -> Linear:
     return Linear(node.input[0], node.input[1], (1,), matrix, bias, 1, f"Conv {'x'.join(['1'] * (weight.ndim - 2))}")
 
 
-def _einsum(graph: Graph, node: onnx.NodeProto, values: Values) -> Linear:
+def _einsum(graph: GraphIndex, node: onnx.NodeProto, values: Values) -> Linear:
     equation = attributes(node).get("equation", "").replace(" ", "")
     left, arrow, out = equation.partition("->")
     terms = left.split(",")
@@ -106,7 +106,7 @@ def _einsum(graph: Graph, node: onnx.NodeProto, values: Values) -> Linear:
     return Linear(node.input[place], node.input[1 - place], axes, matrix, None, out.index(classes[0]), "Einsum")
 
 
-_READERS: dict[str, Callable[[Graph, Any, Values], Linear]] = {
+_READERS: dict[str, Callable[[GraphIndex, Any, Values], Linear]] = {
     "Gemm": _gemm,
     "FusedGemm": _gemm,
     "MatMul": _matmul,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.classifier.graph.lookup import Graph, attributes
+from singaudit.classifier.graph.lookup import GraphIndex, attributes
 
 if TYPE_CHECKING:
     import onnx
@@ -70,7 +70,7 @@ def optional(values: Values, node: onnx.NodeProto, index: int) -> Array | None:
     return real(values, node.input[index]) if index < len(node.input) and node.input[index] else None
 
 
-def pointwise(graph: Graph, node: onnx.NodeProto, weight: Array) -> Array:
+def pointwise(graph: GraphIndex, node: onnx.NodeProto, weight: Array) -> Array:
     """(m, c) of a convolution whose kernel covers one position."""
     options = attributes(node)
     if any(side != 1 for side in weight.shape[2:]) or any(options.get("pads", ())):

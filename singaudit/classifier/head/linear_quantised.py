@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from singaudit.classifier.graph.lookup import Graph, attributes
+from singaudit.classifier.graph.lookup import GraphIndex, attributes
 from singaudit.classifier.head.linear_form import (
     Array,
     Linear,
@@ -38,7 +38,7 @@ def _integer_range(values: Values, name: str | None) -> tuple[float, float]:
     return float(info.min), float(info.max)
 
 
-def qgemm(graph: Graph, node: onnx.NodeProto, values: Values) -> Linear:
+def qgemm(graph: GraphIndex, node: onnx.NodeProto, values: Values) -> Linear:
     """ONNX Runtime's QGemm."""
     options = attributes(node)
     if graph.data_inputs(node) != [node.input[0]]:
@@ -63,7 +63,7 @@ def qgemm(graph: Graph, node: onnx.NodeProto, values: Values) -> Linear:
     )
 
 
-def qmatmul(graph: Graph, node: onnx.NodeProto, values: Values) -> Linear:
+def qmatmul(graph: GraphIndex, node: onnx.NodeProto, values: Values) -> Linear:
     """QLinearMatMul."""
     if graph.data_inputs(node) != [node.input[0]]:
         raise NotLinear(f"{graph.label(node)} does not have a constant weight on the right")
@@ -72,7 +72,7 @@ def qmatmul(graph: Graph, node: onnx.NodeProto, values: Values) -> Linear:
     return _quantised(node, values, matrix, None, w_scale.reshape(-1), (-1, -1), (6, 7), "QLinearMatMul", 3)
 
 
-def qconv(graph: Graph, node: onnx.NodeProto, values: Values) -> Linear:
+def qconv(graph: GraphIndex, node: onnx.NodeProto, values: Values) -> Linear:
     """QLinearConv of one position."""
     if graph.data_inputs(node) != [node.input[0]]:
         raise NotLinear(f"{graph.label(node)} has a weight or scale that depends on the image")
@@ -119,7 +119,7 @@ def _quantised(
     )
 
 
-def matmul_integer(graph: Graph, node: onnx.NodeProto, values: Values) -> Linear:
+def matmul_integer(graph: GraphIndex, node: onnx.NodeProto, values: Values) -> Linear:
     """MatMulInteger and ConvInteger behind DynamicQuantizeLinear; their scale is multiplied on later."""
     maker = graph.producers.get(node.input[0])
     if maker is None or maker.op_type != "DynamicQuantizeLinear" or graph.kind(node.input[1]) == "data":
@@ -149,7 +149,7 @@ def matmul_integer(graph: Graph, node: onnx.NodeProto, values: Values) -> Linear
     )
 
 
-def matmul_integer_to_float(graph: Graph, node: onnx.NodeProto, values: Values) -> Linear:
+def matmul_integer_to_float(graph: GraphIndex, node: onnx.NodeProto, values: Values) -> Linear:
     """ONNX Runtime's fusions: MatMulIntegerToFloat (a, b, a_scale, b_scale, a_zero, b_zero, bias) and
     DynamicQuantizeMatMul (a, b, b_scale, b_zero, bias)."""
     fused = node.op_type == "MatMulIntegerToFloat"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from singaudit.classifier.graph.lookup import Graph
+from singaudit.classifier.graph.lookup import GraphIndex
 from singaudit.classifier.interface import Activation
 from singaudit.errors import ModelError
 
@@ -51,7 +51,7 @@ class Peeled:
     """Whether the output holds class indices, not scores."""
 
 
-def peel(graph: Graph, output: str) -> Peeled:
+def peel(graph: GraphIndex, output: str) -> Peeled:
     """What lies beneath an output's Softmax, LogSoftmax, Sigmoid, Clip, Log, Cast, Squeeze, Identity, ArgMax."""
     tensor, activation, label_only = output, None, False
     name = output
@@ -73,7 +73,7 @@ def peel(graph: Graph, output: str) -> Peeled:
     return Peeled(output, tensor, activation, label_only)
 
 
-def _decomposed_softmax(graph: Graph, name: str) -> str | None:
+def _decomposed_softmax(graph: GraphIndex, name: str) -> str | None:
     """The tensor whose exponentials are divided by their sum here, or None."""
     node = graph.producers.get(name)
     if node is None or node.op_type != "Div":
@@ -91,7 +91,7 @@ def _decomposed_softmax(graph: Graph, name: str) -> str | None:
     return top.input[0]
 
 
-def candidates(graph: Graph, named: str | None) -> list[Peeled]:
+def candidates(graph: GraphIndex, named: str | None) -> list[Peeled]:
     """The outputs that may hold logits, peeled; with ``named``, that output or inner tensor alone.
 
     A named output is peeled too: naming the probabilities names the logits beneath them. ModelError for a name
@@ -111,7 +111,7 @@ def candidates(graph: Graph, named: str | None) -> list[Peeled]:
     return scores
 
 
-def check_name(graph: Graph, name: str, option: str) -> None:
+def check_name(graph: GraphIndex, name: str, option: str) -> None:
     """ModelError unless the graph computes a tensor of that name from its input."""
     if graph.kind(name) == "data" and name in graph.producers:
         return
@@ -123,7 +123,7 @@ def check_name(graph: Graph, name: str, option: str) -> None:
     )
 
 
-def sole(graph: Graph, found: Iterable[Peeled]) -> Peeled:
+def sole(graph: GraphIndex, found: Iterable[Peeled]) -> Peeled:
     """The one logits tensor among those for which a head was found.
 
     Outputs that resolve to the same tensor count once, and a tensor that another is computed from (features
@@ -149,7 +149,7 @@ def sole(graph: Graph, found: Iterable[Peeled]) -> Peeled:
     return final[0]
 
 
-def is_unit_norm(graph: Graph, name: str) -> bool:
+def is_unit_norm(graph: GraphIndex, name: str) -> bool:
     """Whether the tensor is another one divided by its own Euclidean norm (cosine heads)."""
     node = graph.producers.get(name)
     if node is None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.classifier.graph.lookup import Graph
+from singaudit.classifier.graph.lookup import GraphIndex
 from singaudit.classifier.head.linear_form import Linear, NotLinear
 
 
@@ -60,7 +60,7 @@ class Leaf:
 
 
 @dataclass
-class Plan:
+class HeadPlan:
     """A head's part of the graph."""
 
     logits: str
@@ -73,7 +73,7 @@ class Plan:
     """How many linear layers before the last were folded in."""
 
 
-def constants(graph: Graph, values: Mapping[str, NDArray[Any]]) -> Callable[[str], NDArray[Any]]:
+def constants(graph: GraphIndex, values: Mapping[str, NDArray[Any]]) -> Callable[[str], NDArray[Any]]:
     """A function from tensor names to constant arrays: from the file, else from the trace."""
 
     def value(name: str) -> NDArray[Any]:

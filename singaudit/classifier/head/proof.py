@@ -8,14 +8,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.classifier.graph.lookup import Graph
+from singaudit.classifier.graph.lookup import GraphIndex
 from singaudit.classifier.head.affine import Affine
 from singaudit.classifier.head.describe import kind, storage
 from singaudit.classifier.head.linear_form import Array, NotLinear
 from singaudit.classifier.head.logits import candidates, finite, sole
-from singaudit.classifier.head.plan import Plan, Trace
+from singaudit.classifier.head.plan import HeadPlan, Trace
 from singaudit.classifier.head.read import read_head, weight_and_bias
-from singaudit.classifier.head.search import make_plan
+from singaudit.classifier.head.search import plan_head
 from singaudit.classifier.interface import Activation, Head, Preprocessing, StoredDtype
 from singaudit.errors import ModelError
 
@@ -65,7 +65,7 @@ class Checked:
 class FoundHead:
     """A head read from the graph, not yet proved."""
 
-    plan: Plan
+    plan: HeadPlan
     affine: Affine
     weight: Array
     bias: Array
@@ -165,7 +165,9 @@ def _unproved(reason: str) -> ModelError:
     )
 
 
-def find_head(graph: Graph, trace: Trace, logits: str | None, features: str | None, collapse: bool = True) -> FoundHead:
+def find_head(
+    graph: GraphIndex, trace: Trace, logits: str | None, features: str | None, collapse: bool = True
+) -> FoundHead:
     """The head by structure; ModelError with the reason and what to do where there is none, or several."""
     found, reasons = {}, []
     items = candidates(graph, logits)
@@ -176,7 +178,7 @@ def find_head(graph: Graph, trace: Trace, logits: str | None, features: str | No
                 raise NotLinear(f"the output {item.output!r} does not depend on the image")
             if sum(length > 1 for length in shape) > 1:
                 raise NotLinear(f"the output {item.output!r} has shape {shape} per image; expected one logit per class")
-            plan = make_plan(graph, trace, item.tensor, features, collapse)
+            plan = plan_head(graph, trace, item.tensor, features, collapse)
             affine = read_head(graph, trace, plan)
             found[item] = (plan, affine, *weight_and_bias(plan, affine, shape))
         except NotLinear as reason:

@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from singaudit.classifier.graph.lookup import Graph
+from singaudit.classifier.graph.lookup import GraphIndex
 from singaudit.classifier.head.affine import Affine, Scale, apply_linear
 from singaudit.classifier.head.affine_operators import HANDLERS
-from singaudit.classifier.head.affine_step import Step
+from singaudit.classifier.head.affine_step import HeadStep
 from singaudit.classifier.head.linear_form import Array, NotLinear
 from singaudit.classifier.head.logits import finite
-from singaudit.classifier.head.plan import Plan, Trace, constants
+from singaudit.classifier.head.plan import HeadPlan, Trace, constants
 
 
-def read_head(graph: Graph, trace: Trace, plan: Plan) -> Affine:
+def read_head(graph: GraphIndex, trace: Trace, plan: HeadPlan) -> Affine:
     """The logits as an affine function of the leaves' features, in float64, by structure alone.
 
     The result's parts have shape (m_k, *logits for one image). NotLinear when an operator on the way is not
@@ -51,7 +51,9 @@ def read_head(graph: Graph, trace: Trace, plan: Plan) -> Affine:
     return found
 
 
-def _step(graph: Graph, trace: Trace, node: Any, name: str, known: Mapping[str, Affine | Scale], values: Any) -> Step:
+def _step(
+    graph: GraphIndex, trace: Trace, node: Any, name: str, known: Mapping[str, Affine | Scale], values: Any
+) -> HeadStep:
     inputs: list[Any] = []
     for item in node.input:
         if not item:
@@ -71,10 +73,10 @@ def _step(graph: Graph, trace: Trace, node: Any, name: str, known: Mapping[str, 
         trace.shapes.get(item, np.shape(value) if isinstance(value, np.ndarray) else ())
         for item, value in zip(node.input, inputs, strict=True)
     ]
-    return Step(graph, node, inputs, shapes, trace.shapes.get(name, ()), name)
+    return HeadStep(graph, node, inputs, shapes, trace.shapes.get(name, ()), name)
 
 
-def weight_and_bias(plan: Plan, found: Affine, classes: tuple[int, ...]) -> tuple[Array, Array]:
+def weight_and_bias(plan: HeadPlan, found: Affine, classes: tuple[int, ...]) -> tuple[Array, Array]:
     """(W (c, m), b (c,)) of the logits, flattened; ``classes`` is their shape for one image."""
     size = int(np.prod(classes))
     if size == 0 or any(leaf.size == 0 for leaf in plan.leaves):

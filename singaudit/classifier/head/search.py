@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from singaudit.classifier.graph.lookup import Graph, node_inputs
+from singaudit.classifier.graph.lookup import GraphIndex, node_inputs
 from singaudit.classifier.head.affine_operators import HANDLERS
 from singaudit.classifier.head.linear import LINEAR_OPS, read_linear
 from singaudit.classifier.head.linear_form import Linear, NotLinear
-from singaudit.classifier.head.plan import Leaf, Plan, Trace, constants
+from singaudit.classifier.head.plan import HeadPlan, Leaf, Trace, constants
 
 _CHAIN = frozenset(
     {
@@ -25,7 +25,7 @@ _LONGEST_SCALE = 20
 """Operators between a dynamic quantisation and the place where its scale is multiplied on."""
 
 
-def surroundings(graph: Graph, tensors: list[str]) -> tuple[list[str], list[str]]:
+def surroundings(graph: GraphIndex, tensors: list[str]) -> tuple[list[str], list[str]]:
     """(data tensors, other computed tensors) that reading a head of these logits may ask about."""
     data: dict[str, None] = {}
     other: dict[str, None] = {}
@@ -48,7 +48,7 @@ def surroundings(graph: Graph, tensors: list[str]) -> tuple[list[str], list[str]
     return list(data), list(other)
 
 
-def _dynamic_scale(graph: Graph, name: str) -> bool:
+def _dynamic_scale(graph: GraphIndex, name: str) -> bool:
     """Whether the tensor is the scale of a dynamic quantisation, times constants."""
     for _ in range(_LONGEST_SCALE):
         node = graph.producers.get(name)
@@ -63,13 +63,15 @@ def _dynamic_scale(graph: Graph, name: str) -> bool:
     return False
 
 
-def make_plan(graph: Graph, trace: Trace, logits: str, features: str | None = None, collapse: bool = True) -> Plan:
+def plan_head(
+    graph: GraphIndex, trace: Trace, logits: str, features: str | None = None, collapse: bool = True
+) -> HeadPlan:
     """The way back from the logits to the features; NotLinear says what stands in it.
 
     With ``features`` named, every linear layer between that tensor and the logits belongs to the head; otherwise
     the last one does and, with ``collapse``, linear layers before it with nothing but affine operators between.
     """
-    plan = Plan(logits)
+    plan = HeadPlan(logits)
     values = constants(graph, trace.values)
     heads: dict[str, Linear | None] = {}
     _walk(graph, logits, features, values, plan, heads)
@@ -84,11 +86,11 @@ def make_plan(graph: Graph, trace: Trace, logits: str, features: str | None = No
 
 
 def _walk(
-    graph: Graph,
+    graph: GraphIndex,
     start: str,
     stop: str | None,
     values: Any,
-    plan: Plan,
+    plan: HeadPlan,
     heads: dict[str, Linear | None],
 ) -> None:
     """Collects nodes and linear layers between ``start`` and the features into ``plan`` and ``heads``."""
@@ -133,7 +135,7 @@ def _walk(
             raise NotLinear(_reason(graph, node, start))
 
 
-def _collect(graph: Graph, name: str, plan: Plan) -> None:
+def _collect(graph: GraphIndex, name: str, plan: HeadPlan) -> None:
     while (node := graph.producers.get(name)) is not None:
         plan.nodes.append(node)
         if node.op_type == "DynamicQuantizeLinear":
@@ -141,7 +143,7 @@ def _collect(graph: Graph, name: str, plan: Plan) -> None:
         name = graph.data_inputs(node)[0]
 
 
-def _reason(graph: Graph, node: Any, start: str) -> str:
+def _reason(graph: GraphIndex, node: Any, start: str) -> str:
     return (
         f"between the logits {start!r} and the last linear layer stands {graph.label(node)} "
         f"({node.op_type}), which is not linear"
@@ -155,7 +157,7 @@ def _vector(trace: Trace, name: str) -> bool:
 
 
 def _collapse(
-    graph: Graph, trace: Trace, values: Any, plan: Plan, heads: dict[str, Linear | None]
+    graph: GraphIndex, trace: Trace, values: Any, plan: HeadPlan, heads: dict[str, Linear | None]
 ) -> dict[str, Linear | None]:
     """The features moved before linear layers that feed the head with nothing but affine operators between."""
     moved: dict[str, Linear | None] = {}

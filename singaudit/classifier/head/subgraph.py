@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from singaudit.classifier.graph.lookup import Graph, node_inputs
-from singaudit.classifier.head.plan import Plan, Trace
+from singaudit.classifier.graph.lookup import GraphIndex, node_inputs
+from singaudit.classifier.head.plan import HeadPlan, Trace
 
 
-def head_model(graph: Graph, trace: Trace, plan: Plan) -> bytes:
+def head_model(graph: GraphIndex, trace: Trace, plan: HeadPlan) -> bytes:
     """The nodes from the features to the logits, serialised, for any batch size where the graph's own allows it.
 
     Reshapes get the shape seen in the trace with the batch axis left open, so that neither a fixed batch nor one
@@ -66,7 +66,7 @@ def _open_shape(trace: Trace, name: str) -> Any:
     return np.asarray(shape, dtype=np.int64)
 
 
-def _constant_nodes(graph: Graph, names: list[str]) -> list[Any]:
+def _constant_nodes(graph: GraphIndex, names: list[str]) -> list[Any]:
     """The nodes that compute constants, in graph order."""
     wanted = graph.ancestors(names)
     return [node for node in graph.order if any(name in wanted for name in node.output)]

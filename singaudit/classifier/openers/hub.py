@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,12 @@ from singaudit.classifier.convert.from_transformers import PROCESSOR
 from singaudit.classifier.convert.process import Original, converted
 from singaudit.classifier.files.folder import inner_file, read_json, shard_names, shards
 from singaudit.classifier.interface import Classifier
-from singaudit.classifier.options import Wishes
+from singaudit.classifier.options import ModelOptions
 from singaudit.classifier.preprocessing.metadata import ONNX_FOLDER
 from singaudit.classifier.sandbox.onnx_classifier import open_onnx
-from singaudit.errors import ConfigError, ModelError
+from singaudit.errors import ModelError
 from singaudit.hub.caller import Caller, Progress
-from singaudit.hub.download import Snapshot, Wanted, fetch
+from singaudit.hub.download import FileSelection, Snapshot, fetch
 
 CALLER = Caller(
     error=ModelError,
@@ -41,15 +42,15 @@ def is_transformers(folder: Path) -> bool:
         return False
 
 
-def open_hub(name: str, wishes: Wishes, progress: Progress) -> Classifier:
+def open_hub(name: str, options: ModelOptions, progress: Progress) -> Classifier:
     """The classifier of a repository of the hub, ORG/NAME or ORG/NAME@REVISION. Raises ModelError."""
     found = fetch_classifier(name, progress)
-    return _open(found.folder, f"hf:{name}", pinned(found), wishes)
+    return _open(found.folder, f"hf:{name}", pinned(found), options)
 
 
 def fetch_classifier(name: str, progress: Progress) -> Snapshot:
     """Configuration, processor and weights of a repository of the hub. Raises ModelError."""
-    return fetch(name, CALLER, Wanted(_described, _weights, _settled), progress)
+    return fetch(name, CALLER, FileSelection(_described, _weights, _settled), progress)
 
 
 def pinned(found: Snapshot) -> dict[str, str]:
@@ -112,9 +113,9 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:6]) + (", ..." if len(names) > 6 else "") if names else "nothing"
 
 
-def open_folder(folder: Path, wishes: Wishes) -> Classifier:
+def open_folder(folder: Path, options: ModelOptions) -> Classifier:
     """The classifier of a local folder in the hub's layout, or of the folder's one ONNX graph. Raises ModelError."""
-    return _open(folder, folder.resolve().name, {}, wishes)
+    return _open(folder, folder.resolve().name, {}, options)
 
 
 def _held(folder: Path) -> list[str]:
@@ -131,40 +132,32 @@ def _held(folder: Path) -> list[str]:
     return found
 
 
-def _open(folder: Path, name: str, facts: Mapping[str, str], wishes: Wishes) -> Classifier:
+def _open(folder: Path, name: str, facts: Mapping[str, str], options: ModelOptions) -> Classifier:
     held = _held(folder)
     found = _weights_among(held, folder)
     if found.endswith(".onnx"):
-        return _graph(folder / found, name, facts, wishes)
+        return _graph(folder / found, name, facts, options)
     if CONFIG not in held:
         raise ModelError(f"{folder} holds {found} but no {CONFIG}", hint=f"Give the file, {found}, with --arch.")
     config = read_json(inner_file(folder, CONFIG))
     files = shards(folder, found) if found.endswith(".index.json") else [inner_file(folder, found)]
-    if "model_type" not in config or wishes.arch is not None:
-        if "architecture" not in config and wishes.arch is None:
+    if "model_type" not in config or options.arch is not None:
+        if "architecture" not in config and options.arch is None:
             raise ModelError(
                 f"{name}: {CONFIG} names neither a model_type of transformers nor an architecture of timm",
                 hint="Name the architecture with --arch.",
             )
-        request: dict[str, Any] = {"kind": "weights", "arch": wishes.arch, "allow_code": wishes.allow_code}
-        kind = "checkpoint" if wishes.arch else "timm"
+        request: dict[str, Any] = {"kind": "weights", "arch": options.arch, "allow_code": options.allow_code}
+        kind = "checkpoint" if options.arch else "timm"
     else:
         processor = read_json(inner_file(folder, PROCESSOR)) if PROCESSOR in held else {}
         request = {"kind": "transformers", "config": config, "processor": processor}
         kind = "transformers"
     request.update(name=name, files=[str(path) for path in files])
-    return converted(request, Original(name, tuple(files), kind, facts), wishes)
+    return converted(request, Original(name, tuple(files), kind, facts), options)
 
 
-def _graph(path: Path, name: str, facts: Mapping[str, str], wishes: Wishes) -> Classifier:
+def _graph(path: Path, name: str, facts: Mapping[str, str], options: ModelOptions) -> Classifier:
     """A folder's ONNX graph, under the repository's name where it came from one."""
-    if wishes.arch is not None:
-        raise ConfigError(f"--arch is for files that hold weights alone; {path.name} brings its architecture along")
-    classifier = open_onnx(
-        inner_file(path.parent, path.name), logits=wishes.logits, features=wishes.features,
-        preprocess=wishes.preprocess, activation=wishes.activation, providers=wishes.providers, limits=wishes.limits,
-    )  # fmt: skip
-    if facts:
-        classifier.name = name
-        classifier.description = {**classifier.description, **facts}
-    return classifier
+    classifier = open_onnx(inner_file(path.parent, path.name), options)
+    return replace(classifier, name=name, description={**classifier.description, **facts}) if facts else classifier

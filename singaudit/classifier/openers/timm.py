@@ -9,16 +9,16 @@ from typing import Any
 from singaudit.classifier.convert.process import Original, converted
 from singaudit.classifier.interface import Classifier
 from singaudit.classifier.openers.hub import CALLER, pinned
-from singaudit.classifier.options import Wishes
+from singaudit.classifier.options import ModelOptions
 from singaudit.errors import ConfigError, ModelError
 from singaudit.hub.caller import Progress
-from singaudit.hub.download import Wanted, fetch
+from singaudit.hub.download import FileSelection, fetch
 from singaudit.hub.web_file import from_url
 
 
-def open_timm(name: str, wishes: Wishes, progress: Progress) -> Classifier:
+def open_timm(name: str, options: ModelOptions, progress: Progress) -> Classifier:
     """The pretrained classifier that timm calls ``name`` (with or without a tag). Raises ModelError."""
-    if wishes.arch is not None:
+    if options.arch is not None:
         raise ConfigError("--arch is for files that hold weights alone; timm:NAME names its architecture itself")
     from singaudit.torchvision_import import import_torchvision
 
@@ -33,7 +33,7 @@ def open_timm(name: str, wishes: Wishes, progress: Progress) -> Classifier:
         names = [filename] if filename else ["model.safetensors", "pytorch_model.bin"]
         if filename and filename.endswith(".bin"):
             names.insert(0, filename.removesuffix(".bin") + ".safetensors")
-        found = fetch(config.hf_hub_id, CALLER, Wanted(lambda held: _first_of(names, held)), progress)
+        found = fetch(config.hf_hub_id, CALLER, FileSelection(lambda held: _first_of(names, held)), progress)
         path, facts = found.folder / found.files[0], pinned(found)
     elif isinstance(config.url, str) and config.url:
         path = from_url(config.url, CALLER, progress)
@@ -43,7 +43,7 @@ def open_timm(name: str, wishes: Wishes, progress: Progress) -> Classifier:
             hint=f"With weights of your own: singaudit run WEIGHTS --arch {name}. {_near(name)}",
         )
     request = {"kind": "timm", "name": f"timm:{name}", "files": [str(path)], "arch": name}
-    return converted(request, Original(f"timm:{name}", (path,), "timm", facts), wishes)
+    return converted(request, Original(f"timm:{name}", (path,), "timm", facts), options)
 
 
 def _first_of(names: Sequence[str], held: Sequence[str]) -> list[str]:

@@ -6,15 +6,15 @@ from singaudit.classifier.convert.from_torchvision import weights_entry
 from singaudit.classifier.convert.process import Original, converted
 from singaudit.classifier.interface import Classifier
 from singaudit.classifier.openers.hub import CALLER
-from singaudit.classifier.options import Wishes
+from singaudit.classifier.options import ModelOptions
 from singaudit.errors import ConfigError, ModelError
 from singaudit.hub.caller import Progress
 from singaudit.hub.web_file import from_url
 
 
-def open_torchvision(name: str, wishes: Wishes, progress: Progress) -> Classifier:
+def open_torchvision(name: str, options: ModelOptions, progress: Progress) -> Classifier:
     """The classifier that torchvision calls ``name``; its default weights where none are named. Raises ModelError."""
-    if wishes.arch is not None:
+    if options.arch is not None:
         raise ConfigError("--arch is for files that hold weights alone; torchvision:NAME names its architecture itself")
     from singaudit.torchvision_import import import_torchvision
 
@@ -28,4 +28,4 @@ def open_torchvision(name: str, wishes: Wishes, progress: Progress) -> Classifie
         "weights": entry.name,
     }  # fmt: skip
     facts = {"revision": f"{type(entry).__name__}.{entry.name}"}
-    return converted(request, Original(f"torchvision:{name}", (path,), "torchvision", facts), wishes)
+    return converted(request, Original(f"torchvision:{name}", (path,), "torchvision", facts), options)

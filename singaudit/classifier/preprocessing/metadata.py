@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from singaudit.classifier.preprocessing.syntax import parse_preprocess
-from singaudit.classifier.preprocessing.timm_config import of_timm
-from singaudit.classifier.preprocessing.transformers_config import of_transformers
+from singaudit.classifier.preprocessing.timm_config import read_timm_config
+from singaudit.classifier.preprocessing.transformers_config import read_processor_config
 from singaudit.errors import ConfigError, ModelError
 
 _LARGEST_TEXT = 4 << 20
@@ -121,7 +121,7 @@ def _preprocess(
                 hint="state it with --preprocess",
             ) from error
     for source, document in documents:
-        for read in (of_timm, of_transformers):
+        for read in (read_timm_config, read_processor_config):
             try:
                 found = read(document)
             except (ConfigError, TypeError, ValueError, KeyError, AttributeError, IndexError, ArithmeticError):

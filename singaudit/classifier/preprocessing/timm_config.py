@@ -10,7 +10,7 @@ _MODES = {"center": "crop", "squash": "squash", "border": "pad"}
 _INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 
 
-def of_timm(document: dict[str, Any]) -> dict[str, Any]:
+def read_timm_config(document: dict[str, Any]) -> dict[str, Any]:
     """timm's ``pretrained_cfg``: input_size, mean, std, interpolation, crop_pct, crop_mode."""
     config = document.get("pretrained_cfg", document)
     if not isinstance(config, dict) or "mean" not in config or "std" not in config:

@@ -25,7 +25,7 @@ _LEVIT = 256 / 224
 Sides = tuple[int, int]
 
 
-def of_transformers(document: dict[str, Any]) -> dict[str, Any]:
+def read_processor_config(document: dict[str, Any]) -> dict[str, Any]:
     """Keys of ``--preprocess``; {} where the document is none.
 
     "guesses" lists the keys that a processor which is not known here, or one that does what no mode here does, leaves

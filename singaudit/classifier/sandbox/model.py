@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.classifier.graph.lookup import Graph, attributes
+from singaudit.classifier.graph.lookup import GraphIndex, attributes
 from singaudit.classifier.graph.session import CPU
 from singaudit.classifier.graph.tolerances import TOLERANCES, precision_of
-from singaudit.classifier.head.plan import Plan, Trace
+from singaudit.classifier.head.plan import HeadPlan, Trace
 from singaudit.classifier.head.taps import tap_of_leaf, tap_of_logits
 from singaudit.classifier.interface import Activation, Head, Precision, Preprocessing, Runtime, RuntimeMode
+from singaudit.classifier.options import ModelOptions
 from singaudit.classifier.sandbox.batching import mapped, pieces
 from singaudit.classifier.sandbox.runtime_mode import in_its_mode
 from singaudit.errors import ModelError
@@ -39,7 +40,7 @@ class OpenedModel:
     """A parsed ONNX file with its sessions. Made by :func:`open_model`, in the model's own process."""
 
     def __init__(
-        self, path: Path, sha256: str, graph: Graph, spec: InputSpec, trace: Trace, plan: Plan, sessions: Any,
+        self, path: Path, sha256: str, graph: GraphIndex, spec: InputSpec, trace: Trace, plan: HeadPlan, sessions: Any,
         runtime: Runtime, side_by_side: int,
     ) -> None:  # fmt: skip
         self.path = path
@@ -122,19 +123,10 @@ class OpenedModel:
         return run(session, names, feeds)
 
 
-def open_model(
-    path: str | Path,
-    logits: str | None = None,
-    features: str | None = None,
-    preprocess: str | None = None,
-    activation: str = "auto",
-    providers: Sequence[str] = CPU,
-    threads: int | None = None,
-    collapse: bool = False,
-) -> OpenedModel:
-    """Parse the file, run it once, find its head and prove it; as ``onnx_file.open_onnx``, in this process.
+def open_model(path: str | Path, options: ModelOptions) -> OpenedModel:
+    """Parse the file, run it once, find its head and prove it; as ``onnx_classifier.open_onnx``, in this process.
 
-    ``collapse``: read stacked linear layers as one. Raises ModelError and ConfigError.
+    Raises ModelError and ConfigError.
     """
     from singaudit.classifier.graph import checks
     from singaudit.classifier.graph.external_data import external_files
@@ -145,12 +137,13 @@ def open_model(
 
     path = Path(path)
     model, data, folder = checks.parse(path)
-    graph = Graph(model, folder)
-    spec = input_spec(graph, preprocess, path.parent)
-    logits, features = logits or spec.metadata.logits, features or spec.metadata.features
+    graph = GraphIndex(model, folder)
+    spec = input_spec(graph, options.preprocess, path.parent)
+    logits, features = options.logits or spec.metadata.logits, options.features or spec.metadata.features
+    providers, threads = options.providers, options.threads
     asked = trace_tensors(graph, logits, features)
     first, trace, mode = _first_run(exposed(model, data, asked[0] + asked[1]), folder, threads, graph, spec, asked)
-    found = find_head(graph, trace, logits, features, collapse)
+    found = find_head(graph, trace, logits, features, options.stacked == "collapsed")
     plan = found.plan
     names = [*dict.fromkeys([*(leaf.tensor for leaf in plan.leaves), plan.logits])]
     count = min(_COMPARED, math.ceil(_VALUES / tap_of_logits(trace, plan.logits).size))
@@ -165,13 +158,18 @@ def open_model(
     head_session = make_session(head_model(graph, trace, plan), folder, providers, threads, runtime.mode)
     sha256 = checks.sha256_of(path, external_files(model, folder))
     opened = OpenedModel(path, sha256, graph, spec, trace, plan, (session, head_session), runtime, side_by_side)
-    wanted, stated = _activation(activation, found.activation, spec.metadata.activation, opened._logits.size)
+    wanted, stated = _activation(options.activation, found.activation, spec.metadata.activation, opened._logits.size)
     opened.head = found.proved(opened, wanted, stated)
     return opened
 
 
 def _first_run(
-    data: bytes, folder: Path, threads: int | None, graph: Graph, spec: InputSpec, asked: tuple[list[str], list[str]]
+    data: bytes,
+    folder: Path,
+    threads: int | None,
+    graph: GraphIndex,
+    spec: InputSpec,
+    asked: tuple[list[str], list[str]],
 ) -> tuple[Any, Trace, RuntimeMode]:
     """(session, what the search for the head asks about, mode), unoptimised where ONNX Runtime can run the model so."""
     from singaudit.classifier.graph.session import make_session
@@ -185,7 +183,7 @@ def _first_run(
         return session, take_trace(graph, spec, session, asked), "optimised"
 
 
-def _precision(graph: Graph) -> Precision:
+def _precision(graph: GraphIndex) -> Precision:
     elements = [item.data_type for item in graph.initializers.values()]
     elements += [item.type.tensor_type.elem_type for item in graph.inputs]
     return precision_of((node.op_type for node in graph.order), elements)
@@ -200,7 +198,7 @@ def _activation(asked: str, graph: Activation | None, metadata: str | None, logi
     return stated or ("softmax" if logits > 1 else "sigmoid"), stated is not None  # type: ignore[return-value]
 
 
-def _fixed_batch(graph: Graph, trace: Trace) -> int | None:
+def _fixed_batch(graph: GraphIndex, trace: Trace) -> int | None:
     """Images that every run must hold; None where their number is free."""
     return 1 if _depends_on_batch(graph) and trace.static_batch is None else trace.static_batch
 
@@ -224,7 +222,7 @@ def _joined(parts: list[NDArray[np.float32]]) -> NDArray[np.float32]:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _depends_on_batch(graph: Graph) -> bool:
+def _depends_on_batch(graph: GraphIndex) -> bool:
     """Whether an image's result depends on the other images of its batch: dynamic quantisation takes its grid
     from the whole tensor, and batch normalisation in training mode its mean."""
     for node in graph.order:
@@ -236,7 +234,7 @@ def _depends_on_batch(graph: Graph) -> bool:
     return False
 
 
-def _description(graph: Graph, spec: InputSpec) -> dict[str, str | int]:
+def _description(graph: GraphIndex, spec: InputSpec) -> dict[str, str | int]:
     model = graph.model
     producer = " ".join(filter(None, (model.producer_name, model.producer_version)))
     shape = " x ".join("?" if axis is None else str(axis) for axis in spec.shape)

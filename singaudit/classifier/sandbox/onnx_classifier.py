@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.classifier.graph.session import CPU
 from singaudit.classifier.interface import Certificate, Head, Preprocessing, Runtime
-from singaudit.classifier.sandbox.process import Limits, ModelProcess
+from singaudit.classifier.options import ModelOptions
+from singaudit.classifier.sandbox.process import ModelProcess
 from singaudit.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
@@ -22,8 +24,11 @@ _IMAGES_PER_LIMIT = 16
 """Images for which one time limit is enough; larger batches get as many more."""
 _CERTIFICATE_PATIENCE = 5.0
 """Time limits for a certificate, which runs the model some hundred times."""
+_ASKED = ("logits", "features", "preprocess", "activation", "providers", "threads", "stacked")
+"""Options that the process which opens the model is told."""
 
 
+@dataclass(frozen=True, eq=False)
 class OnnxClassifier:
     """An opened ONNX file; see :class:`singaudit.classifier.interface.Classifier`. Made by :func:`open_onnx`.
 
@@ -31,101 +36,96 @@ class OnnxClassifier:
     file, where that process crashes or takes longer than its limit.
     """
 
-    format = "onnx"
-
-    def __init__(self, path: Path, process: ModelProcess, facts: dict[str, Any], arrays: Arrays) -> None:
-        self.name = path.name
-        self.graph_path = path
-        self.sha256: str = facts["sha256"]
-        self.description: dict[str, str | int] = facts["description"]
-        self.class_names = None if facts["class_names"] is None else tuple(facts["class_names"])
-        self.class_names_source: str = facts["class_names_source"]
-        self.preprocessing = Preprocessing(**_with_tuples(facts["preprocessing"]))
-        self.runtime = Runtime(**facts["runtime"])
-        self._taps: list[dict[str, Any]] = facts["taps"]
-        step = arrays.get("quantisation_step")
-        self.head = Head(
-            weight=arrays["weight"], bias=arrays["bias"], quantisation_step=step, **_with_tuples(facts["head"])
-        )
-        self.keep: object = None
-        """Whatever must live as long as this object, such as the folder of an exported graph."""
-        self._process = process
-
-    @property
-    def taps(self) -> tuple[Tap, ...]:
-        """Where in the graph's tensors the features are, part by part."""
-        from singaudit.classifier.tap import Tap
-
-        return tuple(Tap(**_with_tuples(tap)) for tap in self._taps)
+    name: str
+    graph_path: Path
+    sha256: str
+    description: Mapping[str, str | int]
+    class_names: tuple[str, ...] | None
+    class_names_source: str
+    preprocessing: Preprocessing
+    runtime: Runtime
+    head: Head
+    taps: tuple[Tap, ...]
+    """Where in the graph's tensors the features are, part by part."""
+    process: ModelProcess
+    """In which the graph is run."""
+    format: str = "onnx"
+    keep: object = None
+    """Whatever must live as long as this object, such as the folder of an exported graph."""
 
     def forward(self, inputs: NDArray[np.generic]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Features (n, m) and logits (n, c), both float32, of a batch laid out as ``preprocessing`` says."""
         patience = 1 + len(inputs) / _IMAGES_PER_LIMIT
-        _, found = self._process.ask("run a batch", arrays={"inputs": np.asarray(inputs)}, patience=patience)
+        _, found = self.process.ask("run a batch", arrays={"inputs": np.asarray(inputs)}, patience=patience)
         return found["features"], found["logits"]
 
     def logits_of(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits (n, c) that the classifier's own head arithmetic gives for features (n, m)."""
-        return self._process.ask("run its head", arrays={"features": features})[1]["logits"]
+        return self.process.ask("run its head", arrays={"features": features})[1]["logits"]
 
     def representable(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """The features (n, m) as the head's inputs can hold them: rounded to a quantised head's grid or to half."""
-        return self._process.ask("round features", arrays={"features": features})[1]["features"]
+        return self.process.ask("round features", arrays={"features": features})[1]["features"]
 
     def certify(self, inputs: NDArray[np.generic], *, seed: int = 0, device: str = "cpu") -> Certificate:
         """The certificate of the shadow copy on prepared images (n, ...); ``device`` is torch's name of one."""
         fields = {"seed": seed, "device": device}
-        answer, _ = self._process.ask(
+        answer, _ = self.process.ask(
             "compare with its shadow copy", fields, {"inputs": np.asarray(inputs)}, _CERTIFICATE_PATIENCE
         )
         return Certificate(**_with_tuples(answer))
 
 
-def open_onnx(
-    path: str | Path,
-    *,
-    logits: str | None = None,
-    features: str | None = None,
-    preprocess: str | None = None,
-    activation: Literal["auto", "softmax", "sigmoid", "none"] | str = "auto",
-    providers: Sequence[str] = CPU,
-    threads: int | None = None,
-    stacked: Literal["collapsed", "last"] = "last",
-    limits: Limits | None = None,
-) -> OnnxClassifier:
+def open_onnx(path: str | Path, options: ModelOptions | None = None) -> OnnxClassifier:
     """An ONNX classifier with its head proved, ready to run.
 
-    ``logits`` and ``features`` name tensors where the graph leaves a choice (else the file's metadata
-    ``singaudit.logits`` and ``singaudit.features`` do); ``stacked`` says what the head is where linear layers follow
-    one another with nothing non-linear between: the last alone, or all of them as one (whose features then include
-    what the earlier ones drop);
-    ``preprocess`` is a ``--preprocess`` string; ``activation`` "auto" takes what the graph or its metadata says
-    and assumes softmax where they say nothing; ``providers`` are ONNX Runtime's, exactly these; ``threads`` bounds
-    the threads it uses (None: one per core); ``limits`` bound the process it runs in.
+    Where ``options`` name no logits or features and the graph leaves a choice, the file's metadata
+    ``singaudit.logits`` and ``singaudit.features`` do.
 
     Raises ModelError for a file that cannot be opened, crashes or hangs its reader, or whose head cannot be found
     or proved; ConfigError for options that do not fit it.
     """
     from singaudit.classifier.graph.checks import check_file
 
-    if activation not in ("auto", "softmax", "sigmoid", "none"):
-        raise ConfigError(
-            f"activation expected auto, softmax, sigmoid or none, got {activation!r}", hint="--activation auto"
-        )
+    options = options or ModelOptions()
     path = Path(path)
+    if options.arch is not None:
+        raise ConfigError(f"--arch is for files that hold weights alone; {path.name} brings its architecture along")
+    if options.activation not in ("auto", "softmax", "sigmoid", "none"):
+        raise ConfigError(
+            f"activation expected auto, softmax, sigmoid or none, got {options.activation!r}", hint="--activation auto"
+        )
     try:
         check_file(path)
-        process = ModelProcess(path, limits or Limits(), gpu=tuple(providers) != CPU)
-        request = {
-            "path": str(path), "logits": logits, "features": features, "preprocess": preprocess,
-            "activation": activation, "providers": list(providers), "threads": threads,
-            "collapse": stacked == "collapsed",
-        }  # fmt: skip
-        return OnnxClassifier(path, process, *process.ask("open and run one image", request))
+        process = ModelProcess(path, options.limits, gpu=tuple(options.providers) != CPU)
+        request = {"path": str(path), **{name: getattr(options, name) for name in _ASKED}}
+        return _opened(path, process, *process.ask("open and run one image", request))
     except ModelError as error:
         if path.name in error.message:
             raise
         raise type(error)(f"{path.name}: {error.message}", hint=error.hint) from error
+
+
+def _opened(path: Path, process: ModelProcess, facts: dict[str, Any], arrays: Arrays) -> OnnxClassifier:
+    """The classifier, of what the process that opened it tells."""
+    from singaudit.classifier.tap import Tap
+
+    return OnnxClassifier(
+        name=path.name,
+        graph_path=path,
+        sha256=facts["sha256"],
+        description=facts["description"],
+        class_names=None if facts["class_names"] is None else tuple(facts["class_names"]),
+        class_names_source=facts["class_names_source"],
+        preprocessing=Preprocessing(**_with_tuples(facts["preprocessing"])),
+        runtime=Runtime(**facts["runtime"]),
+        head=Head(
+            weight=arrays["weight"], bias=arrays["bias"], quantisation_step=arrays.get("quantisation_step"),
+            **_with_tuples(facts["head"]),
+        ),
+        taps=tuple(Tap(**_with_tuples(tap)) for tap in facts["taps"]),
+        process=process,
+    )  # fmt: skip
 
 
 def _with_tuples(fields: dict[str, Any]) -> dict[str, Any]:

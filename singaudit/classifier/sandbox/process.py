@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from singaudit.classifier.sandbox.messages import Arrays, SharedBytes, receive, send
-from singaudit.classifier.sandbox.stderr import LastWords
+from singaudit.classifier.sandbox.stderr import StderrTail
 from singaudit.errors import ConfigError, MachineError, ModelError, SingauditError
 from singaudit.machine import memory
 
@@ -54,7 +54,7 @@ class ModelProcess:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=child_environment(),
             pass_fds=(self._shared.descriptor,) if os.name == "posix" else (),
         )  # fmt: skip
-        self._last_words = LastWords(self._process.stderr)
+        self._stderr = StderrTail(self._process.stderr)
         self._lock = threading.Lock()
         self._failure: SingauditError | None = None
         self.close = weakref.finalize(self, _end, self._process, self._shared)
@@ -118,7 +118,7 @@ class ModelProcess:
                 hint="use a smaller --batch-size or a machine with more memory",
             )
         ending = f"signal {-code}" if code < 0 else f"exit status {code}"
-        said = self._last_words.line()
+        said = self._stderr.line()
         return ModelError(
             f"{self._name}: the model crashed its process when it should {request} ({ending})"
             + (f"; its last words: {said}" if said else ""),

@@ -11,12 +11,12 @@ _SHOWN = 200
 _SECONDS = 1.0
 
 
-class LastWords:
+class StderrTail:
     """Reads a stream to its end on a thread of its own, so that the process never waits, and keeps its last 4 KiB."""
 
     def __init__(self, stream: IO[bytes] | None) -> None:
         self._kept = bytearray()
-        self._thread = threading.Thread(target=_drain, args=(stream, self._kept), daemon=True, name="last words")
+        self._thread = threading.Thread(target=_drain, args=(stream, self._kept), daemon=True, name="stderr")
         self._thread.start()
 
     def line(self) -> str:

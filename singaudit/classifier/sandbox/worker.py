@@ -53,10 +53,11 @@ class _Child:
 
     def open(self, arrays: Arrays, **fields: Any) -> Answer:
         """What is known of the model once its head is proved."""
+        from singaudit.classifier.options import ModelOptions
         from singaudit.classifier.sandbox.model import open_model
 
         try:
-            self.model = open_model(**fields)
+            self.model = open_model(fields.pop("path"), ModelOptions(**fields))
         except MachineError as error:
             # One image is no load: what runs out of memory on it asks for more than a classifier does.
             raise ModelError(error.message, hint="check the file, or allow more: --model-memory GIB") from error

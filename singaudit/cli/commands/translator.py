@@ -15,7 +15,7 @@ from singaudit.geometry.null_space import null_space
 from singaudit.language.translators.file import StoredTranslator, read_translator, to_bytes
 from singaudit.language.translators.published import import_published
 from singaudit.metrics.fidelity import fit_for_keeping
-from singaudit.pipeline.observe import look_at_images, wishes
+from singaudit.pipeline.observe import look_at_images, model_options
 from singaudit.report.formats.atomic import write_files
 
 
@@ -27,7 +27,7 @@ def fit_file(settings: dict[str, Any]) -> dict[str, Any]:
     output = _writable(settings)
     with Reporter("none" if settings.get("quiet") else settings["progress"]) as progress:
         progress("open the model", 0, 1)
-        classifier = open_classifier(config.model, wishes(config), progress)
+        classifier = open_classifier(config.model, model_options(config), progress)
         progress("open the model", 1, 1)
         names = class_names(config, classifier)[0]
         seen = look_at_images(config.model_copy(update={"labels": "none"}), classifier, names, (), progress)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from singaudit.errors import LanguageError
 from singaudit.hub.caller import Caller, Progress
-from singaudit.hub.download import Snapshot, Wanted, fetch
+from singaudit.hub.download import FileSelection, Snapshot, fetch
 from singaudit.language.encoders import open_clip as open_clip_encoder
 from singaudit.language.encoders import transformers as transformers_encoder
 from singaudit.language.interface import Encoder
@@ -51,13 +51,15 @@ def open_encoder(
 def fetch_encoder(name: str, progress: Progress = lambda stage, done, total: None) -> Snapshot:
     """The files of a model of the hub, downloaded where the hub's cache lacks them. Raises ``LanguageError``."""
     if name.startswith(open_clip_encoder.PREFIX):
-        wanted = Wanted(open_clip_encoder.needed_files)
+        wanted = FileSelection(open_clip_encoder.needed_files)
         return fetch(open_clip_encoder.repository_of(name), CALLER, wanted, progress)
     if name.startswith("builtin:"):
         raise LanguageError(
             f"{BUILTIN} is the one built-in model and needs no download, got {name!r}", hint=f"Pass --vlm {BUILTIN}."
         )
-    return fetch(name, CALLER, Wanted(transformers_encoder.needed_files, transformers_encoder.listed_weights), progress)
+    return fetch(
+        name, CALLER, FileSelection(transformers_encoder.needed_files, transformers_encoder.listed_weights), progress
+    )
 
 
 def builtin_folder() -> Path:

@@ -12,7 +12,7 @@ from typing import Any
 from singaudit.classifier.files.folder import check_numbers, check_safetensors, inner_file, read_json
 from singaudit.errors import LanguageError, ModelError
 from singaudit.hub.caller import Caller, Progress
-from singaudit.hub.download import Wanted, fetch
+from singaudit.hub.download import FileSelection, fetch
 from singaudit.language.encoders.checks import check_description
 from singaudit.machine import on_device
 from singaudit.pictures.decoding.decode import Decoder, ImageTower
@@ -57,7 +57,7 @@ def located(text: str, progress: Progress = lambda stage, done, total: None) -> 
     if folder.is_dir():
         found = Pipeline(text, None, folder)
     else:
-        snapshot = fetch(text, _CALLER, Wanted(_needed), progress)
+        snapshot = fetch(text, _CALLER, FileSelection(_needed), progress)
         found = Pipeline(snapshot.name, snapshot.revision, snapshot.folder)
     try:
         for part in (*_NETWORKS, *_SETTINGS):

@@ -12,10 +12,10 @@ from tiny_networks import Net, native
 
 from singaudit.classifier.convert.from_program import program_network
 from singaudit.classifier.openers.table import open_classifier
-from singaudit.classifier.options import Wishes
+from singaudit.classifier.options import ModelOptions
 from singaudit.errors import ConfigError, ModelError
 
-ALLOWED = Wishes(allow_code=True, preprocess="size=24")
+ALLOWED = ModelOptions(allow_code=True, preprocess="size=24")
 
 
 def script(module, path, shape, dtype=torch.float32):
@@ -126,10 +126,10 @@ def test_code_that_hangs_or_dies_ends_in_one_message(tmp_path):
 
     torch.save({"model": Dies()}, tmp_path / "m.pt")
     with pytest.raises(ModelError, match="crashed its process"):
-        open_classifier(str(tmp_path / "m.pt"), Wishes(allow_code=True, limits=Limits(seconds=60)))
+        open_classifier(str(tmp_path / "m.pt"), ModelOptions(allow_code=True, limits=Limits(seconds=60)))
 
 
 def test_an_architecture_is_not_taken_for_a_program(tmp_path):
     path = script(Net(), tmp_path / "m.pt", (3, 24, 24))
     with pytest.raises(ConfigError, match="--arch"):
-        open_classifier(path, Wishes(arch="resnet18", allow_code=True))
+        open_classifier(path, ModelOptions(arch="resnet18", allow_code=True))

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from singaudit.classifier.openers.hub import open_folder
-from singaudit.classifier.options import Wishes
+from singaudit.classifier.options import ModelOptions
 from singaudit.classifier.preprocessing.resolve import prepare
 from singaudit.torchvision_import import import_torchvision
 
@@ -47,7 +47,7 @@ def test_logits_are_those_of_transformers_own_pipeline(
     photos = [Image.fromarray(c).resize(s, Image.Resampling.BICUBIC) for c, s in zip(coarse, sizes, strict=True)]
     with torch.no_grad():
         want = module(prepared(images=photos, return_tensors="pt")["pixel_values"]).logits.numpy()
-    classifier = open_folder(tmp_path, Wishes())
+    classifier = open_folder(tmp_path, ModelOptions())
     assert not classifier.preprocessing.guessed
     _, logits = classifier.forward(np.stack([prepare(np.asarray(p), classifier.preprocessing) for p in photos]))
     np.testing.assert_allclose(logits, want, atol=1e-4 * np.ptp(want))

@@ -11,7 +11,7 @@ from tiny_networks import ARCH, images, native, network, write_json
 from singaudit.classifier.certify import certify_on_noise
 from singaudit.classifier.class_names import class_names
 from singaudit.classifier.openers.table import open_classifier
-from singaudit.classifier.options import Wishes
+from singaudit.classifier.options import ModelOptions
 from singaudit.classifier.sandbox.process import Limits
 from singaudit.config import AuditConfig
 from singaudit.errors import ConfigError, ModelError
@@ -31,7 +31,7 @@ def close(classifier, module, shape):
 def test_a_training_checkpoint_gives_its_averaged_weights_and_is_what_the_user_named(tmp_path):
     path, module = tmp_path / "best.pth.tar", network(seed=1)
     torch.save({"arch": ARCH, "state_dict": network().state_dict(), "state_dict_ema": module.state_dict()}, path)
-    classifier = open_classifier(str(path), Wishes(preprocess=SMALL))
+    classifier = open_classifier(str(path), ModelOptions(preprocess=SMALL))
     close(classifier, module, (3, 64, 64))
     assert (classifier.name, classifier.format) == ("best.pth.tar", "checkpoint")
     assert classifier.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
@@ -53,7 +53,7 @@ def test_half_precision_is_computed_in_float32_and_counts_for_the_rank(tmp_path,
     state = {name: t.to(dtype) if t.is_floating_point() else t for name, t in module.state_dict().items()}
     save_file(state, tmp_path / "model.safetensors")
     module.load_state_dict(state)
-    classifier = open_classifier(str(tmp_path / "model.safetensors"), Wishes(arch=ARCH, preprocess="size=32"))
+    classifier = open_classifier(str(tmp_path / "model.safetensors"), ModelOptions(arch=ARCH, preprocess="size=32"))
     close(classifier, module, (1, 32, 32))
     assert classifier.head.stored_dtype == stored
     assert classifier.preprocessing.channels == "gray"
@@ -83,19 +83,19 @@ def test_a_configuration_beside_the_weights_states_everything(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("wishes", "message"),
+    ("options", "message"),
     [
-        (Wishes(arch="resnet81"), "w.pt: no architecture named 'resnet81'"),
-        (Wishes(limits=Limits(seconds=0.01)), "not read and exported within 0.04 s"),
-        (Wishes(limits=Limits(memory=0.05)), "crashed|memory"),
+        (ModelOptions(arch="resnet81"), "w.pt: no architecture named 'resnet81'"),
+        (ModelOptions(limits=Limits(seconds=0.01)), "not read and exported within 0.04 s"),
+        (ModelOptions(limits=Limits(memory=0.05)), "crashed|memory"),
     ],
 )
-def test_what_cannot_be_converted_is_one_message_that_names_the_file(tmp_path, wishes, message):
+def test_what_cannot_be_converted_is_one_message_that_names_the_file(tmp_path, options, message):
     torch.save(network().state_dict(), tmp_path / "w.pt")
     with pytest.raises(ModelError, match=message):
-        open_classifier(str(tmp_path / "w.pt"), wishes)
+        open_classifier(str(tmp_path / "w.pt"), options)
 
 
 def test_an_architecture_is_not_taken_for_what_brings_its_own(models):
     with pytest.raises(ConfigError, match="--arch is for files that hold weights alone"):
-        open_classifier(str(models / "clean.onnx"), Wishes(arch="resnet18"))
+        open_classifier(str(models / "clean.onnx"), ModelOptions(arch="resnet18"))

@@ -14,6 +14,7 @@ from head_graphs import Build, C, M, quantise_rows
 from onnx import TensorProto
 
 from singaudit.classifier.head import first_run as probe
+from singaudit.classifier.options import ModelOptions
 from singaudit.classifier.sandbox.model import OpenedModel, open_model
 from singaudit.errors import ModelError
 
@@ -359,9 +360,7 @@ FLOAT_HEADS = [
 def opened(tmp_path: Path, model: Any, **options: Any) -> OpenedModel:
     path = tmp_path / "model.onnx"
     onnx.save(model, str(path))
-    if options.pop("stacked", "last") == "collapsed":
-        options["collapse"] = True
-    return open_model(path, threads=1, **options)
+    return open_model(path, ModelOptions(threads=1, **options))
 
 
 def check(classifier: OpenedModel, w: np.ndarray, b: np.ndarray, tolerance: float = 1e-6) -> None:

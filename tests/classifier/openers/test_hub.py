@@ -16,7 +16,7 @@ from tiny_networks import ARCH, images, network, write_json
 from singaudit.classifier.convert.from_transformers import transformers_network
 from singaudit.classifier.convert.state_dict import NeedsCodeError
 from singaudit.classifier.openers.hub import open_folder
-from singaudit.classifier.options import Wishes
+from singaudit.classifier.options import ModelOptions
 from singaudit.errors import ConfigError, ModelError
 
 
@@ -51,7 +51,7 @@ def loaded(folder):
 def test_a_folder_of_shards_is_opened_with_its_labels_and_its_preprocessing(tmp_path):
     module = save_vit(tmp_path, shards=True, problem_type="multi_label_classification")
     assert len(list(tmp_path.glob("*.safetensors"))) > 1
-    classifier = open_folder(tmp_path, Wishes())
+    classifier = open_folder(tmp_path, ModelOptions())
     x = images((3, 32, 32), 4)
     with torch.inference_mode():
         want = module(torch.from_numpy(x)).logits.numpy()
@@ -129,14 +129,14 @@ def test_folders_that_hold_no_model_say_what_they_hold(tmp_path, names, message)
     for name in names:
         (tmp_path / name).write_text("{}")
     with pytest.raises(ModelError, match=message):
-        open_folder(tmp_path, Wishes())
+        open_folder(tmp_path, ModelOptions())
 
 
 def test_a_folder_whose_configuration_names_nothing_asks_for_the_architecture(tmp_path):
     save_file(network().state_dict(), tmp_path / "model.safetensors")
     write_json(tmp_path / "config.json", {"name": "mine"})
     with pytest.raises(ModelError, match="neither a model_type of transformers nor an architecture of timm"):
-        open_folder(tmp_path, Wishes())
+        open_folder(tmp_path, ModelOptions())
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "preprocessor_config.json"])
@@ -152,12 +152,12 @@ def test_no_file_of_a_folder_may_be_a_fifo_a_folder_or_a_link_out(tmp_path, name
     else:
         (folder / name).mkdir()
     with pytest.raises(ModelError, match=r"not a regular file|link out"):
-        open_folder(folder, Wishes())
+        open_folder(folder, ModelOptions())
 
 
 def test_a_folders_one_onnx_file_is_opened(tmp_path, models):
     (tmp_path / "model.onnx").write_bytes((models / "clean.onnx").read_bytes())
-    assert open_folder(tmp_path, Wishes()).name == "model.onnx"
+    assert open_folder(tmp_path, ModelOptions()).name == "model.onnx"
 
 
 def save_graph(folder):
@@ -195,18 +195,18 @@ def check_graph(classifier, module):
 
 def test_a_folder_whose_graph_lies_in_onnx_is_opened_with_what_stands_above_it(tmp_path):
     module = save_graph(tmp_path / "model")
-    check_graph(open_folder(tmp_path / "model", Wishes()), module)
+    check_graph(open_folder(tmp_path / "model", ModelOptions()), module)
     with pytest.raises(ConfigError, match="--arch"):
-        open_folder(tmp_path / "model", Wishes(arch="resnet18"))
+        open_folder(tmp_path / "model", ModelOptions(arch="resnet18"))
     (tmp_path / "model" / "onnx" / "model_fp16.onnx").write_bytes(b"not asked for")
-    check_graph(open_folder(tmp_path / "model", Wishes()), module)
+    check_graph(open_folder(tmp_path / "model", ModelOptions()), module)
     (tmp_path / "model" / "onnx" / "model.onnx").rename(tmp_path / "model" / "onnx" / "model_q4.onnx")
     with pytest.raises(ModelError, match=r"one ONNX graph, found onnx/model_fp16.onnx, onnx/model_q4.onnx"):
-        open_folder(tmp_path / "model", Wishes())
+        open_folder(tmp_path / "model", ModelOptions())
     (tmp_path / "model" / "onnx").rename(tmp_path / "elsewhere")
     (tmp_path / "model" / "onnx").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ModelError, match=r"expected one of .* or an ONNX graph, found config.json, onnx"):
-        open_folder(tmp_path / "model", Wishes())
+        open_folder(tmp_path / "model", ModelOptions())
 
 
 def inspect(name, env, *options):

@@ -3,7 +3,7 @@
 import pytest
 
 from singaudit.classifier.openers.table import open_classifier
-from singaudit.classifier.options import Wishes
+from singaudit.classifier.options import ModelOptions
 from singaudit.errors import ConfigError, ModelError
 
 
@@ -14,7 +14,7 @@ def test_a_classifier_of_the_embedded_world_is_opened_by_name(models):
 
 
 def test_a_file_is_opened_by_its_path_and_with_what_the_user_says(models):
-    classifier = open_classifier(str(models / "clean.onnx"), Wishes(activation="sigmoid"))
+    classifier = open_classifier(str(models / "clean.onnx"), ModelOptions(activation="sigmoid"))
     assert classifier.head.activation == "sigmoid"
     assert classifier.graph_path == models / "clean.onnx"
 

@@ -15,7 +15,7 @@ from singaudit.classifier.interface import Preprocessing
 from singaudit.classifier.preprocessing.metadata import read_metadata
 from singaudit.classifier.preprocessing.resolve import prepare, resolve_preprocessing
 from singaudit.classifier.preprocessing.syntax import parse_preprocess
-from singaudit.classifier.preprocessing.timm_config import of_timm
+from singaudit.classifier.preprocessing.timm_config import read_timm_config
 from singaudit.errors import ConfigError, ModelError
 from singaudit.report.build.scores import preprocess_text
 from singaudit.torchvision_import import import_torchvision
@@ -196,7 +196,7 @@ def test_what_timm_shows_its_model_is_what_the_classifier_gets(crop: float, size
     config = {"input_size": [3, size, size], "crop_pct": crop, "interpolation": "bicubic", "mean": [0.4, 0.5, 0.6],
               "std": [0.2, 0.25, 0.3], "crop_mode": mode}  # fmt: skip
     transform = data.create_transform(**data.resolve_data_config(pretrained_cfg=config))
-    how = resolve_preprocessing({}, of_timm(config), [None, 3, size, size], "float32")
+    how = resolve_preprocessing({}, read_timm_config(config), [None, 3, size, size], "float32")
     for shape in ((300, 401), (403, 300), (288, 384)):
         want = transform(Image.fromarray(photo(*shape))).numpy()
         np.testing.assert_allclose(prepare(photo(*shape), how), want, atol=1e-5)
@@ -348,7 +348,7 @@ def test_inputs_are_those_of_timms_own_transform(mode: str, crop: float) -> None
         (3, 97, 97), interpolation="bicubic", mean=tuple(config["mean"]), std=tuple(config["std"]), crop_pct=crop,
         crop_mode=mode,
     )  # fmt: skip
-    how = resolve_preprocessing({}, of_timm(config), [None, 3, None, None], "float32")
+    how = resolve_preprocessing({}, read_timm_config(config), [None, 3, None, None], "float32")
     assert how.guessed == ()
     for shape in ((301, 343), (343, 301), (129, 97), (60, 333), (333, 61), (97, 97), (50, 40)):
         image = Image.fromarray(photo(*shape))
@@ -360,8 +360,10 @@ def test_inputs_are_those_of_timms_own_transform(mode: str, crop: float) -> None
 def test_a_mode_of_timms_that_is_not_known_is_a_guess() -> None:
     config = {"input_size": [3, 96, 96], "mean": [0.5] * 3, "std": [0.5] * 3, "crop_pct": 1.0, "crop_mode": "mirror",
               "interpolation": "bicubic"}  # fmt: skip
-    assert resolve_preprocessing({}, of_timm(config), [None, 3, None, None], "float32").guessed == ("mode",)
-    assert resolve_preprocessing({"mode": "pad"}, of_timm(config), [None, 3, None, None], "float32").guessed == ()
+    assert resolve_preprocessing({}, read_timm_config(config), [None, 3, None, None], "float32").guessed == ("mode",)
+    assert (
+        resolve_preprocessing({"mode": "pad"}, read_timm_config(config), [None, 3, None, None], "float32").guessed == ()
+    )
 
 
 def test_what_surrounds_an_image_has_the_stated_colour() -> None:

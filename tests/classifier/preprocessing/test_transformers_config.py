@@ -11,7 +11,7 @@ from singaudit.classifier.preprocessing.metadata import read_metadata
 from singaudit.classifier.preprocessing.pixels import prepare
 from singaudit.classifier.preprocessing.resolve import resolve_preprocessing
 from singaudit.classifier.preprocessing.syntax import parse_preprocess
-from singaudit.classifier.preprocessing.transformers_config import of_transformers
+from singaudit.classifier.preprocessing.transformers_config import read_processor_config
 from singaudit.report.build.scores import preprocess_text
 from singaudit.torchvision_import import import_torchvision
 
@@ -33,7 +33,7 @@ def made(name: str, **settings: Any) -> Any:
 
 
 def read(processor: Any) -> dict[str, Any]:
-    return of_transformers(json.loads(processor.to_json_string()))
+    return read_processor_config(json.loads(processor.to_json_string()))
 
 
 @pytest.mark.parametrize(
@@ -99,10 +99,10 @@ def test_what_no_mode_here_does_is_a_guess(name: str, settings: dict[str, Any]) 
 
 def test_older_documents_mean_squares_by_one_number_where_their_processor_does() -> None:
     usual = {"do_normalize": True, "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "resample": 3}
-    square = of_transformers({**usual, "feature_extractor_type": "DeiTFeatureExtractor", "size": 256,
+    square = read_processor_config({**usual, "feature_extractor_type": "DeiTFeatureExtractor", "size": 256,
                               "do_center_crop": True, "crop_size": 224})  # fmt: skip
     assert (square["mode"], square["crop"], square["size"]) == ("squash", 224 / 256, (224, 224))
-    covering = of_transformers({**usual, "feature_extractor_type": "CLIPFeatureExtractor", "size": 224,
+    covering = read_processor_config({**usual, "feature_extractor_type": "CLIPFeatureExtractor", "size": 224,
                                 "do_center_crop": True, "crop_size": 224})  # fmt: skip
     assert (covering["mode"], covering["crop"], covering["size"]) == ("crop", 1.0, (224, 224))
 
@@ -110,7 +110,7 @@ def test_older_documents_mean_squares_by_one_number_where_their_processor_does()
 def test_a_processor_that_is_not_known_is_read_as_usual_and_said_to_be_a_guess() -> None:
     document = {"image_processor_type": "NewestImageProcessor", "do_normalize": True, "image_mean": [0.5] * 3,
                 "image_std": [0.5] * 3, "size": {"height": 96, "width": 96}}  # fmt: skip
-    how = resolve_preprocessing({}, of_transformers(document), [None, 3, None, None], "float32")
+    how = resolve_preprocessing({}, read_processor_config(document), [None, 3, None, None], "float32")
     assert (how.height, how.mode, how.mean) == (96, "squash", (0.5, 0.5, 0.5))
     assert set(how.guessed) == {"mode", "crop"}
 
@@ -118,7 +118,7 @@ def test_a_processor_that_is_not_known_is_read_as_usual_and_said_to_be_a_guess()
 def test_mobilevits_document_which_names_no_mean_is_understood() -> None:
     document = {"crop_size": 256, "do_center_crop": True, "do_flip_channel_order": True, "do_resize": True,
                 "feature_extractor_type": "MobileViTFeatureExtractor", "resample": 2, "size": 288}  # fmt: skip
-    how = resolve_preprocessing({}, of_transformers(document), [None, 3, None, None], "float32")
+    how = resolve_preprocessing({}, read_processor_config(document), [None, 3, None, None], "float32")
     assert (how.mode, how.height, how.channels, how.mean, how.std) == ("crop", 256, "bgr", (0.0,), (1.0,))
     assert how.guessed == ()
 

@@ -18,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from singaudit.classifier.graph import checks
 from singaudit.classifier.head import first_run as probe
+from singaudit.classifier.options import ModelOptions
 from singaudit.classifier.sandbox.onnx_classifier import open_onnx
 from singaudit.classifier.sandbox.process import Limits
 from singaudit.errors import ConfigError, ModelError
@@ -296,7 +297,7 @@ def test_a_hang_ends_in_a_message(tmp_path: Path) -> None:
     g = Build()
     path = g.save(tmp_path / "slow.onnx", g.gemm(endless_loop(g, g.features()))[0])
     with pytest.raises(ModelError, match=r"slow\.onnx: the model did not open and run one image within 6 s") as caught:
-        open_onnx(path, limits=Limits(seconds=6))
+        open_onnx(path, ModelOptions(limits=Limits(seconds=6)))
     assert "--model-seconds" in caught.value.hint
 
 
@@ -319,7 +320,7 @@ def test_terabytes_end_in_a_message(tmp_path: Path) -> None:
 def test_a_crash_ends_in_a_message(model: Path) -> None:
     """An address space too small for ONNX Runtime stands for any native crash."""
     with pytest.raises(ModelError, match=r"model\.onnx") as caught:
-        open_onnx(model, limits=Limits(memory=0.06))
+        open_onnx(model, ModelOptions(limits=Limits(memory=0.06)))
     assert "--model-memory" in caught.value.hint
 
 
@@ -374,19 +375,19 @@ def test_free_height_and_width_need_a_size(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="leaves height or width free") as caught:
         open_onnx(path)
     assert "--preprocess size=" in caught.value.hint
-    classifier = open_onnx(path, preprocess="size=20x10")
+    classifier = open_onnx(path, ModelOptions(preprocess="size=20x10"))
     assert classifier.forward(np.zeros((2, 3, 20, 10), np.float32))[1].shape == (2, C)
 
 
 def test_wrong_options_are_refused(model: Path) -> None:
     with pytest.raises(ConfigError, match="unknown key"):
-        open_onnx(model, preprocess="sice=8")
+        open_onnx(model, ModelOptions(preprocess="sice=8"))
     with pytest.raises(ConfigError, match="size=9x9 does not fit"):
-        open_onnx(model, preprocess="size=9")
+        open_onnx(model, ModelOptions(preprocess="size=9"))
     with pytest.raises(ConfigError, match="activation expected"):
-        open_onnx(model, activation="relu")
+        open_onnx(model, ModelOptions(activation="relu"))
     with pytest.raises(ConfigError, match="cannot use NoSuchProvider"):
-        open_onnx(model, providers=("NoSuchProvider",))
+        open_onnx(model, ModelOptions(providers=("NoSuchProvider",)))
 
 
 @pytest.mark.parametrize(
@@ -418,7 +419,7 @@ def test_input_kinds(options: dict[str, Any], shape: tuple[int, ...], dtype: Any
 @pytest.mark.parametrize("batch", ["batch", 1, 4])
 def test_batch_size_and_threads_change_nothing(batch: Any, tmp_path: Path) -> None:
     path = plain(tmp_path / "m.onnx", batch=batch)
-    one, two = open_onnx(path, threads=1), open_onnx(path, threads=2)
+    one, two = open_onnx(path, ModelOptions(threads=1)), open_onnx(path, ModelOptions(threads=2))
     images = probe.random_images(one.preprocessing, 11, 4)
     features, logits = one.forward(images)
     assert features.shape == (11, M)

@@ -14,10 +14,11 @@ import pytest
 from head_graphs import Build, C, M, endless_loop
 from onnx import TensorProto
 
+from singaudit.classifier.options import ModelOptions
 from singaudit.classifier.sandbox.messages import SharedBytes, receive, send
 from singaudit.classifier.sandbox.onnx_classifier import OnnxClassifier, open_onnx
 from singaudit.classifier.sandbox.process import Limits
-from singaudit.classifier.sandbox.stderr import LastWords
+from singaudit.classifier.sandbox.stderr import StderrTail
 from singaudit.errors import MachineError, ModelError
 
 
@@ -35,7 +36,7 @@ def trap(folder: Path) -> Path:
 
 
 def child_of(classifier: OnnxClassifier) -> int:
-    return classifier._process._process.pid
+    return classifier.process._process.pid
 
 
 def images(classifier: OnnxClassifier, value: float = 0.5) -> np.ndarray:
@@ -44,9 +45,9 @@ def images(classifier: OnnxClassifier, value: float = 0.5) -> np.ndarray:
 
 
 def test_a_hang_that_only_some_images_cause_ends_in_a_message(tmp_path: Path) -> None:
-    classifier = open_onnx(trap(tmp_path), threads=1, limits=Limits(seconds=5))
+    classifier = open_onnx(trap(tmp_path), ModelOptions(threads=1, limits=Limits(seconds=5)))
     assert classifier.forward(images(classifier))[1].shape == (2, C)
-    classifier._process._seconds = 1.0
+    classifier.process._seconds = 1.0
     started = time.monotonic()
     with pytest.raises(ModelError, match=r"trap\.onnx: the model did not run a batch within") as caught:
         classifier.forward(images(classifier, 1e7))
@@ -58,7 +59,7 @@ def test_a_hang_that_only_some_images_cause_ends_in_a_message(tmp_path: Path) ->
 
 @pytest.mark.parametrize("what", ["forward", "logits_of", "certify"])
 def test_a_crash_while_it_runs_ends_in_a_message(what: str, tmp_path: Path) -> None:
-    classifier = open_onnx(well_behaved(tmp_path), threads=1)
+    classifier = open_onnx(well_behaved(tmp_path), ModelOptions(threads=1))
     os.kill(child_of(classifier), signal.SIGSEGV)
     given = np.zeros((2, M), np.float32) if what == "logits_of" else images(classifier)
     with pytest.raises(ModelError, match=r"model\.onnx: the model crashed its process .*signal 11"):
@@ -71,21 +72,21 @@ def test_a_process_that_ends_by_itself_is_quoted(tmp_path: Path, monkeypatch: py
     (tmp_path / "broken" / "numpy.py").write_text(r"raise ImportError('numpy is \x1b[31mbroken\u202e here')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "broken"))
     with pytest.raises(ModelError, match=r"exit status 1\); its last words: ImportError: numpy is \[31mbroken here"):
-        open_onnx(path, threads=1)
+        open_onnx(path, ModelOptions(threads=1))
 
 
 def test_last_words_are_the_end_of_any_amount_of_text() -> None:
     code = "import sys; sys.stderr.write('x' * 10_000_000 + '\\n' + 'y' * 900 + '\\n\\n \\n'); sys.exit(3)"
     with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) as process:
-        words = LastWords(process.stderr)
+        words = StderrTail(process.stderr)
         assert process.wait(30) == 3
         assert words.line() == "y" * 200
     with subprocess.Popen([sys.executable, "-c", ""], stderr=subprocess.PIPE) as process:
-        assert LastWords(process.stderr).line() == ""
+        assert StderrTail(process.stderr).line() == ""
 
 
 def test_a_process_that_the_system_kills_is_the_machines_failure(tmp_path: Path) -> None:
-    classifier = open_onnx(well_behaved(tmp_path), threads=1)
+    classifier = open_onnx(well_behaved(tmp_path), ModelOptions(threads=1))
     os.kill(child_of(classifier), signal.SIGKILL)
     with pytest.raises(MachineError, match="memory ran out"):
         classifier.forward(images(classifier))
@@ -98,14 +99,14 @@ def test_greed_that_only_some_images_cause_ends_in_a_message(tmp_path: Path) -> 
     length = g.node("Reshape", g.node("Abs", count), g.const(np.array([1])))
     grown = g.node("ReduceMax", g.node("ConstantOfShape", length), keepdims=0)
     path = g.save(tmp_path / "greedy.onnx", g.gemm(g.node("Add", g.features(), grown))[0])
-    classifier = open_onnx(path, threads=1, preprocess="scale=1", limits=Limits(memory=3))
+    classifier = open_onnx(path, ModelOptions(threads=1, preprocess="scale=1", limits=Limits(memory=3)))
     assert np.isfinite(classifier.forward(images(classifier, 10.0))[1]).all()
     with pytest.raises((ModelError, MachineError), match="memory"):
         classifier.forward(images(classifier, 2e9))
 
 
 def test_the_process_ends_with_its_classifier(tmp_path: Path) -> None:
-    classifier = open_onnx(well_behaved(tmp_path), threads=1)
+    classifier = open_onnx(well_behaved(tmp_path), ModelOptions(threads=1))
     pid = child_of(classifier)
     os.kill(pid, 0)
     del classifier
@@ -114,7 +115,7 @@ def test_the_process_ends_with_its_classifier(tmp_path: Path) -> None:
 
 
 def test_the_certificate_is_made_in_that_process(tmp_path: Path) -> None:
-    classifier = open_onnx(well_behaved(tmp_path), threads=1)
+    classifier = open_onnx(well_behaved(tmp_path), ModelOptions(threads=1))
     given = np.random.default_rng(0).standard_normal((6, 3, *images(classifier).shape[2:])).astype(np.float32)
     certificate = classifier.certify(given, seed=1)
     assert certificate.status == "passed"

@@ -1,6 +1,7 @@
 """The mode of ONNX Runtime that computes what the graph says is the one that is audited."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from singaudit.classifier.fingerprint import forward_identity
 from singaudit.classifier.graph.session import make_session, run
 from singaudit.classifier.graph.tolerances import TOLERANCES, largest_share, precision_of
 from singaudit.classifier.interface import Runtime
+from singaudit.classifier.options import ModelOptions
 from singaudit.classifier.sandbox.onnx_classifier import open_onnx
 from singaudit.classifier.sandbox.runtime_mode import choose, in_its_mode
 from singaudit.cli.main import main
@@ -121,7 +123,7 @@ PREPROCESS = "size=16,mean=0,std=1,scale=1/255,mode=squash,channels=rgb,interpol
 
 
 def test_a_graph_that_the_optimiser_breaks_is_run_as_it_says(broken):
-    classifier = open_onnx(broken, preprocess=PREPROCESS)
+    classifier = open_onnx(broken, ModelOptions(preprocess=PREPROCESS))
     assert classifier.runtime.mode == "unoptimised"
     assert classifier.runtime.difference > 0.01
     images = np.random.default_rng(2).random((3, 3, 16, 16), dtype=np.float32)
@@ -133,10 +135,10 @@ def test_a_graph_that_the_optimiser_breaks_is_run_as_it_says(broken):
 
 
 def test_the_mode_is_part_of_what_identifies_features(broken):
-    classifier = open_onnx(broken, preprocess=PREPROCESS)
+    classifier = open_onnx(broken, ModelOptions(preprocess=PREPROCESS))
     one = forward_identity(classifier, "CPUExecutionProvider")
-    classifier.runtime = Runtime("optimised", 0.0)
-    assert forward_identity(classifier, "CPUExecutionProvider") != one
+    other = replace(classifier, runtime=Runtime("optimised", 0.0))
+    assert forward_identity(other, "CPUExecutionProvider") != one
 
 
 def test_inspect_says_which_mode_and_why(broken):
@@ -165,7 +167,7 @@ def test_an_audit_warns_that_the_deployed_runtime_computes_something_else(broken
 
 
 def test_a_graph_that_both_modes_compute_is_run_as_it_is_deployed(tmp_path):
-    classifier = open_onnx(padded(tmp_path / "padded.onnx", 1), preprocess=PREPROCESS)
+    classifier = open_onnx(padded(tmp_path / "padded.onnx", 1), ModelOptions(preprocess=PREPROCESS))
     assert classifier.runtime.mode == "optimised"
     assert classifier.runtime.reason == ""
     assert classifier.runtime.difference <= TOLERANCES["fp32"]

@@ -12,6 +12,7 @@ from shadow_models import FAMILIES, build, cosine, export, gradient, images
 from test_shadow_models import quantised, range_share
 
 from singaudit.classifier.graph.session import CUDA, providers, why_unusable
+from singaudit.classifier.options import ModelOptions
 from singaudit.classifier.sandbox.onnx_classifier import open_onnx
 from singaudit.classifier.shadow.certificate import certify
 from singaudit.classifier.shadow.module import shadow_copy
@@ -78,8 +79,8 @@ def test_the_classifier_runs_there_where_onnx_runtime_can(tmp_path):
     path = tmp_path / "model.onnx"
     onnx.save(export(build(FAMILIES[0]), dynamic=True), path)
     assert providers("auto") == providers("cuda")
-    classifier = open_onnx(path, providers=providers("cuda"), preprocess="mean=0.5,std=0.5")
-    here = open_onnx(path, preprocess="mean=0.5,std=0.5")
+    classifier = open_onnx(path, ModelOptions(providers=providers("cuda"), preprocess="mean=0.5,std=0.5"))
+    here = open_onnx(path, ModelOptions(preprocess="mean=0.5,std=0.5"))
     x = images(5).numpy()
     torch.testing.assert_close(
         torch.from_numpy(classifier.forward(x)[0]), torch.from_numpy(here.forward(x)[0]), rtol=1e-4, atol=1e-4

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from singaudit.classifier.options import ModelOptions
 from singaudit.classifier.sandbox.onnx_classifier import open_onnx
 from singaudit.classifier.shadow.module import shadow_copy
 
@@ -36,7 +37,7 @@ def test_values_and_gradients_are_the_native_frameworks(name: str) -> None:
     [("tiny_tensorflow", "nhwc", "softmax", True), ("tiny_paddle", "nchw", "softmax", False)],
 )
 def test_their_heads_are_found_and_certified(name: str, layout: str, activation: str, stated: bool) -> None:
-    classifier = open_onnx(FOLDER / f"{name}.onnx", preprocess="scale=1,mean=0", threads=1)
+    classifier = open_onnx(FOLDER / f"{name}.onnx", ModelOptions(preprocess="scale=1,mean=0", threads=1))
     native = np.load(FOLDER / f"{name}.npz", allow_pickle=False)
     head = classifier.head
     assert head.weight.shape == (5, 16)
