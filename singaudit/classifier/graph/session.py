@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 CPU = ("CPUExecutionProvider",)
 CUDA = "CUDAExecutionProvider"
 _WEIGHT_ONLY_LEVEL = "session.qdq_matmulnbits_accuracy_level"
+_EXACT_INTEGERS = "session.x64quantprecision"
 _EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
 """ONNX Runtime's option for where the external data of a model lies that is given as bytes."""
 
@@ -92,6 +93,9 @@ def make_session(
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     # By default weights stored in 8 bits make ONNX Runtime round the activations too, which the file does not say.
     options.add_session_config_entry(_WEIGHT_ONLY_LEVEL, "1")
+    # Processors without VNNI instructions add pairs of 8-bit products in 16 bits, which overflows without a word: a
+    # file would compute something else here than elsewhere.
+    options.add_session_config_entry(_EXACT_INTEGERS, "1")
     # Threads that wait for work by spinning take the cores from those that decode the next images.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if threads is not None:
