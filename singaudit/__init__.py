@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from singaudit.version import __version__
@@ -14,6 +15,13 @@ if TYPE_CHECKING:
     from singaudit.report.result.audit import AuditResult
 
 __all__ = ["Audit", "AuditConfig", "AuditResult", "SingauditError", "__version__", "audit", "shadow_copy"]
+
+# Before any library is imported, in this process and in those it starts: ONNX Runtime's wheels report to their maker
+# over the network and write an identifier below ~/.cache unless they find this in the environment; turning it off by a
+# call is too late. The others count imports and downloads.
+os.environ.update(
+    ORT_DISABLE_TELEMETRY="1", HF_HUB_DISABLE_TELEMETRY="1", HF_UPDATE_DOWNLOAD_COUNTS="0", DO_NOT_TRACK="1"
+)  # fmt: skip
 
 # Where each public name lives; imported on first use, so that `import singaudit` costs nothing.
 _HOMES = {

@@ -10,7 +10,7 @@ import pytest
 import singaudit
 
 ROOT = Path(singaudit.__file__).parent
-SHARED = ["version", "errors", "machine", "torchvision_import", "config"]
+SHARED = ["version", "errors", "machine", "torchvision_import", "disk", "config"]
 STAGES = [
     "cache", "hub", "classifier", "dataset", "engine", "geometry", "language", "metrics", "pictures", "report",
     "pipeline", "demo", "cli",

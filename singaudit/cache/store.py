@@ -2,8 +2,8 @@
 
 A *shelf* holds rows of one computation, found by the sha256 of their content. Its name is the sha256 of everything
 else that decides the numbers: model, preprocessing, precision, device, versions, code. A shelf is a folder of .npy
-files whose name is the sha256 of their bytes, written aside and renamed: several processes may use one cache, a
-damaged file is noticed, and nothing in it is ever executed.
+files whose name is the sha256 of that identity and of their bytes, written aside and renamed: several processes may use
+one cache, a damaged file and one of another shelf are noticed, and nothing in it is ever executed.
 """
 
 from __future__ import annotations
@@ -11,25 +11,29 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import platform
 import re
-import time
 from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from singaudit.cache.shelf import ASIDE, FILE, IDENTITY, Shelf, is_private, make_private, write_aside
+from singaudit.cache.shelf import IDENTITY, Said, Shelf, is_private, make_private
+from singaudit.cache.table import FILE
+from singaudit.disk import is_aside, open_plain, sweep, write_aside
 from singaudit.errors import ConfigError
 from singaudit.version import __version__
 
 MAX_BYTES = 10 * 2**30
 """Beyond this the files that were not used for the longest time are removed."""
-_DAY = 86_400.0
+_MAX_FACTS = 2**24
+"""Bytes of a file of facts: far more than one is ever given."""
 _SHELF = re.compile(r"[a-z]+-[0-9a-f]{40}")
 _FACTS = re.compile(r"[a-z]+-[0-9a-f]{64}\.json")
+_log = logging.getLogger(__name__)
 _PACKAGES = (
     "numpy", "pillow", "onnx", "onnxruntime", "onnxruntime-gpu", "torch", "torchvision", "timm", "transformers",
     "tokenizers", "open_clip_torch",
@@ -72,16 +76,23 @@ class Cache:
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
+        self._unwritable = Said(folder)
         if folder is not None and folder.exists() and not folder.is_dir():
             raise ConfigError(
                 f"expected a folder for the cache, but {folder} is a file",
                 hint="name another folder with --cache DIR, or pass --no-cache",
             )
+        if folder is not None and not is_private(folder.resolve()):
+            _log.warning(
+                "the cache %s is another user's, or can be written by others, and is not used (chmod go-w)", folder
+            )
+            self.folder = None
 
     def shelf(self, kind: str, identity: Mapping[str, Any]) -> Shelf:
         """Rows of ``kind`` (features, images, texts) that ``identity``, plain data, and the versions here decide."""
         whole = {"kind": kind, **identity, **surroundings()}
-        return Shelf(self.folder / f"{kind}-{_sha256(whole)[:40]}" if self.folder else None, whole)
+        folder = self.folder / f"{kind}-{_sha256(whole)[:40]}" if self.folder else None
+        return Shelf(folder, whole, self._unwritable)
 
     def name_of(self, kind: str, identity: Mapping[str, Any]) -> str:
         """The name to ``remember`` facts of ``kind`` by that ``identity``, plain data, and the versions here decide."""
@@ -89,22 +100,25 @@ class Cache:
 
     def remember(self, name: str, facts: Mapping[str, Any]) -> None:
         """Keep a few facts, plain data, under ``name``, a word; a cache that cannot be written does without."""
-        if self.folder is None:
+        if self.folder is None or self._unwritable.known:
             return
         text = json.dumps(facts, sort_keys=True)
-        stored = json.dumps({"sha256": hashlib.sha256(text.encode()).hexdigest(), "facts": text})
-        with contextlib.suppress(OSError):
+        stored = json.dumps({"sha256": _sealed(name, text), "facts": text})
+        try:
             make_private(self.folder)
-            write_aside(self.folder / f"{name}.json", stored.encode())
+            write_aside(self.folder / f"{name}.json", stored.encode(), mode=0o600, sync=False)
+        except OSError as error:
+            self._unwritable.say(error)
 
     def recall(self, name: str) -> dict[str, Any] | None:
         """What ``remember`` kept under ``name``; None where there is nothing, or nothing sound."""
-        if self.folder is None or not is_private(self.folder):
+        if self.folder is None:
             return None
         try:
-            stored = json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
+            with open_plain(self.folder / f"{name}.json", follow=False, own=True) as file:
+                stored = json.loads(file.read(_MAX_FACTS))
             text = stored["facts"]
-            if hashlib.sha256(text.encode()).hexdigest() != stored["sha256"]:
+            if _sealed(name, text) != stored["sha256"]:
                 return None
             facts = json.loads(text)
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
@@ -115,11 +129,8 @@ class Cache:
         """Remove the files that were not used for the longest time until at most ``limit`` bytes are left."""
         if self.folder is None or not self.folder.is_dir():
             return
-        for shelf in _shelves(self.folder):
-            for path in shelf.glob(f"{ASIDE}*"):  # of a process that was killed
-                with contextlib.suppress(OSError):
-                    if time.time() - path.stat().st_mtime > _DAY:
-                        path.unlink()
+        for folder in (self.folder, *_shelves(self.folder)):
+            sweep(folder)
         files = _files(self.folder)
         left = sum(size for _, size, _ in files)
         for _, size, path in sorted(files):
@@ -134,17 +145,22 @@ def _sha256(identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
+def _sealed(name: str, text: str) -> str:
+    """Facts belong to their name: under another they do not fit."""
+    return hashlib.sha256(f"{name}\0{text}".encode()).hexdigest()
+
+
 def clear(folder: Path) -> int:
     """Remove everything the cache keeps below ``folder``, and nothing else; the bytes of rows that are gone."""
     before = cache_bytes(folder)
     for shelf in _shelves(folder):
         for path in shelf.iterdir():
-            if FILE.fullmatch(path.name) or path.name == IDENTITY or path.name.startswith(ASIDE):
+            if FILE.fullmatch(path.name) or path.name == IDENTITY or is_aside(path.name):
                 path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # somebody put a file of theirs there, or another audit a new one
             shelf.rmdir()
     for path in folder.iterdir():
-        if _FACTS.fullmatch(path.name) or (path.name.startswith(ASIDE) and path.is_file()):
+        if _FACTS.fullmatch(path.name) or (is_aside(path.name) and path.is_file()):
             path.unlink(missing_ok=True)
     return before - cache_bytes(folder)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -32,9 +33,16 @@ class _Store:
             if self.rows * values.shape[1] * 4 <= _IN_MEMORY_BYTES:
                 self.array = np.empty(shape, np.float32)
             else:
-                with tempfile.NamedTemporaryFile(dir=self.folder, prefix="singaudit-") as file:
+                with tempfile.TemporaryFile(dir=self.folder) as file:
+                    _reserve(file.fileno(), self.rows * values.shape[1] * 4)
                     self.array = np.memmap(file, np.float32, "w+", shape=shape)
         self.array[start : start + len(values)] = values
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    """Take the bytes from the disk now: a mapped page that finds it full would kill the process. Raises OSError."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size)
 
 
 def run_pass(

@@ -10,7 +10,7 @@ import pytest
 
 from singaudit.cache import store as cache_module
 from singaudit.cache.store import Cache, cache_bytes, cache_folder, clear, shelves
-from singaudit.errors import ConfigError
+from singaudit.errors import ConfigError, MachineError
 from singaudit.machine import arithmetic
 
 KEYS = [f"{i:02x}" * 31 + "00" for i in range(20)]
@@ -23,9 +23,10 @@ def filled(folder, identity=None):
     shelf = Cache(folder).shelf("features", identity or {"model": "m"})
     shelf.add(KEYS[:12], (A[:12], B[:12]))
     shelf.flush()
-    shelf.add(KEYS[12:], (A[12:], B[12:]))
-    shelf.flush()
-    return shelf
+    other = Cache(folder).shelf("features", identity or {"model": "m"})
+    other.add(KEYS[12:], (A[12:], B[12:]))
+    other.flush()
+    return other
 
 
 def opened(folder, identity=None):
@@ -98,11 +99,14 @@ def test_a_cache_that_cannot_be_written_is_said_once_and_does_without(tmp_path, 
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("singaudit.cache.shelf.tempfile.mkstemp", full)
+    monkeypatch.setattr("singaudit.disk._new_file", full)
     with caplog.at_level(logging.WARNING):
-        shelf = filled(tmp_path)
-        shelf.add(KEYS, (A, B))
-        shelf.flush()
+        cache = Cache(tmp_path)
+        for kind in ("features", "images", "features"):
+            shelf = cache.shelf(kind, {"model": "m"})
+            shelf.add(KEYS, (A, B))
+            shelf.flush()
+        cache.remember("facts", {"a": 1})
     assert caplog.text.count("cannot be written") == 1
     assert "No space left" in caplog.text
     assert not list(tmp_path.rglob("*.npy"))
@@ -117,12 +121,132 @@ def test_a_folder_that_others_can_write_is_not_read(tmp_path, caplog):
     assert "is not used" in caplog.text
 
 
+@pytest.mark.skipif(os.name != "posix", reason="permission bits")
+@pytest.mark.parametrize("mode", [0o770, 0o707])
+def test_a_cache_that_the_group_or_others_can_write_is_neither_read_nor_written(tmp_path, caplog, mode):
+    filled(tmp_path)
+    Cache(tmp_path).remember("facts", {"a": 1})
+    before = sorted(tmp_path.rglob("*"))
+    tmp_path.chmod(mode)
+    with caplog.at_level(logging.WARNING):
+        filled(tmp_path, {"model": "n"})
+        assert sorted(tmp_path.rglob("*")) == before
+        assert KEYS[0] not in opened(tmp_path)
+        assert Cache(tmp_path).recall("facts") is None
+    assert "is not used" in caplog.text
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permission bits")
+def test_files_that_the_group_can_write_are_made_again(tmp_path, caplog):
+    filled(tmp_path)
+    Cache(tmp_path).remember("facts", {"a": 1})
+    for path in [*tmp_path.rglob("*.npy"), tmp_path / "facts.json"]:
+        path.chmod(0o660)
+    assert KEYS[0] not in opened(tmp_path)
+    assert Cache(tmp_path).recall("facts") is None
+    assert "can be written by others" in caplog.text
+
+
+def test_rows_of_another_model_in_a_models_place_are_refused(tmp_path, caplog):
+    """Whoever exchanges the files of two models would turn a failed gate into a passed one."""
+    filled(tmp_path, {"model": "leaky"})
+    filled(tmp_path, {"model": "clean"})
+    one, two = sorted(tmp_path.glob("features-*"))
+    one.rename(tmp_path / "aside")
+    two.rename(one)
+    (tmp_path / "aside").rename(two)
+    for model in ("leaky", "clean"):
+        assert not any(key in opened(tmp_path, {"model": model}) for key in KEYS)
+    assert "not what its name says" in caplog.text
+
+
+def test_facts_of_another_name_are_refused(tmp_path):
+    cache = Cache(tmp_path)
+    cache.remember("leaky", {"status": "failed"})
+    cache.remember("clean", {"status": "passed"})
+    (tmp_path / "clean.json").replace(tmp_path / "leaky.json")
+    assert cache.recall("leaky") is None
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs")
+@pytest.mark.parametrize("kind", ["fifo", "link", "folder"])
+def test_what_is_no_file_is_refused_without_waiting(tmp_path, kind, caplog):
+    filled(tmp_path)
+    cache = Cache(tmp_path)
+    cache.remember("facts", {"a": 1})
+    for path in [*tmp_path.glob("features-*/*.npy"), tmp_path / "facts.json"]:
+        kept = path.rename(tmp_path / f"kept{path.suffix}")
+        {"fifo": lambda p: os.mkfifo(p, 0o600), "link": lambda p, k=kept: p.symlink_to(k), "folder": os.mkdir}[kind](
+            path
+        )
+    assert KEYS[0] not in opened(tmp_path)
+    assert cache.recall("facts") is None
+
+
+def test_a_shelf_that_is_a_link_is_not_used(tmp_path, caplog):
+    filled(tmp_path / "real")
+    shelf = next((tmp_path / "real").glob("features-*"))
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / shelf.name).symlink_to(shelf)
+    assert KEYS[0] not in opened(tmp_path / "cache")
+    assert "is not used" in caplog.text
+
+
+def test_folders_above_the_cache_are_this_users_alone_whatever_the_umask(tmp_path):
+    before = os.umask(0o002)
+    try:
+        filled(tmp_path / "a" / "b")
+    finally:
+        os.umask(before)
+    assert all(p.stat().st_mode & 0o077 == 0 for p in (tmp_path / "a").rglob("*"))
+    assert KEYS[0] in opened(tmp_path / "a" / "b")
+
+
+def test_rows_are_written_in_steps_and_grow_into_one_file(tmp_path, monkeypatch):
+    """An audit that is killed loses the last seconds, and one that is not leaves no crumbs."""
+    now = [0.0]
+    monkeypatch.setattr("singaudit.cache.shelf.time.monotonic", lambda: now[0])
+    shelf = opened(tmp_path)
+    for i in range(20):
+        now[0] += 7.0
+        shelf.add(KEYS[i : i + 1], (A[i : i + 1], B[i : i + 1]))
+        kept = sum(key in opened(tmp_path) for key in KEYS)
+        assert kept >= i + 1 - 3  # 21 seconds of work
+    shelf.flush()
+    assert len(list(tmp_path.rglob("*.npy"))) == 1
+    np.testing.assert_array_equal(opened(tmp_path).take(KEYS)[1], B)
+    np.testing.assert_array_equal(shelf.take(KEYS)[0], A)
+
+
+def test_a_file_that_is_cut_while_it_is_used_is_a_message(tmp_path):
+    filled(tmp_path)
+    shelf = opened(tmp_path)
+    for path in tmp_path.rglob("*.npy"):
+        os.truncate(path, 200)
+    with pytest.raises(MachineError, match="cut short"):
+        shelf.take(KEYS)
+
+
+def test_what_a_dead_process_left_goes_and_what_a_living_one_writes_stays(tmp_path):
+    from singaudit.disk import ASIDE, written_aside
+
+    filled(tmp_path)
+    left = next(tmp_path.glob("features-*")) / f"{ASIDE}{'0' * 16}"
+    left.write_bytes(b"half")
+    with written_aside(left.parent / "mine.npy") as file:
+        file.write(b"x")
+        Cache(tmp_path).prune()
+        assert not left.exists()
+        assert len(list(left.parent.glob(f"{ASIDE}*"))) == 1
+    assert (left.parent / "mine.npy").exists()
+
+
 def test_several_processes_may_write_at_once(tmp_path):
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: filled(tmp_path), range(8)))
     shelf = opened(tmp_path)
     np.testing.assert_array_equal(shelf.take(KEYS)[0], A)
-    assert not list(tmp_path.glob("*/.aside-*"))
+    assert not list(tmp_path.glob("*/.singaudit-*"))
 
 
 def test_the_oldest_files_go_first_and_nothing_else_is_touched(tmp_path):
