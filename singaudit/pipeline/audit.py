@@ -36,9 +36,17 @@ from singaudit.metrics.steering import steer_all
 from singaudit.metrics.subject import GroupTexts, Subject
 from singaudit.metrics.words import find_words
 from singaudit.pipeline.certificate import certified
-from singaudit.pipeline.context import Facts, accuracy_of, data_part, near_null, pack_part, per_image, warnings_of
+from singaudit.pipeline.context import (
+    AuditContext,
+    accuracy_of,
+    data_part,
+    near_null,
+    pack_part,
+    per_image,
+    warnings_of,
+)
 from singaudit.pipeline.decoding import decoding_of
-from singaudit.pipeline.observe import Progress, look_at_images, model_options
+from singaudit.pipeline.observe import Progress, model_options, observe_images
 from singaudit.pipeline.pictures import make_pictures
 from singaudit.report.build import scores
 from singaudit.report.build.findings import control_parts, finding_parts
@@ -103,11 +111,11 @@ def audit(config: AuditConfig, progress: Progress = lambda stage, done, total: N
         check_pack(pack, config.vlm, config.precision, all_prompts((class_group(names), *groups), vocabulary.concepts))
         config = config.model_copy(update={"precision": pack.manifest.encoder.precision})
     groups += judged_alone
-    seen = look_at_images(config, classifier, names, groups, progress, stored, pack)
+    seen = observe_images(config, classifier, names, groups, progress, stored, pack)
     features, logits = seen.images.outputs["classifier"]
     if decoding is not None:
         decoding.check(seen)
-    facts = Facts(
+    facts = AuditContext(
         config, classifier, names, names_source, space, rules, known, seen, vocabulary, groups, stored, decoding
     )
     fit_images = len(seen.probe.names) if seen.probe else len(seen.images.names)
@@ -132,7 +140,9 @@ def _stored_translator(config: AuditConfig, classifier: Classifier) -> StoredTra
     return stored
 
 
-def _interpret(facts: Facts, features: NDArray[np.float32], logits: NDArray[np.float32], progress: Progress) -> Subject:
+def _interpret(
+    facts: AuditContext, features: NDArray[np.float32], logits: NDArray[np.float32], progress: Progress
+) -> Subject:
     """Fit the translator and embed every text."""
     seen, encoder = facts.seen, facts.seen.encoder
     embeddings = seen.images.outputs["encoder"][0]
@@ -164,7 +174,7 @@ def _interpret(facts: Facts, features: NDArray[np.float32], logits: NDArray[np.f
 
 
 def _conclude(
-    facts: Facts, subject: Subject, measured: Measured, logits: NDArray[np.float32], progress: Progress
+    facts: AuditContext, subject: Subject, measured: Measured, logits: NDArray[np.float32], progress: Progress
 ) -> Audit:
     """Controls, findings, gallery, gates and verdict: the result."""
     config, seen, groups = facts.config, facts.seen, facts.groups
@@ -229,7 +239,7 @@ def _conclude(
     )
 
 
-def _with_words(facts: Facts, subject: Subject, measured: Measured, result: AuditResult) -> AuditResult:
+def _with_words(facts: AuditContext, subject: Subject, measured: Measured, result: AuditResult) -> AuditResult:
     """The result with what images lose and gain in words, where the translator can be read at all."""
     if facts.space.null_dim == 0 or unreadable(result.translator):
         return result
@@ -262,7 +272,7 @@ def _geometry_only(
     return Audit(decided(result, rules, config.gate_on), {})
 
 
-def _without_language(facts: Facts, progress: Progress, reason: str) -> Audit:
+def _without_language(facts: AuditContext, progress: Progress, reason: str) -> Audit:
     """Images were given, but too few to say what features mean."""
     features, logits = facts.seen.images.outputs["classifier"]
     accuracy, chance = accuracy_of(facts, logits)
@@ -280,7 +290,7 @@ def _without_language(facts: Facts, progress: Progress, reason: str) -> Audit:
     return Audit(decided(result, facts.rules, facts.config.gate_on), {})
 
 
-def _logit_check(facts: Facts, logits: NDArray[np.float32], subject: Subject | None = None) -> LogitCheck:
+def _logit_check(facts: AuditContext, logits: NDArray[np.float32], subject: Subject | None = None) -> LogitCheck:
     features = facts.seen.images.outputs["classifier"][0]
     toward = None
     if subject is not None:

@@ -35,7 +35,7 @@ NO_NULL_SPACE = "the head has no logit null space: every change of its features 
 
 
 @dataclass(frozen=True)
-class Wanted:
+class PictureRequest:
     """What the user asks of generated pictures, and whether they can be had."""
 
     count: int
@@ -76,7 +76,7 @@ class Pictured:
 
 def pictured(
     world: Audited, names: Sequence[str], measured: Measured, findings: Sequence[FindingPart], groups: Sequence[Group],
-    class_names: Sequence[str], wanted: Wanted, seed: int,
+    class_names: Sequence[str], wanted: PictureRequest, seed: int,
 ) -> Pictured:  # fmt: skip
     """Neighbours, natural pairs, equivalents and decoded pictures of the most telling images.
 

@@ -25,7 +25,7 @@ from singaudit.metrics.intervals import share_estimate
 from singaudit.metrics.measure import Measured
 from singaudit.metrics.subject import Subject
 from singaudit.pipeline.decoding import Decoding
-from singaudit.pipeline.observe import Seen
+from singaudit.pipeline.observe import Observed
 from singaudit.report.build import scores
 from singaudit.report.gates.names import Known
 from singaudit.report.gates.rules import Rule
@@ -34,7 +34,7 @@ from singaudit.report.result.data import DataPart, PackPart
 
 
 @dataclass(frozen=True)
-class Facts:
+class AuditContext:
     """What is fixed before anything is measured."""
 
     config: AuditConfig
@@ -51,7 +51,7 @@ class Facts:
     """Gates, those of a policy included."""
     known: Known
     """Names that a gate may speak of."""
-    seen: Seen
+    seen: Observed
     """Images, labels and embeddings after the pass."""
     vocabulary: Vocabulary
     """Concepts asked for, as they were given."""
@@ -69,7 +69,7 @@ class Facts:
         return predicted(logits, len(self.names))
 
 
-def accuracy_of(facts: Facts, logits: NDArray[np.float32]) -> tuple[Statistic | None, float | None]:
+def accuracy_of(facts: AuditContext, logits: NDArray[np.float32]) -> tuple[Statistic | None, float | None]:
     """Share of right top-1 predictions, and the share of the most frequent class; None without labels."""
     if facts.seen.labels is None or len(facts.names) < 2:
         return None, None
@@ -79,7 +79,7 @@ def accuracy_of(facts: Facts, logits: NDArray[np.float32]) -> tuple[Statistic | 
     return scores.statistic(share_estimate(right)), chance
 
 
-def data_part(facts: Facts, accuracy: Statistic | None, chance: float | None) -> DataPart:
+def data_part(facts: AuditContext, accuracy: Statistic | None, chance: float | None) -> DataPart:
     """Which images were used, where their labels come from, and the accuracy on them."""
     seen = facts.seen
     return DataPart(
@@ -103,7 +103,7 @@ def near_null(classifier: Classifier, features: NDArray[np.float32]) -> tuple[fl
     return NEAR_NULL_FRACTION, *near_null_dim(classifier.head.weight, covariance, NEAR_NULL_FRACTION)
 
 
-def _relabelled(seen: Seen) -> list[str]:
+def _relabelled(seen: Observed) -> list[str]:
     """That the same image has two labels, where it has: one of them is wrong, and the first was used."""
     labels = seen.labels
     if labels is None:
@@ -115,7 +115,7 @@ def _relabelled(seen: Seen) -> list[str]:
     return [f"{len(wrong)} images occur again with another label, the first label was used; the first: {first}"]
 
 
-def warnings_of(facts: Facts, accuracy: Statistic | None, chance: float | None) -> list[str]:
+def warnings_of(facts: AuditContext, accuracy: Statistic | None, chance: float | None) -> list[str]:
     """What a reader must know before believing the numbers, one sentence each."""
     warnings = facts.stored.doubts(facts.seen.encoder.precision) if facts.stored is not None else []
     skipped = len(facts.seen.images.skipped)
@@ -152,7 +152,7 @@ def warnings_of(facts: Facts, accuracy: Statistic | None, chance: float | None) 
 
 
 def per_image(
-    facts: Facts, subject: Subject, measured: Measured, logits: NDArray[np.float32]
+    facts: AuditContext, subject: Subject, measured: Measured, logits: NDArray[np.float32]
 ) -> dict[str, Sequence[Any]]:
     """Columns of scores.csv, in the source's order."""
     names = facts.names

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from singaudit.config import AuditConfig
 from singaudit.errors import ConfigError
 from singaudit.machine import torch_device
-from singaudit.pipeline.observe import Progress, Seen
+from singaudit.pipeline.observe import Observed, Progress
 
 if TYPE_CHECKING:
     # Imports torch, which an audit without pictures does not need.
@@ -29,7 +29,7 @@ class Decoding:
     tower: ImageTower
     device: str
 
-    def check(self, seen: Seen) -> None:
+    def check(self, seen: Observed) -> None:
         """Refuse a decoder of another image space than the vision-language model's. Raises LanguageError."""
         from singaudit.pictures.decoding.decoded import check_same_space
 

@@ -52,7 +52,7 @@ def model_options(config: AuditConfig, device: str | None = None) -> ModelOption
 
 
 @dataclass(frozen=True)
-class Seen:
+class Observed:
     """What the pass over the images gave."""
 
     source: ImageSource
@@ -77,7 +77,7 @@ class Seen:
     """The same of the probe images."""
 
 
-class Eyes:
+class Observer:
     """The classifier and the vision-language model, ready to look; what was computed before is not again."""
 
     def __init__(
@@ -110,7 +110,7 @@ class Eyes:
             thumbnails = self._cache.shelf("thumbnails", {}) if self._cache.folder is not None else None
             self._steps["thumbnail"] = Step(thumbnail, lambda rows: (rows,), thumbnails)
 
-    def look(self, stage: str, images: ImageSource, exclude: frozenset[str] = frozenset()) -> Pass:
+    def observe(self, stage: str, images: ImageSource, exclude: frozenset[str] = frozenset()) -> Pass:
         """One pass over ``images``; those whose content hash is in ``exclude`` are left out."""
         done, count = 0, min(len(images), self._config.limit or len(images))
 
@@ -129,10 +129,10 @@ class Eyes:
         self._cache.prune()
 
 
-def look_at_images(
+def observe_images(
     config: AuditConfig, classifier: Classifier, names: tuple[str, ...], groups: tuple[Group, ...],
     progress: Progress, stored: StoredTranslator | None = None, pack: Pack | None = None,
-) -> Seen:  # fmt: skip
+) -> Observed:  # fmt: skip
     """One pass over the images, and one over the probe images: classifier and encoder see each image once.
 
     Images that a ``stored`` translator was fitted on are left out.
@@ -142,12 +142,14 @@ def look_at_images(
     own = resolve_group_labels(source, config.labels, {g.name: g.values for g in groups if g.kind == "group"})
     scenes = resolve_units(source, config.labels, config.units)
     probe_source = open_source(config.probe) if config.probe else None
-    eyes = Eyes(config, classifier, progress, pack)
+    observer = Observer(config, classifier, progress, pack)
     if stored is not None:
-        stored.check_encoder(eyes.encoder)
-    images = eyes.look("look at the images", source, stored.sha256 if stored is not None else frozenset())
-    probe = eyes.look("look at the probe images", probe_source, frozenset(images.sha256)) if probe_source else None
-    eyes.close()
+        stored.check_encoder(observer.encoder)
+    images = observer.observe("look at the images", source, stored.sha256 if stored is not None else frozenset())
+    probe = (
+        observer.observe("look at the probe images", probe_source, frozenset(images.sha256)) if probe_source else None
+    )
+    observer.close()
     check_finite(classifier, *images.outputs["classifier"])
     if labels is None and config.labels == "auto" and pack is not None:
         labels, labels_source = packed_labels(pack, source, images, names)
@@ -155,7 +157,7 @@ def look_at_images(
     probe_units = None
     if probe is not None and probe_source is not None:
         probe_units = _units(config, probe, resolve_units(probe_source, "none", "auto"), progress)
-    return Seen(source, images, probe, eyes.encoder, pack, labels, labels_source, own, units, probe_units)
+    return Observed(source, images, probe, observer.encoder, pack, labels, labels_source, own, units, probe_units)
 
 
 def _units(config: AuditConfig, images: Pass, scenes: NDArray[np.int64] | None, progress: Progress) -> Units:

@@ -26,7 +26,7 @@ from singaudit.language.translators.file import StoredTranslator, read_translato
 from singaudit.metrics.fidelity import fit_for_keeping
 from singaudit.pictures.one_photo import photo_world
 from singaudit.pipeline.certificate import certified
-from singaudit.pipeline.observe import Eyes, Progress, check_finite, model_options
+from singaudit.pipeline.observe import Observer, Progress, check_finite, model_options
 from singaudit.pipeline.pictures import make_photo_pictures
 from singaudit.report.build.image import Described, image_result
 from singaudit.report.build.thumbnails import thumbnail
@@ -44,7 +44,7 @@ class _Opened:
     classifier: Classifier
     names: tuple[str, ...]
     space: NullSpace
-    eyes: Eyes
+    observer: Observer
     reference: tuple[ImageSource, Pass] | None
     stored: StoredTranslator
 
@@ -75,24 +75,24 @@ def _open(config: AuditConfig, progress: Progress) -> _Opened:
     names = class_names(config, classifier)[0]
     space = null_space(classifier.head)
     progress("open the model", 1, 1)
-    eyes = Eyes(config, classifier, progress)
+    observer = Observer(config, classifier, progress)
     stored = read_translator(Path(config.translator)) if config.translator is not None else None
     if stored is not None:
         stored.check_model(classifier.name, classifier.sha256, space.feature_dim)
-        stored.check_encoder(eyes.encoder)
+        stored.check_encoder(observer.encoder)
     reference = None
     if config.images is not None:
         source = open_source(config.images)
-        reference = source, eyes.look("look at the images", source)
+        reference = source, observer.observe("look at the images", source)
         check_finite(classifier, *reference[1].outputs["classifier"])
     if stored is None:
         assert reference is not None
-        stored = _fitted(config, classifier, space, eyes, reference[1], progress)
-    return _Opened(config, classifier, names, space, eyes, reference, stored)
+        stored = _fitted(config, classifier, space, observer, reference[1], progress)
+    return _Opened(config, classifier, names, space, observer, reference, stored)
 
 
 def _fitted(
-    config: AuditConfig, classifier: Classifier, space: NullSpace, eyes: Eyes, images: Pass, progress: Progress
+    config: AuditConfig, classifier: Classifier, space: NullSpace, observer: Observer, images: Pass, progress: Progress
 ) -> StoredTranslator:
     """The translator of these images, from the cache where the same was fitted before."""
     cache, digest = Cache(cache_folder(config.cache)), images.digest()
@@ -100,7 +100,7 @@ def _fitted(
     if cache.folder is not None:
         identity = forward_identity(classifier, providers(config.device)[0])
         meaning = {
-            "encoder": eyes.encoder.revision, "precision": config.precision, "images": digest, "seed": config.seed,
+            "encoder": observer.encoder.revision, "precision": config.precision, "images": digest, "seed": config.seed,
         }  # fmt: skip
         shelf = cache.shelf("translators", {**identity, **meaning})
         if digest in shelf:
@@ -108,7 +108,8 @@ def _fitted(
     progress("fit the translator", 0, 1)
     stored = fit_for_keeping(
         images.outputs["classifier"][0], images.outputs["encoder"][0], images.sha256, space,
-        (classifier.name, classifier.sha256), (eyes.encoder.name, eyes.encoder.revision), config.seed, config.precision,
+        (classifier.name, classifier.sha256), (observer.encoder.name, observer.encoder.revision), config.seed,
+        config.precision,
     )  # fmt: skip
     data = to_bytes(stored)
     if shelf is not None:
@@ -130,11 +131,11 @@ def _from_bytes(data: bytes) -> StoredTranslator:
 
 def _describe(opened: _Opened, photo: ImageSource, progress: Progress) -> tuple[ImageResult, dict[str, bytes]]:
     """What is found, and PNG files by their path below the output folder."""
-    seen = opened.eyes.look("look at the image", photo)
+    seen = opened.observer.observe("look at the image", photo)
     check_finite(opened.classifier, *seen.outputs["classifier"])
     features, logits = (a[0] for a in seen.outputs["classifier"])
     progress("measure", 0, 1)
-    encoder = opened.eyes.encoder
+    encoder = opened.observer.encoder
     vocabulary = open_vocabulary(opened.config.concepts, opened.config.vlm)
     groups: tuple[Group, ...] = (class_group(opened.names),) if len(opened.names) > 1 else ()
     groups += vocabulary.groups
@@ -157,7 +158,7 @@ def _describe(opened: _Opened, photo: ImageSource, progress: Progress) -> tuple[
     files: dict[str, bytes] = {}
     if opened.config.toward is not None:
         result, files = _with_pictures(opened, result, (photo, seen), groups, texts, progress)
-    opened.eyes.close()
+    opened.observer.close()
     return result, files
 
 
@@ -171,7 +172,7 @@ def _with_pictures(
         opened.config, opened.classifier, progress, (opened.reference[0], opened.reference[1].indices)
     )
     world = photo_world(
-        opened.classifier, opened.eyes.encoder, opened.space, photo, opened.reference, opened.stored.translator,
+        opened.classifier, opened.observer.encoder, opened.space, photo, opened.reference, opened.stored.translator,
         opened.config.seed,
     )  # fmt: skip
     found = make_photo_pictures(

@@ -13,7 +13,7 @@ from singaudit.pictures.natural_pairs import natural_partners
 from singaudit.pictures.neighbours import retrieve
 from singaudit.pictures.one_photo import PhotoWorld
 from singaudit.pictures.targets import Aim, aim_at, read
-from singaudit.pipeline.audit_pictures import MIN_NULL, NO_NULL_SPACE, TOLERANCE, Pictured, Wanted
+from singaudit.pipeline.audit_pictures import MIN_NULL, NO_NULL_SPACE, TOLERANCE, Pictured, PictureRequest
 from singaudit.report.build.generation import summary
 from singaudit.report.build.pictures import PictureParts
 from singaudit.report.result.pictures import SearchPart
@@ -24,7 +24,7 @@ PAIRS = 3
 
 def pictured_photo(
     world: PhotoWorld, toward: str, groups: Sequence[Group], texts: Sequence[Array], class_names: Sequence[str],
-    wanted: Wanted, seed: int, stem: str,
+    wanted: PictureRequest, seed: int, stem: str,
 ) -> Pictured:  # fmt: skip
     """What ``pictured`` gives for an audit, for one photo: ``wanted.count`` equivalents are tried of it.
 

@@ -19,7 +19,7 @@ from singaudit.metrics.subject import Subject
 from singaudit.pictures.interrupt import first_interrupt_stops
 from singaudit.pictures.units import units
 from singaudit.pipeline.decoding import Decoding
-from singaudit.pipeline.observe import Progress, Seen
+from singaudit.pipeline.observe import Observed, Progress
 from singaudit.report.result.findings import FindingPart
 from singaudit.report.result.model import CertificatePart
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     # Imports torch, which an audit without pictures does not need.
     from singaudit.pictures.features import FeatureCopy
     from singaudit.pictures.one_photo import PhotoWorld
-    from singaudit.pipeline.audit_pictures import Pictured, Wanted
+    from singaudit.pipeline.audit_pictures import Pictured, PictureRequest
 
 STAGE = "make equivalent images"
 
 
 def make_pictures(
-    config: AuditConfig, classifier: Classifier, seen: Seen, subject: Subject, measured: Measured,
+    config: AuditConfig, classifier: Classifier, seen: Observed, subject: Subject, measured: Measured,
     findings: Sequence[FindingPart], groups: Sequence[Group], class_names: Sequence[str],
     logits: NDArray[np.float32], certificate: CertificatePart, decoding: Decoding | None, progress: Progress,
 ) -> Pictured:  # fmt: skip
@@ -83,9 +83,9 @@ def make_photo_pictures(
 def _wanted(
     config: AuditConfig, classifier: Classifier, why_not: str, progress: Progress,
     probe_features: NDArray[np.float32] | None = None, decoding: Decoding | None = None,
-) -> Iterator[Wanted]:  # fmt: skip
+) -> Iterator[PictureRequest]:  # fmt: skip
     """What the user wants; within the block the first interrupt says that it is enough."""
-    from singaudit.pipeline.audit_pictures import Wanted
+    from singaudit.pipeline.audit_pictures import PictureRequest
 
     note: Callable[[str, str], None] = getattr(progress, "note", lambda stage, text: None)
 
@@ -102,7 +102,7 @@ def _wanted(
         return feature_copy(classifier, torch_device(config.device))
 
     with first_interrupt_stops(interrupted) as stop:
-        wanted = Wanted(config.generate, config.toward, why_not, copy, probe_features, stop, tell)
+        wanted = PictureRequest(config.generate, config.toward, why_not, copy, probe_features, stop, tell)
         if decoding is not None:
             pipeline = decoding.pipeline
             wanted = replace(

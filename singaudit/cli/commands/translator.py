@@ -15,7 +15,7 @@ from singaudit.geometry.null_space import null_space
 from singaudit.language.translators.file import StoredTranslator, read_translator, to_bytes
 from singaudit.language.translators.published import import_published
 from singaudit.metrics.fidelity import fit_for_keeping
-from singaudit.pipeline.observe import look_at_images, model_options
+from singaudit.pipeline.observe import model_options, observe_images
 from singaudit.report.formats.atomic import write_files
 
 
@@ -30,7 +30,7 @@ def fit_file(settings: dict[str, Any]) -> dict[str, Any]:
         classifier = open_classifier(config.model, model_options(config), progress)
         progress("open the model", 1, 1)
         names = class_names(config, classifier)[0]
-        seen = look_at_images(config.model_copy(update={"labels": "none"}), classifier, names, (), progress)
+        seen = observe_images(config.model_copy(update={"labels": "none"}), classifier, names, (), progress)
         progress("fit the translator", 0, 1)
         stored = fit_for_keeping(
             seen.images.outputs["classifier"][0], seen.images.outputs["encoder"][0], seen.images.sha256,
