@@ -133,7 +133,7 @@ def calibrate(**given: Any) -> None:
 
 @main.command(cls=Command, example="singaudit report singaudit-out/result.json -o again/")
 @click.argument("result")
-@with_options(output_option("singaudit-report"), report_option(("html", "pdf", "json")), FORCE_OPTION, OUTPUT_OPTIONS,
+@with_options(output_option("singaudit-report"), report_option(again=True), FORCE_OPTION, OUTPUT_OPTIONS,
               PDF_OPTIONS)  # fmt: skip
 @click.pass_context
 def report(ctx: click.Context, /, **given: Any) -> None:
@@ -141,7 +141,7 @@ def report(ctx: click.Context, /, **given: Any) -> None:
     with Outcome(given) as outcome:
         from singaudit.cli.commands.report import render_again
 
-        outcome.print(render_again(given, requested_formats(ctx, given)), lambda: None)
+        outcome.print(render_again(given, requested_formats(ctx, given, again=True)), lambda: None)
 
 
 @main.command(

@@ -8,9 +8,7 @@ from typing import Any
 import click
 
 from singaudit.cli.settings import merged_settings
-from singaudit.errors import ConfigError
-
-FORMATS = ("html", "pdf", "json", "csv")
+from singaudit.report.formats.table import FORMATS, chosen_formats, usual_formats
 
 
 class Line(click.types.StringParamType):
@@ -207,15 +205,16 @@ def output_option(default: str, help_text: str = "Folder of the report.") -> Cal
     return option("-o", "--output", metavar="DIR", default=default, show_default=True, help=help_text)
 
 
-def report_option(formats: tuple[str, ...] = FORMATS) -> Callable[[Any], Any]:
-    """--report, with the formats that the command can write."""
+def report_option(again: bool = False) -> Callable[[Any], Any]:
+    """--report, with the formats that the command can write; ``again``: from an earlier result.json."""
+    possible = ",".join(line.name for line in FORMATS.values() if line.again or not again)
     return option(
         "--report",
         "formats",
         type=Line(),
         multiple=True,
         metavar="LIST",
-        help=f"Which of {','.join(formats)}. Default: all that can be made.",
+        help=f"Which of {possible}. Default: {','.join(usual_formats(again))}, those that can be made.",
     )
 
 
@@ -231,16 +230,9 @@ def with_options(*groups: list[Callable[[Any], Any]] | Callable[[Any], Any]) -> 
     return add
 
 
-def requested_formats(ctx: click.Context, given: dict[str, Any]) -> tuple[tuple[str, ...], bool]:
+def requested_formats(ctx: click.Context, given: dict[str, Any], again: bool = False) -> tuple[tuple[str, ...], bool]:
     """(formats to write, whether the user named them)."""
     text = merged_settings(ctx, given).get("formats")
     if text is None:
-        return FORMATS, False
-    words = [text] if isinstance(text, str) else text
-    formats = tuple(dict.fromkeys(word.strip() for each in words for word in each.split(",")))
-    wrong = [word for word in formats if word not in FORMATS]
-    if wrong:
-        raise ConfigError(
-            f"expected --report to list some of {', '.join(FORMATS)}, got {wrong[0]!r}", hint="For example: html,json."
-        )
-    return formats, True
+        return usual_formats(again), False
+    return chosen_formats([text] if isinstance(text, str) else text, again), True

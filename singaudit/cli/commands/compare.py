@@ -13,7 +13,7 @@ from singaudit.dataset.columns import read_csv
 from singaudit.errors import ConfigError, DatasetError
 from singaudit.report.build.comparison import SCORES, PerImage, compare
 from singaudit.report.formats.folder import check_output_folder
-from singaudit.report.formats.table import FORMATS
+from singaudit.report.formats.table import RESULT_FILE, SCORES_FILE, usual_formats
 from singaudit.report.formats.writer import write_comparison
 from singaudit.report.pages.comparison import render_comparison
 from singaudit.report.result.audit import AuditResult
@@ -39,16 +39,16 @@ def compare_targets(settings: dict[str, Any], argv: Sequence[str]) -> Comparison
     results: list[AuditResult] = []
     tables: list[PerImage | None] = []
     for target, path in zip(targets, stored, strict=True):
-        where = path if path is not None else output / folders[target] / FORMATS["json"]
+        where = path if path is not None else output / folders[target] / RESULT_FILE
         if path is None:
             config = config_from({**settings, "model": target})
             quiet = bool(settings.get("quiet"))
             with Reporter("none" if quiet else settings["progress"], title=safe(target)) as reporter:
-                wanted = ("html", "pdf", "json", "csv"), False
+                wanted = usual_formats(), False
                 pdf = pdf_settings(settings, wanted)
                 audit_into(config, output / folders[target], possible_formats(wanted), force, reporter, argv, pdf)
         results.append(load_result(where))
-        tables.append(_per_image(where.with_name(FORMATS["csv"])))
+        tables.append(_per_image(where.with_name(SCORES_FILE)))
     found = compare(results, targets, tables, bool(settings.get("anyway")))
     write_comparison(render_comparison(found, results), found.model_dump_json(indent=1), output, PAGE)
     return found
@@ -57,8 +57,8 @@ def compare_targets(settings: dict[str, Any], argv: Sequence[str]) -> Comparison
 def _stored(target: str) -> Path | None:
     """The result.json that ``target`` names, itself or by its folder; None for a model."""
     path = Path(target)
-    if (path / FORMATS["json"]).is_file():
-        return path / FORMATS["json"]
+    if (path / RESULT_FILE).is_file():
+        return path / RESULT_FILE
     return path if path.suffix.lower() == ".json" else None
 
 

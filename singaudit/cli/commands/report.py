@@ -7,20 +7,20 @@ from typing import Any
 
 from singaudit.cli.commands.run import pdf_settings, possible_formats
 from singaudit.cli.terminal import safe
-from singaudit.report.formats.folder import check_output_folder
+from singaudit.report.formats.folder import check_output_folder, run_info_of
 from singaudit.report.formats.writer import write_report
 from singaudit.report.result.store import load_result
 
 
 def render_again(settings: dict[str, Any], formats: tuple[tuple[str, ...], bool]) -> dict[str, Any]:
     """Write the report of an earlier result; scores.csv is not made again, it holds what result.json does not."""
-    result = load_result(Path(settings["result"]))
+    path = Path(settings["result"])
+    result = load_result(path)
     output = Path(settings["output"])
     check_output_folder(output, force=bool(settings.get("force")))
-    wanted = tuple(f for f in possible_formats(formats) if f != "csv")
     paths = write_report(
-        result, {}, output, formats=wanted, force=bool(settings.get("force")), run_info=None,
-        pdf=pdf_settings(settings, formats),
+        result, {}, output, formats=possible_formats(formats), force=bool(settings.get("force")), run_info=None,
+        pdf=pdf_settings(settings, formats), earlier_run=run_info_of(path.parent),
     )  # fmt: skip
     if not settings.get("quiet") and settings.get("output_format") != "json":
         for path in paths:

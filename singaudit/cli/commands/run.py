@@ -10,12 +10,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from singaudit.cli.repository import in_repository
 from singaudit.cli.terminal import Reporter, safe
 from singaudit.config import AuditConfig, make_config, parse_classes
 from singaudit.errors import ReportError
 from singaudit.pipeline.audit import Audit, audit
 from singaudit.report.formats.folder import check_output_folder
-from singaudit.report.formats.pdf import PdfSettings, pdf_available
+from singaudit.report.formats.interface import PdfSettings
+from singaudit.report.formats.pdf import pdf_available
 from singaudit.report.formats.writer import write_report
 from singaudit.report.result.audit import AuditResult
 
@@ -43,13 +45,14 @@ def audit_into(
     started, clock = datetime.now(UTC), time.monotonic()
     found = audit(config, reporter)
     reporter("write the report", 0, 1)
-    info = {
+    info: dict[str, Any] = {
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - clock, 3),
         "host": platform.node(),
         "platform": platform.platform(),
         "python": platform.python_version(),
         "arguments": list(argv),
+        "model_path": in_repository(config.model),
     }
     write_report(
         found.result, found.per_image, output, formats=formats, force=force, run_info=info, pictures=found.files,

@@ -8,8 +8,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from singaudit.report.formats.interface import Files, Pages
+from singaudit.report.result.audit import AuditResult
+
 # A spreadsheet takes a cell that starts so for a formula, whatever its quoting.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+
+
+def render(result: AuditResult, pages: Pages, files: Files) -> dict[str, bytes]:
+    """The rows under their name; nothing where no image was measured."""
+    return {"scores.csv": scores_csv(files.per_image)} if files.per_image else {}
 
 
 def scores_csv(columns: Mapping[str, Sequence[Any]]) -> bytes:

@@ -9,6 +9,7 @@ import stat
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from singaudit.errors import ReportError
 from singaudit.report.formats.table import FORMATS
@@ -21,7 +22,7 @@ PICTURES = "pictures"
 """Folder of generated pictures."""
 TOOL = "singaudit"
 """As run.json names it."""
-_OWN = frozenset([*FORMATS.values(), RUN_FILE, COMPARISON_FILE])
+_OWN = frozenset([*(line.file for line in FORMATS.values()), RUN_FILE, COMPARISON_FILE])
 _PICTURE = re.compile(r"\d{3,6}-[a-z]+\.png")
 _PAGE_MARK = b'<meta name="generator" content="singaudit">'
 
@@ -119,11 +120,16 @@ def pictures_of(page: str) -> str:
 
 def is_audit(path: Path) -> bool:
     """Whether run.json says that singaudit made the folder."""
+    return bool(run_info_of(path))
+
+
+def run_info_of(path: Path) -> dict[str, Any]:
+    """run.json of a folder that singaudit made; empty for any other."""
     try:
-        run = json.loads(start_of(path / RUN_FILE, 2**20))
+        run = json.loads(start_of(path / RUN_FILE, 2**22))
     except (ValueError, RecursionError):
-        return False
-    return isinstance(run, dict) and run.get("tool") == TOOL
+        return {}
+    return run if isinstance(run, dict) and run.get("tool") == TOOL else {}
 
 
 def is_page(path: Path) -> bool:

@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from singaudit.errors import MachineError, ReportError
 from singaudit.report.formats.atomic import write_files
+from singaudit.report.formats.interface import Files, Pages, PdfSettings
+from singaudit.report.result.audit import AuditResult
 
+_log = logging.getLogger(__name__)
 _WORKER = Path(__file__).with_name("pdf_worker.py")
 _GREED = ("MemoryError", "annot allocate", "failed to allocate", "cannot load library")
 """How Python and the drawing libraries say that a limit on memory was met, where they work without it."""
 _INSTALL = "install pango: apt install libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0, or brew install pango"
 
 
-@dataclass(frozen=True)
-class PdfSettings:
-    """What the process that draws a PDF may take; a report takes seconds and less than half a GiB."""
-
-    seconds: float = 180.0
-    """Wall-clock seconds."""
-    memory: float = 4.0
-    """GiB of memory."""
-    needed: bool = True
-    """Whether a report without its PDF is refused; else it is written without, and that is said."""
-
-
 DEFAULTS = PdfSettings()
+
+
+def render(result: AuditResult, pages: Pages, files: Files) -> dict[str, bytes]:
+    """The PDF under its name; nothing where it cannot be drawn and is not needed, which is said."""
+    settings = files.pdf or DEFAULTS
+    try:
+        return {"report.pdf": pdf_bytes(pages.document.html(paper=True), files.stored, settings)}
+    except ReportError as error:
+        if settings.needed:
+            raise
+        _log.warning("singaudit: no PDF is written: %s; %s", error.message, error.hint)
+        return {}
 
 
 @cache

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from singaudit.errors import ReportError
 from singaudit.report.formats.atomic import write_files
-from singaudit.report.formats.csv import scores_csv
 from singaudit.report.formats.folder import (
     COMPARISON_FILE,
     PICTURES,
@@ -24,10 +23,10 @@ from singaudit.report.formats.folder import (
     pictures_of,
     start_of,
 )
-from singaudit.report.formats.pdf import DEFAULTS, PdfSettings, pdf_bytes
-from singaudit.report.formats.table import FORMATS
-from singaudit.report.pages.html import Document
+from singaudit.report.formats.interface import Files, Pages, PdfSettings
+from singaudit.report.formats.table import FORMATS, RESULT_FILE
 from singaudit.report.result.audit import AuditResult
+from singaudit.report.result.checksum import sealed
 from singaudit.report.result.store import MAX_BYTES, canonical_json
 
 _log = logging.getLogger(__name__)
@@ -41,12 +40,14 @@ def write_report(
     force: bool = False,
     run_info: Mapping[str, Any] | None = None,
     pictures: Mapping[str, bytes] = MappingProxyType({}),
-    pdf: PdfSettings = DEFAULTS,
+    pdf: PdfSettings | None = None,
+    earlier_run: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[Path]:
-    """Render ``formats`` ("html", "pdf", "json", "csv") and write them, with run.json, into ``out_dir``.
+    """Render ``formats``, names of the formats' table, and write them, with run.json, into ``out_dir``.
 
     ``per_image`` holds scores.csv's columns; ``pictures`` PNG files by their path below ``out_dir``; ``run_info`` what
-    differs between runs, None for an earlier result that is only rendered again; ``pdf`` how the PDF is made.
+    differs between runs, None for an earlier result that is only rendered again, whose run.json ``earlier_run`` is;
+    ``pdf`` how the PDF is made.
     Everything is rendered before anything is written, and written aside before anything is replaced. Another result's
     files left in the folder are removed.
     Returns the paths written.
@@ -57,30 +58,33 @@ def write_report(
         raise ReportError(f"unknown report formats: {', '.join(sorted(wanted - FORMATS.keys()))}; known: {[*FORMATS]}")
     check_output_folder(out_dir, force)
     stored = canonical_json(result)
-    files: dict[str, bytes] = {}
+    made: dict[str, bytes] = {}
     if run_info is not None or not is_audit(out_dir):
         # First of all: a folder that was left half renamed is still known as an audit's.
-        files[RUN_FILE] = json.dumps({"tool": TOOL, **(run_info or {})}, indent=1, sort_keys=True).encode() + b"\n"
-    files |= pictures
-    if wanted & {"html", "pdf"}:
-        document = Document(result)
-        if "html" in wanted:
-            files[FORMATS["html"]] = document.html().encode()
-        if "pdf" in wanted:
-            files |= _pdf(document.html(paper=True), stored, pdf)
-    if "json" in wanted:
-        files[FORMATS["json"]] = stored
-    if "csv" in wanted and per_image:
-        files[FORMATS["csv"]] = scores_csv(per_image)
-    same = start_of(out_dir / FORMATS["json"], MAX_BYTES) == stored
-    paths = write_files(out_dir, files)
+        made[RUN_FILE] = json.dumps({"tool": TOOL, **(run_info or {})}, indent=1, sort_keys=True).encode() + b"\n"
+    made |= pictures
+    files = Files.of_run(earlier_run if run_info is None else run_info, stored, per_image, pdf)
+    made |= render_formats(result, files, wanted)
+    same = start_of(out_dir / RESULT_FILE, MAX_BYTES) == stored
+    paths = write_files(out_dir, made)
     if not same:
-        for name in FORMATS.values():
-            if name not in files and is_audit(out_dir):
-                _drop(out_dir / name)
+        for line in FORMATS.values():
+            if line.file not in made and is_audit(out_dir):
+                _drop(out_dir / line.file)
         if is_audit(out_dir):
-            drop_pictures(out_dir / PICTURES, set(files))
+            drop_pictures(out_dir / PICTURES, set(made))
     return paths
+
+
+def render_formats(result: AuditResult, files: Files, formats: Collection[str]) -> dict[str, bytes]:
+    """Bytes by file name of the ``formats`` asked for, in the table's order. Raises ReportError."""
+    result = sealed(result)
+    pages = Pages(result)
+    made: dict[str, bytes] = {}
+    for name, line in FORMATS.items():
+        if name in formats:
+            made |= line.render(result, pages, files)
+    return made
 
 
 def _drop(path: Path) -> None:
@@ -89,17 +93,6 @@ def _drop(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError as error:
         _log.warning("singaudit: %s is another result's and could not be removed: %s", path, error.strerror)
-
-
-def _pdf(html: str, stored: bytes, settings: PdfSettings) -> dict[str, bytes]:
-    """The PDF under its name; nothing where it cannot be drawn and is not needed, which is said."""
-    try:
-        return {FORMATS["pdf"]: pdf_bytes(html, stored, settings)}
-    except ReportError as error:
-        if settings.needed:
-            raise
-        _log.warning("singaudit: no PDF is written: %s; %s", error.message, error.hint)
-        return {}
 
 
 def write_comparison(html: str, data: str, out_dir: Path, page: str) -> None:

@@ -1,0 +1,56 @@
+"""summary.md: the brief, inert whatever names it holds, and never longer than a comment."""
+
+import re
+
+import pytest
+from markdown_it import MarkdownIt
+from verdict_cases import TEXTS, cases, gate, rendered, with_gates
+
+CASES = cases()
+WORDS = {"pass": "✅", "fail": "❌", "undecided": "⚠️", "doubtful": "⚠️", "no gates": "⚪", "no images": "⚠️"}
+READER = MarkdownIt("gfm-like", {"linkify": False})
+
+
+def text(outcome):
+    return rendered("md", CASES[outcome]).decode()
+
+
+@pytest.mark.parametrize("outcome", WORDS)
+def test_the_first_line_says_the_verdict(outcome) -> None:
+    first = text(outcome).splitlines()[0]
+    assert first.startswith(f"## {WORDS[outcome]} singaudit: ")
+    assert ("✅" in first) == (outcome == "pass")
+
+
+def test_gates_that_did_not_pass_come_first() -> None:
+    rows = [line for line in text("fail").splitlines() if line.startswith("| ") and "scores.attribute" in line]
+    assert [row.split()[2] for row in rows] == ["fail", "inconclusive", "pass"]
+
+
+@pytest.mark.parametrize("outcome", CASES)
+def test_no_name_becomes_markup_or_a_link_or_a_mention(outcome) -> None:
+    source = text(outcome)
+    assert not re.search(r"(?<!`)@\w|\w#\d|://\w", re.sub(r"(`+).*?\1", "", source))
+    html = READER.render(source)
+    assert set(re.findall(r"<(\w+)", html)) <= {
+        "h2", "h3", "p", "strong", "em", "ul", "ol", "li", "table", "thead", "tbody", "tr", "th", "td", "code", "sub",
+        "br",
+    }  # fmt: skip
+    assert "<b>" not in html
+
+
+def test_a_table_keeps_its_columns_whatever_stands_in_it() -> None:
+    html = READER.render(text("hostile"))
+    for row in re.findall("<tr>(.*?)</tr>", html, re.DOTALL):
+        assert row.count("</td>") + row.count("</th>") == 4
+    assert "| pipe ` tick ```" in html
+    assert "&lt;b&gt;bold&lt;/b&gt;" in html
+
+
+def test_it_is_never_longer_than_a_comment() -> None:
+    many = with_gates([gate("fail", rule=t[:4096], name=f"{i} " + "x" * 4000) for i in range(500) for t in TEXTS[:1]],
+                      "fail", sentence="s" * 4000)  # fmt: skip
+    found = rendered("md", many).decode()
+    assert len(found) < 60_000
+    assert "460 more gates" in found
+    assert "data:" not in found
