@@ -47,8 +47,9 @@ def batches(
     count: int | None = None,
     workers: int | None = None,
     known: Known = lambda key, sha256: False,
+    start: int = 0,
 ) -> Iterator[Batch]:
-    """Batches of at most ``batch_size`` of the first ``count`` images (default: all), in the source's order.
+    """Batches of at most ``batch_size`` of the images from ``start`` to before ``count`` (default: all), in order.
 
     At most five batches are in memory, however large the source: the one handed out, the next one, stacked already
     so that no model waits for that, and three that are being decoded. ``workers`` defaults to the cores there are.
@@ -72,7 +73,7 @@ def batches(
     def in_order() -> Generator[Batch, None, None]:
         with ThreadPoolExecutor(workers or cores(), thread_name_prefix="decode") as pool:
             pending: deque[tuple[int, Future[Skipped | _Loaded]]] = deque()
-            position = 0
+            position = start
             try:
                 while position < end or pending:
                     while position < end and len(pending) < 3 * batch_size:

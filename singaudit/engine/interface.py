@@ -1,35 +1,93 @@
-"""What a pass over images takes and gives, whatever runs it."""
+"""What a pass over images takes and gives, whatever runs it: the contract of every engine in the table."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.cache.shelf import Shelf
-from singaudit.dataset.interface import Skipped
-from singaudit.dataset.loader import Prepare
+from singaudit.dataset.interface import ImageSource, Skipped
 
-Compute = Callable[[NDArray[np.generic]], tuple[NDArray[np.float32], ...]]
+Outputs = tuple[NDArray[np.float32], ...]
+"""One or more (n, width) arrays of the same n."""
+
+
+class StepModel(Protocol):
+    """A model that is open and ready to look at images."""
+
+    def prepare(self, pixels: NDArray[np.uint8]) -> NDArray[np.generic]:
+        """(h, w, 3) uint8 RGB -> one input. Called from several threads at once."""
+        ...
+
+    def compute(self, inputs: NDArray[np.generic]) -> Outputs:
+        """Stacked inputs (n, ...) -> its arrays. A row depends on its input alone: not on those beside it, nor on n."""
+        ...
+
+
+class Recipe(Protocol):
+    """How a step's model is opened, where it runs.
+
+    Picklable plain data: names, paths, settings and hashes; no open file, process, lock or closure.
+    """
+
+    def open(self) -> StepModel:
+        """The model, opened in this process. Raises ``SingauditError``, also for another model than was meant."""
+        ...
 
 
 @dataclass(frozen=True)
 class Step:
     """One model's part of a pass."""
 
-    prepare: Prepare
-    """(h, w, 3) uint8 -> one input."""
-    compute: Compute
-    """Stacked inputs -> one or more (n, width) arrays."""
+    recipe: Recipe
+    """Opens the model where it runs."""
     shelf: Shelf | None = None
     """Rows that were computed before, by content hash, and where new ones are kept; None: compute all."""
+    here: StepModel | None = None
+    """The model, where this process has it open already; stays in this process."""
+
+    def model(self) -> StepModel:
+        """The model in this process."""
+        return self.here if self.here is not None else self.recipe.open()
 
     def knows(self, sha256: str) -> bool:
         """True when this content need not be computed again."""
         return self.shelf is not None and sha256 in self.shelf
+
+
+class Engine(Protocol):
+    """Runs passes over images."""
+
+    def __call__(
+        self,
+        source: ImageSource,
+        steps: Mapping[str, Step],
+        *,
+        batch_size: int,
+        exclude: frozenset[str] = frozenset(),
+        only: Shelf | None = None,
+        limit: int | None = None,
+        start: int = 0,
+        progress: Callable[[int], None] = lambda n: None,
+    ) -> Pass:
+        """Run every step on every image of ``source`` from position ``start`` on.
+
+        Images whose content hash is in ``exclude`` or occurred before are left out and counted as duplicates. Where
+        ``only`` is given, images without a row on that shelf are left out. No position from ``limit`` on is looked
+        at. New rows are added to the steps' shelves while the pass runs, and flushed however it ends. ``progress`` is
+        told, in this thread, how many images were done with since it was told last; whatever it raises ends the pass.
+
+        Every engine gives the same bytes for the same images on machines of one kind: a row depends on its image
+        alone, and rows stand in the source's order, whatever finished first. Raises ``DatasetError`` when no image is
+        left, whatever ``Recipe.open`` raises, and ``MachineError`` when machines fail more often than can be made
+        good.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -46,7 +104,7 @@ class Pass:
     """(n,)."""
     sha256: list[str]
     """(n,) content hashes, distinct."""
-    outputs: dict[str, tuple[NDArray[np.float32], ...]]
+    outputs: dict[str, Outputs]
     """Per step: its arrays, (n, width) each."""
     skipped: list[Skipped]
     """Images that could not be read."""

@@ -13,13 +13,11 @@ from singaudit.classifier.fingerprint import forward_identity
 from singaudit.classifier.graph.session import providers
 from singaudit.classifier.interface import Classifier
 from singaudit.classifier.options import ModelOptions
-from singaudit.classifier.preprocessing.resolve import prepare
 from singaudit.classifier.sandbox.process import Limits
 from singaudit.config import AuditConfig
 from singaudit.dataset.interface import ImageSource
 from singaudit.dataset.labels import resolve_group_labels, resolve_labels, resolve_units
 from singaudit.dataset.sources.table import open_source
-from singaudit.dataset.thumbnail import thumbnail
 from singaudit.engine.interface import Pass, Step
 from singaudit.engine.local import run_pass
 from singaudit.errors import ModelError
@@ -32,6 +30,13 @@ from singaudit.language.packs.pack import Pack
 from singaudit.language.translators.file import StoredTranslator
 from singaudit.machine import torch_device
 from singaudit.metrics.units import Units, distinct, find_units, given
+from singaudit.pipeline.recipes import (
+    ClassifierModel,
+    ClassifierRecipe,
+    EncoderModel,
+    EncoderRecipe,
+    ThumbnailRecipe,
+)
 
 Progress = Callable[[str, int, int], None]
 """Told (stage, done, total) as the audit advances."""
@@ -103,12 +108,20 @@ class Observer:
         identity = forward_identity(classifier, providers(config.device)[0])
         features = self._cache.shelf("features", identity) if self._cache.folder is not None else None
         self._steps = {
-            "classifier": Step(lambda pixels: prepare(pixels, classifier.preprocessing), classifier.forward, features),
-            "encoder": Step(encoder.prepare, lambda inputs: (encoder.encode_images(inputs),), encoder.images),
+            "classifier": Step(
+                ClassifierRecipe(config.model, model_options(config), classifier.sha256),
+                features,
+                ClassifierModel(classifier),
+            ),
+            "encoder": Step(
+                EncoderRecipe(config.vlm, device, config.precision, encoder.revision),
+                encoder.images,
+                EncoderModel(encoder),
+            ),
         }
         if pack is None or config.images is not None:  # a pack alone has embeddings, no images
             thumbnails = self._cache.shelf("thumbnails", {}) if self._cache.folder is not None else None
-            self._steps["thumbnail"] = Step(thumbnail, lambda rows: (rows,), thumbnails)
+            self._steps["thumbnail"] = Step(ThumbnailRecipe(), thumbnails)
 
     def observe(self, stage: str, images: ImageSource, exclude: frozenset[str] = frozenset()) -> Pass:
         """One pass over ``images``; those whose content hash is in ``exclude`` are left out."""

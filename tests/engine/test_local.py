@@ -1,11 +1,13 @@
 """One pass: rows line up, duplicates and excluded images are left out, memory can spill to disk."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 
 from singaudit.cache.store import Cache
 from singaudit.dataset.interface import Content, Image, Skipped
-from singaudit.engine import local
+from singaudit.engine import gathering
 from singaudit.engine.interface import Step
 from singaudit.engine.local import run_pass
 from singaudit.errors import DatasetError
@@ -34,12 +36,24 @@ class Source:
         return Content(f"i{index}", f"{value:064x}", decode)
 
 
+@dataclass(frozen=True)
+class Widened:
+    """A recipe, and the model that it opens: the value of an image, so many times, and twice that value."""
+
+    width: int
+
+    def open(self):
+        return self
+
+    def prepare(self, pixels):
+        return np.float32(pixels[0, 0, 0])
+
+    def compute(self, inputs):
+        return np.repeat(np.float32(inputs)[:, None], self.width, 1), np.float32(inputs)[:, None] * 2
+
+
 def step(width=1, shelf=None):
-    return Step(
-        lambda p: np.float32(p[0, 0, 0]),
-        lambda x: (np.repeat(np.float32(x)[:, None], width, 1), np.float32(x)[:, None] * 2),
-        shelf,
-    )
+    return Step(Widened(width), shelf)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
@@ -60,7 +74,7 @@ def test_images_of_another_set_are_left_out():
 def test_large_outputs_go_to_disk_with_the_same_values(monkeypatch):
     values = list(range(40))
     small = run_pass(Source(values), {"m": step(8)}, batch_size=7)
-    monkeypatch.setattr(local, "_IN_MEMORY_BYTES", 10)
+    monkeypatch.setattr(gathering, "_IN_MEMORY_BYTES", 10)
     large = run_pass(Source(values), {"m": step(8)}, batch_size=7)
     assert isinstance(large.outputs["m"][0], np.memmap)
     np.testing.assert_array_equal(small.outputs["m"][0], large.outputs["m"][0])
@@ -76,6 +90,21 @@ def test_limit_and_progress():
     told = []
     found = run_pass(Source([1, 2, None, 4]), {"m": step()}, batch_size=2, limit=3, progress=told.append)
     assert (found.found, found.names, sum(told)) == (3, ["i0", "i1"], 3)
+
+
+def test_a_pass_may_start_in_the_middle():
+    told = []
+    found = run_pass(Source([1, 2, 3, 4]), {"m": step()}, batch_size=2, start=1, limit=3, progress=told.append)
+    assert (found.found, found.names, found.indices.tolist(), sum(told)) == (2, ["i1", "i2"], [1, 2], 2)
+
+
+def test_a_model_that_is_open_here_is_not_opened_again():
+    class Never(Widened):
+        def open(self):
+            pytest.fail("it was opened")
+
+    found = run_pass(Source([5]), {"m": Step(Never(1), here=Widened(3))}, batch_size=1)
+    assert found.outputs["m"][0].tolist() == [[5, 5, 5]]
 
 
 def test_nothing_readable_is_one_message():

@@ -27,6 +27,7 @@ from singaudit.language.encoders.table import open_encoder
 from singaudit.language.packs.file import looks_like_pack, write_pack
 from singaudit.language.packs.pack import open_pack
 from singaudit.machine import torch_device
+from singaudit.pipeline.recipes import EncoderModel, EncoderRecipe
 
 
 def make_pack(settings: dict[str, Any]) -> dict[str, Any]:
@@ -97,7 +98,8 @@ def _encode(config: AuditConfig, source: ImageSource, reporter: Reporter) -> tup
         lambda: open_encoder(config.vlm, device=device, precision=config.precision, progress=reporter),
         config.precision,
     )  # fmt: skip
-    step = Step(encoder.prepare, lambda inputs: (encoder.encode_images(inputs),), encoder.images)
+    recipe = EncoderRecipe(config.vlm, device, config.precision, encoder.revision)
+    step = Step(recipe, encoder.images, EncoderModel(encoder))
     done, count = 0, min(len(source), config.limit or len(source))
 
     def advance(n: int) -> None:
