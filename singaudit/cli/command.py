@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from singaudit.cli.ending import StreamError, exit_code
 from singaudit.cli.terminal import safe
 
 
@@ -24,6 +25,8 @@ class _Inert(click.Command):
         except click.UsageError as error:
             error.message = safe(error.message, 600)  # type: ignore[misc]
             raise
+        except OSError as error:  # --help, which click would end with 1
+            raise StreamError from error
 
 
 class CommandGroup(_Inert, click.Group):
@@ -32,7 +35,10 @@ class CommandGroup(_Inert, click.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run a command, whatever of its streams is closed; what an encoding lacks is shown escaped."""
         _open_streams()
-        return super().main(*args, **kwargs)
+        if kwargs.pop("standalone_mode", True):
+            run = super().main
+            sys.exit(exit_code(lambda: run(*args, standalone_mode=False, **kwargs)))
+        return super().main(*args, standalone_mode=False, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command named. Raises click's error where the current folder is gone: libraries fail in many ways."""
@@ -42,7 +48,10 @@ class CommandGroup(_Inert, click.Group):
             raise click.UsageError(
                 "The current folder was removed, or cannot be entered. Change into another one.", ctx
             ) from error
-        return super().invoke(ctx)
+        try:
+            return super().invoke(ctx)
+        except OSError as error:  # of a command that has no outcome, such as schema
+            raise StreamError from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The commands in the order in which they were added."""

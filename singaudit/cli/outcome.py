@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 import click
 
+from singaudit.cli.ending import Ended, ended_by, silence, told
 from singaudit.errors import ConfigError, MachineError, SingauditError
 
-INTERRUPTED = 130
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FAILED = (errno.EIO, errno.ESTALE, errno.ENODEV)
 # What a path of the user's own can provoke, wherever it is first used.
@@ -23,7 +22,7 @@ _PATHS = (
 )  # fmt: skip
 
 
-def as_ours(error: Exception) -> SingauditError:
+def as_ours(error: BaseException) -> SingauditError:
     """What a user is told: their own mistake, a failing machine, or a bug; only the last keeps its traceback."""
     if isinstance(error, SingauditError):
         return error
@@ -87,23 +86,20 @@ class Outcome:
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if error is None:
-            sys.exit(self._code)
+            raise Ended(self._code)
         if isinstance(error, KeyboardInterrupt):
-            click.echo("Interrupted; no report was written.", err=True)
-            sys.exit(INTERRUPTED)
+            click.echo(told(error), err=True)
+            raise Ended(ended_by(error))
         if isinstance(error, BrokenPipeError):
             # The reader of stdout went away (| head): the outcome stands, and exit code 1 would mean a failed gate.
             # Where progress lost its reader, there is no outcome yet, and exit code 0 would mean one.
-            for stream in (sys.stdout, sys.stderr):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-            sys.exit(self._code if self._reached else MachineError.exit_code)
-        if not isinstance(error, Exception | MemoryError) or isinstance(
-            error, click.ClickException | click.exceptions.Exit
-        ):
+            silence(sys.stdout, sys.stderr)
+            raise Ended(self._code if self._reached else MachineError.exit_code)
+        if isinstance(error, Ended | GeneratorExit | click.ClickException | click.exceptions.Exit):
             return
         self._fail(as_ours(error), error)
 
-    def _fail(self, error: SingauditError, cause: Exception) -> NoReturn:
+    def _fail(self, error: SingauditError, cause: BaseException) -> NoReturn:
         from singaudit.cli.terminal import pointed_at, safe
 
         if self._verbose or error.code == "bug":
@@ -119,4 +115,4 @@ class Outcome:
                 click.echo(line, err=True)
             if error.hint:
                 click.echo(f"  try: {safe(error.hint, 1500)}", err=True)
-        sys.exit(error.exit_code)
+        raise Ended(error.exit_code)

@@ -78,8 +78,10 @@ class Audit:
 
     @property
     def exit_code(self) -> int:
-        """0 passed or no gates set, 1 a gate failed, 4 inconclusive."""
-        return {"pass": 0, "no gates set": 0, "fail": 1, "inconclusive": 4}[self.result.verdict.status]
+        """0 passed or no gates set, 1 a gate failed, 4 inconclusive; 130 where an interrupt cost pictures."""
+        code = {"pass": 0, "no gates set": 0, "fail": 1, "inconclusive": 4}[self.result.verdict.status]
+        made = self.result.generation
+        return 130 if code == 0 and made is not None and made.status == "stopped" else code
 
 
 def audit(config: AuditConfig, progress: Progress = lambda stage, done, total: None) -> Audit:
