@@ -158,6 +158,8 @@ def _interpret(
         training = (*probe, seen.probe.sha256) if probe and seen.probe else None
         fitted = fit(features, embeddings, seen.images.sha256, facts.space, training)
     progress("fit the translator", 1, 1)
+    prompts = all_prompts(tuple(g for g in facts.groups if g.kind != "concept"), facts.vocabulary.concepts)
+    encoder.learn(prompts, lambda done, total: progress("embed the texts", done, total))
     progress("measure", 0, 1)
     class_of = facts.class_of(logits)
     known = {name: values[seen.images.indices] for name, values in seen.own.items()}
@@ -217,8 +219,8 @@ def _conclude(
         data=data,
         encoder=EncoderPart(
             name=seen.encoder.name, revision=seen.encoder.revision, family=seen.encoder.family,
-            embedding_dim=seen.encoder.embedding_dim, class_reading=reading_part(facts, subject),
-            pack=pack_part(seen.pack),
+            embedding_dim=seen.encoder.embedding_dim, runtime=seen.encoder.runtime,
+            class_reading=reading_part(facts, subject), pack=pack_part(seen.pack),
         ),
         translator=scores.translator_part(subject.fitted, measured, len(facts.names)),
         logit_check=_logit_check(facts, logits, subject),

@@ -96,6 +96,7 @@ class EncoderPart(Part):
     class_reading: ClassReading | None = Field(
         default=None, description="How well it reads the classes itself; null without true labels."
     )
+    runtime: Text = Field(default="", description="What ran its towers and, where that is not the fast way, why.")
     pack: PackPart | None = Field(default=None, description="Where its embeddings came from, if from no model.")
 
 
