@@ -12,9 +12,23 @@ if TYPE_CHECKING:
     from singaudit.config import AuditConfig
     from singaudit.errors import SingauditError
     from singaudit.pipeline.audit import Audit, audit
+    from singaudit.pipeline.repair import RefitOptions, refit
+    from singaudit.pipeline.trim import TrimOptions, trim
     from singaudit.report.result.audit import AuditResult
 
-__all__ = ["Audit", "AuditConfig", "AuditResult", "SingauditError", "__version__", "audit", "shadow_copy"]
+__all__ = [
+    "Audit",
+    "AuditConfig",
+    "AuditResult",
+    "RefitOptions",
+    "SingauditError",
+    "TrimOptions",
+    "__version__",
+    "audit",
+    "refit",
+    "shadow_copy",
+    "trim",
+]
 
 # Before any library is imported, in this process and in those it starts: ONNX Runtime's wheels report to their maker
 # over the network and write an identifier below ~/.cache unless they find this in the environment; turning it off by a
@@ -28,9 +42,13 @@ _HOMES = {
     "Audit": "singaudit.pipeline.audit",
     "AuditConfig": "singaudit.config",
     "AuditResult": "singaudit.report.result.audit",
+    "RefitOptions": "singaudit.pipeline.repair",
     "SingauditError": "singaudit.errors",
+    "TrimOptions": "singaudit.pipeline.trim",
     "audit": "singaudit.pipeline.audit",
+    "refit": "singaudit.pipeline.repair",
     "shadow_copy": "singaudit.classifier.shadow.module",
+    "trim": "singaudit.pipeline.trim",
 }
 
 

@@ -12,7 +12,8 @@ import singaudit
 ROOT = Path(singaudit.__file__).parent
 SHARED = ["version", "errors", "machine", "torchvision_import", "disk", "config"]
 STAGES = [
-    "cache", "hub", "classifier", "dataset", "engine", "geometry", "language", "metrics", "pictures", "report",
+    "cache", "hub", "classifier", "dataset", "engine", "geometry", "language", "metrics", "pictures", "repair",
+    "report",
     "pipeline", "demo", "cli",
 ]  # fmt: skip
 ORDER = {name: place for place, name in enumerate(SHARED + STAGES)}

@@ -113,6 +113,7 @@ _ORDER = ["Model", "Images", "Language", "Pictures", "Gates", "Output", "Machine
 _HEADINGS = {
     **dict.fromkeys(("classes", "arch", "logits", "features", "activation", "preprocess", "allow_code"), "Model"),
     **dict.fromkeys(("images", "labels", "probe", "limit", "anyway"), "Images"),
+    **dict.fromkeys(("balance", "holdout", "most_lost", "keep", "erase"), "Images"),
     **dict.fromkeys(("vlm", "translator", "concepts", "pack"), "Language"),
     **dict.fromkeys(("generate", "toward", "decode"), "Pictures"),
     **dict.fromkeys(("gates", "gate_on", "exit_zero"), "Gates"),
@@ -122,6 +123,7 @@ _HEADINGS = {
             "output",
             "pack_file",
             "translator_file",
+            "new_model",
             "with_images",
             "formats",
             "force",

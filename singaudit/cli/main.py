@@ -24,6 +24,7 @@ from singaudit.cli.options import (
     LIMIT_OPTIONS,
     MACHINE_OPTIONS,
     MODEL_OPTIONS,
+    NEW_MODEL_OPTIONS,
     OUTPUT_OPTIONS,
     PACK_FILE_OPTIONS,
     PACK_OPTION,
@@ -32,8 +33,10 @@ from singaudit.cli.options import (
     PICTURE_OPTIONS,
     PRECISION_OPTION,
     PROBE_OPTION,
+    REFIT_OPTIONS,
     TRANSLATOR_OPTION,
     TRANSLATOR_OUTPUT,
+    TRIM_OPTIONS,
     output_option,
     report_option,
     requested_formats,
@@ -207,6 +210,51 @@ def image(ctx: click.Context, /, **given: Any) -> None:
 
         code, result = describe_image(outcome.heeds(merged_settings(ctx, given)))
         outcome.print(result.model_dump(mode="json"), lambda: show(result), code)
+
+
+@main.command(
+    cls=Command,
+    example="singaudit refit model.onnx --images photos/ --labels labels.csv --balance class,colour -o new.onnx",
+)
+@click.argument("model")
+@with_options(
+    CLASSES_OPTION, MODEL_OPTIONS, IMAGE_OPTIONS, REFIT_OPTIONS, LANGUAGE_OPTIONS, NEW_MODEL_OPTIONS, OUTPUT_OPTIONS,
+    MACHINE_OPTIONS, CACHE_OPTIONS, CONFIG_OPTIONS,
+)  # fmt: skip
+@click.pass_context
+def refit(ctx: click.Context, /, **given: Any) -> None:
+    """Fit MODEL's last layer anew on labelled images, and judge it on images it did not see.
+
+    For a head that ignores what its features know. The new file is the old one with other numbers in its head. Nothing
+    is written, and the exit code is 4, where nothing is gained, accuracy falls, or a class or group loses.
+    """
+    with Outcome(given) as outcome:
+        from singaudit.cli.commands.refit import refit_file, show
+
+        settings = outcome.heeds(merged_settings(ctx, given))
+        code, result = refit_file(settings)
+        outcome.print(result.model_dump(mode="json"), lambda: show(result, settings["new_model"]), code)
+
+
+@main.command(cls=Command, example="singaudit trim model.onnx --images photos/ -o seen.onnx")
+@click.argument("model")
+@with_options(
+    CLASSES_OPTION, MODEL_OPTIONS, IMAGE_OPTIONS, TRIM_OPTIONS, NEW_MODEL_OPTIONS, OUTPUT_OPTIONS, MACHINE_OPTIONS,
+    CACHE_OPTIONS, CONFIG_OPTIONS,
+)  # fmt: skip
+@click.pass_context
+def trim(ctx: click.Context, /, **given: Any) -> None:
+    """Copy MODEL with only what its logits see of the features, for whoever stores them.
+
+    The copy is proved through ONNX Runtime, on images where there are some. What the logits see can still be read: this
+    is no erasure. Nothing is written, and the exit code is 4, where the proof fails or nothing is ignored.
+    """
+    with Outcome(given) as outcome:
+        from singaudit.cli.commands.trim import show, trim_file
+
+        settings = outcome.heeds(merged_settings(ctx, given))
+        code, result = trim_file(settings)
+        outcome.print(result.model_dump(mode="json"), lambda: show(result, settings["new_model"]), code)
 
 
 @main.group(cls=CommandGroup)

@@ -160,6 +160,27 @@ GATE_OPTIONS = [
     ),
     click.option("--exit-zero", is_flag=True, help="Exit 0 instead of 1 or 4."),
 ]
+NEW_MODEL_OPTIONS = [
+    # No variable and no configuration key: those of -o name the folder of a report.
+    click.option("-o", "--output", "new_model", metavar="FILE", required=True,
+                 help="Model file to write, .onnx; a page and the numbers as JSON are written beside it."),
+    click.option("--force", "force", is_flag=True, help="Write it whatever speaks against it."),
+]  # fmt: skip
+REFIT_OPTIONS = [
+    option("--balance", metavar="GROUP,...", default="class", show_default=True,
+           help="Groups whose values count alike in the fit, in every combination: class, columns of --labels or of "
+           "the source, or groups of the concepts, read with --vlm; none: as the images are."),
+    option("--holdout", type=click.FloatRange(0.05, 0.9), metavar="SHARE", default=0.3, show_default=True,
+           help="Share of the images that judge the new head and do not fit it."),
+    option("--most-lost", type=click.FloatRange(0, 100), metavar="POINTS", default=1.0, show_default=True,
+           help="Accuracy that a class or group may lose beyond its interval."),
+]  # fmt: skip
+TRIM_OPTIONS = [
+    click.option("--keep", type=click.Choice(["seen", "projected"]), default="seen", show_default=True,
+                 help="seen: one more output beside the logits. projected: in place of the features."),
+    click.option("--erase", metavar="GROUP",
+                 help="Take a group of the labels out of the features as well, by least-squares concept erasure."),
+]  # fmt: skip
 FORCE_OPTION = click.option("--force", is_flag=True, help="Write into a folder that holds other files.")
 OUTPUT_OPTIONS = [
     option("--format", "output_format", type=click.Choice(["text", "json"]), default="text", show_default=True,

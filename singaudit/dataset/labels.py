@@ -103,6 +103,24 @@ def resolve_units(source: ImageSource, labels: str, units: str) -> NDArray[np.in
     return np.array([known[cell] if cell else len(known) + row for row, cell in enumerate(column)], np.int64)
 
 
+def label_columns(source: ImageSource, labels: str) -> dict[str, tuple[Sequence[str], str]]:
+    """Everything that is stated of each image beside its class: column name -> ((n,) texts, where they stand).
+
+    Columns of the label file ``labels`` before those of the source, and those before what a generated world knows of
+    its own images. An empty text is unknown. Raises ``DatasetError``.
+    """
+    found: dict[str, tuple[Sequence[str], str]] = {}
+    for name, column in getattr(source, "attributes", {}).items():
+        found[name] = column, f"the attributes of {source.name}"
+    for name, column in source.columns.items():
+        found[name] = column, f"the columns of {source.name}"
+    if labels not in ("auto", "none"):
+        for name, cells in _label_file(source, labels).items():
+            if name not in LABEL_COLUMNS:
+                found[name] = cells, "the label file"
+    return found
+
+
 def key(text: str) -> str:
     """A name or value as it is compared: letter case, underscores and outer spaces do not matter."""
     return unicodedata.normalize("NFC", text).strip().casefold().replace("_", " ")

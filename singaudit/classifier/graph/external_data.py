@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,14 @@ def settle(model: onnx.ModelProto, folder: Path) -> Path:
 def external_files(model: onnx.ModelProto, folder: Path) -> list[Path]:
     """Files with the external data of a model whose ``folder`` is settled, sorted."""
     return [folder / location for location in sorted(_ends(model))]
+
+
+def relocate(model: onnx.ModelProto, names: Mapping[str, str]) -> None:
+    """Tell the model other names of its external data files: old location to new one."""
+    for tensor in _external(model):
+        for item in tensor.external_data:
+            if item.key == "location":
+                item.value = names[item.value]
 
 
 def nodes(model: onnx.ModelProto) -> Iterator[tuple[onnx.NodeProto, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,10 @@ from singaudit.classifier.sandbox.runtime_mode import in_its_mode
 from singaudit.errors import ModelError
 
 if TYPE_CHECKING:
+    import onnx
+
     from singaudit.classifier.head.first_run import InputSpec
+    from singaudit.classifier.head.proof import FoundHead
 
 _LARGEST_CHUNK = 4096
 """Rows that the head's own arithmetic gets at once; bounds memory for any number of features."""
@@ -123,6 +126,47 @@ class OpenedModel:
         return run(session, names, feeds)
 
 
+@dataclass(frozen=True)
+class ReadModel:
+    """A parsed ONNX file whose head was found, not yet proved."""
+
+    model: onnx.ModelProto
+    """Local functions inlined, external data not loaded."""
+    data: bytes
+    """The model's own bytes."""
+    folder: Path
+    """Of its external data."""
+    graph: GraphIndex
+    """The model as lookup tables."""
+    spec: InputSpec
+    """Its image input."""
+    trace: Trace
+    """What its first run told."""
+    found: FoundHead
+    """Its head."""
+
+
+def read_model(path: Path, options: ModelOptions) -> tuple[ReadModel, Any, RuntimeMode]:
+    """Parse the file, run it once and find its head; the model, the session of its first run, and that one's mode.
+
+    Raises ModelError and ConfigError.
+    """
+    from singaudit.classifier.graph import checks
+    from singaudit.classifier.graph.session import exposed
+    from singaudit.classifier.head.first_run import input_spec, trace_tensors
+    from singaudit.classifier.head.proof import find_head
+
+    model, data, folder = checks.parse(path)
+    graph = GraphIndex(model, folder)
+    spec = input_spec(graph, options.preprocess, path.parent)
+    logits, features = options.logits or spec.metadata.logits, options.features or spec.metadata.features
+    asked = trace_tensors(graph, logits, features)
+    names = asked[0] + asked[1]
+    first, trace, mode = _first_run(exposed(model, data, names), folder, options.threads, graph, spec, asked)
+    found = find_head(graph, trace, logits, features, options.stacked == "collapsed")
+    return ReadModel(model, data, folder, graph, spec, trace, found), first, mode
+
+
 def open_model(path: str | Path, options: ModelOptions) -> OpenedModel:
     """Parse the file, run it once, find its head and prove it; as ``onnx_classifier.open_onnx``, in this process.
 
@@ -131,19 +175,15 @@ def open_model(path: str | Path, options: ModelOptions) -> OpenedModel:
     from singaudit.classifier.graph import checks
     from singaudit.classifier.graph.external_data import external_files
     from singaudit.classifier.graph.session import exposed, make_session, run
-    from singaudit.classifier.head.first_run import input_spec, random_images, trace_tensors
-    from singaudit.classifier.head.proof import find_head
+    from singaudit.classifier.head.first_run import random_images
     from singaudit.classifier.head.subgraph import head_model
 
     path = Path(path)
-    model, data, folder = checks.parse(path)
-    graph = GraphIndex(model, folder)
-    spec = input_spec(graph, options.preprocess, path.parent)
-    logits, features = options.logits or spec.metadata.logits, options.features or spec.metadata.features
     providers, threads = options.providers, options.threads
-    asked = trace_tensors(graph, logits, features)
-    first, trace, mode = _first_run(exposed(model, data, asked[0] + asked[1]), folder, threads, graph, spec, asked)
-    found = find_head(graph, trace, logits, features, options.stacked == "collapsed")
+    read, first, mode = read_model(path, options)
+    model, data, folder, graph, spec, trace, found = (
+        read.model, read.data, read.folder, read.graph, read.spec, read.trace, read.found,
+    )  # fmt: skip
     plan = found.plan
     names = [*dict.fromkeys([*(leaf.tensor for leaf in plan.leaves), plan.logits])]
     count = min(_COMPARED, math.ceil(_VALUES / tap_of_logits(trace, plan.logits).size))

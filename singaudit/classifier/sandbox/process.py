@@ -22,6 +22,8 @@ SECONDS = 120.0
 """Default limit on one answer, plus 60 s per GiB of model."""
 MEMORY_SHARE = 0.75
 """Of this machine's memory: the default limit on the process."""
+WORKER = "singaudit.classifier.sandbox.worker"
+"""The module that a model's process runs; another one answers further requests."""
 _LAST_SECONDS = 5.0
 """For a process whose streams are closed to end."""
 _KINDS: dict[str, type[SingauditError]] = {"config": ConfigError, "machine": MachineError}
@@ -40,15 +42,16 @@ class Limits:
 class ModelProcess:
     """A child process that answers requests about one model; started at once, ended with this object."""
 
-    def __init__(self, path: Path, limits: Limits, gpu: bool = False) -> None:
+    def __init__(self, path: Path, limits: Limits, gpu: bool = False, worker: str = WORKER) -> None:
         """``path``: the model, for messages and for its size. ``gpu``: whether it may use one, whose drivers reserve
-        more address space than any limit on it could allow; data alone is limited then."""
+        more address space than any limit on it could allow; data alone is limited then. ``worker``: the module that
+        the child runs."""
         self._name = path.name
         size = path.stat().st_size
         self._seconds = limits.seconds or SECONDS + 60.0 * size / (1 << 30)
         self._memory = int(limits.memory * (1 << 30)) if limits.memory else default_memory()
         self._shared = SharedBytes()
-        command = [sys.executable, "-P", "-m", "singaudit.classifier.sandbox.worker"]
+        command = [sys.executable, "-P", "-m", worker]
         self._process = subprocess.Popen(
             [*command, str(self._memory), "gpu" if gpu else "cpu", self._shared.path],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=child_environment(),

@@ -38,7 +38,7 @@ def limit_memory(limit: int, gpu: bool) -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-class _Child:
+class Worker:
     """The model, once it is opened, and what may be asked of it."""
 
     def __init__(self) -> None:
@@ -114,7 +114,7 @@ def _own_streams() -> tuple[BinaryIO, BinaryIO]:
     return source, sink
 
 
-def main() -> None:
+def main(worker: Worker | None = None) -> None:
     """Answer requests until the other side goes away."""
     # Ctrl-C reaches every process of a terminal; whether this one ends is for the other side to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -122,7 +122,7 @@ def main() -> None:
     limit_memory(int(sys.argv[1]), sys.argv[2] == "gpu")
     from singaudit.classifier.sandbox.messages import receive, send
 
-    child = _Child()
+    child = worker or Worker()
     while True:
         try:
             fields, arrays = receive(source, sys.argv[3])

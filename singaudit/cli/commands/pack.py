@@ -52,8 +52,9 @@ def make_pack(settings: dict[str, Any]) -> dict[str, Any]:
     prompts = all_prompts(groups, vocabulary.concepts)
     with Reporter("none" if settings.get("quiet") else settings["progress"]) as reporter:
         encoder, images = _encode(config, source, reporter)
-        encoder.learn(prompts, lambda done, total: reporter("embed the texts", done, total))
+        reporter("embed the texts", 0, 1)
         texts = encoder.encode_texts(prompts)
+        reporter("embed the texts", 1, 1)
         reporter("write the pack", 0, 1)
         manifest = {
             **_rows(source, images, config.labels, classes),
@@ -94,12 +95,10 @@ def _encode(config: AuditConfig, source: ImageSource, reporter: Reporter) -> tup
     cache, device = Cache(cache_folder(config.cache)), torch_device(config.device)
     encoder = CachedEncoder(
         config.vlm, device, cache,
-        lambda exports: open_encoder(
-            config.vlm, device=device, precision=config.precision, progress=reporter, exports=exports
-        ),
+        lambda: open_encoder(config.vlm, device=device, precision=config.precision, progress=reporter),
         config.precision,
     )  # fmt: skip
-    recipe = EncoderRecipe(config.vlm, device, config.precision, encoder.revision, config.cache)
+    recipe = EncoderRecipe(config.vlm, device, config.precision, encoder.revision)
     step = Step(recipe, encoder.images, EncoderModel(encoder))
     done, count = 0, min(len(source), config.limit or len(source))
 

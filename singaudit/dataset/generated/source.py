@@ -90,6 +90,17 @@ class ShapesSource:
             self._labels = tuple(found)
         return self._labels
 
+    @property
+    def attributes(self) -> Mapping[str, Sequence[str]]:
+        """What each image shows beside its shape: attribute name to (N,) values."""
+        found: dict[str, list[str]] = {name: [] for name in ATTRIBUTES if name != "shape"}
+        for first in range(0, self._count, _LABELS_AT_ONCE):
+            rows = np.arange(first, min(first + _LABELS_AT_ONCE, self._count))
+            scenes = draw_scenes(rows, self.seed)
+            for name, column in found.items():
+                column.extend(ATTRIBUTES[name][k] for k in getattr(scenes, name))
+        return found
+
     def read(self, index: int) -> Content:
         """Image ``index`` as content; it is drawn to know its hash. Raises IndexError outside."""
         image = self.load(index)

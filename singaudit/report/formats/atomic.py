@@ -11,7 +11,7 @@ from pathlib import Path
 
 from singaudit.errors import MachineError, ReportError, SingauditError
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
@@ -35,7 +35,7 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
         for path, temporary in aside.items():
             os.replace(temporary, path)
         for inside in {path.parent for path in aside}:
-            _sync(inside)
+            sync_folder(inside)
     except OSError as e:
         raise _explain(e, folder) from e
     finally:
@@ -78,7 +78,7 @@ def _umask() -> int:
     return mask
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make the renames last; a file system that cannot sync a folder has nothing to add."""
     if os.name != "posix":
         return
@@ -93,7 +93,7 @@ def _sync(folder: Path) -> None:
 
 
 def _explain(error: OSError, folder: Path) -> SingauditError:
-    if error.errno in _FULL:
+    if error.errno in FULL:
         return MachineError(f"the report could not be written to {folder}: {error.strerror}; nothing was left there")
     return ReportError(
         f"the report could not be written to {folder}: {error.strerror or error}", hint="choose another folder with -o"

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from singaudit.errors import ReportError
 from singaudit.report.result.audit import SCHEMA_VERSION, AuditResult
+from singaudit.report.result.base import Part
 from singaudit.report.result.checksum import content_checksum, sealed
 
 MAX_BYTES = 64 * 2**20
@@ -20,7 +21,12 @@ _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 
 
 def canonical_json(result: AuditResult) -> bytes:
-    """result.json with its checksum: keys sorted, floats by repr, ASCII, one byte sequence per result.
+    """result.json with its checksum: one byte sequence per result."""
+    return canonical_part(sealed(result))
+
+
+def canonical_part(result: Part) -> bytes:
+    """A result of any kind as JSON: keys sorted, floats by repr, ASCII.
 
     A line for every part and for every entry of a list of parts: what changed shows, and nothing is spent on indents.
     """
@@ -33,7 +39,7 @@ def canonical_json(result: AuditResult) -> bytes:
             return "[\n" + ",\n".join(map(line, value)) + "\n]"
         return line(value)
 
-    content = sealed(result).model_dump(mode="json")
+    content = result.model_dump(mode="json")
     text = "{\n" + ",\n".join(f"{line(key)}:{part(content[key])}" for key in sorted(content)) + "\n}\n"
     return text.encode("ascii")
 

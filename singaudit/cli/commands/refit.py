@@ -1,0 +1,94 @@
+"""``singaudit refit``: settings in, a new model file and what it is worth out."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from singaudit.config import AuditConfig, make_config, parse_classes
+from singaudit.pipeline.repair import REFUSED, RefitOptions, refit
+from singaudit.report.result.repair import GroupChangePart, PairedPart, RefitResult
+
+_SHOWN = 4
+"""Classes or groups on the terminal: those that gain and those that lose most; all stand in the JSON."""
+
+
+def config_of(settings: dict[str, Any]) -> AuditConfig:
+    """The part of the settings that says which model and which images. Raises ``ConfigError``."""
+    values = {name: settings[name] for name in AuditConfig.model_fields if name in settings and name != "vlm"}
+    if isinstance(values.get("classes"), str):
+        values["classes_from"] = values["classes"]
+        values["classes"] = parse_classes(values["classes"])
+    if settings.get("no_cache"):
+        values["cache"] = "none"
+    return make_config(**values)
+
+
+def refit_file(settings: dict[str, Any]) -> tuple[int, RefitResult]:
+    """Fit, judge and write. Returns the exit code and the result; raises ``SingauditError``."""
+    from singaudit.cli.terminal import Reporter
+
+    balance = tuple(name.strip() for name in settings["balance"].split(",") if name.strip())
+    options = RefitOptions(
+        settings["new_model"], () if balance == ("none",) else balance, settings["holdout"], settings.get("vlm"),
+        settings["most_lost"], bool(settings.get("force")),
+    )  # fmt: skip
+    with Reporter("none" if settings.get("quiet") else settings["progress"]) as progress:
+        result = refit(config_of(settings), options, progress)
+    return (0 if result.written else REFUSED), result
+
+
+def show(result: RefitResult, path: str) -> None:
+    """Print the result for people."""
+    from rich.table import Table
+
+    from singaudit.cli.terminal import console, safe
+
+    out = console(sys.stdout)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("", "before", "after", "change"):
+        table.add_column(column, justify="left" if not column else "right", overflow="fold")
+    _row(table, "accuracy", result.accuracy)
+    if result.balanced_accuracy is not None:
+        _row(table, "mean over groups", result.balanced_accuracy)
+    if result.worst_before is not None and result.worst_after is not None:
+        table.add_row("worst group", f"{result.worst_before:.1%}", f"{result.worst_after:.1%}", "")
+    before, after = result.calibration_before, result.calibration_after
+    table.add_row("calibration error", f"{before.value:.1%}", f"{after.value:.1%}", "")
+    for item in _telling(result.group_changes or result.class_changes):
+        name = item.class_name if item.group is None else f"{item.class_name}, {item.group} {item.value}"
+        _row(table, safe(name, 40), item.accuracy)
+    out.print(table)
+    out.print(
+        f"{result.held_out:,} held-out images of {safe(result.source, 60)}; fitted on {result.fitted_on:,} others, "
+        f"balanced by {safe(', '.join(f'{b.name} ({b.source})' for b in result.balanced), 200)}",
+        highlight=False,
+    )
+    for found in result.findings:
+        out.print(f"{safe(found.group, 40)}: {found.before} before, {found.after} after", highlight=False)
+    if not result.findings:
+        out.print(f"findings {safe(result.findings_note, 200)}", highlight=False)
+    for reason in result.reasons:
+        out.print(f"  ! {safe(reason, 400)}", highlight=False)
+    for warning in result.warnings:
+        out.print(f"  ! {safe(warning, 400)}", highlight=False)
+    if result.written:
+        page = Path(path).with_suffix(".html").name
+        out.print(f"Wrote {safe(path, 200)}, with {safe(page, 200)} and the same as .json beside it.", highlight=False)
+    else:
+        out.print("Nothing was written; --force writes it all the same.", highlight=False)
+
+
+def _row(table: Any, name: str, found: PairedPart) -> None:
+    change = found.change
+    table.add_row(
+        name, f"{found.before.value:.1%}", f"{found.after.value:.1%}",
+        f"{100 * change.value:+.1f} [{100 * change.low:+.1f}, {100 * change.high:+.1f}]",
+    )  # fmt: skip
+
+
+def _telling(items: list[GroupChangePart]) -> list[GroupChangePart]:
+    """Those that gain most and those that lose most."""
+    ordered = sorted(items, key=lambda item: -item.accuracy.change.value)
+    return ordered if len(ordered) <= _SHOWN else ordered[: _SHOWN // 2] + ordered[-_SHOWN // 2 :]

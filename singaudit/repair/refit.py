@@ -1,0 +1,149 @@
+"""The last layer fitted anew: the penalty toward the old head by cross-validation, the old head itself among the
+candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from singaudit.repair.logistic import Array, Design, Loss, fit, losses, scale_of
+from singaudit.repair.split import weights_of
+
+PENALTIES = (100.0, 10.0, 1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+"""From next to no change to next to no penalty, for standardised features and a loss that is a mean over images."""
+FOLDS = 4
+_STEPS = 150
+"""L-BFGS steps of a fit that only chooses the penalty."""
+_WORSE = 2
+"""Penalties in a row that may be worse than the best before smaller ones are no longer tried."""
+
+
+@dataclass(frozen=True)
+class Refit:
+    """A head fitted anew."""
+
+    weight: Array
+    """(c, m)."""
+    bias: Array
+    """(c,)."""
+    penalty: float
+    """That cross-validation chose; infinite where the old head was as good as any."""
+    losses: tuple[tuple[float, float], ...]
+    """(penalty, cross-validated mean loss) of every candidate, the old head's as (infinity, loss) first."""
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether it is the old head."""
+        return bool(np.isinf(self.penalty))
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a head is fitted to."""
+
+    features: NDArray[np.floating]
+    """(n, m)."""
+    classes: NDArray[np.intp]
+    """(n,) the label of each image; 0 and 1 where there is one logit."""
+    cells: NDArray[np.intp]
+    """(n,) combination of balanced values, from 0; all cells count alike."""
+    weight: Array
+    """(c, m) of the old head."""
+    bias: Array
+    """(c,) of the old head."""
+    loss: Loss
+    """What follows the logits."""
+    free: NDArray[np.bool_]
+    """(c,): logits whose bias the model file can hold."""
+
+
+def target_of(classes: NDArray[np.intp], logits: int) -> Array:
+    """(n, logits) one-hot labels; for one logit the label itself."""
+    if logits == 1:
+        return classes.astype(np.float64)[:, None]
+    result: Array = np.zeros((len(classes), logits))
+    result[np.arange(len(classes)), classes] = 1.0
+    return result
+
+
+def refit_head(
+    task: Task, folds: Sequence[NDArray[np.intp]], advance: Callable[[int, int], None] = lambda done, total: None
+) -> Refit:
+    """Fit the head anew; see the module.
+
+    ``folds`` hold the positions of each fold's images. The largest penalty counts whose cross-validated loss is within
+    one standard error of the best (Hastie, Tibshirani, Friedman, Elements of Statistical Learning, section 7.10).
+    """
+    n = len(task.features)
+    table = np.full((len(PENALTIES), n), np.nan)
+    old = np.asarray(task.features, np.float64) @ task.weight.T + task.bias
+    target = target_of(task.classes, len(task.bias))
+    weights = weights_of(task.cells)
+    paths = [_Path(task, old, target, np.setdiff1d(np.arange(n), own), own) for own in folds]
+    candidates = [losses(old, target, task.loss)]
+    best, tried = float(weights @ candidates[0]), 0
+    for index, penalty in enumerate(PENALTIES):
+        for path, own in zip(paths, folds, strict=True):
+            table[index, own] = path.losses(penalty)
+            tried += 1
+            advance(tried, len(PENALTIES) * len(folds))
+        candidates.append(table[index])
+        mean = float(weights @ table[index])
+        best = min(best, mean)
+        recent = [float(weights @ item) for item in candidates[-_WORSE:]]
+        if len(candidates) > _WORSE + 1 and min(recent) > best:
+            break
+    means = [float(weights @ item) for item in candidates]
+    top = int(np.argmin(means))
+    chosen = next(
+        i for i, item in enumerate(candidates) if means[i] <= means[top] + _error(item - candidates[top], weights)
+    )
+    grid = (np.inf, *PENALTIES)
+    record = tuple((grid[i], mean) for i, mean in enumerate(means))
+    if chosen == 0:
+        return Refit(task.weight, task.bias, np.inf, record)
+    everything = np.arange(n)
+    path = _Path(task, old, target, everything, everything)
+    change = path.scale.change(fit(path.design, grid[chosen]))
+    return Refit(task.weight + change.weight, task.bias + np.where(task.free, change.bias, 0.0), grid[chosen], record)
+
+
+class _Path:
+    """Fits of one training set along falling penalties, each started where the last one ended."""
+
+    def __init__(
+        self, task: Task, old: Array, target: Array, training: NDArray[np.intp], judged: NDArray[np.intp]
+    ) -> None:
+        weights = weights_of(task.cells[training])
+        self.scale = scale_of(task.features[training], weights, fixed_bias=not task.free.all())
+        self.design = Design(
+            self.scale.rows(task.features[training]), old[training], target[training], weights, task.free, task.loss
+        )
+        self._judged = self.scale.rows(task.features[judged]), old[judged], target[judged]
+        self._last: Array | None = None
+
+    def losses(self, penalty: float) -> Array:
+        """(k,) the losses of the images judged, under the fit with this penalty."""
+        self._last = fit(self.design, penalty, self._last, _STEPS)
+        rows, old, target = self._judged
+        return losses(old + rows @ self._last[:, :-1].T + self._last[:, -1], target, self.design.loss)
+
+
+def _error(differences: Array, weights: Array) -> float:
+    """Standard error of the weighted mean of paired differences (n,)."""
+    mean = float(weights @ differences)
+    return float(np.sqrt(np.sum(weights**2 * (differences - mean) ** 2)))
+
+
+def folds_of(cells: NDArray[np.intp], order: NDArray[np.intp], count: int = FOLDS) -> list[NDArray[np.intp]]:
+    """``count`` folds, every cell dealt out over them in ``order`` (a permutation of the images)."""
+    fold = np.empty(len(cells), np.intp)
+    dealt = 0
+    for cell in range(int(cells.max()) + 1):
+        own = order[cells[order] == cell]
+        fold[own] = (dealt + np.arange(len(own))) % count
+        dealt += len(own)
+    return [np.flatnonzero(fold == k) for k in range(count)]

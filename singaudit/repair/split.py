@@ -1,0 +1,104 @@
+"""Which images fit and which judge, and how much each counts so that every group counts alike."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from singaudit.errors import DatasetError
+
+LEAST_FIT = 20
+"""Images a class that the fit needs: with fewer, cross-validation holds out next to nothing of a class."""
+LEAST_HELD = 10
+"""Images a class that judge the fit: a Wilson interval of ten images is some 50 points wide, of fewer wider."""
+_FULL_WEIGHT = 10
+"""Images from which on a cell counts as much as any other; one lone image must not weigh as much as hundreds."""
+
+
+@dataclass(frozen=True)
+class Balanced:
+    """A group whose values should count alike: the classes, or a column of the labels."""
+
+    name: str
+    """As the user named it."""
+    values: tuple[str, ...]
+    """Its values in display order."""
+    own: NDArray[np.intp]
+    """(n,) each image's value; -1 where it is not known."""
+    source: str
+    """Where the values come from, in words."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images that fit and images that judge; every unit lies in one of the two."""
+
+    fit: NDArray[np.intp]
+    """Positions of the images the fit sees."""
+    held: NDArray[np.intp]
+    """Positions of the images it does not see."""
+
+
+def cells_of(groups: Sequence[Balanced]) -> NDArray[np.intp]:
+    """(n,) the cell (combination of values) of each image, numbered from 0; -1 where a value is not known."""
+    cells = np.zeros(len(groups[0].own), np.intp)
+    for group in groups:
+        cells = np.where((cells < 0) | (group.own < 0), -1, cells * len(group.values) + group.own)
+    known = cells >= 0
+    if known.any():
+        cells[known] = np.unique(cells[known], return_inverse=True)[1]
+    return cells
+
+
+def split(units: Sequence[str], cells: NDArray[np.intp], share: float, seed: int) -> Split:
+    """Hold out ``share`` of every cell, by content hash: neither order nor names of files matter.
+
+    ``units`` (n,) are content hashes, one for all images of a scene, which stay together: so many images of a cell are
+    held out, in order of their scenes' hashes, that the next scene would go beyond the share. ``cells`` (n,) are from
+    ``cells_of``; images of cell -1 are in neither part.
+    """
+    number = {unit: i for i, unit in enumerate(dict.fromkeys(units))}
+    scene = np.array([number[unit] for unit in units], np.intp)
+    ranks = np.array([hashlib.sha256(f"{seed}:{unit}".encode()).hexdigest() for unit in number])
+    rank_of_scene = np.empty(len(ranks), np.intp)
+    rank_of_scene[np.argsort(ranks, kind="stable")] = np.arange(len(ranks))
+    order = np.argsort(rank_of_scene[scene], kind="stable")
+    held_scene = np.full(len(ranks), -1)
+    for cell in range(int(cells.max(initial=-1)) + 1):
+        own = order[cells[order] == cell]
+        wanted = round(share * len(own))
+        sizes = np.bincount(scene[own], minlength=len(ranks))
+        taken = int(sizes[(held_scene == 1)].sum())
+        for each in dict.fromkeys(scene[own].tolist()):
+            if held_scene[each] < 0:
+                held_scene[each] = taken + sizes[each] <= wanted
+                taken += int(sizes[each]) if held_scene[each] else 0
+    known = cells >= 0
+    held = known & (held_scene[scene] == 1)
+    return Split(np.flatnonzero(known & ~held), np.flatnonzero(held))
+
+
+def check_enough(parts: Split, classes: NDArray[np.intp], names: Sequence[str]) -> None:
+    """Raise ``DatasetError`` naming the classes with too few images to fit on, or to judge by."""
+    for own, least, purpose in ((parts.fit, LEAST_FIT, "to fit on"), (parts.held, LEAST_HELD, "to judge by")):
+        counts = np.bincount(classes[own], minlength=len(names))
+        few = [k for k in np.argsort(counts, kind="stable") if counts[k] < least]
+        if few:
+            shown = ", ".join(f"{names[k]!r} {counts[k]}" for k in few[:8]) + (", ..." if len(few) > 8 else "")
+            raise DatasetError(
+                f"expected at least {least} images of each class {purpose}, {len(few)} of {len(names)} classes have "
+                f"fewer: {shown}",
+                hint="Give more labelled images, or another share with --holdout.",
+            )
+
+
+def weights_of(cells: NDArray[np.intp]) -> NDArray[np.float64]:
+    """(n,) weights that sum to 1: every cell counts the same, but those of fewer than ten images less."""
+    counts = np.bincount(cells)[cells]
+    weights = 1.0 / np.maximum(counts, _FULL_WEIGHT)
+    result: NDArray[np.float64] = weights / weights.sum()
+    return result
