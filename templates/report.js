@@ -1,5 +1,5 @@
 "use strict";
-// Sorting and filtering only: everything is readable without this script.
+// Sorting, filtering and opening only: everything is readable without this script.
 (function () {
   document.documentElement.classList.add("scripted");
 
@@ -39,19 +39,31 @@
     });
   });
 
-  var select = document.getElementById("gallery-class");
-  if (select) {
-    var items = Array.prototype.slice.call(document.querySelectorAll(".gallery .item"));
-    var count = document.getElementById("gallery-count");
-    select.addEventListener("change", function () {
-      var shown = 0;
-      items.forEach(function (item) {
-        item.hidden = select.value !== "" && item.dataset.class !== select.value;
-        if (!item.hidden) shown += 1;
-      });
-      count.textContent = shown + " of " + items.length;
-    });
+  // The evidence is closed at first: a link to an anchor opens its section, the button and the printer all of them.
+  var evidence = Array.prototype.slice.call(document.querySelectorAll("details.evidence"));
+  function open() {
+    var target = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    var around = target && target.closest("details");
+    if (around && !around.open) { around.open = true; target.scrollIntoView(); }
   }
+  window.addEventListener("hashchange", open);
+  document.querySelectorAll('a[href^="#"]').forEach(function (link) {
+    link.addEventListener("click", function () { window.setTimeout(open, 0); });
+  });
+  open();
+  var all = document.querySelector(".open-all");
+  if (all) all.addEventListener("click", function () {
+    var opening = all.getAttribute("aria-pressed") !== "true";
+    evidence.forEach(function (part) { part.open = opening; });
+    all.setAttribute("aria-pressed", opening ? "true" : "false");
+    all.textContent = opening ? "Close all" : "Open all";
+  });
+  var closed = [];
+  window.addEventListener("beforeprint", function () {
+    closed = evidence.filter(function (part) { return !part.open; });
+    closed.forEach(function (part) { part.open = true; });
+  });
+  window.addEventListener("afterprint", function () { closed.forEach(function (part) { part.open = false; }); });
 
   // Two pictures over one another: a slider shows part of each, a button one or the other.
   document.querySelectorAll(".compare").forEach(function (pair) {

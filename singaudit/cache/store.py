@@ -76,7 +76,7 @@ class Cache:
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
-        self._unwritable = Said(folder)
+        self.unwritable = Said(folder)
         if folder is not None and folder.exists() and not folder.is_dir():
             raise ConfigError(
                 f"expected a folder for the cache, but {folder} is a file",
@@ -92,7 +92,7 @@ class Cache:
         """Rows of ``kind`` (features, images, texts) that ``identity``, plain data, and the versions here decide."""
         whole = {"kind": kind, **identity, **surroundings()}
         folder = self.folder / f"{kind}-{_sha256(whole)[:40]}" if self.folder else None
-        return Shelf(folder, whole, self._unwritable)
+        return Shelf(folder, whole, self.unwritable)
 
     def name_of(self, kind: str, identity: Mapping[str, Any]) -> str:
         """The name to ``remember`` facts of ``kind`` by that ``identity``, plain data, and the versions here decide."""
@@ -100,7 +100,7 @@ class Cache:
 
     def remember(self, name: str, facts: Mapping[str, Any]) -> None:
         """Keep a few facts, plain data, under ``name``, a word; a cache that cannot be written does without."""
-        if self.folder is None or self._unwritable.known:
+        if self.folder is None or self.unwritable.known:
             return
         text = json.dumps(facts, sort_keys=True)
         stored = json.dumps({"sha256": _sealed(name, text), "facts": text})
@@ -108,7 +108,7 @@ class Cache:
             make_private(self.folder)
             write_aside(self.folder / f"{name}.json", stored.encode(), mode=0o600, sync=False)
         except OSError as error:
-            self._unwritable.say(error)
+            self.unwritable.say(error)
 
     def recall(self, name: str) -> dict[str, Any] | None:
         """What ``remember`` kept under ``name``; None where there is nothing, or nothing sound."""

@@ -21,8 +21,8 @@ from singaudit.errors import MachineError
 
 Arrays = tuple[NDArray[np.floating[Any]], ...]
 
-FILE = re.compile(r"[0-9a-f]{64}\.npy")
-"""Name of a file of rows: the sha256 of its shelf's seal and its bytes."""
+FILE = re.compile(r"[0-9a-f]{64}\.(npy|onnx)")
+"""Name of a file of rows, the sha256 of its shelf's seal and its bytes; or of a whole file (files.py)."""
 KEY = np.dtype("S32")
 _LARGEST = 2**30
 """Bytes of a file of rows: far more than one is ever given."""

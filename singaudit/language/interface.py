@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -32,6 +32,11 @@ class Encoder(Protocol):
         """d: width of both towers' outputs."""
         ...
 
+    @property
+    def runtime(self) -> str:
+        """What runs its towers and, where that is not the fast way, why; in words."""
+        ...
+
     def prepare(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """One image (h, w, 3) uint8 -> one input of the image tower, float32."""
         ...
@@ -42,4 +47,8 @@ class Encoder(Protocol):
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Texts -> embeddings (k, d), float64, unit length."""
+        ...
+
+    def text_batches(self, texts: Sequence[str]) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
+        """As ``encode_texts``, but (positions, embeddings (k, d)) as they are done, in bounded steps."""
         ...

@@ -43,6 +43,7 @@ from singaudit.pipeline.context import (
     near_null,
     pack_part,
     per_image,
+    reading_part,
     warnings_of,
 )
 from singaudit.pipeline.decoding import decoding_of
@@ -54,10 +55,11 @@ from singaudit.report.build.gallery import gallery_items
 from singaudit.report.build.reproduce import reproduce
 from singaudit.report.build.steering import steering_part
 from singaudit.report.build.words import with_changes, with_class_words, words_part
+from singaudit.report.gates.instrument import unreadable
 from singaudit.report.gates.names import Known, check_rules
 from singaudit.report.gates.policy import class_concepts, policy_gates
 from singaudit.report.gates.rules import Rule, parse_rules
-from singaudit.report.gates.verdict import UNDECIDED, decided, unreadable
+from singaudit.report.gates.verdict import UNDECIDED, decided
 from singaudit.report.result.audit import AuditResult
 from singaudit.report.result.data import EncoderPart, LogitCheck
 
@@ -156,6 +158,8 @@ def _interpret(
         training = (*probe, seen.probe.sha256) if probe and seen.probe else None
         fitted = fit(features, embeddings, seen.images.sha256, facts.space, training)
     progress("fit the translator", 1, 1)
+    prompts = all_prompts(tuple(g for g in facts.groups if g.kind != "concept"), facts.vocabulary.concepts)
+    encoder.learn(prompts, lambda done, total: progress("embed the texts", done, total))
     progress("measure", 0, 1)
     class_of = facts.class_of(logits)
     known = {name: values[seen.images.indices] for name, values in seen.own.items()}
@@ -205,17 +209,18 @@ def _conclude(
         facts.decoding,
         progress,
     )
-    accuracy, chance = accuracy_of(facts, logits)
+    data = data_part(facts, *accuracy_of(facts, logits), measured.groups[0] if len(facts.names) > 1 else None)
     result = AuditResult(
         model=scores.model_part(facts.classifier, facts.names, facts.names_source),
         geometry=scores.geometry_part(
             facts.space, facts.classifier, near_null(facts.classifier, subject.features), measured
         ),
         certificate=certificate,
-        data=data_part(facts, accuracy, chance),
+        data=data,
         encoder=EncoderPart(
             name=seen.encoder.name, revision=seen.encoder.revision, family=seen.encoder.family,
-            embedding_dim=seen.encoder.embedding_dim, pack=pack_part(seen.pack),
+            embedding_dim=seen.encoder.embedding_dim, runtime=seen.encoder.runtime,
+            class_reading=reading_part(facts, subject), pack=pack_part(seen.pack),
         ),
         translator=scores.translator_part(subject.fitted, measured, len(facts.names)),
         logit_check=_logit_check(facts, logits, subject),
@@ -232,7 +237,7 @@ def _conclude(
         generation=pictured.generation,
         decoding=pictured.decoding,
         pair_search=pictured.search,
-        warnings=warnings_of(facts, accuracy, chance),
+        warnings=warnings_of(facts, data),
         reproduce=reproduce(config),
     )  # fmt: skip
     result = _with_words(facts, subject, measured, result)
@@ -277,15 +282,15 @@ def _geometry_only(
 def _without_language(facts: AuditContext, progress: Progress, reason: str) -> Audit:
     """Images were given, but too few to say what features mean."""
     features, logits = facts.seen.images.outputs["classifier"]
-    accuracy, chance = accuracy_of(facts, logits)
+    data = data_part(facts, *accuracy_of(facts, logits))
     result = AuditResult(
         model=scores.model_part(facts.classifier, facts.names, facts.names_source),
         geometry=scores.geometry_part(facts.space, facts.classifier, near_null(facts.classifier, features)),
         certificate=certified(facts.config, facts.classifier, progress, (facts.seen.source, facts.seen.images.indices)),
-        data=data_part(facts, accuracy, chance),
+        data=data,
         logit_check=_logit_check(facts, logits),
         verdict=UNDECIDED,
-        warnings=warnings_of(facts, accuracy, chance),
+        warnings=warnings_of(facts, data),
         not_evaluated=[f"scores, controls, classes, concepts and pictures were not evaluated: {reason}"],
         reproduce=reproduce(facts.config),
     )

@@ -21,6 +21,8 @@ from singaudit.language.packs.pack import Pack
 from singaudit.language.translators.file import StoredTranslator
 from singaudit.language.translators.statistics import accumulate
 from singaudit.machine import torch_device
+from singaudit.metrics.class_reading import class_reading
+from singaudit.metrics.groups import GroupMeasure
 from singaudit.metrics.intervals import share_estimate
 from singaudit.metrics.measure import Measured
 from singaudit.metrics.subject import Subject
@@ -30,7 +32,7 @@ from singaudit.report.build import scores
 from singaudit.report.gates.names import Known
 from singaudit.report.gates.rules import Rule
 from singaudit.report.result.base import Statistic
-from singaudit.report.result.data import DataPart, PackPart
+from singaudit.report.result.data import ClassReading, DataPart, PackPart
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,15 @@ def accuracy_of(facts: AuditContext, logits: NDArray[np.float32]) -> tuple[Stati
     return scores.statistic(share_estimate(right)), chance
 
 
-def data_part(facts: AuditContext, accuracy: Statistic | None, chance: float | None) -> DataPart:
-    """Which images were used, where their labels come from, and the accuracy on them."""
+def data_part(
+    facts: AuditContext, accuracy: Statistic | None, chance: float | None, classes: GroupMeasure | None = None
+) -> DataPart:
+    """Which images were used, where their labels come from, and what is right of them.
+
+    ``classes`` are the numbers of the classes' own group, which say what the features know of true labels.
+    """
+    if facts.seen.labels is None:
+        classes = None
     seen = facts.seen
     return DataPart(
         audit=scores.images_part(seen.images), probe=scores.images_part(seen.probe) if seen.probe else None,
@@ -88,7 +97,17 @@ def data_part(facts: AuditContext, accuracy: Statistic | None, chance: float | N
         probe_units=scores.units_part(seen.probe_units, seen.probe) if seen.probe and seen.probe_units else None,
         labels="true" if seen.labels is not None else "predicted", labels_source=seen.labels_source,
         accuracy=accuracy, chance_accuracy=chance,
+        class_probe=scores.maybe(classes.probe) if classes else None,
+        class_gain=scores.maybe(classes.probe_gain) if classes else None,
     )  # fmt: skip
+
+
+def reading_part(facts: AuditContext, subject: Subject) -> ClassReading | None:
+    """How well the language model names the true classes; None without labels."""
+    if facts.seen.labels is None or len(facts.names) < 2:
+        return None
+    found, chance = class_reading(subject.embeddings, subject.class_texts, subject.class_of, facts.seen.units.of)
+    return ClassReading(**scores.statistic(found).model_dump(), chance=scores.rounded(chance))
 
 
 def pack_part(pack: Pack | None) -> PackPart | None:
@@ -115,8 +134,48 @@ def _relabelled(seen: Observed) -> list[str]:
     return [f"{len(wrong)} images occur again with another label, the first label was used; the first: {first}"]
 
 
-def warnings_of(facts: AuditContext, accuracy: Statistic | None, chance: float | None) -> list[str]:
+_NEARLY_ALL, _HARDLY_ANY = 0.9, 0.05
+"""Shares of feature space that are null from which, and up to which, a reader must know it."""
+_FAR_BELOW = 0.1
+"""Normalised accuracy that a head loses to a probe of its own features from which it is said."""
+
+
+def _null_share(space: NullSpace) -> list[str]:
+    """What it means that nearly all, or hardly any, of feature space is null."""
+    if space.null_dim == 0:
+        return []
+    share = space.null_dim / space.feature_dim
+    counted = f"{space.null_dim} of {space.feature_dim} dimensions, {share:.0%}"
+    if share >= _NEARLY_ALL:
+        return [
+            f"nearly all of feature space is null ({counted}): any head of so few classes ignores most of what "
+            "features hold; only comparisons with controls mean anything"
+        ]
+    if share <= _HARDLY_ANY:
+        return [
+            f"hardly any of feature space is null ({counted}): scores are small whatever the model, and rank it by its "
+            "dimensions rather than by what it ignores"
+        ]
+    return []
+
+
+def _far_below(data: DataPart) -> list[str]:
+    """That the head is right far less often than its own features would allow."""
+    if data.accuracy is None or data.chance_accuracy is None or data.class_probe is None:
+        return []
+    best = (data.accuracy.high - data.chance_accuracy) / max(1 - data.chance_accuracy, 1e-9)
+    if data.class_probe.low - best <= _FAR_BELOW:
+        return []
+    return [
+        f"accuracy {data.accuracy.value:.1%} lies far below what the features know: a linear probe of them reads "
+        f"{data.class_probe.value:.0%} of the classes beyond chance; the head was trained on something else, or the "
+        "order of the class names is wrong"
+    ]
+
+
+def warnings_of(facts: AuditContext, data: DataPart) -> list[str]:
     """What a reader must know before believing the numbers, one sentence each."""
+    accuracy, chance = data.accuracy, data.chance_accuracy
     warnings = facts.stored.doubts(facts.seen.encoder.precision) if facts.stored is not None else []
     skipped = len(facts.seen.images.skipped)
     if skipped:
@@ -143,12 +202,7 @@ def warnings_of(facts: AuditContext, accuracy: Statistic | None, chance: float |
     if not facts.classifier.head.activation_stated:
         assumed = facts.classifier.head.activation
         warnings.append(f"the file does not say whether softmax or sigmoid follows the logits; {assumed} was assumed")
-    if len(facts.names) == 2:
-        warnings.append(
-            f"with two classes nearly all of feature space is null ({facts.space.null_dim} of "
-            f"{facts.space.feature_dim}); only comparisons with controls mean anything"
-        )
-    return warnings
+    return warnings + _null_share(facts.space) + _far_below(data)
 
 
 def per_image(

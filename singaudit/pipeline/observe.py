@@ -23,6 +23,7 @@ from singaudit.engine.local import run_pass
 from singaudit.errors import ModelError
 from singaudit.language.concepts import Group
 from singaudit.language.encoders.cached import CachedEncoder
+from singaudit.language.encoders.exports import Exports
 from singaudit.language.encoders.table import open_encoder
 from singaudit.language.interface import Encoder
 from singaudit.language.packs.encoder import PackedEncoder, packed_labels
@@ -91,9 +92,11 @@ class Observer:
         self._config, self._progress = config, progress
         self._cache, device = Cache(cache_folder(config.cache)), torch_device(config.device)
 
-        def opened() -> Encoder:
+        def opened(exports: Exports | None) -> Encoder:
             progress("open the vision-language model", 0, 1)
-            found = open_encoder(config.vlm, device=device, precision=config.precision, progress=progress)
+            found = open_encoder(
+                config.vlm, device=device, precision=config.precision, progress=progress, exports=exports
+            )
             progress("open the vision-language model", 1, 1)
             return found
 
@@ -114,7 +117,7 @@ class Observer:
                 ClassifierModel(classifier),
             ),
             "encoder": Step(
-                EncoderRecipe(config.vlm, device, config.precision, encoder.revision),
+                EncoderRecipe(config.vlm, device, config.precision, encoder.revision, config.cache),
                 encoder.images,
                 EncoderModel(encoder),
             ),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from singaudit.cache.store import Cache, cache_folder
 from singaudit.classifier.interface import Classifier
 from singaudit.classifier.openers.table import open_classifier
 from singaudit.classifier.options import ModelOptions
@@ -14,6 +15,7 @@ from singaudit.classifier.preprocessing.resolve import prepare
 from singaudit.dataset.thumbnail import thumbnail
 from singaudit.engine.interface import Outputs
 from singaudit.errors import LanguageError, ModelError
+from singaudit.language.encoders.cached import exports_of
 from singaudit.language.encoders.table import open_encoder
 from singaudit.language.interface import Encoder
 
@@ -82,10 +84,13 @@ class EncoderRecipe:
     """fp32 or bf16."""
     revision: str
     """Of the model that is meant."""
+    cache: str = "none"
+    """A ``--cache`` setting: where exports of its towers are kept."""
 
     def open(self) -> EncoderModel:
         """Open it. Raises ``LanguageError``, also for other weights than were meant."""
-        encoder = open_encoder(self.name, device=self.device, precision=self.precision)
+        exports = exports_of(self.name, Cache(cache_folder(self.cache)))
+        encoder = open_encoder(self.name, device=self.device, precision=self.precision, exports=exports)
         if encoder.revision != self.revision:
             raise LanguageError(
                 f"expected the vision-language model {self.name} of revision {self.revision[:12]}, "

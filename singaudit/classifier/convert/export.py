@@ -44,7 +44,7 @@ def export(network: Network, stated: Mapping[str, Any], path: Path) -> dict[str,
     reasons = []
     for title, write in (("TorchScript exporter", _by_torchscript), ("dynamo exporter", _by_dynamo)):
         try:
-            with _quiet():
+            with quiet():
                 opset = write(network, images, path)
             difference = _difference(path, images, native, network.batch)
         except (MemoryError, OSError):
@@ -85,7 +85,7 @@ def _native(network: Network, images: NDArray[np.generic]) -> list[NDArray[np.fl
     import torch
 
     try:
-        with torch.inference_mode(), _quiet():
+        with torch.inference_mode(), quiet():
             found = _tensors(network.module(torch.from_numpy(np.ascontiguousarray(images))))
     except (MemoryError, OSError):
         raise
@@ -228,7 +228,7 @@ def _describe(path: Path, network: Network) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Exporters speak of what users cannot change."""
     previous = logging.root.manager.disable
     logging.disable(logging.ERROR)

@@ -52,9 +52,8 @@ def make_pack(settings: dict[str, Any]) -> dict[str, Any]:
     prompts = all_prompts(groups, vocabulary.concepts)
     with Reporter("none" if settings.get("quiet") else settings["progress"]) as reporter:
         encoder, images = _encode(config, source, reporter)
-        reporter("embed the texts", 0, 1)
+        encoder.learn(prompts, lambda done, total: reporter("embed the texts", done, total))
         texts = encoder.encode_texts(prompts)
-        reporter("embed the texts", 1, 1)
         reporter("write the pack", 0, 1)
         manifest = {
             **_rows(source, images, config.labels, classes),
@@ -95,10 +94,12 @@ def _encode(config: AuditConfig, source: ImageSource, reporter: Reporter) -> tup
     cache, device = Cache(cache_folder(config.cache)), torch_device(config.device)
     encoder = CachedEncoder(
         config.vlm, device, cache,
-        lambda: open_encoder(config.vlm, device=device, precision=config.precision, progress=reporter),
+        lambda exports: open_encoder(
+            config.vlm, device=device, precision=config.precision, progress=reporter, exports=exports
+        ),
         config.precision,
     )  # fmt: skip
-    recipe = EncoderRecipe(config.vlm, device, config.precision, encoder.revision)
+    recipe = EncoderRecipe(config.vlm, device, config.precision, encoder.revision, config.cache)
     step = Step(recipe, encoder.images, EncoderModel(encoder))
     done, count = 0, min(len(source), config.limit or len(source))
 

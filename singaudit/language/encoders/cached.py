@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.cache.store import Cache
 from singaudit.errors import LanguageError
+from singaudit.language.encoders.exports import Exports
 from singaudit.language.encoders.revision import revision_of
 from singaudit.language.interface import Encoder
 from singaudit.machine import arithmetic
@@ -24,21 +25,23 @@ class CachedEncoder:
     """
 
     def __init__(
-        self, name: str, device: str, cache: Cache, open: Callable[[], Encoder], precision: str = "fp32"
+        self, name: str, device: str, cache: Cache, open: Callable[[Exports | None], Encoder], precision: str = "fp32"
     ) -> None:
         self.name, self.precision = name, precision
         self._open, self._lock = open, threading.Lock()
         self._opened: Encoder | LanguageError | None = None
-        found = revision_of(name, cache) if cache.folder is not None else None
+        found = revision_of(name, cache)
+        self._exports = Exports(cache, found.fingerprint) if found is not None else None
         facts = cache.recall(f"encoder-{found.fingerprint}") if found is not None else None
         if found is None or facts is None:
             encoder = self._model()
-            facts = {"revision": encoder.revision, "family": encoder.family, "embedding_dim": encoder.embedding_dim}
+            facts = {key: getattr(encoder, key) for key in ("revision", "family", "embedding_dim", "runtime")}
             if found is not None:
                 cache.remember(f"encoder-{found.fingerprint}", facts)
         self.revision = str(facts["revision"])
         self.family = str(facts["family"])
         self.embedding_dim = int(facts["embedding_dim"])
+        self.runtime = str(facts["runtime"])
         identity = {
             "encoder": found.fingerprint if found is not None else f"{name} {self.revision}",
             "device": [device.partition(":")[0], arithmetic(device)], "precision": precision,
@@ -46,6 +49,7 @@ class CachedEncoder:
         self.images = cache.shelf("images", identity) if cache.folder is not None else None
         """Rows for a pass over images; None without a cache."""
         self._texts = cache.shelf("texts", identity)
+        self._unkept: dict[str, NDArray[np.float32]] = {}  # where the cache cannot be written
 
     def prepare(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """As ``Encoder.prepare``."""
@@ -57,31 +61,58 @@ class CachedEncoder:
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """As ``Encoder.encode_texts``; only texts that were never encoded reach the model."""
-        keys = [hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() for text in texts]
-        new = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._texts}
-        computed: dict[str, NDArray[np.float64]] = {}
-        if new:
-            rows = self._model().encode_texts(list(new.values()))
-            computed = dict(zip(new, rows, strict=True))
-            self._texts.add(list(new), (rows,))
-            self._texts.flush()
-        found = np.empty((len(texts), self.embedding_dim))
-        old = [i for i, key in enumerate(keys) if key not in computed]
-        if old:
-            found[old] = self._texts.take([keys[i] for i in old])[0]
+        self.learn(texts)
+        keys, found = [_key(text) for text in texts], np.empty((len(texts), self.embedding_dim))
+        stored = [i for i, key in enumerate(keys) if key not in self._unkept]
+        if stored:
+            found[stored] = self._texts.take([keys[i] for i in stored])[0]
         for i, key in enumerate(keys):
-            if key in computed:
-                found[i] = computed[key]
+            if key in self._unkept:
+                found[i] = self._unkept[key]
         return found
+
+    def text_batches(self, texts: Sequence[str]) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
+        """As ``Encoder.text_batches``, in one batch."""
+        yield np.arange(len(texts)), self.encode_texts(texts).astype(np.float32)
+
+    def learn(self, texts: Sequence[str], progress: Callable[[int, int], None] = lambda done, total: None) -> None:
+        """Encode those of ``texts`` that never were, and keep them as they are done.
+
+        ``progress`` is told how many of how many are. An interrupt or a kill loses a few seconds of work.
+        """
+        new = {key: text for text in texts if (key := _key(text)) not in self._texts and key not in self._unkept}
+        if not new:
+            return
+        keys, done = list(new), 0
+        progress(0, len(keys))
+        try:
+            for rows, embeddings in self._model().text_batches(list(new.values())):
+                self._texts.add([keys[i] for i in rows], (embeddings,))
+                self._unkept.update((keys[i], row) for i, row in zip(rows, embeddings, strict=True))
+                done += len(rows)
+                progress(done, len(keys))
+        finally:
+            self._texts.flush()
+            self._unkept = {key: row for key, row in self._unkept.items() if key not in self._texts}
 
     def _model(self) -> Encoder:
         # Decoding threads ask at the same time; a model that cannot be opened is tried once, not once per image.
         with self._lock:
             if self._opened is None:
                 try:
-                    self._opened = self._open()
+                    self._opened = self._open(self._exports)
                 except LanguageError as error:
                     self._opened = error
             if isinstance(self._opened, LanguageError):
                 raise self._opened
             return self._opened
+
+
+def _key(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def exports_of(name: str, cache: Cache) -> Exports | None:
+    """The exports of the checkpoint that ``name`` stands for; None where only opening it can tell which that is."""
+    found = revision_of(name, cache)
+    return Exports(cache, found.fingerprint) if found is not None else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from singaudit.classifier.files.folder import Held, check_numbers, check_safetensors, inner_file, read_json
 from singaudit.errors import LanguageError, ModelError, SingauditError
-from singaudit.language.encoders.checks import check_description, failures_told
+from singaudit.language.encoders.checks import PROBES, check_description
+from singaudit.language.encoders.exports import Exports
+from singaudit.language.encoders.towers import TorchTowers, Towers, embed_texts, unit
 from singaudit.machine import on_device
 from singaudit.torchvision_import import import_torchvision
 
@@ -26,8 +28,6 @@ _TOKENIZER = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt", "spiece.model",
     "tokenizer.model",
 )  # fmt: skip
-# Texts per batch, the last one filled up with repetitions: its size does not reach the last bits.
-_TEXTS = 32
 
 
 @dataclass(frozen=True)
@@ -42,44 +42,65 @@ class OpenClipEncoder:
     """open_clip."""
     embedding_dim: int
     """d: width of both towers' outputs."""
-    _model: Any
+    _towers: Towers
     _tokenizer: Any
     _transform: Any
-    _device: str
+
+    @property
+    def runtime(self) -> str:
+        """What runs the towers and, where that is not the fast way, why; in words."""
+        return self._towers.runtime
 
     def prepare(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """One image (h, w, 3) uint8 -> (3, H, W) float32, by the model's own transform."""
-        from PIL import Image
-
-        return np.asarray(self._transform(Image.fromarray(pixels)), dtype=np.float32)
+        return _prepared(self._transform, pixels)
 
     def encode_images(self, inputs: NDArray[np.generic]) -> NDArray[np.float32]:
         """Prepared images (n, 3, H, W) -> embeddings (n, d), float32, unit length."""
-        import torch
-
-        with torch.inference_mode(), failures_told(self.name):
-            dtype = next(self._model.visual.parameters()).dtype
-            batch = torch.from_numpy(np.ascontiguousarray(inputs)).to(self._device, dtype)
-            return _unit(self._model.encode_image(batch))
+        return unit(self._towers.images(inputs))
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Texts -> embeddings (k, d), float64, unit length. Texts beyond the context length are cut."""
-        import torch
-
         found = np.empty((len(texts), self.embedding_dim))
-        for start in range(0, len(texts), _TEXTS):
-            rows = np.arange(start, min(start + _TEXTS, len(texts)))
-            tokens = self._tokenizer([texts[int(i)] for i in np.resize(rows, _TEXTS)]).to(self._device)
-            with torch.inference_mode(), failures_told(self.name):
-                found[rows] = _unit(self._model.encode_text(tokens))[: len(rows)]
+        for rows, embeddings in self.text_batches(texts):
+            found[rows] = embeddings
         return found
 
+    def text_batches(self, texts: Sequence[str]) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
+        """As ``encode_texts``, but (positions, embeddings) as they are done, in bounded steps."""
+        return embed_texts(self._tokenizer(list(texts)).tolist(), self._towers)
 
-def _unit(output: Any) -> NDArray[np.float32]:
+
+def _prepared(transform: Any, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    from PIL import Image
+
+    return np.asarray(transform(Image.fromarray(pixels)), dtype=np.float32)
+
+
+def _torch_towers(name: str, model: Any, device: str) -> TorchTowers:
+    """The towers of a model of this library."""
     import torch
 
-    array: NDArray[np.float32] = torch.nn.functional.normalize(output.double(), dim=-1).float().cpu().numpy()
-    return array
+    class Images(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.visual = model.visual
+
+        def forward(self, rows: Any) -> Any:
+            return model.encode_image(rows.to(dtype))
+
+    dtype = next(model.visual.parameters()).dtype
+    text_weights = [p for key, p in model.named_parameters() if not key.startswith("visual.")]
+
+    class Texts(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weights = torch.nn.ParameterList(text_weights)
+
+        def forward(self, rows: Any) -> Any:
+            return model.encode_text(rows)
+
+    return TorchTowers(name, Images().eval(), Texts().eval(), device)
 
 
 def repository_of(name: str) -> str:
@@ -123,11 +144,13 @@ def needed_files(files: Sequence[str]) -> list[str]:
     return [CONFIG, *(name for name in _TOKENIZER if name in files), weights]
 
 
-def open_folder(name: str, folder: Path, revision: str | None, device: str, precision: str = "fp32") -> OpenClipEncoder:
+def open_folder(
+    name: str, folder: Path, revision: str | None, device: str, precision: str = "fp32", exports: Exports | None = None
+) -> OpenClipEncoder:
     """Open an open_clip model from a folder with its configuration, safetensors and tokenizer.
 
     ``revision`` None for a digest of the weights. Nothing is downloaded on its configuration's word and no pickle is
-    read. Raises ``LanguageError``.
+    read. With ``exports`` the towers run through ONNX Runtime where that computes the same. Raises ``LanguageError``.
     """
     open_clip = _library()
     weights, held = _checked(name, folder)
@@ -135,6 +158,13 @@ def open_folder(name: str, folder: Path, revision: str | None, device: str, prec
     logging.disable(logging.ERROR)  # it warns of random weights that are loaded a line later
     try:
         model, tokenizer, transform, width = _load(open_clip, name, folder, weights, held, device, precision)
+        towers: Towers | None = exports.kept() if exports is not None else None
+        if towers is None:
+            made = _torch_towers(name, model, device)
+            towers = made
+            if exports is not None:
+                tokens = tokenizer(list(PROBES)).tolist()
+                towers = exports.made(made, lambda pixels: _prepared(transform, pixels), tokens)
     except SingauditError:
         raise
     except Exception as error:  # open_clip and what it stands on raise many kinds
@@ -148,7 +178,7 @@ def open_folder(name: str, folder: Path, revision: str | None, device: str, prec
     if revision is None:
         with weights.open("rb") as file:
             revision = hashlib.file_digest(file, "sha256").hexdigest()
-    return OpenClipEncoder(name, revision, "open_clip", width, model, tokenizer, transform, device)
+    return OpenClipEncoder(name, revision, "open_clip", width, towers, tokenizer, transform)
 
 
 def _load(

@@ -10,6 +10,7 @@ from singaudit.hub.caller import Caller, Progress
 from singaudit.hub.download import FileSelection, Snapshot, fetch
 from singaudit.language.encoders import open_clip as open_clip_encoder
 from singaudit.language.encoders import transformers as transformers_encoder
+from singaudit.language.encoders.exports import Exports
 from singaudit.language.interface import Encoder
 
 BUILTIN = "builtin:shapes"
@@ -26,26 +27,34 @@ CALLER = Caller(
 
 
 def open_encoder(
-    name: str, *, device: str = "cpu", precision: str = "fp32", progress: Progress = lambda stage, done, total: None
+    name: str,
+    *,
+    device: str = "cpu",
+    precision: str = "fp32",
+    progress: Progress = lambda stage, done, total: None,
+    exports: Exports | None = None,
 ) -> Encoder:
     """Open a CLIP or SigLIP checkpoint: ``builtin:shapes``, a folder, ``ORG/NAME[@REVISION]`` or ``open_clip:...``.
 
     Weights are read from safetensors only, remote code is never run, and a checkpoint that lacks part of the
     weights is refused instead of being filled with random ones. Both towers compute in
-    ``precision``, fp32 or bf16; embeddings are float32 either way. ``progress`` is told the bytes of a download.
+    ``precision``, fp32 or bf16; embeddings are float32 either way. ``progress`` is told the bytes of a download. With
+    ``exports``, those of this checkpoint, the towers run through ONNX Runtime on a CPU where that computes the same.
     Raises ``LanguageError``.
     """
+    if device.partition(":")[0] != "cpu" or precision != "fp32":
+        exports = None
     if name == BUILTIN:
-        return transformers_encoder.open_folder(name, builtin_folder(), None, device, precision)
+        return transformers_encoder.open_folder(name, builtin_folder(), None, device, precision, exports)
     folder = Path(name).expanduser()
     if not name.startswith(open_clip_encoder.PREFIX) and folder.is_dir():
         theirs = (folder / open_clip_encoder.CONFIG).is_file() and not (folder / "config.json").is_file()
         return (open_clip_encoder if theirs else transformers_encoder).open_folder(
-            name, folder, None, device, precision
+            name, folder, None, device, precision, exports
         )
     snapshot = fetch_encoder(name, progress)
     library = open_clip_encoder if name.startswith(open_clip_encoder.PREFIX) else transformers_encoder
-    return library.open_folder(name, snapshot.folder, snapshot.revision, device, precision)
+    return library.open_folder(name, snapshot.folder, snapshot.revision, device, precision, exports)
 
 
 def fetch_encoder(name: str, progress: Progress = lambda stage, done, total: None) -> Snapshot:

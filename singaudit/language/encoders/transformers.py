@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,14 @@ from numpy.typing import NDArray
 
 from singaudit.classifier.files.folder import Held, check_numbers, check_safetensors, inner_file, read_json, shard_names
 from singaudit.errors import LanguageError, ModelError, SingauditError
-from singaudit.language.encoders.checks import check_description, check_processor, check_tokenizer, failures_told
+from singaudit.language.encoders.checks import PROBES, check_description, check_processor, check_tokenizer
+from singaudit.language.encoders.exports import Exports
+from singaudit.language.encoders.towers import TorchTowers, Towers, embed_texts, unit
 from singaudit.machine import on_device
 from singaudit.torchvision_import import import_torchvision
 
 # SigLIP was trained with padding and without attention mask; CLIP's causal tower does not look past a text's end.
 _PADDING: dict[str, str | bool] = {"clip": False, "siglip": "max_length", "siglip2": "max_length"}
-# Texts per batch, the last one filled up with repetitions.
-_TEXTS = 32
-# Below this an encoder runs on one thread.
-_SMALL_PARAMETERS = 10_000_000
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _NEEDED = ("config.json", "preprocessor_config.json")
 _TOKENIZER = ("tokenizer.json", "vocab.json", "spiece.model", "vocab.txt", "tokenizer.model")
@@ -48,60 +46,51 @@ class TransformersEncoder:
     """clip, siglip, or siglip2 where the images keep their shape (NaFlex); SigLIP2 of a fixed size is siglip."""
     embedding_dim: int
     """d: width of both towers' outputs."""
-    _model: Any
+    _towers: Towers
     _tokenizer: Any
     _processor: Any
     _context_length: int
-    _device: str
+
+    @property
+    def runtime(self) -> str:
+        """What runs the towers and, where that is not the fast way, why; in words."""
+        return self._towers.runtime
 
     def prepare(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """One image (h, w, 3) uint8 -> (3, H, W) float32, by the model's own image processor.
 
         NaFlex: (patches + 1, values of a patch), with how many patches there are down and across in the last row.
         """
-        from PIL import Image
-
-        made = self._processor(images=[Image.fromarray(pixels)], return_tensors="np")
-        values = np.asarray(made["pixel_values"][0], dtype=np.float32)
-        return with_grid(values, made["spatial_shapes"][0]) if self.family == "siglip2" else values
+        return _prepared(self._processor, self.family, pixels)
 
     def encode_images(self, inputs: NDArray[np.generic]) -> NDArray[np.float32]:
         """Prepared images (n, ...) -> embeddings (n, d), float32, unit length."""
-        import torch
-
-        whole = torch.from_numpy(np.ascontiguousarray(inputs))
-        more: dict[str, Any] = {}
-        if self.family == "siglip2":
-            whole, grid = whole[:, :-1], whole[:, -1, :2].long()
-            used = torch.arange(whole.shape[1])[None, :] < grid.prod(dim=1)[:, None]
-            more = {"pixel_attention_mask": used.int().to(self._device), "spatial_shapes": grid.to(self._device)}
-        with torch.inference_mode(), failures_told(self.name):
-            batch = whole.to(self._device, self._model.dtype)
-            return _unit(self._model.get_image_features(pixel_values=batch, **more))
+        return unit(self._towers.images(inputs))
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """Texts -> embeddings (k, d), float64, unit length. Texts beyond the context length are cut.
-
-        A text's embedding does not depend on the texts beside it: texts of equally many tokens go together, in
-        batches of one size, so that neither padding nor the shape of a product reaches the last bits.
-        """
-        import torch
-
-        said = [text.lower() for text in texts] if self.family != "clip" else list(texts)
-        tokens = self._tokenizer(said, padding=_PADDING[self.family], truncation=True, max_length=self._context_length)[
-            "input_ids"
-        ]
+        """Texts -> embeddings (k, d), float64, unit length. Texts beyond the context length are cut."""
         found = np.empty((len(texts), self.embedding_dim))
-        lengths = np.array([len(ids) for ids in tokens], np.intp)
-        for length in np.unique(lengths):
-            same = np.flatnonzero(lengths == length)
-            for start in range(0, len(same), _TEXTS):
-                rows = same[start : start + _TEXTS]
-                filled = np.resize(rows, _TEXTS)
-                batch = torch.tensor([tokens[i] for i in filled]).to(self._device)
-                with torch.inference_mode(), failures_told(self.name):
-                    found[rows] = _unit(self._model.get_text_features(input_ids=batch))[: len(rows)]
+        for rows, embeddings in self.text_batches(texts):
+            found[rows] = embeddings
         return found
+
+    def text_batches(self, texts: Sequence[str]) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
+        """As ``encode_texts``, but (positions, embeddings) as they are done, in bounded steps."""
+        return embed_texts(_tokens(self._tokenizer, self.family, self._context_length, texts), self._towers)
+
+
+def _tokens(tokenizer: Any, family: str, length: int, texts: Sequence[str]) -> list[list[int]]:
+    said = [text.lower() for text in texts] if family != "clip" else list(texts)
+    found: list[list[int]] = tokenizer(said, padding=_PADDING[family], truncation=True, max_length=length)["input_ids"]
+    return found
+
+
+def _prepared(processor: Any, family: str, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    from PIL import Image
+
+    made = processor(images=[Image.fromarray(pixels)], return_tensors="np")
+    values = np.asarray(made["pixel_values"][0], dtype=np.float32)
+    return with_grid(values, made["spatial_shapes"][0]) if family == "siglip2" else values
 
 
 def with_grid(patches: NDArray[np.float32], grid: NDArray[np.integer]) -> NDArray[np.float32]:
@@ -111,13 +100,38 @@ def with_grid(patches: NDArray[np.float32], grid: NDArray[np.integer]) -> NDArra
     return np.concatenate([patches, last])
 
 
-def _unit(output: Any) -> NDArray[np.float32]:
-    """Unit rows of a tower's output, whether it comes as a tensor or as a model output holding one."""
+def _torch_towers(name: str, family: str, model: Any, device: str) -> TorchTowers:
+    """The towers of a model of this library."""
     import torch
 
-    tensor = output if isinstance(output, torch.Tensor) else output.pooler_output
-    array: NDArray[np.float32] = torch.nn.functional.normalize(tensor.double(), dim=-1).float().cpu().numpy()
-    return array
+    def tensor(output: Any) -> Any:
+        return output if isinstance(output, torch.Tensor) else output.pooler_output
+
+    class Images(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.vision_model = model.vision_model
+            self.projection = getattr(model, "visual_projection", None)
+
+        def forward(self, rows: Any) -> Any:
+            if family != "siglip2":
+                return tensor(model.get_image_features(pixel_values=rows.to(model.dtype)))
+            pixels, grid = rows[:, :-1].to(model.dtype), rows[:, -1, :2].long()
+            used = torch.arange(pixels.shape[1], device=rows.device)[None, :] < grid.prod(dim=1)[:, None]
+            return tensor(
+                model.get_image_features(pixel_values=pixels, pixel_attention_mask=used.int(), spatial_shapes=grid)
+            )
+
+    class Texts(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.text_model = model.text_model
+            self.projection = getattr(model, "text_projection", None)
+
+        def forward(self, rows: Any) -> Any:
+            return tensor(model.get_text_features(input_ids=rows))
+
+    return TorchTowers(name, Images().eval(), Texts().eval(), device)
 
 
 def needed_files(files: Sequence[str]) -> list[str]:
@@ -165,9 +179,11 @@ def listed_weights(folder: Path, held: Sequence[str]) -> list[str]:
 
 
 def open_folder(
-    name: str, folder: Path, revision: str | None, device: str, precision: str = "fp32"
+    name: str, folder: Path, revision: str | None, device: str, precision: str = "fp32", exports: Exports | None = None
 ) -> TransformersEncoder:
     """Open the checkpoint in a folder; ``name`` as the user named it, ``revision`` None for a digest of the weights.
+
+    With ``exports`` the towers run through ONNX Runtime where that computes the same.
 
     Weights are safetensors that lie in the folder (or in the hub's cache where the folder is a snapshot), remote code
     is never run, and a checkpoint that lacks part of the weights is refused instead of being filled with random ones.
@@ -175,7 +191,7 @@ def open_folder(
     """
     weights, held = _checked(folder)
     try:
-        opened = _load(name, folder, held, device, precision)
+        opened = _load(name, folder, held, device, precision, exports)
     except SingauditError:
         raise
     except Exception as error:  # transformers raises many kinds for one fact
@@ -184,7 +200,7 @@ def open_folder(
             f"expected a CLIP or SigLIP model at {name!r}, but it could not be loaded: {reason}",
             hint="Download or save it again: config.json, model.safetensors, tokenizer, preprocessor_config.json.",
         ) from error
-    return TransformersEncoder(name, revision or _digest(weights), *opened, device)
+    return TransformersEncoder(name, revision or _digest(weights), *opened)
 
 
 def _checked(folder: Path) -> tuple[list[Path], list[Held]]:
@@ -204,14 +220,12 @@ def _checked(folder: Path) -> tuple[list[Path], list[Held]]:
 
 
 def _load(
-    name: str, folder: Path, held: Sequence[Held], device: str, precision: str
-) -> tuple[str, int, Any, Any, Any, int]:
-    """(family, embedding width, model, tokenizer, processor, context length)."""
+    name: str, folder: Path, held: Sequence[Held], device: str, precision: str, exports: Exports | None
+) -> tuple[str, int, Towers, Any, Any, int]:
+    """(family, embedding width, towers, tokenizer, processor, context length)."""
     # Advisory chatter has no place in an audit's output.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    import torch
-
     import_torchvision()
     import transformers
 
@@ -224,6 +238,30 @@ def _load(
             f"expected a model of the families {', '.join(_PADDING)} at {name!r}, found {config.model_type!r}",
             hint="The default is openai/clip-vit-large-patch14.",
         )
+    family, length = config.model_type, int(config.text_config.max_position_embeddings)
+    dim = int(config.projection_dim if family == "clip" else config.vision_config.hidden_size)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **options)
+    processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil", **options)
+    check_tokenizer(name, tokenizer, config.text_config.vocab_size)
+    check_processor(name, processor)
+    towers: Towers | None = exports.kept() if exports is not None else None
+    if towers is None:
+        made = _torch_towers(name, family, _model(name, folder, held, config, device, precision, options), device)
+        towers = made
+        if exports is not None:
+            towers = exports.made(
+                made, lambda pixels: _prepared(processor, family, pixels), _tokens(tokenizer, family, length, PROBES)
+            )
+    return family, dim, towers, tokenizer, processor, length
+
+
+def _model(
+    name: str, folder: Path, held: Sequence[Held], config: Any, device: str, precision: str, options: dict[str, Any]
+) -> Any:
+    """The model with all its weights, on the device."""
+    import torch
+    import transformers
+
     check_description(name, held, lambda: transformers.AutoModel.from_config(config))
     model, info = transformers.AutoModel.from_pretrained(
         folder,
@@ -239,17 +277,7 @@ def _load(
             f"another shape, such as {lacking[0]}",
             hint="Use the complete checkpoint: nothing is filled with random weights.",
         )
-    model = on_device(model, device).eval().requires_grad_(False)
-    if sum(p.numel() for p in model.parameters()) < _SMALL_PARAMETERS:
-        # Several threads on matrices this small wait for each other longer than they compute, and take the
-        # cores from decoding: 4.8 times slower when another process is busy.
-        torch.set_num_threads(1)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **options)
-    processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil", **options)
-    check_tokenizer(name, tokenizer, config.text_config.vocab_size)
-    check_processor(name, processor)
-    dim = config.projection_dim if config.model_type == "clip" else config.vision_config.hidden_size
-    return config.model_type, int(dim), model, tokenizer, processor, int(config.text_config.max_position_embeddings)
+    return on_device(model, device).eval().requires_grad_(False)
 
 
 def _digest(weights: Sequence[Path]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ class PackedEncoder:
         self.name, self.revision = m.encoder.name, m.encoder.revision
         self.family, self.embedding_dim = m.encoder.family, m.encoder.embedding_dim
         self.precision = m.encoder.precision
+        self.runtime = "a pack"
         self.images = Shelf.of(tensors["digests"], (tensors["embeddings"],))
         """Rows of the images inside."""
         self._texts = {text: i for i, text in enumerate(m.prompts)}
@@ -49,6 +50,13 @@ class PackedEncoder:
             )
         found: NDArray[np.float64] = self._pack.file.tensors["texts"][[self._texts[text] for text in texts]]
         return np.asarray(found, np.float64)
+
+    def text_batches(self, texts: Sequence[str]) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
+        """As ``Encoder.text_batches``, in one batch."""
+        yield np.arange(len(texts)), self.encode_texts(texts).astype(np.float32)
+
+    def learn(self, texts: Sequence[str], progress: Callable[[int, int], None] = lambda done, total: None) -> None:
+        """Nothing has to be learnt: every text was packed."""
 
     def _no_model(self) -> LanguageError:
         return LanguageError(

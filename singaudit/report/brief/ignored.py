@@ -13,9 +13,9 @@ from singaudit.report.result.base import Statistic
 from singaudit.report.result.findings import FindingPart
 
 Style = Literal["bad", "warn", "plain", "good"]
-CARRIED = "of what is read of it sits in what the head ignores"
-UNSEEN = "of what the features tell about it is not visible to the logits"
-FOUND = "of it can be found in what the head ignores"
+CARRIED = "of its reading lies in what the head ignores"
+UNSEEN = "of it is not visible to the logits"
+FOUND = "of it is found in what the head ignores"
 
 WORDS: dict[str, tuple[str, Style]] = {
     "strong": ("ignored", "bad"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from singaudit.metrics.findings import THRESHOLDS
 from singaudit.report.brief.model import Mark
 from singaudit.report.brief.words import counted, per_cent
-from singaudit.report.gates.verdict import unreadable
+from singaudit.report.gates.instrument import unreadable
 from singaudit.report.result.audit import AuditResult
 
 _MANY_SKIPPED = 0.02

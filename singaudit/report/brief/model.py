@@ -98,6 +98,8 @@ class Picture:
     """Alternative text of the left one."""
     right_name: str
     """Alternative text of the right one."""
+    right_label: str
+    """What the right one is, in a word or three."""
     file: str | None
     """The right picture below the output folder, where it was written."""
     original_file: str | None

@@ -59,6 +59,7 @@ def _pair(p: PicturePart) -> Picture:
     return Picture(
         p.kind, same, title, (turned.strip()[:1].upper() + turned.strip()[1:] + " " + apart).strip(),
         p.thumbnail, p.other_thumbnail, f"Image {p.image}, read as {p.predicted}", f"{_BESIDE[p.kind]} of {p.image}",
+        _BESIDE[p.kind],
         p.file, p.original_file,
     )  # fmt: skip
 
@@ -69,5 +70,5 @@ def _retrieved(item: GalleryItem) -> Picture:
         "retrieved", False, "Before and after what is ignored is averaged out",
         f"Right: the real image nearest to what is left of the reading, {item.image_score_deg:.0f}° away; {NOT_EQUAL}.",
         item.thumbnail, after.thumbnail, f"Image {item.name}, read as {item.predicted}",
-        f"Nearest real image: {after.name}, {after.class_name}", None, None,
+        f"Nearest real image: {after.name}, {after.class_name}", "nearest after removal", None, None,
     )  # fmt: skip

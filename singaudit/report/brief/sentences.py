@@ -48,7 +48,8 @@ def certainty(result: AuditResult, rows: Sequence[Row]) -> str:
             "what they mean was not measured."
         )
     if worst is not None and worst.bar is not None:
-        measure = worst.bar.measure.replace(" it ", f" {worst.name} ", 1)
+        measure = worst.bar.measure.replace("its reading", f"the reading of {worst.name}")
+        measure = measure.replace("of it ", f"of what the features tell about {worst.name} ")
         return (
             f"{worst.bar.text[:1].upper()}{worst.bar.text[1:]} {measure} (95\u00a0% interval, "
             f"{counted(used, 'image')}): {'it' if worst.style == 'bad' else 'that part'} can change and no logit moves."

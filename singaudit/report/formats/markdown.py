@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from singaudit.report.brief.make import brief_of
 from singaudit.report.formats.interface import Files, Pages
 from singaudit.report.pages.markdown_text import code, prose, table
 from singaudit.report.pages.text import parts, shorten
-from singaudit.report.pages.view import shown_findings, unmet_gates
+from singaudit.report.pages.view import shown_findings
 from singaudit.report.result.audit import AuditResult
 from singaudit.report.result.base import Statistic
 
@@ -118,14 +119,13 @@ def instrument(shown: AuditResult, heading: str = "###") -> Iterator[str]:
 
 
 def steps(shown: AuditResult, heading: str = "###") -> Iterator[str]:
-    """What to do about the first gates that did not pass."""
-    unmet = [(gate, text) for gate, text in unmet_gates(shown) if gate.status in ("fail", "inconclusive")]
-    unmet.sort(key=lambda pair: pair[0].status != "fail")
-    advice = list(dict.fromkeys(text for _, text in unmet))[:_MAX_STEPS]
-    if advice:
+    """What to do next: at most three commands."""
+    found = brief_of(shown).steps[:_MAX_STEPS]
+    if found:
         yield f"{heading} What to do next"
         yield ""
-        yield from (f"{i}. {prose(text)}" for i, text in enumerate(advice, 1))
+        for i, step in enumerate(found, 1):
+            yield f"{i}. {prose(step.why)} {code(shorten(step.command, 2000), cell=False)}"
 
 
 def _footer(shown: AuditResult) -> str:

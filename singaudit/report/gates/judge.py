@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
+from singaudit.report.gates.instrument import Fault, excused, faults_of, rests_on
 from singaudit.report.gates.names import KEYS, WORDS, field_name, selectors
 from singaudit.report.gates.rules import GateStatus, Rule, Step
 from singaudit.report.result.audit import AuditResult
@@ -14,12 +16,23 @@ from singaudit.report.result.findings import GatePart
 MIN_GATE_IMAGES = 20
 """A bootstrap of fewer images says nothing: of one image it is a point."""
 GateOn = Literal["upper", "point", "lower"]
-_UNSURE = ("cannot tell", "unstable", "not applicable")
+_UNSURE = ("cannot tell", "unstable", "not applicable", "nonlinear")
 
 
 def judge(rules: list[Rule], result: AuditResult, gate_on: GateOn) -> list[GatePart]:
     """Every rule against the result. What is missing or not finite never passes."""
-    return [_judge_one(rule, result, gate_on) for rule in rules]
+    faults = faults_of(result)
+    return [_apart(rule, _judge_one(rule, result, gate_on), result, faults) for rule in rules]
+
+
+def _apart(rule: Rule, part: GatePart, result: AuditResult, faults: Sequence[Fault]) -> GatePart:
+    """The gate as it may be said: what could not be measured neither fails a model nor passes it."""
+    rests = rests_on(rule, result)
+    if rests == "instrument" and part.status == "fail":
+        why = f"this says that the audit could not measure, not that the model is at fault ({part.reason})"
+        return part.model_copy(update={"status": "inconclusive", "reason": why})
+    reason = excused(rule, result, faults) if rests == "language" else ""
+    return part.model_copy(update={"status": "inconclusive", "reason": reason}) if reason else part
 
 
 def _judge_one(rule: Rule, result: AuditResult, gate_on: GateOn) -> GatePart:

@@ -18,8 +18,12 @@ from typing import Literal, NoReturn
 from singaudit.errors import ConfigError
 from singaudit.metrics.findings import THRESHOLDS
 
+MAX_CLASS_GAIN = 0.2
+"""Of what a probe reads of the true classes from the features, the share that the part the logits see lacks. Embedded
+models: spurious 0.31, leaky 0.06, clean 0.04."""
 DEFAULT_RULES = (
     "class meaning = finding[class] not in (strong, partial)",
+    f"class knowledge = data.class_gain < {MAX_CLASS_GAIN:g}",
     f"translator readable = translator.r2.low > {THRESHOLDS.min_r2:g}",
     "shadow certificate = certificate.status not in (failed)",
 )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from singaudit.metrics.findings import THRESHOLDS
+from singaudit.report.gates.instrument import faults_of, withheld
 from singaudit.report.gates.judge import GateOn, judge
 from singaudit.report.gates.rules import Rule
 from singaudit.report.result.audit import AuditResult
-from singaudit.report.result.data import TranslatorPart
 from singaudit.report.result.findings import GatePart, Verdict
 
 UNDECIDED = Verdict(status="inconclusive", reasons=[], sentence="")
@@ -14,7 +13,11 @@ UNDECIDED = Verdict(status="inconclusive", reasons=[], sentence="")
 
 
 def decided(result: AuditResult, rules: list[Rule], gate_on: GateOn) -> AuditResult:
-    """The result with its gates judged and its verdict: a failed gate outranks all, any doubt outranks a pass."""
+    """The result with its gates judged and its verdict: a failed gate outranks all, any doubt outranks a pass.
+
+    Findings that rest on what could not be measured are withheld.
+    """
+    result = withheld(result)
     gates = judge(rules, result, gate_on)
     failed = [f"the gate {g.rule!r} failed: found {g.found}" for g in gates if g.status == "fail"]
     doubts = _doubts(result) + [
@@ -35,27 +38,7 @@ def _doubts(result: AuditResult) -> list[str]:
         doubts.append(f"preprocessing was only guessed ({keys}); state it with --preprocess")
     if result.geometry.null_dim == 0:
         doubts.append("the head has no logit null space: there is nothing it ignores by construction")
-    if result.data is not None and result.data.audit.used < THRESHOLDS.min_images:
-        doubts.append(f"{result.data.audit.used} images are too few, at least {THRESHOLDS.min_images} are needed")
-    return doubts + (unreadable(result.translator) if result.translator is not None else [])
-
-
-def unreadable(translator: TranslatorPart | None) -> list[str]:
-    """Why nothing that a translator says can be trusted; nothing where it can."""
-    if translator is None:
-        return ["no translator was fitted"]
-    doubts = []
-    if translator.images < THRESHOLDS.min_translator_images:
-        doubts.append(
-            f"the translator rests on {translator.images} images, at least "
-            f"{THRESHOLDS.min_translator_images} are needed; add some with --probe"
-        )
-    if not translator.r2.low > THRESHOLDS.min_r2:
-        doubts.append(
-            f"the translator explains too little of the image embeddings (R2 {translator.r2.value:.3f}, "
-            f"its lower end must exceed {THRESHOLDS.min_r2})"
-        )
-    return doubts
+    return doubts + [fault.text for fault in faults_of(result)]
 
 
 def verdict_sentence(status: str, gates: list[GatePart], reasons: list[str]) -> str:

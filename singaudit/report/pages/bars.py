@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup
 
+from singaudit.report.brief.model import Bar
 from singaudit.report.pages.charts import BLUE, GRID, ORANGE, VERMILLION
 from singaudit.report.result.base import Statistic
-from singaudit.report.result.findings import FindingPart
 from singaudit.report.result.scores import ControlScore
 
 Domain = tuple[float, float]
@@ -55,42 +55,6 @@ def interval_bar(stat: Statistic, domain: Domain) -> Markup:
     )
 
 
-def reading_bar(finding: FindingPart, domain: Domain) -> Markup:
-    """How clearly an attribute is read (pale), how much of it vanishes (dark, with its interval), in degrees.
-
-    Below it, where the control's random subspaces put what vanishes (orange).
-    """
-    gone, read = finding.contrast_deg, finding.margin_deg
-    if gone is None or read is None:
-        return _svg([_rect(0, 100, 0, 9, GRID, 0.12)])
-    zero = _x(0.0, domain)
-    rects = [
-        _rect(0, 100, 0, 9, GRID, 0.12),
-        _rect(zero, max(zero, _x(read.value, domain)), 0, 9, BLUE, 0.35),
-        _rect(min(zero, _x(gone.value, domain)), max(zero, _x(gone.value, domain)), 0, 9, BLUE),
-        _rect(_x(gone.low, domain), _x(gone.high, domain), 3.5, 2, "#77818c"),
-    ]
-    if finding.control is not None:
-        low, high = _x(finding.control.control_low, domain), _x(finding.control.control_high, domain)
-        rects.append(_rect(low, high, 10, 2, ORANGE))
-    return _svg(rects)
-
-
-def reading_domain(findings: Iterable[FindingPart]) -> Domain:
-    """One scale in degrees for the reading bars of ``findings``."""
-    return domain_of(
-        bound
-        for f in findings
-        if f.margin_deg is not None and f.contrast_deg is not None
-        for bound in (
-            f.margin_deg.value,
-            f.contrast_deg.low,
-            f.contrast_deg.high,
-            f.control.control_high if f.control else 0.0,
-        )
-    )
-
-
 def control_bar(score: ControlScore) -> Markup:
     """The control's 95 % range as a band, its mean, and the observed value as a mark, on a scale of their own."""
     low, high = domain_of((score.observed, score.control_low, score.control_high), zero=False)
@@ -107,17 +71,18 @@ def control_bar(score: ControlScore) -> Markup:
     )
 
 
-def box(quantiles: Sequence[float], domain: Domain) -> Markup:
-    """5 to 95 % as a line, quartiles as a bar, the median as a mark, from 21 quantiles; nothing without them."""
-    if len(quantiles) != 21:
-        return Markup("")
-    p5, p25, p50, p75, p95 = (_x(quantiles[i], domain) for i in (1, 5, 10, 15, 19))
-    zero = _x(0.0, domain)
-    return _svg(
-        [
-            _rect(zero - 0.25, zero + 0.25, 0, 12, GRID, 0.6),
-            _rect(p5, p95, 5.25, 1.5, BLUE, 0.7),
-            _rect(p25, p75, 2.5, 7, BLUE, 0.8),
-            _rect(p50 - 0.6, p50 + 0.6, 1, 10, VERMILLION),
-        ]
+# On paper no style sheet reaches these shapes; on a screen it may override them.
+_SHARES = {"bad": "#c0392b", "warn": "#d98200", "plain": "#5b7fa6", "good": "#5b7fa6"}
+
+
+def share_bar(bar: Bar, style: str) -> Markup:
+    """A brief's bar from 0 to 100 %, filled to the value in the colour of its finding, with the interval as a line."""
+    value, low, high = 100 * bar.value, 100 * bar.low, 100 * bar.high
+    width = max(high - low, 1.0)
+    return Markup(
+        '<svg viewBox="0 0 100 12" width="120" height="12" preserveAspectRatio="none" aria-hidden="true">'
+        '<rect class="share-track" x="0" y="1" width="100" height="10" fill="#e4e8ed"/>'
+        f'<rect x="0" y="1" width="{max(value, 0.8):.1f}" height="10" fill="{_SHARES[style]}"/>'
+        f'<rect class="share-range" x="{min(low, 100 - width):.1f}" y="5" width="{width:.1f}" height="2" '
+        'fill="#1a2027"/></svg>'
     )

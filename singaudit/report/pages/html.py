@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from singaudit.errors import ReportError
+from singaudit.report.brief.words import share_text
 from singaudit.report.pages import bars, text, view
 from singaudit.report.result.audit import AuditResult
 
@@ -47,8 +48,8 @@ def environment() -> Environment:
         places_for=text.places_for,
         interval_bar=bars.interval_bar,
         control_bar=bars.control_bar,
-        reading_bar=bars.reading_bar,
-        box=bars.box,
+        share_bar=bars.share_bar,
+        share_text=share_text,
         control_of=view.control_of,
         verdict_styles=view.VERDICTS,
         finding_styles=view.FINDINGS,
@@ -59,7 +60,7 @@ def environment() -> Environment:
 def page(template: str, **values: Any) -> str:
     """Render ``template`` with the style sheet and script inline, allowed by hash and nothing else."""
     env = environment()
-    style, script = _asset(env, "style.css"), _asset(env, "report.js")
+    style, script = _asset(env, "brief.css") + _asset(env, "style.css"), _asset(env, "report.js")
     policy = (
         f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from singaudit.report.pages import bars
+from singaudit.report.pages import bars, view
 from singaudit.report.pages.html import page
 from singaudit.report.pages.pictures import picture_context
 from singaudit.report.pages.text import cleaned
@@ -16,5 +16,5 @@ def render_image(result: ImageResult) -> str:
     return page(
         "image.html.j2", result=shown, changed=[r for r in shown.readings if r.features != r.equivalent],
         word_domain=bars.domain_of(bound for s in words for bound in (s.low, s.high)),
-        **picture_context(shown, paper=False),
+        **picture_context(shown, view.SCREEN.pictures),
     )  # fmt: skip

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from singaudit.report.result.audit import AuditResult
 from singaudit.report.result.image import ImageResult
 from singaudit.report.result.pictures import PicturePart, SearchPart
 
-PRINTED = 6
-"""Pairs on paper."""
-_ORDER = ("refined", "decoded", "natural pair", "neighbour")
+_ORDER = ("refined", "natural pair", "decoded", "neighbour")
 _KINDS = {"refined": "equivalents", "decoded": "decoded", "natural pair": "natural pairs", "neighbour": "neighbours"}
 
 
-def picture_context(result: AuditResult | ImageResult, paper: bool) -> dict[str, Any]:
-    """What the templates read about pictures; ``paper`` keeps six pairs, those that succeeded first."""
-    pictures = sorted(result.pictures, key=lambda p: (_ORDER.index(p.kind), p.success is False))
+def picture_context(result: AuditResult | ImageResult, limit: int, paper: bool = False) -> dict[str, Any]:
+    """What the templates read about pictures, at most ``limit`` pairs: equivalents that keep the class first, then
+    natural pairs, then what was retrieved, failures last; ``paper`` leaves out what has no second picture."""
+    pictures = ranked_pictures(result.pictures)
     if paper:
-        pictures = [p for p in pictures if p.other_thumbnail][:PRINTED]
+        pictures = [p for p in pictures if p.other_thumbnail]
+    pictures = pictures[:limit]
     return {
         "pictures": pictures,
         "decoding": result.decoding if isinstance(result, AuditResult) else None,
@@ -27,6 +28,11 @@ def picture_context(result: AuditResult | ImageResult, paper: bool) -> dict[str,
         "picture_classes": sorted({p.class_name for p in pictures}),
         "picture_groups": list(dict.fromkeys(picture_group(p) for p in pictures)),
     }
+
+
+def ranked_pictures(pictures: Sequence[PicturePart]) -> list[PicturePart]:
+    """Equivalents that keep the class first, then natural pairs, then what was drawn or retrieved, failures last."""
+    return sorted(pictures, key=lambda p: (p.success is False, p.top1_kept is False, _ORDER.index(p.kind)))
 
 
 def picture_group(picture: PicturePart) -> str:

@@ -7,12 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from singaudit.report.pages import bars, charts, view
+from singaudit.report.brief.ignored import row, says_something
+from singaudit.report.brief.make import brief_of
+from singaudit.report.brief.model import Brief, Row
+from singaudit.report.pages import charts, view
 from singaudit.report.pages.html import page
+from singaudit.report.pages.pictures import ranked_pictures
 from singaudit.report.pages.text import display_text, displayable
-from singaudit.report.result.audit import AuditResult, GalleryItem
+from singaudit.report.result.audit import AuditResult
 from singaudit.report.result.base import Statistic
 from singaudit.report.result.findings import FindingPart
+from singaudit.report.result.pictures import PicturePart
 
 _PAIRS = 2
 
@@ -26,9 +31,17 @@ class Column:
     word: str
     style: str
     spectrum: str
-    pairs: list[GalleryItem]
-    domain: bars.Domain
-    """Scale of the reading bars, degrees; one for all audits read by the same vision-language model."""
+    brief: Brief
+    pairs: list[PicturePart]
+    """The pictures with the most to say."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one audit found about a group."""
+
+    row: Row | None
+    """None where it cannot be told."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +49,7 @@ class GroupRow:
     """What each audit found about one concept group; None where it has no such group."""
 
     group: str
-    findings: list[FindingPart | None]
+    findings: list[Found | None]
 
 
 @dataclass(frozen=True)
@@ -54,7 +67,7 @@ def render_pair(results: Sequence[AuditResult], links: Sequence[str], title: str
     Raises ValueError when a link is not a plain relative path, or their number differs from the results'.
     """
     shown = [displayable(result) for result in results]
-    columns = [_column(result, _relative(link), shown) for result, link in zip(shown, links, strict=True)]
+    columns = [_column(result, _relative(link)) for result, link in zip(shown, links, strict=True)]
     return page(
         "pair.html.j2", title=display_text(title), columns=columns, groups=_groups(shown), numbers=_numbers(shown)
     )
@@ -66,18 +79,21 @@ def _relative(link: str) -> str:
     return quote(link)
 
 
-def _column(result: AuditResult, link: str, shown: Sequence[AuditResult]) -> Column:
+def _column(result: AuditResult, link: str) -> Column:
     word, style = view.VERDICTS[result.verdict.status]
-    domain = bars.reading_domain(f for other in shown if other.encoder == result.encoder for f in other.findings)
-    pairs = view.telling_pairs(result)[:_PAIRS]
-    return Column(result, link, word, style, charts.spectrum(result.geometry), pairs, domain)
+    pairs = [p for p in ranked_pictures(result.pictures) if p.other_thumbnail and p.success is not False][:_PAIRS]
+    return Column(result, link, word, style, charts.spectrum(result.geometry), brief_of(result), pairs)
 
 
 def _groups(results: Sequence[AuditResult]) -> list[GroupRow]:
     """All concept groups, in order of first appearance."""
-    tables = [{f.group: f for f in result.findings} for result in results]
+    tables = [{f.group: Found(_row(f, result)) for f in result.findings} for result in results]
     names = dict.fromkeys(name for table in tables for name in table)
     return [GroupRow(name, [table.get(name) for table in tables]) for name in names]
+
+
+def _row(finding: FindingPart, result: AuditResult) -> Row | None:
+    return row(finding, result.geometry.classes == 2) if says_something(finding) else None
 
 
 def _numbers(results: Sequence[AuditResult]) -> list[NumberRow]:

@@ -8,24 +8,51 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
+from singaudit.report.brief.make import brief_of
 from singaudit.report.pages import bars, charts, class_charts
 from singaudit.report.pages.pictures import picture_context
-from singaudit.report.result.audit import AuditResult, GalleryItem
+from singaudit.report.result.audit import AuditResult
 from singaudit.report.result.base import Statistic
-from singaudit.report.result.findings import FindingPart, GatePart
-from singaudit.report.result.scores import ClassPart, ConceptPart, ControlScore
+from singaudit.report.result.findings import FindingPart
+from singaudit.report.result.scores import ClassPart, ConceptPart, ControlPart, ControlScore
 
-MAX_ROWS = 1000
-"""Table rows in HTML; result.json holds all of them."""
-MAX_CONCEPTS = 300
-"""Rows per concept group in HTML."""
-PRINT_ROWS = 25
-"""Table rows on paper."""
-PRINT_GALLERY = 5
-"""Gallery entries on paper."""
-TELLING_PAIRS = 3
 SHOWN_CONCEPTS = 24
-"""Findings of single concepts on the page and in the terminal; result.json holds all of them."""
+"""Findings of single concepts in the table; result.json holds all of them."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much of a result a document shows; result.json holds all of it."""
+
+    classes: int = 100
+    """Rows of the table of classes."""
+    concepts: int = 100
+    """Rows of the table of concepts, those that move most."""
+    rules: int = 60
+    """Groups whose rule is quoted."""
+    gates: int = 60
+    """Gates."""
+    words: int = 40
+    """Words lost, and words gained."""
+    steering: int = 13
+    """Texts steered toward."""
+    pictures: int = 18
+    """Pairs of pictures."""
+    gallery: int = 6
+    """Images with retrieved neighbours."""
+    charts: int = 6
+    """Charts of a class's words."""
+    lines: int = 30
+    """Reasons, warnings and the like."""
+
+
+SCREEN = Limits()
+PAPER = Limits(classes=8, concepts=6, rules=3, gates=8, words=5, steering=4, pictures=4, gallery=1, charts=2, lines=5)
+"""Eight pages at most."""
+APPENDIX = Limits(classes=1000, concepts=1000, rules=1000, gates=1000, words=200, steering=1000, gallery=12, lines=100)
+"""All that is worth printing."""
+_TABLE_GROUPS = {SCREEN: 60, PAPER: 14, APPENDIX: 1000}
+"""Findings in the table; on paper the worst."""
 
 VERDICTS: dict[str, tuple[str, str]] = {
     "pass": ("Pass", "good"),
@@ -38,6 +65,7 @@ VERDICTS: dict[str, tuple[str, str]] = {
 FINDINGS: dict[str, str] = {
     "strong": "bad",
     "partial": "warn",
+    "nonlinear": "warn",
     "unstable": "unsure",
     "redundant": "plain",
     "cannot tell": "unsure",
@@ -61,12 +89,54 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class ConceptGroup:
-    """Concepts that exclude each other, e.g. colours, and what was found about them."""
+class ScoreRow:
+    """One score and what every family of controls gives for it."""
 
-    name: str | None
-    finding: FindingPart | None
-    concepts: list[ConceptPart]
+    label: str
+    unit: str
+    observed: float
+    statistic: Statistic | None
+    """The score with its interval, where it is one over images."""
+    controls: list[ControlScore | None]
+    """In the order of the table's families."""
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """Scores against controls: a row a score, a column a family."""
+
+    families: list[ControlPart]
+    rows: list[ScoreRow]
+
+
+SCORES = {
+    "scores.image_score_deg": ("IS, zero removal", "°"),
+    "scores.attribute_score_deg": ("|AS|, zero removal", "°"),
+    "scores.signed_attribute_score_deg": ("AS, zero removal", "°"),
+    "scores.ratio": ("IS / |AS|, zero removal", ""),
+    "scores.mean_removal.image_score_deg": ("IS, mean removal", "°"),
+    "scores.mean_removal.attribute_score_deg": ("|AS|, mean removal", "°"),
+    "scores.mean_removal.signed_attribute_score_deg": ("AS, mean removal", "°"),
+    "scores.mean_removal.ratio": ("IS / |AS|, mean removal", ""),
+}
+"""Label and unit of the scores, in the table's order."""
+
+
+def score_table(result: AuditResult) -> ScoreTable:
+    """Every score of the model beside every family of controls."""
+    tables = [{s.score: s for s in family.scores} for family in result.controls]
+    rows = []
+    for path, (label, unit) in SCORES.items():
+        found: Any = result
+        for step in path.split("."):
+            found = getattr(found, step, None)
+        beside = [table.get(path) for table in tables]
+        drawn = next((s for s in beside if s is not None), None)
+        if found is None and drawn is None:
+            continue
+        observed = found.value if isinstance(found, Statistic) else drawn.observed if drawn else 0.0
+        rows.append(ScoreRow(label, unit, observed, found if isinstance(found, Statistic) else None, beside))
+    return ScoreTable(list(result.controls), rows)
 
 
 def control_of(result: AuditResult, name: str) -> ControlScore | None:
@@ -111,21 +181,9 @@ def ranked_classes(result: AuditResult) -> list[ClassPart]:
     )
 
 
-def concept_groups(result: AuditResult) -> list[ConceptGroup]:
-    """Concepts by group in the result's order, largest |AS| first inside a group; ungrouped ones last."""
-    found = {f.group: f for f in result.findings}
-    grouped: dict[str | None, list[ConceptPart]] = {}
-    for concept in result.concepts:
-        grouped.setdefault(concept.group, []).append(concept)
-    names = sorted(grouped, key=lambda name: name is None)
-    return [
-        ConceptGroup(
-            name,
-            found.get(name) if name else None,
-            sorted(grouped[name], key=lambda c: -abs(c.attribute_score_deg.value)),
-        )
-        for name in names
-    ]
+def ranked_concepts(result: AuditResult) -> list[ConceptPart]:
+    """Concepts, those that mean removal moves most first."""
+    return sorted(result.concepts, key=lambda c: -abs(c.attribute_score_deg.value))
 
 
 def ranked_findings(result: AuditResult) -> list[FindingPart]:
@@ -148,89 +206,58 @@ def shown_findings(result: AuditResult) -> tuple[list[FindingPart], dict[str, in
     return shown, dict(left_out)
 
 
-def telling_pairs(result: AuditResult) -> list[GalleryItem]:
-    """The three entries whose move is largest among those that have both neighbours, each from another class first."""
-    ready = [g for g in result.gallery if g.near_equivalent and g.near_equivalent[0].thumbnail and g.thumbnail]
-    ready.sort(key=lambda g: (g.near_equivalent[0].name == (g.near_original[0].name if g.near_original else ""),))
-    first: list[GalleryItem] = []
-    for item in ready:
-        if item.class_name not in {g.class_name for g in first}:
-            first.append(item)
-    rest = [item for item in ready if item not in first]
-    return [*first, *rest][:TELLING_PAIRS]
+SECTIONS = {
+    "gates": "Gates",
+    "pictures": "Pictures",
+    "groups": "Groups and concepts",
+    "classes": "Classes",
+    "words": "In words",
+    "scores": "Scores and controls",
+    "head": "Head and spectrum",
+    "limits": "Limits",
+    "reproduce": "Reproduce",
+}
+"""The evidence: template and anchor, and the name in the list of contents, in their order."""
 
 
-def unmet_gates(result: AuditResult) -> list[tuple[GatePart, str]]:
-    """Gates that did not pass, with what can be done about each."""
-    return [(gate, advice(gate)) for gate in result.gates if gate.status != "pass"]
+def contents(result: AuditResult) -> list[tuple[str, str]]:
+    """The sections for which a result holds anything: (anchor, name)."""
+    empty = {
+        "pictures": not (result.gallery or result.pictures or result.generation),
+        "groups": not (result.findings or result.concepts),
+        "classes": not any(c.attribute_score_deg is not None for c in result.classes),
+        "words": result.words is None,
+        "scores": not (result.scores or result.controls),
+    }
+    return [(anchor, name) for anchor, name in SECTIONS.items() if not empty.get(anchor)]
 
 
-def advice(gate: GatePart) -> str:
-    """What to do about a gate that did not pass."""
-    if gate.status == "inconclusive":
-        return (
-            "Audit more images, which narrows the interval, or set the limit where the decision really lies. "
-            "If the translator is the weak point, add unlabelled images with --probe or choose a vision-language "
-            "model that reads this kind of image better."
-        )
-    subject = gate.rule.strip().lower()
-    if subject.startswith("finding["):
-        return (
-            "Decide whether this attribute may matter for the task. If it must, the features already carry it: "
-            "retrain or fine-tune the head with examples in which the attribute decides, or add it as an output of its "
-            "own. If it must not, this is the invariance that was wanted: write the gate the other way round."
-        )
-    if subject.startswith(("class[", "concept[")):
-        return (
-            "Look at this row's images in the gallery. If what changes is part of the task, add training examples in "
-            "which it alone separates the classes and retrain the head; if it is background, the gate is stricter than "
-            "the task needs."
-        )
-    if subject.startswith("translator"):
-        return (
-            "The translator explains too little of these features for any score to be trusted: add unlabelled images "
-            "with --probe, or choose a vision-language model that reads this kind of image better."
-        )
-    if subject.startswith("geometry"):
-        return (
-            "The null space follows from the head's shape and rank: a wider output, a narrower feature layer or a head "
-            "of full rank makes it smaller."
-        )
-    return (
-        "Compare the score with the control: inside the control's range it says little about this head. Outside of it, "
-        "look at the findings and the gallery for what moves, and retrain the head with examples in which it decides."
-    )
-
-
-def context(result: AuditResult, drawn: Figures, paper: bool = False) -> dict[str, Any]:
-    """Everything the templates read, the ``drawn`` charts among it; ``paper`` caps rows at what is printed."""
-    ranked, groups = ranked_classes(result), concept_groups(result)
-    statistics: list[Statistic] = [c.attribute_score_deg for c in result.concepts]
-    limits = [bound for s in statistics for bound in (s.low, s.high, s.value)]
+def context(result: AuditResult, drawn: Figures, paper: bool = False, limits: Limits | None = None) -> dict[str, Any]:
+    """Everything the templates read, the ``drawn`` charts among it; ``limits``: how much, of a screen's or paper's."""
+    limits = limits or (PAPER if paper else SCREEN)
+    concepts = ranked_concepts(result)[: limits.concepts]
+    bounds = [bound for c in concepts for bound in (c.attribute_score_deg.low, c.attribute_score_deg.high)]
     shown, left_out = shown_findings(result)
+    kept = _TABLE_GROUPS.get(limits, 60)
+    for f in shown[kept:]:
+        left_out[f.finding] = left_out.get(f.finding, 0) + 1
+    words = [*result.words.lost[: limits.words], *result.words.gained[: limits.words]] if result.words else []
     return {
         "result": result,
-        "figures": _as_images(drawn) if paper else drawn,
-        "verdict": VERDICTS[result.verdict.status],
-        "ranked": ranked[: PRINT_ROWS if paper else MAX_ROWS],
-        "concept_rows": PRINT_ROWS if paper else MAX_CONCEPTS,
-        "gallery": result.gallery[: PRINT_GALLERY if paper else None],
-        "groups": groups,
-        "findings": shown,
+        "brief": brief_of(result),
+        "anchors": True,
+        "contents": contents(result),
+        "limits": limits,
+        "figures": _as_images(replace(drawn, class_words=drawn.class_words[: limits.charts])) if paper else drawn,
+        "ranked": ranked_classes(result)[: limits.classes],
+        "gallery": result.gallery[: limits.gallery],
+        "concepts": concepts,
+        "concept_domain": bars.domain_of(bounds),
+        "findings": shown[:kept],
         "findings_left_out": left_out,
-        "reading_domain": bars.reading_domain(result.findings),
-        "pairs": telling_pairs(result),
-        "unmet": unmet_gates(result),
-        "class_domain": bars.domain_of(q for c in ranked for q in c.quantiles_deg),
-        "concept_domain": bars.domain_of(limits),
+        "score_table": score_table(result),
         "word_domain": bars.domain_of(
-            bound
-            for w in ([*result.words.lost, *result.words.gained] if result.words else [])
-            if w.change_deg is not None
-            for bound in (w.change_deg.low, w.change_deg.high)
+            bound for w in words if w.change_deg is not None for bound in (w.change_deg.low, w.change_deg.high)
         ),
-        "gallery_classes": sorted({g.class_name for g in result.gallery}),
-        "print_rows": PRINT_ROWS,
-        "print_gallery": PRINT_GALLERY,
-        **picture_context(result, paper),
+        **picture_context(result, limits.pictures, paper),
     }

@@ -64,6 +64,12 @@ class DataPart(Part):
     labels_source: Text
     accuracy: Statistic | None = Field(description="Top-1 against the labels, where there are any.")
     chance_accuracy: Finite | None
+    class_probe: Statistic | None = Field(
+        default=None, description="What a linear probe reads of the true classes from the features: 0 chance, 1 all."
+    )
+    class_gain: Statistic | None = Field(
+        default=None, description="Share of it that a probe of what the logits see lacks; null without true labels."
+    )
 
 
 class PackPart(Part):
@@ -74,6 +80,12 @@ class PackPart(Part):
     images: int
 
 
+class ClassReading(Statistic):
+    """Share of images of which the vision-language model names the true class; n counts scenes."""
+
+    chance: Finite = Field(description="The same share for labels permuted among the images.")
+
+
 class EncoderPart(Part):
     """The vision-language model that gave features their meaning."""
 
@@ -81,6 +93,10 @@ class EncoderPart(Part):
     revision: Text = Field(description="Commit on the hub, or sha256 of the local weights.")
     family: Text
     embedding_dim: int
+    class_reading: ClassReading | None = Field(
+        default=None, description="How well it reads the classes itself; null without true labels."
+    )
+    runtime: Text = Field(default="", description="What ran its towers and, where that is not the fast way, why.")
     pack: PackPart | None = Field(default=None, description="Where its embeddings came from, if from no model.")
 
 

@@ -15,7 +15,21 @@ from singaudit.engine.interface import Step
 from singaudit.engine.local import run_pass
 from singaudit.errors import DatasetError
 
-STEPS = {"mean": Step(lambda p: np.float32(p.mean()), lambda x: (x[:, None],))}
+
+class Mean:
+    """A recipe and its model: the mean of the pixels."""
+
+    def open(self):
+        return self
+
+    def prepare(self, pixels):
+        return np.float32(pixels.mean())
+
+    def compute(self, inputs):
+        return (inputs[:, None],)
+
+
+STEPS = {"mean": Step(Mean())}
 
 
 def write(path, value=0, size=8):

@@ -15,7 +15,7 @@ from singaudit.language.encoders.table import BUILTIN, builtin_folder, open_enco
 TEXTS = ["a red star", "a blue square", "a red star", "a green circle"]
 
 
-def never():
+def never(exports):
     raise AssertionError("the model was opened")
 
 
@@ -28,12 +28,15 @@ def test_a_text_is_encoded_once_and_then_never_again(tmp_path, model):
     calls = []
 
     class Counting:
+        def __init__(self, exports):
+            pass
+
         def __getattr__(self, name):
             return getattr(model, name)
 
-        def encode_texts(self, texts):
+        def text_batches(self, texts):
             calls.append(list(texts))
-            return model.encode_texts(texts)
+            return model.text_batches(texts)
 
     first = CachedEncoder(BUILTIN, "cpu", Cache(tmp_path), Counting)
     found = first.encode_texts(TEXTS)
@@ -47,8 +50,32 @@ def test_a_text_is_encoded_once_and_then_never_again(tmp_path, model):
         again.encode_texts(["a black heart"])
 
 
+def test_texts_are_told_as_they_are_done_and_an_interrupt_keeps_them(tmp_path, model):
+    texts, told = [f"{i} red stars" for i in range(150)], []
+
+    def stop(done, total):
+        told.append((done, total))
+        if done > 64:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        CachedEncoder(BUILTIN, "cpu", Cache(tmp_path), lambda exports: model).learn(texts, stop)
+    kept = told[-1][0]
+    assert told[0] == (0, 150)
+    assert 64 < kept < 150
+    told.clear()
+    CachedEncoder(BUILTIN, "cpu", Cache(tmp_path), lambda exports: model).learn(texts, lambda *done: told.append(done))
+    assert (told[0], told[-1]) == ((0, 150 - kept), (150 - kept, 150 - kept))
+
+
+def test_texts_are_known_where_the_cache_cannot_be_written(tmp_path, model, monkeypatch):
+    encoder = CachedEncoder(BUILTIN, "cpu", Cache(tmp_path), lambda exports: model)
+    monkeypatch.setattr("singaudit.cache.shelf.write_table", lambda *a: (_ for _ in ()).throw(OSError(28, "full")))
+    np.testing.assert_array_equal(encoder.encode_texts(TEXTS), model.encode_texts(TEXTS))
+
+
 def test_without_a_cache_a_text_is_still_encoded_once(model):
-    encoder = CachedEncoder(BUILTIN, "cpu", Cache(None), lambda: model)
+    encoder = CachedEncoder(BUILTIN, "cpu", Cache(None), lambda exports: model)
     assert encoder.images is None
     np.testing.assert_array_equal(encoder.encode_texts(TEXTS), encoder.encode_texts(TEXTS))
 
@@ -56,11 +83,11 @@ def test_without_a_cache_a_text_is_still_encoded_once(model):
 def test_a_model_that_cannot_be_opened_is_tried_once(tmp_path):
     calls = []
 
-    def fail():
+    def fail(exports):
         calls.append(1)
         raise LanguageError("broken")
 
-    cached = CachedEncoder(BUILTIN, "cpu", Cache(tmp_path), lambda: open_encoder(BUILTIN))
+    cached = CachedEncoder(BUILTIN, "cpu", Cache(tmp_path), lambda exports: open_encoder(BUILTIN))
     cached._open, cached._opened = fail, None
     for _ in range(3):
         with pytest.raises(LanguageError, match="broken"):
@@ -106,4 +133,4 @@ def test_what_only_opening_can_tell_is_left_to_it(tmp_path, monkeypatch):
     assert revision_of("nobody/nothing", cache) is None
     assert revision_of("kind:of/other", cache) is None
     with pytest.raises(LanguageError, match="gone"):
-        CachedEncoder("nobody/nothing", "cpu", cache, lambda: (_ for _ in ()).throw(LanguageError("gone")))
+        CachedEncoder("nobody/nothing", "cpu", cache, lambda exports: (_ for _ in ()).throw(LanguageError("gone")))

@@ -96,7 +96,7 @@ def test_of_a_failed_gate_is_said_what_is_ignored_and_how_sure() -> None:
     brief = brief_of(judged("fail", (GATE.format("colour"), "fail")))
     assert brief.word == "Fail"
     assert brief.sentence == "Do not ship as it is: its head ignores colour."
-    assert brief.certainty.startswith("81\u00a0% [78, 84] of what is read of colour sits in what the head ignores")
+    assert brief.certainty.startswith("81\u00a0% [78, 84] of the reading of colour lies in what the head ignores")
     assert "800 images" in brief.certainty
     assert brief.steps
 
@@ -152,7 +152,7 @@ def test_a_share_beyond_all_is_a_word() -> None:
     over = findings(("colour", "strong"))
     over[0]["carried_share"] = stat(1.01, 0.02)
     text = every_text(brief_of(judged("fail", (GATE.format("colour"), "fail"), findings=over)))
-    assert "All [99, 100] of what is read of colour" in text
+    assert "All [99, 100] of the reading of colour" in text
     assert not re.search(r"10[1-9]\s*%|[-\u2212]\d+\s*%", text.replace("\\xa0", " "))
 
 

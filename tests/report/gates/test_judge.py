@@ -217,7 +217,7 @@ def test_names_stand_in_the_result(result):
     named, *_ = judge(parse_rules(("mine = geometry.null_dim < 1e9",)), result, "upper")
     assert (named.name, named.rule) == ("mine", "geometry.null_dim < 1e9")
     assert [g.name for g in judge(parse_rules(("default",)), result, "upper")] == [
-        "class meaning", "translator readable", "shadow certificate",
+        "class meaning", "class knowledge", "translator readable", "shadow certificate",
     ]  # fmt: skip
 
 

@@ -1,0 +1,122 @@
+"""Towers through ONNX Runtime: the same embeddings as torch's, exported once, kept, and left where they differ."""
+
+import numpy as np
+import pytest
+
+from singaudit.cache.store import Cache
+from singaudit.language.encoders import exports
+from singaudit.language.encoders.exports import Exports
+from singaudit.language.encoders.table import BUILTIN, open_encoder
+from singaudit.language.encoders.towers import OnnxTowers, TorchTowers, embed_texts
+
+TEXTS = ["a red star", "an image", "a photo of a large striped star on a blue background", "a blue star", "a red heart"]
+
+
+@pytest.fixture
+def large_enough(monkeypatch):
+    """The embedded model counts as one that an export pays for."""
+    monkeypatch.setattr(exports, "SMALL_PARAMETERS", 0)
+
+
+@pytest.fixture(scope="module")
+def torchs():
+    return open_encoder(BUILTIN)
+
+
+def images_of(encoder, count=5):
+    rng = np.random.default_rng(1)
+    return np.stack([encoder.prepare(rng.integers(0, 256, (40 + i, 70, 3), dtype=np.uint8)) for i in range(count)])
+
+
+def never(*args):
+    raise AssertionError("it was exported again")
+
+
+def test_an_export_gives_torchs_embeddings_and_is_made_once(tmp_path, torchs, large_enough, monkeypatch):
+    first = open_encoder(BUILTIN, exports=Exports(Cache(tmp_path), "print"))
+    assert isinstance(first._towers, OnnxTowers)
+    images = images_of(first)
+    np.testing.assert_allclose(first.encode_images(images), torchs.encode_images(images), atol=1e-5)
+    np.testing.assert_allclose(first.encode_texts(TEXTS), torchs.encode_texts(TEXTS), atol=1e-5)
+    monkeypatch.setattr(exports, "_written", never)
+    again = open_encoder(BUILTIN, exports=Exports(Cache(tmp_path), "print"))
+    assert (again.runtime, again._towers.exact) == ("ONNX Runtime", first._towers.exact)
+    np.testing.assert_array_equal(again.encode_images(images), first.encode_images(images))
+    np.testing.assert_array_equal(again.encode_texts(TEXTS), first.encode_texts(TEXTS))
+    assert "exported again" in open_encoder(BUILTIN, exports=Exports(Cache(tmp_path), "other")).runtime
+
+
+def test_no_bit_of_an_embedding_depends_on_what_is_beside_it(torchs, large_enough):
+    encoder = open_encoder(BUILTIN, exports=Exports(Cache(None), "print"))
+    images, texts = images_of(encoder, 7), [*TEXTS, *(f"{i} red stars" for i in range(70))]
+    for each in (encoder, torchs):
+        whole = each.encode_images(images)
+        np.testing.assert_array_equal(whole[[5, 2]], each.encode_images(images[[5, 2]]))
+        np.testing.assert_array_equal(whole[4], each.encode_images(images[4:5])[0])
+        said = each.encode_texts(texts)
+        np.testing.assert_array_equal(said[60], each.encode_texts([texts[60]])[0])
+        np.testing.assert_array_equal(said[[70, 2]], each.encode_texts([texts[70], texts[2]]))
+
+
+def test_a_damaged_export_is_made_again(tmp_path, large_enough):
+    open_encoder(BUILTIN, exports=Exports(Cache(tmp_path), "print"))
+    files = sorted(tmp_path.glob("towers-*/*.onnx"))
+    assert len(files) == 2
+    whole = files[0].read_bytes()
+    files[0].write_bytes(whole[:-9] + b"\0" * 9)
+    open_encoder(BUILTIN, exports=Exports(Cache(tmp_path), "print"))
+    assert files[0].read_bytes() == whole
+
+
+def test_an_export_of_another_checkpoint_is_not_taken_from_its_place(tmp_path, large_enough):
+    for name in ("one", "two"):
+        open_encoder(BUILTIN, exports=Exports(Cache(tmp_path), name))
+    folders = sorted(tmp_path.glob("towers-*"))
+    files = [next(folder.glob("*.onnx")) for folder in folders]
+    for file, folder in zip(files[::-1], folders, strict=True):
+        (folder / file.name).write_bytes(file.read_bytes())
+    for file in files:
+        file.unlink()
+    assert Exports(Cache(tmp_path), "one").kept() is None
+
+
+@pytest.mark.parametrize(
+    ("what", "value", "said"),
+    [("COSINE", 1.1, "a cosine of"), ("_written", never, "exported again"), ("_LARGEST", 1, "too large")],
+)
+def test_where_it_differs_or_fails_torch_runs_with_a_word_why(tmp_path, large_enough, monkeypatch, what, value, said):
+    monkeypatch.setattr(exports, what, value)
+    encoder = open_encoder(BUILTIN, exports=Exports(Cache(tmp_path), "print"))
+    assert isinstance(encoder._towers, TorchTowers)
+    assert said in encoder.runtime
+    monkeypatch.undo()
+    monkeypatch.setattr(exports, "_written", never)
+    monkeypatch.setattr(exports, "SMALL_PARAMETERS", 0)
+    assert said in open_encoder(BUILTIN, exports=Exports(Cache(tmp_path), "print")).runtime
+
+
+def test_a_small_model_stays_in_torch():
+    assert "too small" in open_encoder(BUILTIN, exports=Exports(Cache(None), "print")).runtime
+
+
+class Counted:
+    """Towers that tell how large their batches of texts are."""
+
+    runtime = "counted"
+
+    def __init__(self, exact):
+        self.exact, self.sizes = exact, []
+
+    def texts(self, batches):
+        self.sizes += [batch.shape for batch in batches]
+        return [np.ones((len(batch), 2)) for batch in batches]
+
+
+def test_texts_of_one_length_go_together_and_nothing_is_filled_up_without_need():
+    tokens = [[1] * (3 + i % 2) for i in range(90)]
+    exact, filled = Counted(True), Counted(False)
+    rows = np.concatenate([positions for positions, _ in embed_texts(tokens, exact)])
+    assert sorted(rows.tolist()) == list(range(90))
+    assert exact.sizes == [(32, 3), (13, 3), (32, 4), (13, 4)]
+    list(embed_texts(tokens, filled))
+    assert filled.sizes == [(32, 3), (32, 3), (32, 4), (32, 4)]
