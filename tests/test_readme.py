@@ -90,6 +90,23 @@ def test_every_guide_is_linked_from_the_readme():
         assert f"(examples/guides/{guide.name})" in README, guide.name
 
 
+def test_every_file_that_contributing_names_exists():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    known = {
+        str(path.relative_to(ROOT))
+        for path in (
+            *ROOT.glob("*"),
+            *(ROOT / "singaudit").rglob("*"),
+            *(ROOT / "tests").rglob("*"),
+            *(ROOT / "examples").rglob("*"),
+        )
+    }
+    named = set(re.findall(r"`((?:[\w.]+/)+(?:\w+\.\w+)?)`", text))
+    assert len(named) > 30
+    missing = [name for name in named if not any(f"/{path}".endswith(f"/{name}".rstrip("/")) for path in known)]
+    assert not missing
+
+
 def test_the_two_first_commands_are_make_targets():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     commands = re.findall(r"^    (make \w+)$", README, re.MULTILINE)
