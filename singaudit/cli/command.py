@@ -6,7 +6,7 @@ import difflib
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
@@ -35,10 +35,10 @@ class CommandGroup(_Inert, click.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run a command, whatever of its streams is closed; what an encoding lacks is shown escaped."""
         _open_streams()
+        run: Callable[..., Any] = super().main
         if kwargs.pop("standalone_mode", True):
-            run = super().main
             sys.exit(exit_code(lambda: run(*args, standalone_mode=False, **kwargs)))
-        return super().main(*args, standalone_mode=False, **kwargs)
+        return run(*args, standalone_mode=False, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command named. Raises click's error where the current folder is gone: libraries fail in many ways."""

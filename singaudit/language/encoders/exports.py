@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,7 +140,8 @@ def _written(module: Any, sample: NDArray[Any], axes: dict[int, str]) -> bytes:
 
     stream = io.BytesIO()
     torch.onnx.export(
-        module, (torch.from_numpy(np.ascontiguousarray(sample)),), stream, dynamo=False, opset_version=_OPSET,
+        module, (torch.from_numpy(np.ascontiguousarray(sample)),), cast(Any, stream), dynamo=False,
+        opset_version=_OPSET,
         input_names=["rows"], output_names=["embeddings"], do_constant_folding=False, export_params=False,
         keep_initializers_as_inputs=True, dynamic_axes={"rows": axes, "embeddings": {0: axes[0]}},
     )  # fmt: skip
