@@ -127,6 +127,20 @@ def sweep(folder: Path) -> None:
                 os.close(descriptor)
 
 
+@contextmanager
+def folder_aside(parent: Path) -> Iterator[Path]:
+    """A new folder to draw in, this user's alone, gone at the end unless renamed; leftovers of the dead go first.
+
+    Raises OSError.
+    """
+    sweep(parent)
+    path, descriptor = new_folder(parent)
+    try:
+        yield path
+    finally:
+        _drop(path, descriptor)
+
+
 class PrivateFolder:
     """A folder for temporary files of this user alone, removed with this object; others' leftovers go at once."""
 

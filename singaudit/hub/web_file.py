@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 import re
-import tempfile
 import urllib.request
 from pathlib import Path
 from typing import Any
 
+from singaudit.disk import sweep, written_aside
 from singaudit.errors import MachineError
 from singaudit.hub.caller import Caller, Progress
 
@@ -40,22 +38,16 @@ def from_url(url: str, caller: Caller, progress: Progress = lambda stage, done, 
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(prefix=f".{name}.", dir=path.parent)
+        sweep(path.parent)
+        with written_aside(path) as sink:
+            digest = _download(url, sink, name, caller, progress, path.parent)
+            if not digest.startswith(prefix):
+                raise caller.error(
+                    f"{name} arrived damaged: its sha256 starts with {digest[:12]}, its name says {prefix}",
+                    hint="Try again; behind a proxy ask who runs it.",
+                )
     except OSError as error:
         raise _unstored(name, error) from error
-    try:
-        with os.fdopen(handle, "wb") as sink:
-            digest = _download(url, sink, name, caller, progress, path.parent)
-        if not digest.startswith(prefix):
-            raise caller.error(
-                f"{name} arrived damaged: its sha256 starts with {digest[:12]}, its name says {prefix}",
-                hint="Try again; behind a proxy ask who runs it.",
-            )
-        os.replace(aside, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(aside)
-        raise
     return path
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from singaudit.disk import FULL, folder_aside, sync_folder
 from singaudit.errors import ConfigError, MachineError
 from singaudit.repair.process import NewModel
-from singaudit.report.formats.atomic import FULL, sync_folder
 
 
 def check_output(output: str | Path, classifier_path: Path | None = None) -> Path:
@@ -39,13 +38,13 @@ def beside(path: Path) -> dict[str, Path]:
 @contextmanager
 def staged(model: NewModel, output: Path) -> Iterator[Path]:
     """The new model's file in a folder of its own beside ``output``, which is gone at the end."""
-    try:
-        folder = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
-    except OSError as error:
-        raise ConfigError(
-            f"the folder {output.parent} cannot be written: {error.strerror}", hint="Choose another with -o."
-        ) from error
-    try:
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(folder_aside(output.parent))
+        except OSError as error:
+            raise ConfigError(
+                f"the folder {output.parent} cannot be written: {error.strerror}", hint="Choose another with -o."
+            ) from error
         path = folder / output.name
         try:
             path.write_bytes(model.data)
@@ -60,8 +59,6 @@ def staged(model: NewModel, output: Path) -> Iterator[Path]:
                 ) from error
             raise
         yield path
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def publish(path: Path, output: Path, pages: Mapping[str, bytes]) -> None:

@@ -12,6 +12,7 @@ from singaudit.demo.calibration.table import markdown, percent
 from singaudit.errors import ReportError
 from singaudit.report.formats.atomic import write_files
 from singaudit.report.formats.folder import check_output_folder
+from singaudit.report.formats.lock import hold
 
 FILES = ("calibration.json", "calibration.md")
 
@@ -22,6 +23,7 @@ def run_calibration(settings: dict[str, Any]) -> dict[str, Any]:
     if output.is_symlink() and not settings.get("force"):
         raise ReportError(f"{output} is a link; nothing was written", hint="choose another folder with -o, or --force")
     check_output_folder(output, force=True)
+    hold(output)
     foreign = sorted({p.name for p in output.iterdir()} - {*FILES}) if output.is_dir() else []
     if foreign and not settings.get("force"):
         raise ReportError(

@@ -13,6 +13,7 @@ from singaudit.dataset.columns import read_csv
 from singaudit.errors import ConfigError, DatasetError
 from singaudit.report.build.comparison import SCORES, PerImage, compare
 from singaudit.report.formats.folder import check_output_folder
+from singaudit.report.formats.lock import hold
 from singaudit.report.formats.table import RESULT_FILE, SCORES_FILE, usual_formats
 from singaudit.report.formats.writer import write_comparison
 from singaudit.report.pages.comparison import render_comparison
@@ -32,6 +33,7 @@ def compare_targets(settings: dict[str, Any], argv: Sequence[str]) -> Comparison
     stored = [_stored(target) for target in targets]
     folders = _folders([t for t, found in zip(targets, stored, strict=True) if found is None])
     check_output_folder(output, force=force, folders=folders.values(), pages=(PAGE,))
+    hold(output)
     if folders and settings.get("images") is None and settings.get("pack") is None:
         raise ConfigError(
             f"expected images to audit {next(iter(folders))} on", hint="Add --images DIR, or name result.json files."

@@ -10,6 +10,7 @@ from singaudit.cli.summary import show_result
 from singaudit.cli.terminal import Reporter, safe
 from singaudit.config import make_config
 from singaudit.report.formats.folder import check_output_folder
+from singaudit.report.formats.lock import hold
 from singaudit.report.formats.table import usual_formats
 from singaudit.report.formats.writer import write_page
 from singaudit.report.pages.side_by_side import render_pair
@@ -24,6 +25,7 @@ def run_demo(settings: dict[str, Any]) -> dict[str, Any]:
     """Audit the embedded clean and leaky classifiers and write their reports and the page beside them."""
     output, force = Path(settings["output"]), bool(settings.get("force"))
     check_output_folder(output, force=force, folders=DEMO_MODELS, pages=("index.html",))
+    hold(output)
     wanted = usual_formats(), False
     formats, pdf = possible_formats(wanted), pdf_settings(settings, wanted)
     quiet = bool(settings.get("quiet"))

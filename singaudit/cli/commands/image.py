@@ -10,6 +10,7 @@ from singaudit.cli.terminal import Reporter
 from singaudit.dataset.sources.one_file import open_file
 from singaudit.pipeline.photo import PAGE, check_photo_settings, describe_photo
 from singaudit.report.formats.folder import check_output_folder
+from singaudit.report.formats.lock import hold
 from singaudit.report.formats.writer import write_page
 from singaudit.report.pages.image import render_image
 from singaudit.report.result.image import ImageResult
@@ -25,6 +26,7 @@ def describe_image(settings: dict[str, Any]) -> tuple[int, ImageResult]:
     photo = open_file(Path(settings["photo"]))
     output = Path(settings["output"])
     check_output_folder(output, force=bool(settings.get("force")), pages=(PAGE,))
+    hold(output)
     with Reporter("none" if settings.get("quiet") else settings["progress"]) as progress:
         result, files = describe_photo(config, photo, progress)
     write_page(render_image(result), output, PAGE, files)

@@ -8,6 +8,7 @@ from typing import Any
 from singaudit.cli.commands.run import pdf_settings, possible_formats
 from singaudit.cli.terminal import safe
 from singaudit.report.formats.folder import check_output_folder, run_info_of
+from singaudit.report.formats.lock import hold
 from singaudit.report.formats.writer import write_report
 from singaudit.report.result.store import load_result
 
@@ -18,6 +19,7 @@ def render_again(settings: dict[str, Any], formats: tuple[tuple[str, ...], bool]
     result = load_result(path)
     output = Path(settings["output"])
     check_output_folder(output, force=bool(settings.get("force")))
+    hold(output)
     paths = write_report(
         result, {}, output, formats=possible_formats(formats), force=bool(settings.get("force")), run_info=None,
         pdf=pdf_settings(settings, formats), earlier_run=run_info_of(path.parent),

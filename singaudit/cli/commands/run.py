@@ -17,6 +17,7 @@ from singaudit.errors import ReportError
 from singaudit.pipeline.audit import Audit, audit
 from singaudit.report.formats.folder import check_output_folder
 from singaudit.report.formats.interface import PdfSettings
+from singaudit.report.formats.lock import hold
 from singaudit.report.formats.pdf import pdf_available
 from singaudit.report.formats.writer import write_report
 from singaudit.report.result.audit import AuditResult
@@ -29,6 +30,7 @@ def run_audit(
     config = config_from(settings)
     output = Path(settings["output"])
     check_output_folder(output, force=bool(settings.get("force")))
+    hold(output)
     wanted = possible_formats(formats)
     with Reporter("none" if settings.get("quiet") else settings["progress"]) as reporter:
         found = audit_into(

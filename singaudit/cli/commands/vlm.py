@@ -6,11 +6,11 @@ import contextlib
 import os
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from singaudit.cli.terminal import Reporter, console, safe
+from singaudit.disk import folder_aside
 from singaudit.errors import LanguageError, MachineError
 from singaudit.hub.download import Snapshot
 from singaudit.language.encoders.local import cached_models
@@ -67,17 +67,13 @@ def _copy(found: Snapshot, folder: Path) -> None:
     """The files by content, aside first: the folder appears whole or not at all."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        try:
+        with folder_aside(folder.parent) as aside:
             for file in found.files:
                 shutil.copyfile(found.folder / file, aside / file)
             aside.chmod(0o755)
             with contextlib.suppress(FileNotFoundError):
                 folder.rmdir()
             os.rename(aside, folder)
-        except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
-            raise
     except OSError as error:
         raise MachineError(
             f"the model could not be copied to {folder}: {error.strerror}", hint="Free space, or choose another folder."

@@ -6,14 +6,12 @@ and with images ``offsets`` (n + 1,) int64 into ``images``, their encoded bytes 
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import json
 import os
 import re
 import stat
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from singaudit.disk import FULL, sweep, written_aside
 from singaudit.errors import DatasetError, MachineError
 
 VERSION = 1
@@ -70,20 +69,11 @@ def write_pack(
     text = np.frombuffer(json.dumps(manifest, sort_keys=True).encode("ascii"), np.uint8)
     arrays = {name: np.ascontiguousarray(a) for name, a in {**tensors, "manifest": text}.items()}
     try:
-        handle, aside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "w+b") as file:
-                _write(file, arrays, images)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(aside, 0o666 & ~_umask())
-            os.replace(aside, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(aside)
-            raise
+        sweep(path.parent)
+        with written_aside(path) as file:
+            _write(file, arrays, images)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+        if error.errno in (*FULL, errno.EIO):
             raise MachineError(
                 f"the pack could not be written to {path}: {error.strerror}; nothing was left there", hint="free space"
             ) from error
@@ -135,12 +125,6 @@ def _header(table: Mapping[str, Any], checksum: str) -> bytes:
 def _described(table: Mapping[str, Any]) -> bytes:
     """What the checksum ends with: dtypes, shapes and places of the tensors."""
     return json.dumps(table, sort_keys=True, separators=(",", ":")).encode("ascii")
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 def looks_like_pack(path: Path) -> bool:

@@ -11,7 +11,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from singaudit.disk import is_aside, sweep
 from singaudit.errors import ReportError
+from singaudit.report.formats.lock import is_lock
 from singaudit.report.formats.table import FORMATS
 
 RUN_FILE = "run.json"
@@ -24,6 +26,8 @@ TOOL = "singaudit"
 """As run.json names it."""
 _OWN = frozenset([*(line.file for line in FORMATS.values()), RUN_FILE, COMPARISON_FILE])
 _PICTURE = re.compile(r"\d{3,6}-[a-z]+\.png")
+_OLD_ASIDE = re.compile(r"\.(?:" + "|".join(re.escape(n) for n in sorted(_OWN)) + r")\.[a-z0-9_]{8}")
+"""How earlier versions named what they were writing."""
 _PAGE_MARK = b'<meta name="generator" content="singaudit">'
 
 
@@ -33,7 +37,8 @@ def check_output_folder(
     """Refuse a folder that an audit must not write into; call it before any work. Writes nothing.
 
     Allowed are a folder that does not exist, is empty, or holds nothing but an earlier audit's own files; beside them
-    ``folders`` that pass the same check and ``pages`` that singaudit made. ``force`` allows other files too.
+    ``folders`` that pass the same check and ``pages`` that singaudit made. ``force`` allows other files too. What a
+    dead process left half-written there is singaudit's own, and removed.
     Raises ReportError.
     """
     hint = "choose another folder with -o, or --force"
@@ -81,7 +86,10 @@ def _foreign(path: Path, folders: set[str], pages: set[str]) -> list[str]:
     ours = is_audit(path)
     made = {name for name in pages if is_page(path / name)}
     out = []
+    sweep(path)
     for entry in sorted(path.iterdir()):
+        if is_aside(entry.name) or is_lock(entry.name) or _OLD_ASIDE.fullmatch(entry.name):
+            continue
         plain = entry.is_file() and not entry.is_symlink()
         known = (
             (plain and ours and entry.name in _OWN)
@@ -99,18 +107,16 @@ def _holds_pictures(path: Path) -> bool:
     """Whether a folder holds nothing but pictures as an audit names them."""
     if path.is_symlink() or not path.is_dir():
         return False
+    sweep(path)
     return all(e.is_file() and not e.is_symlink() and _PICTURE.fullmatch(e.name) for e in path.iterdir())
 
 
-def drop_pictures(folder: Path, kept: set[str]) -> None:
-    """Remove another result's pictures; a folder that holds anything else is left alone."""
+def stale_pictures(folder: Path, kept: set[str]) -> list[str]:
+    """Another result's pictures, by their path beside ``folder``; none in a folder that holds anything else."""
     if not (folder.is_dir() and _holds_pictures(folder)):
-        return
-    for entry in folder.iterdir():
-        if f"{folder.name}/{entry.name}" not in kept:
-            entry.unlink()
-    if not any(folder.iterdir()):
-        folder.rmdir()
+        return []
+    names = [f"{folder.name}/{entry.name}" for entry in folder.iterdir() if not is_aside(entry.name)]
+    return sorted(name for name in names if name not in kept)
 
 
 def pictures_of(page: str) -> str:

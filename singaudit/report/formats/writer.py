@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -17,10 +18,10 @@ from singaudit.report.formats.folder import (
     RUN_FILE,
     TOOL,
     check_output_folder,
-    drop_pictures,
     is_audit,
     is_page,
     pictures_of,
+    stale_pictures,
     start_of,
 )
 from singaudit.report.formats.interface import Files, Pages, PdfSettings
@@ -48,8 +49,7 @@ def write_report(
     ``per_image`` holds scores.csv's columns; ``pictures`` PNG files by their path below ``out_dir``; ``run_info`` what
     differs between runs, None for an earlier result that is only rendered again, whose run.json ``earlier_run`` is;
     ``pdf`` how the PDF is made.
-    Everything is rendered before anything is written, and written aside before anything is replaced. Another result's
-    files left in the folder are removed.
+    Everything is rendered before anything is written, and takes the place of another result's files as one unit.
     Returns the paths written.
     Raises ReportError for a folder or format that cannot be used, MachineError when the disk is full.
     """
@@ -60,20 +60,12 @@ def write_report(
     stored = canonical_json(result)
     made: dict[str, bytes] = {}
     if run_info is not None or not is_audit(out_dir):
-        # First of all: a folder that was left half renamed is still known as an audit's.
         made[RUN_FILE] = json.dumps({"tool": TOOL, **(run_info or {})}, indent=1, sort_keys=True).encode() + b"\n"
     made |= pictures
     files = Files.of_run(earlier_run if run_info is None else run_info, stored, per_image, pdf)
     made |= render_formats(result, files, wanted)
     same = start_of(out_dir / RESULT_FILE, MAX_BYTES) == stored
-    paths = write_files(out_dir, made)
-    if not same:
-        for line in FORMATS.values():
-            if line.file not in made and is_audit(out_dir):
-                _drop(out_dir / line.file)
-        if is_audit(out_dir):
-            drop_pictures(out_dir / PICTURES, set(made))
-    return paths
+    return write_files(out_dir, made, () if same or not is_audit(out_dir) else _of_another(out_dir, made))
 
 
 def render_formats(result: AuditResult, files: Files, formats: Collection[str]) -> dict[str, bytes]:
@@ -87,12 +79,15 @@ def render_formats(result: AuditResult, files: Files, formats: Collection[str]) 
     return made
 
 
-def _drop(path: Path) -> None:
-    """Remove another result's file; that one stays is said, the new report stands all the same."""
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        _log.warning("singaudit: %s is another result's and could not be removed: %s", path, error.strerror)
+def _of_another(folder: Path, made: Collection[str]) -> list[str]:
+    """Files of another result in ``folder`` that are to go; a folder in such a file's place stays, which is said."""
+    found = []
+    for name in (line.file for line in FORMATS.values() if line.file not in made):
+        if (folder / name).is_dir() and not (folder / name).is_symlink():
+            _log.warning("singaudit: %s is a folder in another result's place; it stays", folder / name)
+        elif os.path.lexists(folder / name):
+            found.append(name)
+    return found + stale_pictures(folder / PICTURES, set(made))
 
 
 def write_comparison(html: str, data: str, out_dir: Path, page: str) -> None:
@@ -107,8 +102,5 @@ def write_page(html: str, out_dir: Path, name: str, pictures: Mapping[str, bytes
     Pictures of an earlier page of that name are removed. Raises as ``write_report`` does.
     """
     before = is_page(out_dir / name)
-    # The page first: a folder that was left half renamed is still known as ours.
-    path = write_files(out_dir, {name: html.encode(), **pictures})[0]
-    if before:
-        drop_pictures(out_dir / pictures_of(name), set(pictures))
-    return path
+    stale = stale_pictures(out_dir / pictures_of(name), set(pictures)) if before else []
+    return write_files(out_dir, {name: html.encode(), **pictures}, stale)[0]
