@@ -27,6 +27,8 @@ except ImportError:  # not POSIX: nothing is locked there, and leftovers stay
 
 ASIDE = ".singaudit-"
 """Start of the name of whatever is being written, files and folders."""
+LOCK = ".singaudit-lock-"
+"""Start of the name of the file by which one run keeps others out of its output folder."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What a full disk answers, a quota and a limit on the size of files included."""
 _NAME = re.compile(re.escape(ASIDE) + r"[0-9a-f]{16}")

@@ -85,9 +85,7 @@ class Outcome:
             text()
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if (
-            lock := sys.modules.get("singaudit.report.formats.lock")
-        ) is not None:  # loaded only where something is held
+        if (lock := sys.modules.get("singaudit.cli.lock")) is not None:  # loaded only where something is held
             lock.release()
         if error is None:
             raise Ended(self._code)

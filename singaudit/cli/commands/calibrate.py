@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from singaudit.cli.lock import hold
 from singaudit.cli.terminal import Reporter, safe
 from singaudit.demo.calibration.run import FULL, QUICK, calibrate
 from singaudit.demo.calibration.table import markdown, percent
 from singaudit.errors import ReportError
 from singaudit.report.formats.atomic import write_files
 from singaudit.report.formats.folder import check_output_folder
-from singaudit.report.formats.lock import hold
 
 FILES = ("calibration.json", "calibration.md")
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from singaudit.cli.commands.run import audit_into, config_from, pdf_settings, possible_formats
+from singaudit.cli.lock import hold
 from singaudit.cli.terminal import Reporter, console, safe
 from singaudit.dataset.columns import read_csv
 from singaudit.errors import ConfigError, DatasetError
 from singaudit.report.build.comparison import SCORES, PerImage, compare
 from singaudit.report.formats.folder import check_output_folder
-from singaudit.report.formats.lock import hold
 from singaudit.report.formats.table import RESULT_FILE, SCORES_FILE, usual_formats
 from singaudit.report.formats.writer import write_comparison
 from singaudit.report.pages.comparison import render_comparison

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from singaudit.cli.commands.run import audit_into, pdf_settings, possible_formats
+from singaudit.cli.lock import hold
 from singaudit.cli.summary import show_result
 from singaudit.cli.terminal import Reporter, safe
 from singaudit.config import make_config
 from singaudit.report.formats.folder import check_output_folder
-from singaudit.report.formats.lock import hold
 from singaudit.report.formats.table import usual_formats
 from singaudit.report.formats.writer import write_page
 from singaudit.report.pages.side_by_side import render_pair

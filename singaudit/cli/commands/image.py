@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from singaudit.cli.commands.run import config_from
+from singaudit.cli.lock import hold
 from singaudit.cli.terminal import Reporter
 from singaudit.dataset.sources.one_file import open_file
 from singaudit.pipeline.photo import PAGE, check_photo_settings, describe_photo
 from singaudit.report.formats.folder import check_output_folder
-from singaudit.report.formats.lock import hold
 from singaudit.report.formats.writer import write_page
 from singaudit.report.pages.image import render_image
 from singaudit.report.result.image import ImageResult

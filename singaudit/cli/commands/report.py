@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from singaudit.cli.commands.run import pdf_settings, possible_formats
+from singaudit.cli.lock import hold
 from singaudit.cli.terminal import safe
 from singaudit.report.formats.folder import check_output_folder, run_info_of
-from singaudit.report.formats.lock import hold
 from singaudit.report.formats.writer import write_report
 from singaudit.report.result.store import load_result
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from singaudit.cli.lock import hold
 from singaudit.cli.repository import in_repository
 from singaudit.cli.terminal import Reporter, safe
 from singaudit.config import AuditConfig, make_config, parse_classes
@@ -17,7 +18,6 @@ from singaudit.errors import ReportError
 from singaudit.pipeline.audit import Audit, audit
 from singaudit.report.formats.folder import check_output_folder
 from singaudit.report.formats.interface import PdfSettings
-from singaudit.report.formats.lock import hold
 from singaudit.report.formats.pdf import pdf_available
 from singaudit.report.formats.writer import write_report
 from singaudit.report.result.audit import AuditResult

@@ -11,9 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from singaudit.disk import is_aside, sweep
+from singaudit.disk import LOCK, is_aside, sweep
 from singaudit.errors import ReportError
-from singaudit.report.formats.lock import is_lock
 from singaudit.report.formats.table import FORMATS
 
 RUN_FILE = "run.json"
@@ -88,7 +87,7 @@ def _foreign(path: Path, folders: set[str], pages: set[str]) -> list[str]:
     out = []
     sweep(path)
     for entry in sorted(path.iterdir()):
-        if is_aside(entry.name) or is_lock(entry.name) or _OLD_ASIDE.fullmatch(entry.name):
+        if is_aside(entry.name) or entry.name.startswith(LOCK) or _OLD_ASIDE.fullmatch(entry.name):
             continue
         plain = entry.is_file() and not entry.is_symlink()
         known = (

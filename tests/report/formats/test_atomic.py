@@ -3,18 +3,14 @@
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 
 from singaudit.disk import ASIDE
-from singaudit.errors import ReportError
 from singaudit.report.formats import atomic
 from singaudit.report.formats.atomic import write_files
 from singaudit.report.formats.folder import check_output_folder
-from singaudit.report.formats.lock import hold, is_lock, release
 
 NAMES = ("run.json", "result.json", "report.html", "pictures/001-original.png")
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals")
@@ -119,31 +115,3 @@ def test_a_leftover_of_an_earlier_version_does_not_block(tmp_path):
     write_files(tmp_path, report("a"))
     (tmp_path / ".result.json.x8_0abcd").write_bytes(b"half")
     check_output_folder(tmp_path)
-
-
-def holder(folder):
-    code = (
-        "from singaudit.report.formats.lock import hold; from pathlib import Path; "
-        f"hold(Path({str(folder)!r})); print(1, flush=True); input()"
-    )
-    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    child.stdout.readline()
-    return child
-
-
-def test_a_second_run_into_the_same_folder_is_refused_while_the_first_lives(tmp_path):
-    out = tmp_path / "out"
-    child = holder(out)
-    try:
-        with pytest.raises(ReportError, match="another run"):
-            hold(out)
-        hold(tmp_path / "other")
-        check_output_folder(tmp_path, folders=("out", "other"))  # locks are no files of others
-    finally:
-        child.kill()
-        child.wait()
-    hold(out)
-    hold(out)
-    release()
-    assert not list(tmp_path.iterdir())
-    assert is_lock(".singaudit-lock-00")

@@ -8,6 +8,7 @@ import hashlib
 import os
 from pathlib import Path
 
+from singaudit.disk import LOCK
 from singaudit.errors import ReportError
 
 try:
@@ -15,14 +16,8 @@ try:
 except ImportError:  # not POSIX
     fcntl = None  # type: ignore[assignment]
 
-_START = ".singaudit-lock-"
 _held: dict[Path, int] = {}
 """Lock files of this process, and their descriptors."""
-
-
-def is_lock(name: str) -> bool:
-    """Whether a name is that of a lock file."""
-    return name.startswith(_START)
 
 
 def hold(folder: Path) -> None:
@@ -70,6 +65,6 @@ def release() -> None:
 def _place(folder: Path) -> Path:
     """The lock's file: in the nearest folder above that exists and can be written, else in the folder itself."""
     real = folder.resolve()
-    name = _START + hashlib.sha256(os.fsencode(real)).hexdigest()[:16]
+    name = LOCK + hashlib.sha256(os.fsencode(real)).hexdigest()[:16]
     above = next((p for p in real.parents if p.is_dir()), real)
     return (above if os.access(above, os.W_OK | os.X_OK) else real) / name
