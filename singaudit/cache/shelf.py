@@ -50,6 +50,8 @@ class Shelf:
 
     def __init__(self, folder: Path | None, identity: Mapping[str, Any], unwritable: Said | None = None) -> None:
         self._folder, self._writable = folder, True
+        self.added = 0
+        """Rows that were added since it was opened."""
         self._identity = dict(identity)
         self._unwritable = unwritable or Said(folder)
         self._seal = hashlib.sha256(json.dumps(self._identity, sort_keys=True).encode()).digest()
@@ -71,6 +73,15 @@ class Shelf:
         shelf._index([_key_column(sha256)], [MemoryTable(arrays)])
         return shelf
 
+    @property
+    def folder(self) -> Path | None:
+        """Where its rows are kept; None in memory."""
+        return self._folder
+
+    def __len__(self) -> int:
+        """Rows that are found."""
+        return len(self._keys)
+
     def __contains__(self, sha256: str) -> bool:
         return len(self._keys) > 0 and self._find(_keys([sha256]))[0] >= 0
 
@@ -89,6 +100,7 @@ class Shelf:
 
     def add(self, sha256: Sequence[str], arrays: Arrays) -> None:
         """Keep a row of each of ``arrays`` (n, width) per content; found again after the next ``flush``."""
+        self.added += len(sha256)
         if self._writable and len(sha256):
             self._new.append((_keys(sha256), tuple(np.array(a) for a in arrays)))
             late = self._folder is not None and time.monotonic() - self._flushed >= _SECONDS

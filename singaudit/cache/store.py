@@ -15,7 +15,7 @@ import logging
 import os
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -32,7 +32,7 @@ MAX_BYTES = 10 * 2**30
 _MAX_FACTS = 2**24
 """Bytes of a file of facts: far more than one is ever given."""
 _SHELF = re.compile(r"[a-z]+-[0-9a-f]{40}")
-_FACTS = re.compile(r"[a-z]+-[0-9a-f]{64}\.json")
+FACTS = re.compile(r"[a-z]+-[0-9a-f]{64}\.json")
 _log = logging.getLogger(__name__)
 _PACKAGES = (
     "numpy", "pillow", "onnx", "onnxruntime", "onnxruntime-gpu", "torch", "torchvision", "timm", "transformers",
@@ -125,15 +125,18 @@ class Cache:
             return None
         return facts if isinstance(facts, dict) else None
 
-    def prune(self, limit: int = MAX_BYTES) -> None:
-        """Remove the files that were not used for the longest time until at most ``limit`` bytes are left."""
+    def prune(self, limit: int = MAX_BYTES, spared: Sequence[Path] = ()) -> None:
+        """Remove the files that were not used for the longest time until at most ``limit`` bytes are left.
+
+        Those in the folders ``spared`` stay: a set of images larger than the limit is not computed in vain.
+        """
         if self.folder is None or not self.folder.is_dir():
             return
-        for folder in (self.folder, *_shelves(self.folder)):
+        for folder in (self.folder, *shelf_folders(self.folder)):
             sweep(folder)
         files = _files(self.folder)
         left = sum(size for _, size, _ in files)
-        for _, size, path in sorted(files):
+        for _, size, path in sorted(file for file in files if file[2].parent not in spared):
             if left <= limit:
                 break
             with contextlib.suppress(OSError):
@@ -153,14 +156,14 @@ def _sealed(name: str, text: str) -> str:
 def clear(folder: Path) -> int:
     """Remove everything the cache keeps below ``folder``, and nothing else; the bytes of rows that are gone."""
     before = cache_bytes(folder)
-    for shelf in _shelves(folder):
+    for shelf in shelf_folders(folder):
         for path in shelf.iterdir():
             if FILE.fullmatch(path.name) or path.name == IDENTITY or is_aside(path.name):
                 path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # somebody put a file of theirs there, or another audit a new one
             shelf.rmdir()
     for path in folder.iterdir():
-        if _FACTS.fullmatch(path.name) or (is_aside(path.name) and path.is_file()):
+        if FACTS.fullmatch(path.name) or (is_aside(path.name) and path.is_file()):
             path.unlink(missing_ok=True)
     return before - cache_bytes(folder)
 
@@ -179,7 +182,7 @@ def cache_bytes(folder: Path) -> int:
     return sum(size for _, size, _ in _files(folder))
 
 
-def _shelves(folder: Path) -> list[Path]:
+def shelf_folders(folder: Path) -> list[Path]:
     """The cache's own folders: nothing else below a folder that a user named is ever touched."""
     return [p for p in folder.iterdir() if _SHELF.fullmatch(p.name) and p.is_dir() and not p.is_symlink()]
 
@@ -187,7 +190,7 @@ def _shelves(folder: Path) -> list[Path]:
 def _files(folder: Path) -> list[tuple[int, int, Path]]:
     """(time of last use in ns, bytes, path) of every file of rows."""
     found = []
-    for path in (p for shelf in _shelves(folder) for p in shelf.iterdir() if FILE.fullmatch(p.name)):
+    for path in (p for shelf in shelf_folders(folder) for p in shelf.iterdir() if FILE.fullmatch(p.name)):
         with contextlib.suppress(OSError):
             found.append((path.stat().st_mtime_ns, path.stat().st_size, path))
     return found

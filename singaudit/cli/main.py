@@ -37,6 +37,7 @@ from singaudit.cli.options import (
     TRANSLATOR_OPTION,
     TRANSLATOR_OUTPUT,
     TRIM_OPTIONS,
+    option,
     output_option,
     report_option,
     requested_formats,
@@ -163,6 +164,28 @@ def pack(ctx: click.Context, /, **given: Any) -> None:
 
         facts = make_pack(outcome.heeds(merged_settings(ctx, given)))
         outcome.print(facts, lambda: show_pack(facts))
+
+
+@main.command(cls=Command, example="singaudit features model.onnx --images photos/ --shard 1/4 --cache /shared/cache")
+@click.argument("model")
+@with_options(
+    CLASSES_OPTION, MODEL_OPTIONS, IMAGES_ONLY, LANGUAGE_OPTIONS,
+    option("--shard", metavar="I/N", default="1/1", show_default=True,
+           help="Part I of N: a stretch of the images in their order, and every N-th text."),
+    OUTPUT_OPTIONS, MACHINE_OPTIONS, CACHE_OPTIONS, CONFIG_OPTIONS,
+)  # fmt: skip
+@click.pass_context
+def features(ctx: click.Context, /, **given: Any) -> None:
+    """Fill the cache with MODEL's features and the embeddings of one part of the images, on any machine.
+
+    A run on all the images with the same cache then only reads, and gives the same result.json. A part may be killed
+    and started again; parts may run side by side on one shared cache, or be copied together with cache merge.
+    """
+    with Outcome(given) as outcome:
+        from singaudit.cli.commands.features import fill, show
+
+        facts = fill(outcome.heeds(merged_settings(ctx, given)))
+        outcome.print(facts, lambda: show(facts))
 
 
 @main.command(cls=Command, example="singaudit compare a.onnx b.onnx --images photos/ -o compared/")
@@ -343,7 +366,7 @@ def list_models(**given: Any) -> None:
 
 @main.group(cls=CommandGroup)
 def cache() -> None:
-    """What earlier audits computed of images and texts: show it, clear it."""
+    """What earlier audits computed of images and texts: show it, merge it, clear it."""
 
 
 @cache.command("show", cls=Command, example="singaudit cache show")
@@ -366,6 +389,21 @@ def cache_clear(**given: Any) -> None:
 
         facts = clear_all(given)
         outcome.print(facts, lambda: click.echo(f"Removed {facts['removed_bytes'] / 1e6:,.1f} MB."))
+
+
+@cache.command("merge", cls=Command, example="singaudit cache merge part1/ part2/ --cache whole/")
+@click.argument("folders", nargs=-1, required=True, metavar="FOLDER [FOLDER ...]")
+@with_options(CACHE_OPTIONS[:1], OUTPUT_OPTIONS)
+def cache_merge(**given: Any) -> None:
+    """Copy into the cache what others, filled by singaudit features on other machines, hold.
+
+    What was made by other versions or on other processors is told and not used.
+    """
+    with Outcome(given) as outcome:
+        from singaudit.cli.commands.cache import describe_merge, merge_all
+
+        facts = merge_all(given, given["folders"])
+        outcome.print(facts, lambda: describe_merge(facts))
 
 
 @main.command(cls=Command, example="singaudit schema > result.schema.json")

@@ -21,7 +21,7 @@ from singaudit.engine.local import run_pass
 from singaudit.errors import ConfigError, DatasetError
 from singaudit.hub.caller import Progress
 from singaudit.pipeline.observe import check_finite, model_options
-from singaudit.pipeline.recipes import ClassifierModel, ClassifierRecipe
+from singaudit.pipeline.passes.recipes import ClassifierModel, ClassifierRecipe
 from singaudit.repair.split import Balanced
 
 MOST_VALUES = 200

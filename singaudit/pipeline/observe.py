@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from singaudit.cache.merge import not_used
 from singaudit.cache.store import Cache, cache_folder
 from singaudit.classifier.fingerprint import forward_identity
 from singaudit.classifier.graph.session import providers
@@ -31,13 +34,15 @@ from singaudit.language.packs.pack import Pack
 from singaudit.language.translators.file import StoredTranslator
 from singaudit.machine import torch_device
 from singaudit.metrics.units import Units, distinct, find_units, given
-from singaudit.pipeline.recipes import (
+from singaudit.pipeline.passes.recipes import (
     ClassifierModel,
     ClassifierRecipe,
     EncoderModel,
     EncoderRecipe,
     ThumbnailRecipe,
 )
+
+_log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
 """Told (stage, done, total) as the audit advances."""
@@ -110,6 +115,8 @@ class Observer:
         self._only = encoder.images if pack is not None else None
         identity = forward_identity(classifier, providers(config.device)[0])
         features = self._cache.shelf("features", identity) if self._cache.folder is not None else None
+        if features is not None and not len(features) and (why := not_used(self._cache, "features", identity)):
+            _log.warning("the cache holds features of this model that are not used here: they were made with %s", why)
         self._steps = {
             "classifier": Step(
                 ClassifierRecipe(config.model, model_options(config), classifier.sha256),
@@ -126,23 +133,45 @@ class Observer:
             thumbnails = self._cache.shelf("thumbnails", {}) if self._cache.folder is not None else None
             self._steps["thumbnail"] = Step(ThumbnailRecipe(), thumbnails)
 
-    def observe(self, stage: str, images: ImageSource, exclude: frozenset[str] = frozenset()) -> Pass:
-        """One pass over ``images``; those whose content hash is in ``exclude`` are left out."""
-        done, count = 0, min(len(images), self._config.limit or len(images))
+    @property
+    def batch_size(self) -> int:
+        """Images of a batch."""
+        return self._config.batch_size or 16
+
+    @property
+    def cache_folder(self) -> Path | None:
+        """Where what was computed is kept."""
+        return self._cache.folder
+
+    def computed(self) -> dict[str, int]:
+        """Rows that were computed for want of cached ones, by step."""
+        return {key: step.shelf.added for key, step in self._steps.items() if step.shelf is not None}
+
+    def observe(
+        self, stage: str, images: ImageSource, exclude: frozenset[str] = frozenset(), start: int = 0,
+        limit: int | None = None,
+    ) -> Pass:  # fmt: skip
+        """One pass over ``images`` from position ``start`` to before ``limit`` and the settings' limit.
+
+        Images whose content hash is in ``exclude`` are left out.
+        """
+        count = min(len(images), limit or len(images), self._config.limit or len(images))
+        done, whole = 0, count - start
 
         def advance(n: int) -> None:
             nonlocal done
             done += n
-            self._progress(stage, done, count)
+            self._progress(stage, done, whole)
 
         return run_pass(
-            images, self._steps, batch_size=self._config.batch_size or 16, exclude=exclude, limit=count,
+            images, self._steps, batch_size=self.batch_size, exclude=exclude, limit=count, start=start,
             progress=advance, only=self._only,
         )  # fmt: skip
 
     def close(self) -> None:
-        """Keep the cache within its limit."""
-        self._cache.prune()
+        """Keep the cache within its limit; what this audit needs stays in any case."""
+        shelves = [step.shelf for step in self._steps.values() if step.shelf is not None]
+        self._cache.prune(spared=[shelf.folder for shelf in shelves if shelf.folder is not None])
 
 
 def observe_images(

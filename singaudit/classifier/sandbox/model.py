@@ -44,7 +44,7 @@ class OpenedModel:
 
     def __init__(
         self, path: Path, sha256: str, graph: GraphIndex, spec: InputSpec, trace: Trace, plan: HeadPlan, sessions: Any,
-        runtime: Runtime, side_by_side: int,
+        runtime: Runtime, side_by_side: int, piece: int | None,
     ) -> None:  # fmt: skip
         self.path = path
         self.sha256 = sha256
@@ -61,6 +61,7 @@ class OpenedModel:
         self._least = trace.least_batch
         self._batch = _fixed_batch(graph, trace)
         self._side_by_side = side_by_side
+        self._piece = piece
 
     def facts(self) -> dict[str, Any]:
         """What the classifier outside this process says of itself; plain data."""
@@ -79,12 +80,11 @@ class OpenedModel:
 
         A graph with a fixed batch size gets the batch in pieces, the last one filled up; a dynamically quantised
         graph, whose grid would depend on the batch's other images, gets one image at a time. On a CPU small pieces
-        run side by side, each on its own thread.
+        of one size run side by side, each on its own thread: no image's bits depend on the batch or on the threads.
         """
         names = [*dict.fromkeys([*(tap.tensor for tap in self._taps), self._logits.tensor])]
         features, logits = [], []
-        most = max(_PIECE, self._least) if self._side_by_side > 1 else None
-        batches = list(pieces(np.asarray(inputs), self._batch, self._least, most))
+        batches = list(pieces(np.asarray(inputs), self._piece, self._least))
         found = mapped(
             lambda piece: self._run(self._session, names, {self._input: piece[0]}), batches, self._side_by_side
         )
@@ -197,7 +197,10 @@ def open_model(path: str | Path, options: ModelOptions) -> OpenedModel:
     )  # fmt: skip
     head_session = make_session(head_model(graph, trace, plan), folder, providers, threads, runtime.mode)
     sha256 = checks.sha256_of(path, external_files(model, folder))
-    opened = OpenedModel(path, sha256, graph, spec, trace, plan, (session, head_session), runtime, side_by_side)
+    piece = _fixed_batch(graph, trace)
+    if piece is None and tuple(providers) == CPU:
+        piece = max(_PIECE, trace.least_batch)
+    opened = OpenedModel(path, sha256, graph, spec, trace, plan, (session, head_session), runtime, side_by_side, piece)
     wanted, stated = _activation(options.activation, found.activation, spec.metadata.activation, opened._logits.size)
     opened.head = found.proved(opened, wanted, stated)
     return opened

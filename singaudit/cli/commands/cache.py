@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from singaudit.cache.merge import merge
 from singaudit.cache.shelf import is_private
-from singaudit.cache.store import MAX_BYTES, cache_folder, clear, shelves
+from singaudit.cache.store import MAX_BYTES, Cache, cache_folder, clear, shelves
 from singaudit.cli.terminal import console, safe
 from singaudit.errors import ConfigError
 
@@ -26,6 +28,23 @@ def clear_all(settings: dict[str, Any]) -> dict[str, Any]:
     """Remove what is kept. Raises ``ConfigError`` where there is no cache."""
     folder = _folder(settings)
     return {"folder": str(folder), "removed_bytes": clear(folder) if folder.is_dir() else 0}
+
+
+def merge_all(settings: dict[str, Any], sources: Sequence[str]) -> dict[str, Any]:
+    """Copy what caches filled elsewhere hold. Raises ``SingauditError``; what was copied by then stays."""
+    folder = _folder(settings)
+    return {"folder": str(folder), "merged": [merge(Cache(folder), Path(source)) for source in sources]}
+
+
+def describe_merge(facts: dict[str, Any]) -> None:
+    """Print what was copied, and what of it will not be used here, for people."""
+    out = console(sys.stdout)
+    for one in facts["merged"]:
+        out.print(
+            f"{safe(one['from'])}: {one['files']} files, {one['bytes'] / 1e6:,.1f} MB copied to {safe(facts['folder'])}"
+        )
+        for what in one["unused"]:
+            out.print(f"  ! not used here, nor mixed with what is: {safe(what, 600)}")
 
 
 def _folder(settings: dict[str, Any]) -> Path:

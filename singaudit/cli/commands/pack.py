@@ -27,7 +27,7 @@ from singaudit.language.encoders.table import open_encoder
 from singaudit.language.packs.file import looks_like_pack, write_pack
 from singaudit.language.packs.pack import open_pack
 from singaudit.machine import torch_device
-from singaudit.pipeline.recipes import EncoderModel, EncoderRecipe
+from singaudit.pipeline.passes.recipes import EncoderModel, EncoderRecipe
 
 
 def make_pack(settings: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from singaudit.classifier.openers.table import open_classifier
 from singaudit.classifier.options import ModelOptions
 from singaudit.errors import LanguageError, ModelError
 from singaudit.language.encoders.table import BUILTIN, open_encoder
-from singaudit.pipeline.recipes import ClassifierRecipe, EncoderRecipe
+from singaudit.pipeline.passes.recipes import ClassifierRecipe, EncoderRecipe
 
 LEAKY = str(Path(str(resources.files("singaudit"))) / "demo" / "models" / "leaky.onnx")
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 40, 50, 3)).astype(np.uint8)

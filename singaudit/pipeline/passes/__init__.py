@@ -1,0 +1,1 @@
+"""Passes over images: their models as recipes, parts of them, and how long they will take."""
