@@ -79,10 +79,10 @@ def run(ctx: click.Context, /, **given: Any) -> None:
     with Outcome(given) as outcome:
         from singaudit.cli.commands.run import run_audit
 
-        code, result = run_audit(
+        code, result, files = run_audit(
             outcome.heeds(merged_settings(ctx, given)), requested_formats(ctx, given), sys.argv[1:]
         )
-        outcome.done(result, 0 if given["exit_zero"] and code in (1, 4) else code)
+        outcome.done(result, 0 if given["exit_zero"] and code in (1, 4) else code, files)
 
 
 @main.command(cls=Command, example="singaudit inspect model.onnx --format json")
@@ -205,8 +205,8 @@ def compare(ctx: click.Context, /, **given: Any) -> None:
     with Outcome(given) as outcome:
         from singaudit.cli.commands.compare import compare_targets, show
 
-        found = compare_targets(outcome.heeds(merged_settings(ctx, given)), sys.argv[1:])
-        outcome.print(found.model_dump(mode="json"), lambda: show(found))
+        found, files = compare_targets(outcome.heeds(merged_settings(ctx, given)), sys.argv[1:])
+        outcome.print(found.model_dump(mode="json"), lambda: show(found), files=files)
 
 
 @main.command(
@@ -231,8 +231,8 @@ def image(ctx: click.Context, /, **given: Any) -> None:
         from singaudit.cli.commands.image import describe_image
         from singaudit.cli.commands.image_text import show
 
-        code, result = describe_image(outcome.heeds(merged_settings(ctx, given)))
-        outcome.print(result.model_dump(mode="json"), lambda: show(result), code)
+        code, result, files = describe_image(outcome.heeds(merged_settings(ctx, given)))
+        outcome.print(result.model_dump(mode="json"), lambda: show(result), code, files)
 
 
 @main.command(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -63,26 +64,41 @@ class Outcome:
         self._json = settings.get("output_format") == "json"
         return settings
 
-    def done(self, result: Any, code: int) -> None:
-        """Show an audit's result and remember its exit code."""
+    def done(self, result: Any, code: int, files: Sequence[Path] = ()) -> None:
+        """Show an audit's result and where its ``files`` are, and remember its exit code.
+
+        Quiet, a line on stderr still says that a gate did not pass.
+        """
+        from singaudit.cli.summary import quiet_line, show_result
+
         self._code, self._reached = code, True
         if self._json:
             from singaudit.report.result.checksum import sealed
 
             click.echo(sealed(result).model_dump_json())
         elif not self._quiet:
-            from singaudit.cli.summary import show_result
+            show_result(result, files=files)
+        if self._quiet and quiet_line(result):
+            click.echo(quiet_line(result), err=True)
+        elif self._json:
+            self._where(files)
 
-            show_result(result)
-
-    def print(self, facts: dict[str, Any], text: Callable[[], None], code: int = 0) -> None:
-        """Print facts as JSON, or by ``text``, and remember the exit code."""
+    def print(self, facts: dict[str, Any], text: Callable[[], None], code: int = 0, files: Sequence[Path] = ()) -> None:
+        """Print facts as JSON, or by ``text``, and where ``files`` are, and remember the exit code."""
         self._reached = True
         self._code = code
         if self._json:
             click.echo(json.dumps(facts))
         elif not self._quiet:
             text()
+        self._where(files)
+
+    def _where(self, files: Sequence[Path]) -> None:
+        """Where the files are: beside the text, or on stderr beside JSON."""
+        from singaudit.cli.summary import file_line
+
+        if files and not self._quiet:
+            click.echo(file_line(files), err=self._json)
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if (lock := sys.modules.get("singaudit.cli.lock")) is not None:  # loaded only where something is held

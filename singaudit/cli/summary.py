@@ -1,85 +1,165 @@
-"""The audit's outcome on stdout."""
+"""The audit's brief on the terminal: at most 24 lines of 80 columns, and where the files are."""
 
 from __future__ import annotations
 
+import shlex
 import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from singaudit.cli.terminal import console, safe
 
 if TYPE_CHECKING:
+    from singaudit.report.brief.model import Brief, Row
     from singaudit.report.result.audit import AuditResult
-    from singaudit.report.result.base import Statistic
-    from singaudit.report.result.findings import FindingPart
 
-
+MAX_LINES = 24
+_WIDTH = 80
 _COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow", "no gates set": "cyan"}
-
-
 _MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?", "no gates set": "–"}
+_STATES = {"ok": "●", "amber": "▲", "red": "◆"}
+_STATE_COLOURS = {"ok": "green", "amber": "yellow", "red": "red"}
+_ROW_COLOURS = {"bad": "red", "warn": "yellow", "plain": "", "good": "green"}
+_BAR = 10
+
+Line = tuple[str, str]
+"""A line's text and its style."""
 
 
-_FINDING_COLOURS = {"strong": "red", "partial": "yellow", "redundant": "magenta", "not detected": "green"}
-
-
-def show_result(result: AuditResult, stream: TextIO | None = None) -> None:
-    """Print the outcome of an audit: verdict, geometry, findings, gates, reasons."""
-    from rich.table import Table
+def show_result(result: AuditResult, stream: TextIO | None = None, files: Sequence[Path] = ()) -> None:
+    """Print the outcome of an audit: its brief, and the ``files`` written."""
     from rich.text import Text
 
-    from singaudit.report.pages.view import shown_findings
+    from singaudit.report.brief.make import brief_of
 
     out = console(stream or sys.stdout)
-    v, g = result.verdict, result.geometry
-    out.print(
-        Text(f"{_MARKS[v.status]} {v.status.upper()}", style=f"bold {_COLOURS[v.status]}"), safe(result.model.name)
+    for text, style in brief_lines(brief_of(result), result.warnings, files):
+        out.print(Text(text, style=style), soft_wrap=True)
+
+
+def brief_lines(brief: Brief, warnings: Sequence[str] = (), files: Sequence[Path] = ()) -> list[Line]:
+    """The brief as at most ``MAX_LINES`` lines: where room is short, the least of the findings and the last of the
+    steps are left to the report, and that is said."""
+    head, marks, where = _head(brief), _instrument(brief), _files(files)
+    told = _notes(warnings)
+    fixed = len(head) + len(marks) + len(told) + len(where)
+    steps = [_step(step.why, step.command) for step in brief.steps]
+    findings = list(brief.rows)
+    while True:
+        middle = _findings(brief, findings)
+        todo = [line for step in steps for line in step]
+        over = fixed + len(middle) + len(todo) - MAX_LINES
+        if over <= 0 or not (findings or steps):
+            break
+        if len(steps) > 1 and (len(steps) > 2 or len(findings) <= 4):
+            steps.pop()
+        elif len(findings) > 3:
+            findings.pop()
+        elif steps:
+            steps.pop()
+        else:
+            findings.pop()
+    return [*head, *marks, *middle, *todo, *told, *where]
+
+
+def quiet_line(result: AuditResult) -> str:
+    """One line for --quiet where a gate did not pass; empty where nothing is to be said."""
+    if all(gate.status in ("pass", "waived") for gate in result.gates):
+        return ""
+    from singaudit.report.brief.make import brief_of
+
+    brief = brief_of(result)
+    return f"singaudit: {brief.word.lower()}: {safe(brief.model, 80)}: {safe(brief.sentence, 400)}"
+
+
+def file_line(files: Sequence[Path]) -> str:
+    """Where the files are: the one to open first, and the names of the others beside it; empty without any."""
+    if not files:
+        return ""
+    order = ("index.html", "report.html", "compare.html", "image.html", "report.pdf")
+    listed = sorted(
+        (f for f in files if f.parent.name != "pictures" and f.suffix != ".png" and f.name != "run.json"),
+        key=lambda f: (order.index(f.name) if f.name in order else len(order), f.name),
     )
-    out.print(f"  {safe(v.sentence, 500)}")
-    softmax = f", {g.softmax_null_dim} for the class probabilities" if g.softmax_null_dim is not None else ""
-    out.print(f"  {g.null_dim} of {g.feature_dim} feature dimensions are invisible to the {g.classes} logits{softmax}.")
-    if result.scores is not None:
-        s = result.scores
-        out.print(
-            f"  image score {_degrees(s.image_score_deg)}, class |attribute score| {_degrees(s.attribute_score_deg)}, "
-            f"n = {s.image_score_deg.n}"
-        )
-    if result.findings:
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        for heading in ("concept group", "finding", "carried share", "contrast", "control"):
-            table.add_column(heading, style="bold" if heading == "finding" else "")
-        findings, left_out = shown_findings(result)
-        for f in findings:
-            table.add_row(
-                safe(f.group, 40), Text(f.finding, style=_FINDING_COLOURS.get(f.finding, "")),
-                _share(f.carried_share), _degrees(f.contrast_deg), _control(f),
-            )  # fmt: skip
-        out.print(table)
-        if left_out:
-            counts = ", ".join(f"{count} {finding}" for finding, count in left_out.items())
-            out.print(f"  single concepts not shown: {counts} (result.json holds them)")
-    if result.words is not None:
-        for verb, words in (("lose", result.words.lost), ("gain", result.words.gained)):
-            if words:
-                shown = ", ".join(f"{safe(w.name, 40)} ({w.change_deg.value:+.1f}°)" for w in words[:6] if w.change_deg)
-                out.print(f"  images {verb}: {shown}{', ...' if len(words) > 6 else ''}")
-    if result.generation is not None and result.generation.success is not None:
-        out.print(f"  {safe(result.generation.sentence, 500)}")
-    for gate in result.gates:
-        mark = Text(f"  {_MARKS[gate.status]} ", style=_COLOURS[gate.status])
-        name = f"{safe(gate.name)}, " if gate.name else ""
-        out.print(mark, f"{name}{safe(gate.rule)}: found {safe(gate.found)}", sep="")
-    for reason in v.reasons + result.warnings:
-        out.print(f"  ! {safe(reason, 500)}")
+    if not listed:
+        return ""
+    first, rest = listed[0], ", ".join(f.name for f in listed[1:])
+    return f"Report: {safe(str(first), 4096)}" + (f" (beside it {safe(rest, 300)})" if rest else "")
 
 
-def _degrees(s: Statistic | None) -> str:
-    return "–" if s is None else f"{s.value:.1f}° [{s.low:.1f}, {s.high:.1f}]"
+def _wrapped(text: str, indent: str = "  ", after: str | None = None, style: str = "") -> list[Line]:
+    lines = textwrap.wrap(
+        text, _WIDTH, initial_indent=indent, subsequent_indent=indent if after is None else after,
+        break_on_hyphens=False,
+    )  # fmt: skip
+    return [(line, style) for line in lines]
 
 
-def _share(s: Statistic | None) -> str:
-    return "–" if s is None else f"{s.value:.0%} [{s.low:.0%}, {s.high:.0%}]"
+def _head(brief: Brief) -> list[Line]:
+    facts = " · ".join(safe(fact, 40) for fact in brief.facts[:3])
+    word = f"{_MARKS[brief.status]} {brief.word.upper()}  {safe(brief.model, 40)} · {facts}"
+    return [
+        *_wrapped(word, "", "  ", f"bold {_COLOURS[brief.status]}"),
+        *_wrapped(safe(brief.sentence, 320), style="bold"),
+        *_wrapped(safe(brief.certainty, 240)),
+        *(line for note in brief.notes[:2] for line in _wrapped(safe(note, 150))),
+    ]
 
 
-def _control(f: FindingPart) -> str:
-    c = f.control
-    return "–" if c is None else f"random: {c.control_mean:.1f}° [{c.control_low:.1f}, {c.control_high:.1f}]"
+def _instrument(brief: Brief) -> list[Line]:
+    """One line for all that is fine, and one or two for each that is not."""
+    fine = [f"{mark.name} {safe(mark.text, 80)}" for mark in brief.marks if mark.state == "ok"]
+    lines = _wrapped("; ".join(fine), "● ", "  ", "green")[:3] if fine else []
+    for mark in brief.marks:
+        if mark.state != "ok":
+            text = f"{mark.name} {safe(mark.text, 90)}. Doubtful: {mark.doubtful}."
+            lines += _wrapped(text, f"{_STATES[mark.state]} ", "  ", _STATE_COLOURS[mark.state])[:2]
+    return lines
+
+
+def _findings(brief: Brief, rows: Sequence[Row]) -> list[Line]:
+    lines: list[Line] = []
+    if rows:
+        lines.append(("What the head ignores (a long bar is ignored; share and 95 % interval)", "bold"))
+        lines += [(_row(row), _ROW_COLOURS[row.style]) for row in rows]
+    left = len(brief.rows) - len(rows)
+    rest = [f"{left} more in the report" if left else "", brief.more, brief.untold_line]
+    text = ". ".join(part.rstrip(".") for part in rest if part)
+    return lines + (_wrapped(f"{safe(text, 220)}.")[:3] if text else [])
+
+
+def _row(row: Row) -> str:
+    bar, text = "", ""
+    if row.bar is not None:
+        filled = round(_BAR * row.bar.value)
+        bar, text = "█" * filled + "░" * (_BAR - filled), row.bar.text
+    return f"  {safe(row.name, 24):<24} {row.word:<20} {bar:<{_BAR}} {text}".rstrip()
+
+
+def _step(why: str, command: str) -> list[Line]:
+    """What to do and its command, which stays one command where it takes several lines."""
+    lines: list[str] = []
+    room = _WIDTH - 6
+    for word in map(shlex.quote, shlex.split(safe(command, 1500))):
+        if lines and len(lines[-1]) + len(word) < room:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    shell = [
+        f"    {'  ' if i else ''}{line}{' ' + chr(92) if i < len(lines) - 1 else ''}" for i, line in enumerate(lines)
+    ]
+    return [*_wrapped(f"→ {safe(why, 150)}", "", "  "), *((line, "cyan") for line in shell)]
+
+
+def _notes(warnings: Sequence[str]) -> list[Line]:
+    if not warnings:
+        return []
+    more = f" (and {len(warnings) - 1} more in the report)" if len(warnings) > 1 else ""
+    return _wrapped(safe(warnings[0], 120) + more, "! ", "  ", "yellow")[:2]
+
+
+def _files(files: Sequence[Path]) -> list[Line]:
+    text = file_line(files)
+    return [(text, "")] if text else []

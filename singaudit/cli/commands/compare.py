@@ -13,7 +13,7 @@ from singaudit.cli.terminal import Reporter, console, safe
 from singaudit.dataset.columns import read_csv
 from singaudit.errors import ConfigError, DatasetError
 from singaudit.report.build.comparison import SCORES, PerImage, compare
-from singaudit.report.formats.folder import check_output_folder
+from singaudit.report.formats.folder import COMPARISON_FILE, check_output_folder
 from singaudit.report.formats.table import RESULT_FILE, SCORES_FILE, usual_formats
 from singaudit.report.formats.writer import write_comparison
 from singaudit.report.pages.comparison import render_comparison
@@ -24,8 +24,11 @@ from singaudit.report.result.store import load_result
 PAGE = "compare.html"
 
 
-def compare_targets(settings: dict[str, Any], argv: Sequence[str]) -> Comparison:
-    """Load or audit every target, and write the page and compare.json. Raises ``SingauditError``."""
+def compare_targets(settings: dict[str, Any], argv: Sequence[str]) -> tuple[Comparison, list[Path]]:
+    """Load or audit every target, and write the page and compare.json; the comparison and the files.
+
+    Raises ``SingauditError``.
+    """
     targets = tuple(settings["targets"])
     if len(targets) < 2:
         raise ConfigError("expected at least two results or models to compare", hint="singaudit compare A B")
@@ -53,7 +56,7 @@ def compare_targets(settings: dict[str, Any], argv: Sequence[str]) -> Comparison
         tables.append(_per_image(where.with_name(SCORES_FILE)))
     found = compare(results, targets, tables, bool(settings.get("anyway")))
     write_comparison(render_comparison(found, results), found.model_dump_json(indent=1), output, PAGE)
-    return found
+    return found, [output / PAGE, output / COMPARISON_FILE]
 
 
 def _stored(target: str) -> Path | None:

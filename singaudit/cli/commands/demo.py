@@ -36,10 +36,10 @@ def run_demo(settings: dict[str, Any]) -> dict[str, Any]:
             toward="colour",
         )  # fmt: skip
         with Reporter("none" if quiet else settings["progress"], title=f"The {name} classifier") as reporter:
-            found = audit_into(config, output / name, formats, force, reporter, ["demo"], pdf)
+            found, files = audit_into(config, output / name, formats, force, reporter, ["demo"], pdf)
         results.append(found.result)
         if not quiet and settings.get("output_format") != "json":
-            show_result(found.result)
+            show_result(found.result, files=files)
             print()
     links = [f"{name}/report.html" for name in DEMO_MODELS]
     page = write_page(

@@ -19,8 +19,11 @@ from singaudit.report.result.pictures import GenerationPart
 INCONCLUSIVE = 4
 
 
-def describe_image(settings: dict[str, Any]) -> tuple[int, ImageResult]:
-    """Describe ``photo`` and write its page. Returns the exit code and the result; raises ``SingauditError``."""
+def describe_image(settings: dict[str, Any]) -> tuple[int, ImageResult, list[Path]]:
+    """Describe ``photo`` and write its page. Returns the exit code, the result and the page.
+
+    Raises ``SingauditError``.
+    """
     config = config_from(settings)
     check_photo_settings(config)
     photo = open_file(Path(settings["photo"]))
@@ -29,8 +32,8 @@ def describe_image(settings: dict[str, Any]) -> tuple[int, ImageResult]:
     hold(output)
     with Reporter("none" if settings.get("quiet") else settings["progress"]) as progress:
         result, files = describe_photo(config, photo, progress)
-    write_page(render_image(result), output, PAGE, files)
-    return (INCONCLUSIVE if _undecided(result.generation) else 0), result
+    page = write_page(render_image(result), output, PAGE, files)
+    return (INCONCLUSIVE if _undecided(result.generation) else 0), result, [page]
 
 
 def _undecided(generation: GenerationPart | None) -> bool:

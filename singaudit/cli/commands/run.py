@@ -25,25 +25,28 @@ from singaudit.report.result.audit import AuditResult
 
 def run_audit(
     settings: dict[str, Any], formats: tuple[tuple[str, ...], bool], argv: Sequence[str]
-) -> tuple[int, AuditResult]:
-    """Audit and write the report. Returns the exit code and the result; raises ``SingauditError``."""
+) -> tuple[int, AuditResult, list[Path]]:
+    """Audit and write the report. Returns the exit code, the result and the files; raises ``SingauditError``."""
     config = config_from(settings)
     output = Path(settings["output"])
     check_output_folder(output, force=bool(settings.get("force")))
     hold(output)
     wanted = possible_formats(formats)
     with Reporter("none" if settings.get("quiet") else settings["progress"]) as reporter:
-        found = audit_into(
+        found, files = audit_into(
             config, output, wanted, bool(settings.get("force")), reporter, argv, pdf_settings(settings, formats)
         )
-    return found.exit_code, found.result
+    return found.exit_code, found.result, files
 
 
 def audit_into(
     config: AuditConfig, output: Path, formats: Sequence[str], force: bool, reporter: Reporter, argv: Sequence[str],
     pdf: PdfSettings,
-) -> Audit:  # fmt: skip
-    """Audit and write the report into ``output``. Raises ``SingauditError``; then nothing is written."""
+) -> tuple[Audit, list[Path]]:  # fmt: skip
+    """Audit and write the report into ``output``; what was found and the files.
+
+    Raises ``SingauditError``; then nothing is written.
+    """
     started, clock = datetime.now(UTC), time.monotonic()
     found = audit(config, reporter)
     reporter("write the report", 0, 1)
@@ -56,12 +59,12 @@ def audit_into(
         "arguments": list(argv),
         "model_path": in_repository(config.model),
     }
-    write_report(
+    files = write_report(
         found.result, found.per_image, output, formats=formats, force=force, run_info=info, pictures=found.files,
         pdf=pdf,
     )  # fmt: skip
     reporter("write the report", 1, 1)
-    return found
+    return found, files
 
 
 def config_from(settings: dict[str, Any]) -> AuditConfig:

@@ -18,6 +18,7 @@ _MEASURES = {
     "null_energy_share": "the share of feature variation that the head ignores",
     "null_dim": "the number of ignored dimensions",
     "accuracy": "the accuracy",
+    "class_gain": "the share of what its features know of the classes that its logits lack",
     "carried_share": "the share of the reading that is ignored",
 }
 INSTRUMENT = ("translator", "certificate", "logit_check", "data", "encoder", "readability", "readable")
@@ -50,7 +51,7 @@ def _asked(gate: GatePart) -> Asked:
     except ConfigError:
         return Asked(gate, gate.name or "a gate", None, (), True)
     names = [step.name for step in rule.path]
-    about_model = not any(name in INSTRUMENT for name in names)
+    about_model = names[-1] in ("accuracy", "class_gain") or not any(name in INSTRUMENT for name in names)
     first = rule.path[0]
     if first.name in ("finding", "findings") and first.selector and rule.members:
         forbids = rule.members if rule.operator == "not in" else ()

@@ -37,7 +37,10 @@ def _language_model(result: AuditResult) -> Mark:
 
 def class_reading(result: AuditResult) -> tuple[float, float, float] | None:
     """How well the language model itself reads the true classes: accuracy, its lower bound, chance; None without
-    labels. Classes weigh equally."""
+    labels."""
+    stated = result.encoder.class_reading if result.encoder is not None else None
+    if stated is not None:
+        return stated.value, stated.low, stated.chance
     found = next((f for f in result.findings if f.kind == "class" and f.readability.basis == "labels"), None)
     if found is None or found.readability.score is None:
         return None
@@ -50,11 +53,13 @@ def _images(result: AuditResult) -> Mark:
     assert result.data is not None
     name, data = "images", result.data
     used = data.audit.used
-    text = f"{used:,}"
+    units = data.units
+    apart = units is not None and units.count != used
+    text = f"{used:,}, of {counted(units.count, 'scene')}" if units is not None and apart else f"{used:,}"
     if result.model.preprocessing.guessed:
         keys = ", ".join(result.model.preprocessing.guessed)
         return Mark(name, "red", f"{text}, preprocessing guessed ({keys})", "every number")
-    if used < THRESHOLDS.min_images:
+    if min(used, units.count if units is not None else used) < THRESHOLDS.min_images:
         return Mark(name, "red", f"{text}, at least {THRESHOLDS.min_images} are needed", "every finding")
     accuracy, chance = data.accuracy, data.chance_accuracy
     if accuracy is not None and chance is not None and accuracy.low <= chance:

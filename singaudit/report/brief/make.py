@@ -8,6 +8,7 @@ from singaudit.report.brief.model import Brief
 from singaudit.report.brief.picture import picture
 from singaudit.report.brief.steps import steps
 from singaudit.report.brief.words import counted, share_text
+from singaudit.report.gates.rules import MAX_CLASS_GAIN
 from singaudit.report.result.audit import AuditResult
 
 
@@ -25,8 +26,18 @@ def brief_of(result: AuditResult) -> Brief:
         sentence=sentences.sentence(result, gates, every, marks),
         certainty=sentences.certainty(result, every), marks=marks, rows=rows, more=more,
         untold=ignored.untold(result.findings), picture=picture(result, rows),
-        steps=steps(result, gates, every, marks),
+        steps=steps(result, gates, every, marks), notes=_notes(result),
     )  # fmt: skip
+
+
+def _notes(result: AuditResult) -> tuple[str, ...]:
+    """What a decision must not overlook beside the findings."""
+    data = result.data
+    if data is None or data.class_gain is None or data.class_gain.low <= MAX_CLASS_GAIN:
+        return ()
+    right = f"; it is right in {share_text(data.accuracy)} of these images" if data.accuracy is not None else ""
+    return (f"Its features know the classes better than its logits show: {share_text(data.class_gain)} of it is "
+            f"lost{right}.",)  # fmt: skip
 
 
 def _facts(result: AuditResult) -> tuple[str, ...]:

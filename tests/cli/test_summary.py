@@ -1,0 +1,50 @@
+"""The brief on the terminal: short, narrow, whole commands, and the way to the files."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+from report_factory import HOSTILE, full, geometry_only
+
+from singaudit.cli.summary import MAX_LINES, brief_lines, file_line, quiet_line
+from singaudit.report.brief.make import brief_of
+
+FILES = [Path("out") / name for name in ("run.json", "report.pdf", "report.html", "result.json", "pictures/000.png")]
+RESULTS = {
+    "full": full(),
+    "pass": full(status="pass"),
+    "hostile": full(HOSTILE),
+    "geometry": geometry_only(),
+    "many": full().model_copy(update={"findings": full().findings * 5, "warnings": ["x" * 400] * 9}),
+}
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_a_brief_takes_at_most_24_lines_of_80_columns(name: str) -> None:
+    lines = [text for text, _ in brief_lines(brief_of(RESULTS[name]), RESULTS[name].warnings, FILES)]
+    assert len(lines) <= MAX_LINES == 24
+    assert all(len(line) <= 80 for line in lines), max(lines, key=len)
+    assert "\x1b" not in "".join(lines)
+    assert lines[-1].startswith("Report: out/report.html")
+
+
+def test_a_command_over_several_lines_is_still_one_command() -> None:
+    result = full(status="pass")
+    brief = brief_of(result)
+    text = "\n".join(line for line, _ in brief_lines(brief, (), ()))
+    pasted = text.replace(" \\\n", " ")
+    shown = [shlex.split(line) for line in pasted.splitlines() if line.strip().startswith("singaudit ")]
+    assert shown
+    assert shown == [shlex.split(step.command) for step in brief.steps[: len(shown)]]
+
+
+def test_the_file_to_open_is_named_first() -> None:
+    assert file_line(FILES) == "Report: out/report.html (beside it report.pdf, result.json)"
+    assert file_line([]) == ""
+
+
+def test_quiet_says_what_did_not_pass_and_nothing_else() -> None:
+    assert quiet_line(full(status="pass")) == ""
+    line = quiet_line(full())
+    assert line.startswith("singaudit: fail: leaky.onnx: Do not ship as it is")
+    assert "\n" not in line
