@@ -95,7 +95,7 @@ def inspect(ctx: click.Context, /, **given: Any) -> None:
         from singaudit.cli.commands.inspect import describe, inspect_file
 
         facts = inspect_file(outcome.heeds(merged_settings(ctx, given)))
-        outcome.print(facts, lambda: describe(facts))
+        outcome.print(facts, lambda: describe(facts, str(given["model"])))
 
 
 @main.command(cls=Command, example="singaudit demo --open")

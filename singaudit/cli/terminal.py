@@ -121,22 +121,9 @@ class Reporter:
         if self._stream is sys.__stderr__:
             self._stream = sys.stderr
         if self._kind == "rich":
-            from rich.progress import (
-                BarColumn,
-                MofNCompleteColumn,
-                Progress,
-                SpinnerColumn,
-                TextColumn,
-                TimeElapsedColumn,
-                TimeRemainingColumn,
-            )
+            from singaudit.cli.progress_columns import progress_bars
 
-            self._bars = Progress(
-                SpinnerColumn(finished_text="[green]✓[/green]"), TextColumn("{task.description}"), BarColumn(24),
-                MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TimeRemainingColumn(),
-                TextColumn("{task.fields[memory]}"),
-                console=console(self._stream), transient=False,
-            )  # fmt: skip
+            self._bars = progress_bars(console(self._stream))
             self._bars.start()
         if self._title and self._kind != "none":
             self._line(self._title)

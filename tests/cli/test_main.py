@@ -200,6 +200,11 @@ def test_inspect_prints_json_and_text(models, tmp_path):
     text = singaudit("inspect", models / "leaky.onnx", cwd=tmp_path)
     assert text.returncode == 0
     assert "null dimensions" in text.stdout
+    assert text.stdout.startswith("The head ignores 88% of its feature space: 56 of 64 dimensions move no logit.")
+    assert "Next: singaudit run" in text.stdout
+    assert "Reading" in text.stderr
+    names = [line.split("  ")[0] for line in text.stdout.split("\n\n")[1].splitlines() if not line.startswith(" ")]
+    assert len(set(names)) == len(names)
 
 
 def test_settings_come_from_option_variable_file_and_default_in_that_order(models, tmp_path):
@@ -230,7 +235,8 @@ def test_a_configuration_file_sets_options_that_have_defaults_too(models, tmp_pa
     (tmp_path / "singaudit.toml").write_text('output = "here"\nformat = "json"\nprogress = "none"\nreport = "json"\n')
     found = singaudit("run", models / "leaky.onnx", cwd=tmp_path)
     assert json.loads(found.stdout)["geometry"]["null_dim"] > 0
-    assert found.stderr == ""
+    assert found.stderr.startswith("Report: here/result.json")
+    assert found.stderr.count("\n") == 1
     assert (tmp_path / "here" / "result.json").is_file()
     assert not (tmp_path / "singaudit-out").exists()
     assert "null dimensions" in singaudit("inspect", models / "leaky.onnx", "--format", "text", cwd=tmp_path).stdout

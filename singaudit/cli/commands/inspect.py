@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import Any
 
@@ -9,25 +10,31 @@ _BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def inspect_file(settings: dict[str, Any]) -> dict[str, Any]:
-    """Facts about the model of ``settings``; a download shows its progress on stderr. Raises ``SingauditError``."""
-    from singaudit.cli.terminal import Reporter
+    """Facts about the model of ``settings``; a line on stderr says that it is at work. Raises ``SingauditError``."""
+    from singaudit.cli.terminal import Reporter, safe
     from singaudit.pipeline.inspect import inspect_model
 
-    with Reporter("none" if settings.get("quiet") else settings.get("progress", "auto")) as progress:
+    title = f"Reading {safe(str(settings.get('model', '')), 100)}: head, null space, shadow copy"
+    with Reporter("none" if settings.get("quiet") else settings.get("progress", "auto"), title=title) as progress:
         return inspect_model(settings, progress)
 
 
-def describe(facts: dict[str, Any]) -> None:
-    """Print the facts of ``inspect_file`` for people."""
+def describe(facts: dict[str, Any], model: str = "") -> None:
+    """Print the facts of ``inspect_file`` for people, what follows from them first; ``model`` as it was named."""
     from rich.table import Table
+    from rich.text import Text
 
     from singaudit.cli.terminal import console, safe
 
     out = console(sys.stdout)
+    for text, style in conclusion(facts, model):
+        out.print(Text(text, style=style))
+    out.print()
     head, g, p = facts["head"], facts["geometry"], facts["preprocessing"]
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold")
     table.add_column(overflow="fold")
+    described = {"model", "format", "sha256"}
 
     def row(name: str, value: object) -> None:
         table.add_row(name, safe(str(value), 600))
@@ -36,15 +43,16 @@ def describe(facts: dict[str, Any]) -> None:
     row("format", facts["format"])
     row("sha256", facts["sha256"])
     for name, value in facts["description"].items():
-        row(name, value)
-    row("preprocessing", f"{p['settings']} ({p['source']})")
+        if name not in described:
+            row({"nodes": "graph nodes"}.get(name, name), value)
+    row("preprocessing", f"{p['settings'].replace(',', ', ')} ({p['source']})")
     if p["guessed"]:
         row("guessed", f"{', '.join(p['guessed'])}: state them with --preprocess")
     names = facts["class_names"]
     if names:
         row("class names", ", ".join(names[:8]) + (f", ... ({len(names)})" if len(names) > 8 else ""))
     row("head", f"{head['kind']}, {head['classes']} x {head['feature_dim']}, {head['stored_dtype']}")
-    row("nodes", ", ".join(head["nodes"]))
+    row("head's nodes", ", ".join(head["nodes"]))
     row("proved", f"|W f + b - logits| at most {head['max_error']:.1e} of the largest logit")
     runtime = facts["runtime"]
     apart = (
@@ -52,7 +60,7 @@ def describe(facts: dict[str, Any]) -> None:
     )
     row("runtime", f"ONNX Runtime, {runtime['mode']}{apart}")
     if runtime["reason"]:
-        row("", runtime["reason"])
+        row("runtime's reason", runtime["reason"])
     assumed = "" if head["activation_stated"] else " (assumed)"
     row("activation", head["activation"] + assumed)
     row("rank", f"{g['rank']} (tolerance {g['tolerance']:.3g}, {g['tolerance_reason']})")
@@ -69,6 +77,42 @@ def describe(facts: dict[str, Any]) -> None:
     for name, value in _certificate_rows(facts["certificate"]):
         row(name, value)
     out.print(table)
+
+
+def conclusion(facts: dict[str, Any], model: str = "") -> list[tuple[str, str]]:
+    """What follows, in words: lines and their style. What share is ignored, whether an audit can say what it means,
+    what is guessed, and the command to type next."""
+    g, c, guessed = facts["geometry"], facts["certificate"], facts["preprocessing"]["guessed"]
+    share = g["null_dim"] / g["feature_dim"]
+    if g["null_dim"] == 0:
+        return [
+            ("The head ignores no direction of its feature space: there is nothing for an audit to look at.", "bold")
+        ]
+    lines = [(
+        f"The head ignores {share:.0%} of its feature space: {g['null_dim']:,} of {g['feature_dim']:,} dimensions move "
+        "no logit.", "bold",
+    )]  # fmt: skip
+    if c["status"] == "passed":
+        lines.append(("It can be audited, generated pictures included.", ""))
+    else:
+        lines.append((f"It can be audited, but for generated pictures: the shadow copy is {c['status']}.", "yellow"))
+    if guessed:
+        keys = ", ".join(guessed)
+        lines.append((f"Guessed, and so no audit of it can pass yet: {keys}. State them with --preprocess.", "yellow"))
+    if facts["class_names"] is None:
+        lines.append(("It names no classes: give them with --classes.", "yellow"))
+    lines.append((f"Next: {next_command(facts, model)}", ""))
+    return lines
+
+
+def next_command(facts: dict[str, Any], model: str = "") -> str:
+    """The audit's command for an inspected model; words in capitals stand for what only the reader knows."""
+    words = ["singaudit", "run", model or str(facts["name"]), "--images", "PHOTOS"]
+    if facts["class_names"] is None:
+        words += ["--classes", "CLASSES"]
+    if facts["preprocessing"]["guessed"]:
+        words += ["--preprocess", str(facts["preprocessing"]["settings"])]
+    return shlex.join([*words, "--gate", "default"])
 
 
 def _certificate_rows(c: dict[str, Any]) -> list[tuple[str, str]]:
