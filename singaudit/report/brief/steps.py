@@ -71,27 +71,33 @@ def _instrument(result: AuditResult, words: list[str], marks: dict[str, Mark]) -
 
 def _failed(result: AuditResult, gates: Sequence[Asked], words: list[str]) -> Iterator[Step]:
     failed = [a.group for a in gates if a.gate.status == "fail" and a.group is not None and a.forbids]
-    if not failed:
+    loses_class = any(a.gate.status == "fail" and "class_gain" in a.gate.rule for a in gates)
+    if not failed and not loses_class:
         return
+    names = listed([readable(g) for g in failed]) if failed else "what they know of the classes"
+    yield Step(
+        f"Fit the last layer anew so that {names} can count; it is judged on images it did not see.",
+        _refit(result, words, [g for g in failed if g != "class"]),
+    )
     made = result.generation is not None and result.generation.group in failed and result.generation.success is not None
-    if not made:
+    if failed and not made:
         yield Step(
             f"See it: images with the same logits and another {readable(failed[0])}.",
             _with(words, "--toward", failed[0]),
         )
-    names = listed([readable(g) for g in failed])
-    yield Step(f"After retraining so that {names} counts, compare the two models.",
-               _compare(words))  # fmt: skip
 
 
-def _compare(words: list[str]) -> str:
-    """The same images and language model, this model beside its successor."""
-    kept = ("--classes", "--images", "--vlm", "--probe", "--labels", "--concepts", "--preprocess", "--pack", "--arch")
-    out = ["singaudit", "compare", words[2], "NEW_MODEL"]
+def _refit(result: AuditResult, words: list[str], groups: list[str]) -> str:
+    """A new last layer from the same images where they have labels, else from labelled ones."""
+    kept = ("--classes", "--labels", "--vlm", "--concepts", "--preprocess", "--arch", "--logits", "--features")
+    labelled = result.data is not None and result.data.labels == "true"
+    out = ["singaudit", "refit", words[2]]
     for name, value in pairwise(words[3:]):
-        if name in kept:
+        if name in kept or (name == "--images" and labelled):
             out += [name, value]
-    return shlex.join(out)
+    if not labelled:
+        out += ["--images", "LABELLED_PHOTOS"]
+    return shlex.join([*out, "--balance", ",".join(["class", *groups]), "-o", "new.onnx"])
 
 
 def _more_images(result: AuditResult, words: list[str], why: str, audit: bool = False) -> Step:

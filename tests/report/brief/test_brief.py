@@ -98,7 +98,9 @@ def test_of_a_failed_gate_is_said_what_is_ignored_and_how_sure() -> None:
     assert brief.sentence == "Do not ship as it is: its head ignores colour."
     assert brief.certainty.startswith("81\u00a0% [78, 84] of the reading of colour lies in what the head ignores")
     assert "800 images" in brief.certainty
-    assert brief.steps
+    assert brief.steps[0].command == (
+        "singaudit refit leaky.onnx --images shapes:800 --vlm builtin:shapes --balance class,colour -o new.onnx"
+    )
 
 
 def test_a_pass_names_what_is_ignored_though_no_gate_asks() -> None:
