@@ -94,6 +94,8 @@ def kind(graph: GraphIndex, plan: HeadPlan) -> str:
     operators = {node.op_type for node in plan.nodes}
     title = next(iter(plan.linears.values())).title if plan.linears else "linear"
     last = max(plan.linears, default=0)
+    if plan.folded:  # the branch with the most weights names the head
+        last = max(plan.linears, key=lambda place: plan.linears[place].matrix.size)
     title = plan.linears[last].title if plan.linears else title
     fed = {name for linear in plan.linears.values() for name in (linear.data,)}
     if title == "MatMul" and operators & {"Add", "Sub", "QLinearAdd"} and len(fed) == 1:
@@ -110,7 +112,9 @@ def kind(graph: GraphIndex, plan: HeadPlan) -> str:
         title += ", averaged over positions"
     if plan.collapsed:
         title = f"{len(plan.linears)} stacked linear layers ({title})"
-    if len(plan.leaves) > 1 or len(plan.linears) > 1 + plan.collapsed:
+    if plan.folded:
+        title = f"{title} + parallel linear branch"
+    elif len(plan.leaves) > 1 or len(plan.linears) > 1 + plan.collapsed:
         count = len(plan.linears) - plan.collapsed
         joined = "Concat" in operators
         words = "concatenated" if joined else "averaged" if operators & {"Div", "Mul", "Mean"} else "added"

@@ -71,6 +71,8 @@ class HeadPlan:
     """By position of the node in the graph's order."""
     collapsed: int = 0
     """How many linear layers before the last were folded in."""
+    folded: int = 0
+    """How many parallel branches of two and more linear layers were read as one with the head."""
 
 
 def constants(graph: GraphIndex, values: Mapping[str, NDArray[Any]]) -> Callable[[str], NDArray[Any]]:

@@ -4,23 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from singaudit.classifier.graph.lookup import GraphIndex, node_inputs
 from singaudit.classifier.head.affine_operators import HANDLERS
+from singaudit.classifier.head.branches import MOST_NODES, collapse_stack, fold, position
 from singaudit.classifier.head.linear import LINEAR_OPS, read_linear
 from singaudit.classifier.head.linear_form import Linear, NotLinear
 from singaudit.classifier.head.plan import HeadPlan, Leaf, Trace, constants
 
-_CHAIN = frozenset(
-    {
-        *("Identity", "Cast", "Dropout", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"),
-        *("Add", "Sub", "Mul", "Div", "Neg", "BatchNormalization"),
-    }
-)
-"""What may stand between stacked linear layers that are read as one."""
-_MOST_NODES = 500
-"""Operators between features and logits; a head has a few, a graph made to exhaust the reader has more."""
 _LONGEST_SCALE = 20
 """Operators between a dynamic quantisation and the place where its scale is multiplied on."""
 
@@ -75,13 +65,14 @@ def plan_head(
     values = constants(graph, trace.values)
     heads: dict[str, Linear | None] = {}
     _walk(graph, logits, features, values, plan, heads)
+    if features is None and len(heads) > 1:
+        heads = fold(graph, values, plan, heads)
     if features is None and collapse:
-        heads = _collapse(graph, trace, values, plan, heads)
+        heads = collapse_stack(graph, trace, values, plan, heads)
     plan.nodes = sorted({graph.positions[id(node)]: node for node in plan.nodes}.items(), key=lambda item: item[0])
     plan.nodes = [node for _, node in plan.nodes]
     plan.leaves = [_leaf(trace, name, linear) for name, linear in heads.items()]
-    producers = {name: graph.producers.get(name) for name in heads}
-    plan.leaves.sort(key=lambda leaf: -1 if (made := producers[leaf.tensor]) is None else graph.positions[id(made)])
+    plan.leaves.sort(key=lambda leaf: position(graph, leaf.tensor))
     return plan
 
 
@@ -107,8 +98,8 @@ def _walk(
         node = graph.producers.get(name)
         if node is None:
             raise NotLinear("the way back from the logits reaches the image itself")
-        if len(plan.nodes) > _MOST_NODES:
-            raise NotLinear(f"more than {_MOST_NODES} operators stand between the logits and a linear layer")
+        if len(plan.nodes) > MOST_NODES:
+            raise NotLinear(f"more than {MOST_NODES} operators stand between the logits and a linear layer")
         if node.op_type in LINEAR_OPS:
             linear = read_linear(graph, node, values)
             plan.linears[graph.positions[id(node)]] = linear
@@ -148,42 +139,6 @@ def _reason(graph: GraphIndex, node: Any, start: str) -> str:
         f"between the logits {start!r} and the last linear layer stands {graph.label(node)} "
         f"({node.op_type}), which is not linear"
     )
-
-
-def _vector(trace: Trace, name: str) -> bool:
-    """Whether the tensor has one axis of features and nothing else, for one image."""
-    shape = trace.shapes.get(name)
-    return shape is not None and int(np.prod(shape)) == max(shape, default=1)
-
-
-def _collapse(
-    graph: GraphIndex, trace: Trace, values: Any, plan: HeadPlan, heads: dict[str, Linear | None]
-) -> dict[str, Linear | None]:
-    """The features moved before linear layers that feed the head with nothing but affine operators between."""
-    moved: dict[str, Linear | None] = {}
-    for tensor, linear in heads.items():
-        name = tensor
-        passed: list[Any] = []
-        while _vector(trace, name) and (node := graph.producers.get(name)) is not None:
-            if node.op_type in LINEAR_OPS:
-                try:
-                    before = read_linear(graph, node, values)
-                except NotLinear:
-                    break
-                if before.input_scale is not None or before.input_rounding or not _vector(trace, before.data):
-                    break
-                plan.linears[graph.positions[id(node)]] = before
-                plan.nodes += [*passed, node]
-                plan.collapsed += 1
-                tensor, linear, name, passed = before.data, before, before.data, []
-                continue
-            data = graph.data_inputs(node)
-            if node.op_type not in _CHAIN or len(data) != 1:
-                break
-            passed.append(node)
-            name = data[0]
-        moved[tensor] = linear
-    return moved
 
 
 def _leaf(trace: Trace, name: str, linear: Linear | None) -> Leaf:

@@ -252,6 +252,26 @@ def stacked_three(g: Build) -> Truth:
     return g.model(y), w, b, "3 stacked linear layers (Gemm)"
 
 
+def low_rank_branch(g: Build) -> Truth:
+    """W f + b + 2 B (A f): an adapter that was not merged; its A f are no features of their own."""
+    f = g.features()
+    y, w, b = g.gemm(f)
+    down, up = g.weight(M, 3), g.weight(3, C)
+    branch = g.node("MatMul", g.node("MatMul", g.node("Identity", f), g.const(down)), g.const(up))
+    y = g.node("Add", y, g.node("Mul", branch, g.const(np.float32(2))))
+    return g.model(y), w + 2 * (down @ up).T, b, "Gemm + parallel linear branch"
+
+
+def low_rank_branches_alone(g: Build) -> Truth:
+    """B (A f) + D (C f): the features are f, in which both branches begin."""
+    f = g.features()
+    a, b = g.weight(M, 2), g.weight(2, C)
+    c, d = g.weight(M, 3), g.weight(3, C)
+    one = g.node("MatMul", g.node("MatMul", f, g.const(a)), g.const(b))
+    two = g.node("MatMul", g.node("MatMul", f, g.const(c)), g.const(d))
+    return g.model(g.node("Add", one, two)), (a @ b + c @ d).T, np.zeros(C), "MatMul + parallel linear branch"
+
+
 def log_of_clipped_softmax(g: Build) -> Truth:
     y, w, b = g.gemm(g.features())
     y = g.node("Clip", g.node("Softmax", y, axis=1), g.const(np.float32(1e-9)), g.const(np.float32(1)))
@@ -342,6 +362,8 @@ FLOAT_HEADS = [
     two_heads_averaged,
     two_heads_by_mean,
     heads_concatenated,
+    low_rank_branch,
+    low_rank_branches_alone,
     heads_concatenated_of_two_features,
     stacked,
     stacked_three,
