@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from singaudit.classifier.graph.external_data import nodes, settle
-from singaudit.classifier.graph.lookup import attributes, opset_imports, subgraphs
+from singaudit.classifier.graph.lookup import attributes, free_empty_axes, opset_imports, subgraphs
 from singaudit.errors import ModelError
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def parse(path: Path) -> tuple[onnx.ModelProto, bytes, Path]:
         model = inliner.inline_local_functions(model)
         data = model.SerializeToString()
     folder = settle(model, path.parent)
-    if folder != path.parent:
+    if free_empty_axes(model) or folder != path.parent:
         data = model.SerializeToString()
     return model, data, folder
 
@@ -99,6 +100,14 @@ def _check_size(model: onnx.ModelProto) -> None:
         raise ModelError(f"the model has {len(model.graph.output)} outputs; the limit is {_MOST_OUTPUTS}")
     if len(model.functions) > _MOST_FUNCTIONS:
         raise ModelError(f"the model holds {len(model.functions)} local functions; the limit is {_MOST_FUNCTIONS}")
+    made = Counter(item.name for item in model.graph.initializer)
+    made.update(name for node in model.graph.node for name in node.output if name)
+    twice = next((name for name, count in made.items() if count > 1), None)
+    if twice is not None:
+        raise ModelError(
+            f"the model makes the tensor {twice!r} more than once; which of them counts, no standard says",
+            hint="export it again; onnx.checker.check_model names what else is wrong",
+        )
     versions = opset_imports(model)
     for count, (node, depth) in enumerate(nodes(model), start=1):
         if count > _MOST_NODES:

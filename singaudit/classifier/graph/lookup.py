@@ -162,6 +162,20 @@ def shape_of(value: onnx.ValueInfoProto) -> list[int | None]:
     return [axis.dim_value if axis.dim_value > 0 else None for axis in kind.tensor_type.shape.dim]
 
 
+def free_empty_axes(model: onnx.ModelProto) -> bool:
+    """Leave open the axes of the graph's inputs that are declared as 0 or less, in place; whether there were any.
+
+    Exporters write a free batch so (-1 Paddle's, 0 older converters); ONNX Runtime takes 0 for a batch without images.
+    """
+    found = False
+    for item in model.graph.input:
+        for axis in item.type.tensor_type.shape.dim:
+            if axis.HasField("dim_value") and axis.dim_value <= 0:
+                axis.ClearField("dim_value")
+                found = True
+    return found
+
+
 def opset_imports(model: onnx.ModelProto) -> Mapping[str, int]:
     """Operator set versions by domain; the default domain is the empty string."""
     return {"" if item.domain == "ai.onnx" else item.domain: item.version for item in model.opset_import}

@@ -194,6 +194,11 @@ def find_head(
         finite(leaf_linear.weight, leaf_linear.matrix)
     finite(plan.logits, weight)
     finite(plan.logits, bias)
+    if not weight.any():
+        raise ModelError(
+            "the weights of the model's final linear layer are all zero: it says the same of every image",
+            hint="give the trained classifier; a network whose head was set up and never trained looks like this",
+        )
     stored, step = storage(graph, plan, weight)
     half = (
         stored == "float16"

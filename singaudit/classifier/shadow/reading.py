@@ -272,4 +272,5 @@ def element_type(proto: onnx.TypeProto) -> int:
 def _shape(proto: onnx.TypeProto) -> tuple[int | None, ...] | None:
     if proto.WhichOneof("value") != "tensor_type" or not proto.tensor_type.HasField("shape"):
         return None
-    return tuple(d.dim_value if d.HasField("dim_value") else None for d in proto.tensor_type.shape.dim)
+    # Exporters declare a free axis as -1 or 0 as well.
+    return tuple(d.dim_value if d.dim_value > 0 else None for d in proto.tensor_type.shape.dim)

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from singaudit.classifier.graph.external_data import settle
+from singaudit.classifier.graph.lookup import free_empty_axes
 from singaudit.classifier.graph.session import make_session
 from singaudit.classifier.interface import RuntimeMode
 from singaudit.errors import ModelError
@@ -94,7 +95,8 @@ def _source(model: onnx.ModelProto | str | os.PathLike[str], outputs: Sequence[s
         folder = settle(copy, path.parent)
     existing = {value.name for value in copy.graph.output}
     missing = [name for name in outputs if name not in existing]
-    if folder is not None and folder == Path(model).parent and not missing:
+    freed = free_empty_axes(copy)
+    if not isinstance(model, onnx.ModelProto) and folder == Path(model).parent and not missing and not freed:
         return str(model), None
     copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in missing)
     return copy.SerializeToString(), folder

@@ -516,3 +516,36 @@ def test_nesting_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "_MOST_NODES", 5)
     with pytest.raises(ModelError, match="more than 5 nodes"):
         checks._check_size(proto)
+
+
+@pytest.mark.parametrize("declared", [-1, 0])
+def test_an_axis_declared_as_nothing_is_a_free_batch(declared: int, tmp_path: Path) -> None:
+    g = Build()
+    y, w, b = g.gemm(g.features())
+    model = g.model(y)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = declared
+    onnx.save(model, str(tmp_path / "m.onnx"))
+    classifier = open_onnx(tmp_path / "m.onnx", ModelOptions(preprocess="mean=0,std=1"))
+    images = probe.random_images(classifier.preprocessing, 5, 1)
+    features, logits = classifier.forward(images)
+    np.testing.assert_allclose(features @ w.T + b, logits, rtol=1e-4, atol=1e-5)
+    assert classifier.certify(images).status == "passed"
+
+
+def test_a_head_of_zeros_is_refused(tmp_path: Path) -> None:
+    g = Build()
+    y = g.node("Gemm", g.features(), g.const(np.zeros((5, 12), np.float32)), g.const(g.weight(5)), transB=1)
+    onnx.save(g.model(y), str(tmp_path / "m.onnx"))
+    with pytest.raises(ModelError, match="all zero"):
+        open_onnx(tmp_path / "m.onnx")
+
+
+def test_a_weight_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    g = Build()
+    y, w, _ = g.gemm(g.features())
+    model = g.model(y)
+    head = next(item for item in model.graph.initializer if list(item.dims) == [5, 12])
+    model.graph.initializer.append(onnx.numpy_helper.from_array(-w, head.name))
+    onnx.save(model, str(tmp_path / "m.onnx"))
+    with pytest.raises(ModelError, match="more than once"):
+        open_onnx(tmp_path / "m.onnx")
