@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import unicodedata
-from pathlib import Path
+from collections import Counter
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from singaudit.errors import ConfigError
 
-_MAX_CLASS_FILE_BYTES = 64 * 2**20
-_MAX_CLASSES = 1_000_000
 _MAX_NAME = 1000
 
 
@@ -24,6 +22,7 @@ class AuditConfig(BaseModel):
     classes: tuple[str, ...] | None = Field(default=None, description="Class names in logit order.")
     classes_from: str | None = Field(default=None, description="How --classes was given, for the report.")
     images: str | None = Field(default=None, description="Images to audit on: a folder, or shapes:N.")
+    label_column: str | None = Field(default=None, min_length=1, description="Column of a table that holds labels.")
     labels: str = Field(default="auto", min_length=1, description="auto, none, or a CSV file with path,label.")
     units: str = Field(
         default="auto", min_length=1, description="auto, none, or the column that names the scene of each image."
@@ -95,6 +94,12 @@ def check_class_names(names: tuple[str, ...]) -> tuple[str, ...]:
         )
     seen: set[str] = set()
     for name in cleaned:
+        control = next((c for c in name if unicodedata.category(c) == "Cc"), None)
+        if control is not None:
+            raise ConfigError(
+                f"expected class names of characters that print, {name[:60]!r} holds {control!r}",
+                hint="Correct the name.",
+            )
         if len(name) > _MAX_NAME:
             raise ConfigError(
                 f"expected class names of at most {_MAX_NAME} characters, one has {len(name)}",
@@ -109,34 +114,13 @@ def check_class_names(names: tuple[str, ...]) -> tuple[str, ...]:
     return cleaned
 
 
-def parse_classes(text: str) -> tuple[str, ...]:
-    """Class names from ``a,b,c`` or from a text file with one name a line. Raises ``ConfigError``."""
-    path = Path(text)
-    try:
-        is_file = path.is_file()
-    except (OSError, ValueError):  # a long list of names is no valid path
-        is_file = False
-    if not is_file:
-        if "," not in text and ("/" in text or text.lower().endswith((".txt", ".csv", ".json"))):
-            raise ConfigError(
-                f"expected class names a,b,c or a file of names, there is no file {text}",
-                hint="Check the path given to --classes.",
-            )
-        return check_class_names(tuple(text.split(",")))
-    if path.stat().st_size > _MAX_CLASS_FILE_BYTES:
-        raise ConfigError(
-            f"expected at most {_MAX_CLASS_FILE_BYTES} bytes of class names, {text} is larger",
-            hint="Name a text file with one class name a line.",
-        )
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (UnicodeDecodeError, OSError) as error:
-        raise ConfigError(
-            f"expected class names as UTF-8 text, one a line, in {text}: {error}",
-            hint="Save the file as UTF-8.",
-        ) from error
-    while lines and not lines[-1].strip():
-        lines.pop()
-    if len(lines) > _MAX_CLASSES:
-        raise ConfigError(f"expected at most {_MAX_CLASSES} class names, {text} has {len(lines)}")
-    return check_class_names(tuple(lines))
+def told_apart(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names, those that occur more than once with their logit's number: ImageNet has two cranes.
+
+    Raises ``ConfigError`` as ``check_class_names`` does.
+    """
+    cleaned = [unicodedata.normalize("NFC", name).strip() for name in names]
+    counts = Counter(cleaned)
+    return check_class_names(
+        tuple(f"{name} ({index})" if name and counts[name] > 1 else name for index, name in enumerate(cleaned))
+    )

@@ -2,8 +2,9 @@
 
 import pytest
 
+from singaudit.classifier.class_files import parse_classes
 from singaudit.cli.settings import load_settings
-from singaudit.config import make_config, parse_classes
+from singaudit.config import make_config
 from singaudit.errors import ConfigError
 
 KNOWN = {"batch_size": "batch_size", "images": "images", "gate": "gates", "report": "formats"}

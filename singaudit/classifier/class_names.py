@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
-from collections import Counter
-
 import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.classifier.interface import Classifier
-from singaudit.config import AuditConfig, check_class_names
+from singaudit.config import AuditConfig, told_apart
 from singaudit.errors import ConfigError
 
 
@@ -24,7 +21,7 @@ def class_names(config: AuditConfig, classifier: Classifier) -> tuple[tuple[str,
                 f"expected the names of the model's {count} classes, its file holds none",
                 hint="Pass --classes a,b,c in logit order, or a file with one name a line.",
             )
-        names, source = _told_apart(classifier.class_names), classifier.class_names_source
+        names, source = told_apart(classifier.class_names), classifier.class_names_source
     if len(names) not in allowed:
         one = " (the positive class, or negative,positive)" if count == 1 else ""
         raise ConfigError(
@@ -33,15 +30,6 @@ def class_names(config: AuditConfig, classifier: Classifier) -> tuple[tuple[str,
             hint="Name every logit once, in logit order.",
         )
     return names, source
-
-
-def _told_apart(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The names, those that occur more than once with their logit's number: ImageNet has two cranes."""
-    cleaned = [unicodedata.normalize("NFC", name).strip() for name in names]
-    counts = Counter(cleaned)
-    return check_class_names(
-        tuple(f"{name} ({index})" if name and counts[name] > 1 else name for index, name in enumerate(cleaned))
-    )
 
 
 def predicted(logits: NDArray[np.float32], names: int) -> NDArray[np.intp]:

@@ -49,7 +49,7 @@ MODEL_OPTIONS = [
     ),
 ]
 CLASSES_OPTION = option(
-    "--classes", metavar="A,B,C|FILE", help="Class names in logit order. Default: the model's own metadata."
+    "--classes", metavar="A,B,C|FILE|timm:LIST", help="Class names in logit order. Default: the model's own metadata."
 )
 IMAGE_OPTIONS = [
     option(
@@ -62,6 +62,11 @@ IMAGE_OPTIONS = [
         "--labels",
         metavar="auto|none|FILE",
         help="auto: subfolders, or the source's own. FILE: CSV with path,label and concept groups.",
+    ),
+    option(
+        "--label-column",
+        metavar="NAME",
+        help="Column of labels in a table, a label file or metadata.csv, where several could be meant.",
     ),
     option(
         "--units",

@@ -5,14 +5,17 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from singaudit.dataset.decode import UndecodableError, read_regular_file
 from singaudit.errors import DatasetError
 
 PATH_COLUMNS = ("path", "file_name", "filename", "file", "image_path", "image")
-LABEL_COLUMNS = ("label", "labels", "class")
+LABEL_COLUMNS = (
+    "label", "labels", "class", "class_name", "label_name", "target", "category", "cls", "class_id",
+)  # fmt: skip
+"""Names of columns that hold an image's class, by name or position."""
 MAX_TEXT_BYTES = 256 * 2**20
 _MAX_COLUMNS = 1000
 
@@ -76,3 +79,31 @@ def named_column(columns: Iterable[str], candidates: Sequence[str]) -> str | Non
     """The first of ``candidates`` that is a column, letter case aside."""
     known = {name.casefold(): name for name in columns}
     return next((known[name] for name in candidates if name in known), None)
+
+
+def label_column(columns: Mapping[str, Sequence[str]], wanted: str | None, where: str) -> str | None:
+    """The column that holds an image's class: the ``wanted`` one, else the only one of such a name; None for none.
+
+    Several that say the same of every image (a number and its name) count as one, that of names first. Raises
+    ``DatasetError`` where ``wanted`` is no column, or where several could be meant; ``where`` names the table.
+    """
+    known = {name.casefold(): name for name in columns}
+    if wanted is not None:
+        if wanted.casefold() not in known:
+            raise DatasetError(
+                f"expected a column {wanted!r} of labels in {where}, found {', '.join(columns)[:200] or 'no columns'}",
+                hint="Correct --label-column.",
+            )
+        return known[wanted.casefold()]
+    found = [known[name] for name in LABEL_COLUMNS if name in known]
+    if len(found) > 1 and not all(_agree(columns[found[0]], columns[name]) for name in found[1:]):
+        raise DatasetError(
+            f"expected one column of labels in {where}, the columns {', '.join(found)} could all be meant",
+            hint=f"Name it: --label-column {found[0]}.",
+        )
+    return min(found, key=lambda name: all(cell.replace(".", "").isdigit() for cell in columns[name]), default=None)
+
+
+def _agree(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether each value of one column always stands beside the same value of the other."""
+    return len(set(zip(one, other, strict=True))) == len(set(one)) == len(set(other))

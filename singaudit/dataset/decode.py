@@ -16,10 +16,9 @@ import PIL.Image
 import PIL.ImageOps
 from numpy.typing import NDArray
 
+from singaudit.dataset.formats import START, lacking, readable_formats
 from singaudit.dataset.interface import Content, Image, Skipped
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 512 * 2**20
 _BLOCK_PIXELS = 2**20
@@ -72,7 +71,7 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     if not data:
         raise UndecodableError("is empty")
     try:
-        with PIL.Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with PIL.Image.open(io.BytesIO(data), formats=readable_formats()) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise UndecodableError(f"has {image.width} x {image.height} pixels, over the cap of {MAX_PIXELS}")
             image.load()
@@ -82,7 +81,9 @@ def decode(data: bytes) -> NDArray[np.uint8]:
         raise
     except PIL.UnidentifiedImageError as error:
         # Pillow's own text holds a memory address, which would differ between two runs.
-        raise UndecodableError(f"is no image of the formats {', '.join(FORMATS)}") from error
+        raise UndecodableError(
+            lacking(data[:START]) or f"is no image of the formats {', '.join(readable_formats())}"
+        ) from error
     except PIL.Image.DecompressionBombError as error:
         raise UndecodableError(f"has too many pixels: {error}") from error
     except Exception as error:  # Pillow raises whatever a broken file provokes, and none of it is our bug
@@ -109,6 +110,8 @@ def has_several_frames(data: bytes) -> bool:
         return b"acTL" in data[:65536]  # the chunk must stand before the pixels
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return data[12:16] == b"VP8X" and len(data) > 20 and bool(data[20] & 2)
+    if data[4:12] == b"ftypavis":
+        return True
     if data[:4] not in (b"GIF8", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return False
     try:

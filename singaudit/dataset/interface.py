@@ -13,6 +13,8 @@ LabelKind = Literal["folders", "column", "beside"]
 """Where labels stand. ``folders``: each must be a class name. ``column``: class names, or positions of classes.
 ``beside``: texts that may be something else, such as captions, and are labels only where some are class names."""
 
+OWN_LABELS = "the source's own labels"
+
 
 @dataclass(frozen=True)
 class Image:
@@ -83,6 +85,11 @@ class ImageSource(ImageLoader, Protocol):
     @property
     def label_kind(self) -> LabelKind:
         """Where the labels stand, which decides what they may be."""
+        ...
+
+    @property
+    def labels_from(self) -> str:
+        """Where the labels stand, in words for the report."""
         ...
 
     @property

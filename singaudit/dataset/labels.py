@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -12,33 +13,39 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.dataset.columns import LABEL_COLUMNS, PATH_COLUMNS, named_column, read_csv
+from singaudit.dataset.columns import PATH_COLUMNS, label_column, named_column, read_csv
 from singaudit.dataset.interface import ImageSource
 from singaudit.errors import DatasetError
 
 _SYNSET = re.compile(r"n\d{8}")
+_POSITION = re.compile(r"\d{1,9}(?:\.0+)?", re.ASCII)
+"""A class's position, as tables with gaps write it too: 3.0."""
 
 
-def resolve_labels(source: ImageSource, labels: str, class_names: Sequence[str]) -> tuple[list[int] | None, str]:
+def resolve_labels(
+    source: ImageSource, labels: str, class_names: Sequence[str], column: str | None = None
+) -> tuple[list[int] | None, str]:
     """A class index per image, (n,), or None, and where the labels came from, in words.
 
     ``labels`` is ``auto`` (what the source knows; subfolders must be class names), ``none``, or a CSV file with the
-    columns path and label. Labels in columns may also be positions of classes, from 0, when all of them are and no
-    class has such a name. Raises ``DatasetError`` naming the labels that are no class, or an image without one.
+    columns path and label (or ``column``). Labels in columns may also be positions of classes, from 0, when all of them
+    are and no class has such a name. Letter case and underscores do not matter where no two classes differ in them
+    alone, and WordNet synsets name the classes of the lists that timm knows. Raises ``DatasetError`` naming the labels
+    that are no class, or an image without one.
     """
     if labels == "none":
         return None, "none: --labels none"
     index = {name: i for i, name in enumerate(class_names)}
     given = None if labels == "auto" else _label_file(source, labels)
-    if given is not None and (column := named_column(given, LABEL_COLUMNS)):
-        return _indices(given[column], index, source, True, f"add it to {labels}"), "the label file"
+    if given is not None and (chosen := label_column(given, column, labels)):
+        return _indices(given[chosen], index, source, True, f"add it to {labels}"), "the label file"
     found = source.labels
     if found is None:
         return None, "none: the source has no labels"
-    if source.label_kind == "beside" and not set(found) & set(index):
+    if source.label_kind == "beside" and not {key(label) for label in found if label} & {key(name) for name in index}:
         return None, f"none: no text beside the images of {source.name} is a class name"
     mend = "move these images into a class's subfolder" if source.label_kind == "folders" else "fill them in"
-    return _indices(found, index, source, source.label_kind != "folders", mend), "the source's own labels"
+    return _indices(found, index, source, source.label_kind != "folders", mend), source.labels_from
 
 
 def resolve_group_labels(
@@ -140,16 +147,28 @@ def _indices(
             hint=f"Please {mend}, or pass --labels none.",
         )
     wanted: set[str] = {str(label) for label in found}
-    unknown = sorted(wanted - set(index))
-    numbers = all(label.isascii() and label.isdigit() and len(label) <= 9 for label in wanted)
-    if positions and numbers and len(unknown) == len(wanted) and max(map(int, wanted)) < len(index):
-        return [int(str(label)) for label in found]
-    if unknown:
+    known = {label: index[label] for label in wanted if label in index}
+    numbers = all(_POSITION.fullmatch(label) for label in wanted)
+    if positions and numbers and not known and max(int(float(label)) for label in wanted) < len(index):
+        return [int(float(str(label))) for label in found]
+    loosely = _by_key(index)
+    known |= {label: loosely[key(label)] for label in wanted - known.keys() if key(label) in loosely}
+    if wanted - known.keys() and all(_SYNSET.fullmatch(label) for label in wanted):
+        from singaudit.classifier.class_lists import synset_positions
+
+        known = {label: at for label, at in synset_positions(list(index)).items() if label in wanted}
+    if unknown := sorted(wanted - known.keys()):
         raise DatasetError(
             f"expected every label to be a class name, but {len(unknown)} are not: {_some(unknown)}",
             hint=f"The classes are {_some(list(index), quoted=False)}; {_advice(unknown, numbers)}",
         )
-    return [index[str(label)] for label in found]
+    return [known[str(label)] for label in found]
+
+
+def _by_key(index: Mapping[str, int]) -> dict[str, int]:
+    """Classes by their name without letter case and underscores, those left out that differ in nothing else."""
+    counts = Counter(key(name) for name in index)
+    return {key(name): at for name, at in index.items() if counts[key(name)] == 1}
 
 
 def _advice(unknown: Sequence[str], numbers: bool) -> str:

@@ -182,8 +182,12 @@ def observe_images(
 
     Images that a ``stored`` translator was fitted on are left out.
     """
-    source = pack.source() if pack is not None and config.images is None else open_source(str(config.images))
-    labels, labels_source = resolve_labels(source, config.labels, names)
+    source = (
+        pack.source()
+        if pack is not None and config.images is None
+        else open_source(str(config.images), config.label_column)
+    )
+    labels, labels_source = resolve_labels(source, config.labels, names, config.label_column)
     own = resolve_group_labels(source, config.labels, {g.name: g.values for g in groups if g.kind == "group"})
     scenes = resolve_units(source, config.labels, config.units)
     probe_source = open_source(config.probe) if config.probe else None

@@ -82,7 +82,7 @@ def _open(config: AuditConfig, progress: Progress) -> _Opened:
         stored.check_encoder(observer.encoder)
     reference = None
     if config.images is not None:
-        source = open_source(config.images)
+        source = open_source(config.images, config.label_column)
         reference = source, observer.observe("look at the images", source)
         check_finite(classifier, *reference[1].outputs["classifier"])
     if stored is None:

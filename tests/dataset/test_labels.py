@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from singaudit.classifier.class_files import parse_classes
 from singaudit.dataset.labels import resolve_group_labels, resolve_labels
 from singaudit.dataset.sources.listing import Listing
+from singaudit.dataset.sources.table import open_source
 from singaudit.errors import DatasetError
 
 CLASSES = ("dog", "cat")
@@ -137,3 +139,55 @@ def test_columns_of_the_source_serve_without_a_file_and_the_file_goes_first(writ
 
 def test_a_column_without_any_value_states_nothing():
     assert resolve_group_labels(source(columns={"colour": ("", "", "")}), "auto", COLOURS) == {}
+
+
+@pytest.mark.parametrize("name", ["class_name", "target", "category", "class_id", "cls", "label_name", "Label"])
+def test_columns_of_labels_go_by_many_names(name, tmp_path):
+    (tmp_path / "t.csv").write_text(f"path,{name},note\na.png,cat,x\nb.png,dog,y\n")
+    found = open_source(str(tmp_path / "t.csv"))
+    assert resolve_labels(found, "auto", CLASSES)[0] == [1, 0]
+    assert list(found.columns) == ["note"]
+
+
+def test_of_columns_that_say_the_same_the_one_of_names_is_read(tmp_path):
+    (tmp_path / "t.csv").write_text("path,label,class_name\na.png,7,cat\nb.png,3,dog\nc.png,7,cat\n")
+    assert resolve_labels(open_source(str(tmp_path / "t.csv")), "auto", CLASSES)[0] == [1, 0, 1]
+
+
+def test_columns_that_say_different_things_have_to_be_chosen_from(tmp_path):
+    (tmp_path / "t.csv").write_text("path,label,target\na.png,cat,dog\nb.png,cat,cat\n")
+    with pytest.raises(DatasetError, match="label, target could all be meant") as info:
+        open_source(str(tmp_path / "t.csv"))
+    assert "--label-column" in info.value.hint
+    assert resolve_labels(open_source(str(tmp_path / "t.csv"), "TARGET"), "auto", CLASSES)[0] == [0, 1]
+    with pytest.raises(DatasetError, match="'wrong' of labels"):
+        open_source(str(tmp_path / "t.csv"), "wrong")
+
+
+def test_the_column_of_a_label_file_is_chosen_too(write):
+    file = write("path,label,target\ndog,cat,dog\ncat,cat,cat\n")
+    assert resolve_labels(source(), file, CLASSES, "target")[0] == [0, 0, 1]
+    with pytest.raises(DatasetError, match="could all be meant"):
+        resolve_labels(source(), file, CLASSES)
+
+
+def test_positions_may_be_written_as_floats():
+    found = source(labels=("0.0", "1.0", "0.0"), label_kind="column")
+    assert resolve_labels(found, "auto", CLASSES)[0] == [0, 1, 0]
+
+
+def test_letter_case_and_underscores_do_not_matter_where_classes_stay_apart():
+    names = ("golden retriever", "Cat", "cat")
+    found = source(("Golden_Retriever/a.png", "Cat/b.png", "cat/c.png"), labels=("Golden_Retriever", "Cat", "cat"))
+    assert resolve_labels(found, "auto", names)[0] == [0, 1, 2]
+    with pytest.raises(DatasetError, match="'CAT'"):
+        resolve_labels(source(("CAT/a.png",), labels=("CAT",)), "auto", names)
+
+
+def test_synset_folders_are_classes_of_a_list_that_timm_knows():
+    names = parse_classes("timm:imagenet")
+    plain = tuple(f"{name.partition(',')[0]} ({i})" for i, name in enumerate(names))
+    found = source(
+        ("n01443537/a.png", "n01440764/b.png", "n02012849/c.png"), labels=("n01443537", "n01440764", "n02012849")
+    )
+    assert resolve_labels(found, "auto", names)[0] == resolve_labels(found, "auto", plain)[0] == [1, 0, 134]

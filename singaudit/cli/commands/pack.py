@@ -38,7 +38,7 @@ def make_pack(settings: dict[str, Any]) -> dict[str, Any]:
     if config.images is None:
         raise ConfigError("expected images to pack", hint="add --images DIR")
     check_pack_path(output, bool(settings.get("force")))
-    source = open_source(config.images)
+    source = open_source(config.images, config.label_column)
     if with_images and not isinstance(source, Listing):
         raise DatasetError(
             f"{source.name} has no image files to put into a pack",

@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from singaudit.classifier.class_files import parse_classes
 from singaudit.cli.lock import hold
 from singaudit.cli.repository import in_repository
 from singaudit.cli.terminal import Reporter, safe
-from singaudit.config import AuditConfig, make_config, parse_classes
+from singaudit.config import AuditConfig, make_config
 from singaudit.errors import ReportError
 from singaudit.pipeline.audit import Audit, audit
 from singaudit.report.formats.folder import check_output_folder

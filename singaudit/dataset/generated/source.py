@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from singaudit.dataset.generated.drawing import SIDE, render
 from singaudit.dataset.generated.scenes import ATTRIBUTES, Scenes, draw_scenes
-from singaudit.dataset.interface import Content, Image, LabelKind, Skipped
+from singaudit.dataset.interface import OWN_LABELS, Content, Image, LabelKind, Skipped
 from singaudit.errors import DatasetError
 
 MAX_IMAGES = 10_000_000
@@ -54,6 +54,7 @@ class ShapesSource:
     """
 
     label_kind: LabelKind = "beside"
+    labels_from: str = OWN_LABELS
     left_out: tuple[Skipped, ...] = ()
 
     def __init__(self, count: int, seed: int = 0) -> None:

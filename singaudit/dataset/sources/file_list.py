@@ -7,8 +7,9 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from singaudit.dataset.columns import LABEL_COLUMNS, PATH_COLUMNS, named_column, read_csv, read_text
-from singaudit.dataset.decode import SUFFIXES, read_regular_file
+from singaudit.dataset.columns import PATH_COLUMNS, label_column, named_column, read_csv, read_text
+from singaudit.dataset.decode import read_regular_file
+from singaudit.dataset.formats import SUFFIXES
 from singaudit.dataset.interface import Skipped
 from singaudit.dataset.sources.listing import Listing
 from singaudit.errors import DatasetError
@@ -17,7 +18,7 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:(//|(?=data:))|data:", re.ASCII)
 _LABELLED = re.compile(rf"(?P<path>.+?(?:{'|'.join(map(re.escape, SUFFIXES))}))[ \t]+(?P<label>\S.*)", re.IGNORECASE)
 
 
-def open_list(text: str) -> Listing:
+def open_list(text: str, label: str | None = None) -> Listing:
     """Images of a text file: a path a line, relative to the file's folder or absolute, in the file's order.
 
     Where every line has a label after the path, as in "a/b.jpg 17", that is the image's label: a class name or its
@@ -32,10 +33,11 @@ def open_list(text: str) -> Listing:
     return _listing(text, path, lines, None, {})
 
 
-def open_csv(text: str) -> Listing:
+def open_csv(text: str, label: str | None = None) -> Listing:
     """Images of a CSV file with a column path (relative to the file's folder or absolute), in the file's order.
 
-    A column label gives class names or their positions; every other column is kept by its name, for concept groups.
+    A column label (``label``: of another name) gives class names or their positions; every other column is kept by its
+    name, for concept groups.
     Raises ``DatasetError``.
     """
     path = Path(os.path.expanduser(text))
@@ -46,9 +48,9 @@ def open_csv(text: str) -> Listing:
             f"expected a column path in {text}, found {', '.join(columns)[:200]}",
             hint="The first line names the columns, e.g. path,label; paths are relative to the file's folder.",
         )
-    label = named_column(columns, LABEL_COLUMNS)
-    others = {name: column for name, column in columns.items() if name not in (by, label)}
-    return _listing(text, path, columns[by], columns[label] if label else None, others)
+    chosen = label_column({name: cells for name, cells in columns.items() if name != by}, label, text)
+    others = {name: column for name, column in columns.items() if name not in (by, chosen)}
+    return _listing(text, path, columns[by], columns[chosen] if chosen else None, others)
 
 
 def _listing(

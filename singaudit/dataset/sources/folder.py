@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from singaudit.dataset.decode import SUFFIXES, read_regular_file
-from singaudit.dataset.interface import Skipped
+from singaudit.dataset.columns import label_column
+from singaudit.dataset.decode import read_regular_file
+from singaudit.dataset.formats import START, SUFFIXES, format_of, looked_into, unread
+from singaudit.dataset.interface import OWN_LABELS, LabelKind, Skipped
 from singaudit.dataset.sources.listing import Listing
+from singaudit.dataset.sources.metadata_table import METADATA_FILES, MetadataTable, read_metadata_tables
 from singaudit.errors import DatasetError
 
 _MAX_FILES = 20_000_000
+_SPLITS = {"test": 0, "testing": 0, "val": 1, "valid": 1, "validation": 1, "dev": 1, "train": 2, "training": 2}
+"""Names of splits, and which is taken first: images that the classifier was not trained on tell more."""
 _EXPECTED = "expected a folder of images (flat, or one subfolder per class)"
 
 
-def open_folder(text: str) -> Listing:
+def open_folder(text: str, label: str | None = None) -> Listing:
     """List the image files below the folder ``text``, names sorted by code point.
 
     Subfolders are walked to any depth; links to folders are followed, each real folder once, so that no link can
-    loop. What cannot be listed is left out and counted. Labels are the first-level subfolders, if there are any.
-    Raises ``DatasetError`` when the folder is missing, unreadable or holds no image.
+    loop. Images are told by their suffix, or by their first bytes where it says nothing. What cannot be listed or read
+    is left out and counted. Labels are those of a metadata file (its column ``label``, where there is a choice), else
+    the subfolders, if there are any: the first level, or the second where the first are splits such as train and test,
+    of which one is taken. Raises ``DatasetError`` when the folder is missing, unreadable or holds no image.
     """
     root = Path(os.path.expanduser(text))
     if not root.exists():
@@ -31,20 +40,77 @@ def open_folder(text: str) -> Listing:
         raise DatasetError(f"{_EXPECTED}, but {text} cannot be read", hint="Check the folder's permissions.")
     walk = _Walk(root)
     walk.all()
-    files = sorted(walk.files)
-    if not files:
+    if not walk.files:
         first = f"; left out: {walk.left_out[0].name} {walk.left_out[0].reason}" if walk.left_out else ""
         raise DatasetError(
-            f"{_EXPECTED}, but {text} holds no file ending in {', '.join(SUFFIXES)}{first}",
-            hint="Name the folder that holds the images.",
+            f"{_EXPECTED}, but {text} holds no file that is one{first}", hint="Name the folder that holds the images."
         )
+    split, files = _split(walk)
+    files, metadata = _listed(walk, root, sorted(files), split)
     names = [readable(path) for path in files]
-    labels = tuple(name.split("/", 1)[0] if "/" in name else None for name in names)
+    labels, source = _folder_labels(names, split), OWN_LABELS
+    kind: LabelKind = "folders"
+    columns: dict[str, list[str]] = {}
+    if metadata is not None:
+        rows = [metadata.rows[path] for path in files]
+        columns = {name: [cells[row] for row in rows] for name, cells in metadata.columns.items()}
+        chosen = label_column(columns, label, metadata.where)
+        if chosen is not None:
+            labels, kind = tuple(cell or None for cell in columns.pop(chosen)), "column"
+            source = f"the column {chosen} of {metadata.where}"
+    elif label is not None:
+        raise DatasetError(
+            f"expected a table with the column {label!r}, the folder {text} has no metadata file",
+            hint="--label-column is for tables: CSV, Parquet, hf: and folders with metadata.csv.",
+        )
+    if split and kind == "folders":
+        source = f"the subfolders of {split}"
     return Listing(
-        text, names, lambda index: read_regular_file(root / files[index]),
-        labels if any(label is not None for label in labels) else None,
+        text, names, lambda index: read_regular_file(root / files[index]), labels, kind, columns, labels_from=source,
         left_out=tuple(sorted(walk.left_out, key=lambda skipped: skipped.name)),
     )  # fmt: skip
+
+
+def _split(walk: _Walk) -> tuple[str, list[str]]:
+    """The split that is taken where the first level are splits of a data set, and its files; "" and all otherwise."""
+    firsts = Counter(path.partition("/")[0] if "/" in path else "" for path in walk.files)
+    if not all(name.lower() in _SPLITS for name in firsts):
+        return "", walk.files
+    if len(firsts) == 1 and all(path.count("/") == 1 for path in walk.files):
+        return "", walk.files  # one folder of images, which may be a class
+    taken = min(firsts, key=lambda name: (_SPLITS[name.lower()], name))
+    for name in firsts:
+        if name != taken:
+            reason = f"is another split, of {firsts[name]} images: {taken} was taken"
+            walk.left_out.append(Skipped(readable(name), reason))
+    return taken, [path for path in walk.files if path.startswith(f"{taken}/")]
+
+
+def _listed(walk: _Walk, root: Path, files: list[str], split: str) -> tuple[list[str], MetadataTable | None]:
+    """The files that a metadata file lists, where there is one; others are left out, as the datasets library does."""
+    tables = [path for path in walk.metadata if not split or path.startswith(f"{split}/")]
+    found = read_metadata_tables(root, sorted(tables)) if tables else None
+    if found is None:
+        return files, None
+    present = set(files)
+    walk.left_out += [Skipped(readable(p), f"is not listed in {found.where}") for p in files if p not in found.rows]
+    walk.left_out += [
+        Skipped(readable(p)[:500], f"is listed in {found.where}, but no such image is there")
+        for p in found.rows if p not in present
+    ]  # fmt: skip
+    kept = [path for path in files if path in found.rows]
+    if not kept:
+        raise DatasetError(
+            f"expected {found.where} to list images of the folder, it lists none of its {len(files)}",
+            hint="Its column file_name holds paths relative to the metadata file.",
+        )
+    return kept, found
+
+
+def _folder_labels(names: Sequence[str], split: str) -> tuple[str | None, ...] | None:
+    start = len(split) + 1 if split else 0
+    labels = tuple(name[start:].split("/", 1)[0] if "/" in name[start:] else None for name in names)
+    return labels if any(label is not None for label in labels) else None
 
 
 def readable(path: str) -> str:
@@ -59,6 +125,8 @@ class _Walk:
     root: Path
     files: list[str] = field(default_factory=list)
     left_out: list[Skipped] = field(default_factory=list)
+    metadata: list[str] = field(default_factory=list)
+    """Metadata files of the datasets library."""
     _seen: set[tuple[int, int]] = field(default_factory=set)
     _links: list[str] = field(default_factory=list)
 
@@ -106,4 +174,24 @@ class _Walk:
             return path
         elif is_image:
             self.files.append(path)
+        elif entry.name in METADATA_FILES:
+            self.metadata.append(path)
+        elif reason := unread(entry.name):
+            self.left_out.append(Skipped(readable(path), reason))
+        elif looked_into(entry.name) and format_of(self._start(entry)) is not None:
+            self.files.append(path)
         return None
+
+    def _start(self, entry: os.DirEntry[str]) -> bytes:
+        """The first bytes of a regular file; none of anything else, or of what cannot be read."""
+        try:
+            if not entry.is_file():
+                return b""
+            with open(entry.path, "rb", opener=_without_waiting) as file:
+                return file.read(START)
+        except OSError:
+            return b""
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

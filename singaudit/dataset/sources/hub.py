@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from singaudit.dataset.columns import LABEL_COLUMNS, named_column
+from singaudit.dataset.columns import label_column, named_column
 from singaudit.dataset.decode import UndecodableError, read_regular_file
 from singaudit.dataset.sources.listing import Listing
 from singaudit.errors import DatasetError, SingauditError
@@ -19,12 +19,13 @@ _SPEC = re.compile(
 )
 
 
-def open_hub_dataset(text: str) -> Listing:
+def open_hub_dataset(text: str, label: str | None = None) -> Listing:
     """Images of ``hf:ORG/NAME[@REVISION][:[CONFIG/]SPLIT]``, rows in their order.
 
     Downloaded once into the datasets library's own cache; a repository's own code is never run (the library has
     dropped it). Images are decoded here, not by the library. ClassLabel columns give names; the label is the column
-    label, or the only ClassLabel. Raises ``DatasetError``, with the splits to choose from where none was named.
+    label (``label``: of another name), or the only ClassLabel. Raises ``DatasetError``, with the splits to choose from
+    where none was named.
     """
     match = _SPEC.fullmatch(text)
     if match is None or ".." in match["name"]:
@@ -33,7 +34,7 @@ def open_hub_dataset(text: str) -> Listing:
             hint="Copy the name from the data set's page, e.g. hf:ylecun/mnist:test.",
         )
     table = _load(text, match["name"], match["revision"], match["config"], match["split"])
-    return _listing(text, table)
+    return _listing(text, table, label)
 
 
 def _load(text: str, name: str, revision: str | None, config: str | None, split: str | None) -> Any:
@@ -71,7 +72,7 @@ def _load(text: str, name: str, revision: str | None, config: str | None, split:
         ) from error
 
 
-def _listing(text: str, table: Any) -> Listing:
+def _listing(text: str, table: Any, wanted: str | None = None) -> Listing:
     from datasets import ClassLabel, Image, Value
 
     features = table.features
@@ -87,7 +88,7 @@ def _listing(text: str, table: Any) -> Listing:
     classes = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
     plain = [n for n, f in features.items() if isinstance(f, Value) and (f.dtype == "string" or "int" in f.dtype)]
     columns = {name: _texts(table, name) for name in [*classes, *plain]}
-    label = named_column(columns, LABEL_COLUMNS) or (classes[0] if len(classes) == 1 else None)
+    label = label_column(columns, wanted, text) or (classes[0] if len(classes) == 1 else None)
     labels = tuple(cell or None for cell in columns.pop(label)) if label else None
     lock = threading.Lock()
 

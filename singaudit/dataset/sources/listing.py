@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from singaudit.dataset.decode import UndecodableError, content
-from singaudit.dataset.interface import Content, Image, LabelKind, Skipped
+from singaudit.dataset.interface import OWN_LABELS, Content, Image, LabelKind, Skipped
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class Listing:
     """Further values, (n,) texts by column name."""
     left_out: tuple[Skipped, ...] = ()
     """Found while listing, and never an image."""
+    labels_from: str = OWN_LABELS
+    """Where the labels stand, in words."""
 
     def __len__(self) -> int:
         return len(self.names)

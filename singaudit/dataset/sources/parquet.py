@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from singaudit.dataset.columns import LABEL_COLUMNS, PATH_COLUMNS, named_column
+from singaudit.dataset.columns import LABEL_COLUMNS, PATH_COLUMNS, label_column, named_column
 from singaudit.dataset.decode import UndecodableError, read_regular_file
 from singaudit.dataset.sources.listing import Listing
+from singaudit.dataset.sources.metadata_table import text_of
 from singaudit.dataset.sources.tar_shards import expand
 from singaudit.errors import DatasetError
 
@@ -24,14 +25,14 @@ _KEPT_GROUPS = 2
 _MAX_ROWS = 100_000_000
 
 
-def open_parquet(text: str) -> Listing:
+def open_parquet(text: str, label: str | None = None) -> Listing:
     """Images of one Parquet file or several (a glob, a brace pattern, a folder), rows in their order.
 
     A column image holds each image's bytes, plain or as ``{bytes, path}``; without one, a column path names files
     below the Parquet file's folder. Labels are a column label, by name or position, or with the class names that the
     datasets library keeps in the file; further columns of text or whole numbers are kept. Raises ``DatasetError``.
     """
-    files = [_File(path) for path in expand(text, ".parquet")]
+    files = [ParquetFile(path, label) for path in expand(text, ".parquet")]
     first = files[0]
     for file in files[1:]:
         if set(file.columns) != set(first.columns):
@@ -50,7 +51,7 @@ def open_parquet(text: str) -> Listing:
     if not ends[-1] or ends[-1] > _MAX_ROWS:
         raise DatasetError(f"expected 1 to {_MAX_ROWS} rows in {text}, found {ends[-1]}")
     columns = {name: [cell for file in files for cell in file.text(name)] for name in first.texts}
-    label = named_column(columns, LABEL_COLUMNS)
+    chosen = label_column({n: c for n, c in columns.items() if n != path}, label, text)
     names = columns[path] if path and image is None else [f"{i:08d}" for i in range(ends[-1])]
 
     def fetch(index: int) -> bytes:
@@ -58,7 +59,7 @@ def open_parquet(text: str) -> Listing:
         file, row = files[number], index - int(ends[number] - files[number].rows)
         return file.image(image, row) if image is not None else read_beside(file.path, names[index])
 
-    labels = tuple(cell or None for cell in columns.pop(label)) if label else None
+    labels = tuple(cell or None for cell in columns.pop(chosen)) if chosen else None
     return Listing(text, names, fetch, labels, "column", {n: c for n, c in columns.items() if n != path})
 
 
@@ -71,10 +72,10 @@ def read_beside(file: Path, name: str) -> bytes:
     return read_regular_file(target)
 
 
-class _File:
+class ParquetFile:
     """One Parquet file: its columns of text now, images when they are asked for."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, label: str | None = None) -> None:
         try:
             import pyarrow as pa
             import pyarrow.parquet as pq
@@ -106,16 +107,15 @@ class _File:
         self._names = _class_names(self._schema.metadata or {})
         tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_integer, pa.types.is_dictionary)
         self.texts = [n for n in self.columns if any(test(self._type(n)) for test in tests)]
-        label = named_column(self.columns, LABEL_COLUMNS)
-        if label is not None and label not in self.texts:
-            # pandas makes whole numbers with gaps floating.
-            if not pa.types.is_floating(self._type(label)):
-                raise DatasetError(
-                    f"expected names or positions of classes in the column {label!r} of {path}, its type is "
-                    f"{str(self._type(label))[:100]}",
-                    hint="Write one label an image, or rename the column.",
-                )
-            self.texts.append(label)
+        named = [n for n in self.columns if n.casefold() in (LABEL_COLUMNS if label is None else (label.casefold(),))]
+        # pandas makes whole numbers with gaps floating.
+        self.texts += [n for n in named if n not in self.texts and pa.types.is_floating(self._type(n))]
+        if named and not set(named) & set(self.texts):
+            raise DatasetError(
+                f"expected names or positions of classes in the column {named[0]!r} of {path}, its type is "
+                f"{str(self._type(named[0]))[:100]}",
+                hint="Write one label an image, rename the column, or name another with --label-column.",
+            )
         self._ends = np.cumsum(groups)
         self._kept: OrderedDict[int, Any] = OrderedDict()
         self._lock = threading.Lock()
@@ -153,7 +153,7 @@ class _File:
         names = self._names.get(name)
         if names:
             return [names[c] if isinstance(c, int) and 0 <= c < len(names) else "" for c in cells]
-        return ["" if c is None or c != c else f"{c:g}" if isinstance(c, float) else str(c).strip() for c in cells]
+        return ["" if c is None or c != c else text_of(c) if isinstance(c, float) else str(c).strip() for c in cells]
 
     def image(self, column: str, row: int) -> bytes:
         """The encoded bytes in a row."""

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from singaudit.dataset.decode import SUFFIXES
+from singaudit.dataset.formats import SUFFIXES
 from singaudit.dataset.generated.source import ShapesSource, parse_shapes
 from singaudit.dataset.interface import ImageSource
 from singaudit.dataset.sources.file_list import open_csv, open_list
@@ -15,11 +15,11 @@ from singaudit.dataset.sources.hub import open_hub_dataset
 from singaudit.dataset.sources.parquet import open_parquet
 from singaudit.dataset.sources.tar_shards import open_shards
 
-_PREFIXES: dict[str, Callable[[str], ImageSource]] = {
-    "shapes:": lambda text: ShapesSource(*parse_shapes(text)),
+_PREFIXES: dict[str, Callable[[str, str | None], ImageSource]] = {
+    "shapes:": lambda text, label: ShapesSource(*parse_shapes(text)),
     "hf:": open_hub_dataset,
 }
-_SUFFIXES: dict[str, Callable[[str], ImageSource]] = {
+_SUFFIXES: dict[str, Callable[[str, str | None], ImageSource]] = {
     ".txt": open_list,
     ".lst": open_list,
     ".csv": open_csv,
@@ -32,25 +32,26 @@ _SUFFIXES: dict[str, Callable[[str], ImageSource]] = {
 }
 
 
-def open_source(text: str) -> ImageSource:
+def open_source(text: str, label_column: str | None = None) -> ImageSource:
     """The image source that ``text`` names.
 
     ``shapes:N[:SEED]``, ``hf:ORG/NAME[:SPLIT]``, a list (.txt), a table (.csv, .tsv, .parquet), .tar shards, or a
-    folder: of images, or of shards or Parquet files alone. Raises ``DatasetError``.
+    folder: of images, or of shards or Parquet files alone. ``label_column`` names the column of a table that holds the
+    labels, where several could be meant. Raises ``DatasetError``.
     """
     for prefix, opened in _PREFIXES.items():
         if text.startswith(prefix):
-            return opened(text)
+            return opened(text, label_column)
     folder = Path(os.path.expanduser(text))
     if not folder.is_dir():
         for suffix, opened in _SUFFIXES.items():
             if text.lower().endswith(suffix):
-                return opened(text)
-        return open_folder(text)
+                return opened(text, label_column)
+        return open_folder(text, label_column)
     for suffix, opened in ((".tar", open_shards), (".parquet", open_parquet)):
         if _holds_only(folder, suffix):
-            return opened(text)
-    return open_folder(text)
+            return opened(text, label_column)
+    return open_folder(text, label_column)
 
 
 def _holds_only(folder: Path, suffix: str) -> bool:

@@ -6,56 +6,51 @@ import glob
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from singaudit.dataset.columns import LABEL_COLUMNS
-from singaudit.dataset.decode import MAX_BYTES, SUFFIXES, UndecodableError
+from singaudit.dataset.columns import label_column
+from singaudit.dataset.decode import UndecodableError
+from singaudit.dataset.formats import SUFFIXES
 from singaudit.dataset.interface import LabelKind, Skipped
 from singaudit.dataset.sources.listing import Listing
 from singaudit.dataset.sources.tar_index import Member, index_tar
+from singaudit.dataset.sources.tar_samples import read_part, read_samples
 from singaudit.errors import DatasetError
 
 _MAX_SHARDS = 100_000
 _MAX_BESIDE = 2**20
 _BRACE = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d{1,9})\.\.(\d{1,9})")
-_BESIDE = (".cls", ".json", ".txt")
 
 
-def open_shards(text: str) -> Listing:
+def open_shards(text: str, label: str | None = None) -> Listing:
     """Images of one or more tar archives: a path, a glob (``*``), a brace pattern (``{000..012}``) or a folder.
 
     Members are reached in place: nothing is unpacked, links are not followed, names are only shown. A label is
-    KEY.cls (a class name or position), else "label" of KEY.json, else the text of KEY.txt where that is a class name;
-    further texts and numbers of KEY.json are columns. Order: shards by name, members as stored. Raises
-    ``DatasetError``.
+    KEY.cls (a class name or position), else "label" of KEY.json (or its ``label``), else the text of KEY.txt where that
+    is a class name; further texts and numbers of KEY.json are columns. A sample's second image, such as KEY.mask.png,
+    is left out and counted. Order: shards by name, members as stored. Raises ``DatasetError``.
     """
     shards = expand(text, ".tar")
     places: list[tuple[int, Member]] = []
-    beside: list[dict[str, Member]] = []
+    beside: list[Mapping[str, Member]] = []
     left_out: list[Skipped] = []
     for number, shard in enumerate(shards):
-        samples: dict[str, dict[str, Member]] = {}
-        for member in index_tar(shard):
-            key, suffix = _split(member.name)
-            if member.reason and (suffix not in _BESIDE or "archive" in member.reason):
-                left_out.append(Skipped(f"{shard.name}/{member.name}", member.reason))
-            elif suffix in SUFFIXES:
-                places.append((number, member))
-                beside.append(samples.setdefault(key, {}))
-            elif suffix in _BESIDE:
-                samples.setdefault(key, {})[suffix] = member
+        found = read_samples(shard, index_tar(shard))
+        places += [(number, sample.image) for sample in found.samples]
+        beside += [sample.beside for sample in found.samples]
+        left_out += found.left_out
     if not places:
         first = f"; left out: {left_out[0].name} {left_out[0].reason}" if left_out else ""
         raise DatasetError(
             f"expected images in the {len(shards)} tar archives of {text}, found none{first}",
             hint=f"Their members' names must end in {', '.join(SUFFIXES)}.",
         )
-    labels, kind, columns = _known(shards, [number for number, _ in places], beside)
+    labels, kind, columns = _known(text, shards, [number for number, _ in places], beside, label)
     several = len(shards) > 1
     names = [f"{shards[number].name}/{m.name}" if several else m.name for number, m in places]
     which = np.array([number for number, _ in places], np.int32)
@@ -65,7 +60,7 @@ def open_shards(text: str) -> Listing:
         offset, size = where[index]
         return read_part(shards[which[index]], int(offset), int(size))
 
-    return Listing(text, names, fetch, labels, kind, columns, tuple(left_out))
+    return Listing(text, names, fetch, labels, kind, columns=columns, left_out=tuple(left_out))
 
 
 def expand(text: str, suffix: str) -> list[Path]:
@@ -114,25 +109,19 @@ def _braces(text: str) -> Iterator[str]:
         pending += [pattern[: match.start()] + word + pattern[match.end() :] for word in reversed(words)]
 
 
-def _split(name: str) -> tuple[str, str]:
-    """The key of a member's sample, up to the first dot of its file name, and its last suffix in lower case."""
-    folder, slash, file = name.rpartition("/")
-    return folder + slash + file.partition(".")[0], "." + file.rpartition(".")[2].lower() if "." in file else ""
-
-
 def _known(
-    shards: Sequence[Path], numbers: Sequence[int], beside: Sequence[dict[str, Member]]
-) -> tuple[tuple[str | None, ...] | None, LabelKind, dict[str, list[str]]]:
+    text: str, shards: Sequence[Path], numbers: Sequence[int], beside: Sequence[Mapping[str, Member]],
+    wanted: str | None,
+) -> tuple[tuple[str | None, ...] | None, LabelKind, dict[str, list[str]]]:  # fmt: skip
     """Labels, where they stand, and columns of the images whose samples are ``beside``."""
     facts = [_json(shards[n], members.get(".json")) for n, members in zip(numbers, beside, strict=True)]
-    label = next((name for name in LABEL_COLUMNS if any(name in fact for fact in facts)), None)
-    columns = sorted({name for fact in facts for name in fact} - {label})
-    table = {name: [fact.get(name, "") for fact in facts] for name in columns}
-    if any(".cls" in members for members in beside):
+    table = {name: [fact.get(name, "") for fact in facts] for name in sorted({name for fact in facts for name in fact})}
+    if wanted is None and any(".cls" in members for members in beside):
         found = [_text(shards[n], members.get(".cls")) for n, members in zip(numbers, beside, strict=True)]
         return tuple(text or None for text in found), "column", table
+    label = label_column(table, wanted, f"the JSON members of {text}")
     if label is not None:
-        return tuple(fact.get(label) or None for fact in facts), "column", table
+        return tuple(cell or None for cell in table.pop(label)), "column", table
     if any(".txt" in members for members in beside):
         found = [_text(shards[n], members.get(".txt")) for n, members in zip(numbers, beside, strict=True)]
         return tuple(text or None for text in found), "beside", table
@@ -157,18 +146,3 @@ def _json(shard: Path, member: Member | None) -> dict[str, str]:
         return {}
     kept = {name: value for name, value in document.items() if isinstance(value, str | int | float)}
     return {name: str(value).strip() for name, value in list(kept.items())[:100]}
-
-
-def read_part(path: Path, offset: int, size: int) -> bytes:
-    """``size`` bytes of a file from ``offset``. Raises ``UndecodableError`` where there are fewer, or too many."""
-    if size > MAX_BYTES:
-        raise UndecodableError(f"is {size} bytes, over the limit of {MAX_BYTES}")
-    try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            data = file.read(size)
-    except OSError as error:
-        raise UndecodableError(f"cannot be read: {error.strerror}") from error
-    if len(data) < size:
-        raise UndecodableError("is cut short")
-    return data

@@ -134,3 +134,37 @@ def test_what_is_no_archive_is_explained(tmp_path):
             open_source(str(tmp_path / name))
     with pytest.raises(DatasetError, match="found none"):
         open_source(tar(tmp_path / "b.tar", [("readme.md", b"x")]))
+
+
+def test_dots_in_names_belong_to_them_where_no_image_has_a_plain_suffix(tmp_path):
+    members = [
+        (f"IMG.{i}.{end}", png(i) if end == "png" else str(i).encode()) for i in (1, 2) for end in ("png", "cls")
+    ]
+    found = open_source(str(tar(tmp_path / "a.tar", members)))
+    assert values(found) == [1, 2]
+    assert found.labels == ("1", "2")
+
+
+def test_a_further_image_of_a_sample_is_left_out_and_counted(tmp_path):
+    members = [("k.jpg", png(1)), ("k.seg.png", png(9)), ("k.mask.png", png(8)), ("k.cls", b"0"), ("._k.jpg", b"x"),
+               ("__MACOSX/._k.jpg", b"x"), ("./l.jpg", png(2)), ("./l.cls", b"1")]  # fmt: skip
+    found = open_source(str(tar(tmp_path / "a.tar", members)))
+    assert values(found) == [1, 2]
+    assert found.labels == ("0", "1")
+    assert [(s.name, s.reason) for s in found.left_out] == [
+        (f"a.tar/{name}", "is a further image of the sample of k.jpg") for name in ("k.seg.png", "k.mask.png")
+    ]
+
+
+def test_a_label_that_could_be_of_two_images_is_refused(tmp_path):
+    with pytest.raises(DatasetError, match=r"'k' has k\.left\.png, k\.right\.png"):
+        open_source(str(tar(tmp_path / "a.tar", [("k.left.png", png(1)), ("k.right.png", png(2)), ("k.cls", b"0")])))
+    with pytest.raises(DatasetError, match=r"'k' has k\.jpg, k\.png"):
+        open_source(str(tar(tmp_path / "b.tar", [("k.jpg", png(1)), ("k.png", png(2)), ("k.cls", b"0")])))
+
+
+def test_a_member_replaced_by_a_later_one_is_counted_and_its_label_is_the_later_ones(tmp_path):
+    members = [("k.png", png(1)), ("k.cls", b"0"), ("k.png", png(2)), ("k.cls", b"1")]
+    found = open_source(str(tar(tmp_path / "a.tar", members)))
+    assert (values(found), found.labels) == ([2], ("1",))
+    assert found.left_out[0].reason == "is replaced by a later member of this name"
