@@ -7,6 +7,7 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from singaudit.dataset.decode import UndecodableError, read_regular_file
 from singaudit.errors import DatasetError
@@ -107,3 +108,10 @@ def label_column(columns: Mapping[str, Sequence[str]], wanted: str | None, where
 def _agree(one: Sequence[str], other: Sequence[str]) -> bool:
     """Whether each value of one column always stands beside the same value of the other."""
     return len(set(zip(one, other, strict=True))) == len(set(one)) == len(set(other))
+
+
+def text_of(value: Any) -> str:
+    """A cell as text; "" for none. Whole numbers that a table keeps as floats are written as such."""
+    if value is None or value != value:
+        return ""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
+from singaudit.classifier.graph.lookup import GraphIndex
 from singaudit.classifier.head.linear_form import Array, Linear, NotLinear
 
 LARGEST = 1 << 28
@@ -169,3 +171,24 @@ def add(first: Affine, second: Affine, sign: float = 1.0) -> Affine:
             parts[key] = parts[key] + factor * wide if key in parts else factor * wide
     cuts = (*first.saturations, *second.saturations)
     return Affine(parts, constant, first.noise + second.noise, cuts)
+
+
+@dataclass(frozen=True)
+class HeadStep:
+    """One node, the values that reach it, and their shapes."""
+
+    graph: GraphIndex
+    node: Any
+    inputs: Sequence[Any]
+    """Affine, Scale, array, or None for an input left out, in the node's order."""
+    in_shapes: Sequence[tuple[int, ...]]
+    """As the graph has them for one image; () where unknown."""
+    out_shape: tuple[int, ...]
+    out_name: str
+
+    def affine(self) -> Affine:
+        """The only input that depends on the features; NotLinear if there are several."""
+        found = [value for value in self.inputs if isinstance(value, Affine)]
+        if len(found) != 1:
+            raise NotLinear(f"{self.graph.label(self.node)} combines {len(found)} tensors of the features")
+        return found[0]

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.classifier.graph.lookup import attributes
-from singaudit.classifier.head.affine import LARGEST, Affine, Scale, add, lift, mapped, materialise
-from singaudit.classifier.head.affine_step import HeadStep
+from singaudit.classifier.head.affine import LARGEST, Affine, HeadStep, Scale, add, lift, mapped, materialise
 from singaudit.classifier.head.linear_form import Array, NotLinear
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from singaudit.classifier.graph.lookup import attributes
 from singaudit.classifier.head.affine import (
     Affine,
+    HeadStep,
     Scale,
     add,
     add_constant,
@@ -20,7 +21,6 @@ from singaudit.classifier.head.affine import (
     shifted,
 )
 from singaudit.classifier.head.affine_moves import MOVES
-from singaudit.classifier.head.affine_step import HeadStep
 from singaudit.classifier.head.linear_form import NotLinear
 
 

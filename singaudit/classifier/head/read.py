@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from singaudit.classifier.graph.lookup import GraphIndex
-from singaudit.classifier.head.affine import Affine, Scale, apply_linear
+from singaudit.classifier.head.affine import Affine, HeadStep, Scale, apply_linear
 from singaudit.classifier.head.affine_operators import HANDLERS
-from singaudit.classifier.head.affine_step import HeadStep
 from singaudit.classifier.head.linear_form import Array, NotLinear
 from singaudit.classifier.head.logits import finite
 from singaudit.classifier.head.plan import HeadPlan, Trace, constants

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from singaudit.dataset.columns import read_csv, read_text
+from singaudit.dataset.columns import read_csv, read_text, text_of
 from singaudit.errors import DatasetError
 
 METADATA_FILES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
@@ -94,13 +94,6 @@ def _jsonl(path: Path) -> dict[str, list[str]]:
             raise DatasetError(f"expected at most {_MOST_COLUMNS} columns in {path}, it has more")
     plain = [name for name in names if not any(isinstance(row.get(name), dict | list) for row in found)]
     return {name: [text_of(row.get(name)) for row in found] for name in plain}
-
-
-def text_of(value: Any) -> str:
-    """A cell as text; "" for none. Whole numbers that a table keeps as floats are written as such."""
-    if value is None or value != value:
-        return ""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _parquet(path: Path) -> dict[str, list[str]]:

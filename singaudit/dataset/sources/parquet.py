@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from singaudit.dataset.columns import LABEL_COLUMNS, PATH_COLUMNS, label_column, named_column
+from singaudit.dataset.columns import LABEL_COLUMNS, PATH_COLUMNS, label_column, named_column, text_of
 from singaudit.dataset.decode import UndecodableError, read_regular_file
 from singaudit.dataset.sources.listing import Listing
-from singaudit.dataset.sources.metadata_table import text_of
 from singaudit.dataset.sources.tar_shards import expand
 from singaudit.errors import DatasetError
 
