@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.dataset.columns import PATH_COLUMNS, label_column, named_column, read_csv
+from singaudit.dataset.columns import LABEL_COLUMNS, PATH_COLUMNS, label_column, named_column, read_csv
 from singaudit.dataset.interface import ImageSource
 from singaudit.errors import DatasetError
 
@@ -123,7 +123,7 @@ def label_columns(source: ImageSource, labels: str) -> dict[str, tuple[Sequence[
         found[name] = column, f"the columns of {source.name}"
     if labels not in ("auto", "none"):
         for name, cells in _label_file(source, labels).items():
-            if name not in LABEL_COLUMNS:
+            if name.casefold() not in LABEL_COLUMNS:
                 found[name] = cells, "the label file"
     return found
 

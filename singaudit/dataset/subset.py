@@ -20,6 +20,7 @@ class Subset:
         self._source, self._positions = source, positions
         self.name = f"{what} of {source.name}"
         self.label_kind: LabelKind = source.label_kind
+        self.labels_from: str = source.labels_from
 
     def __len__(self) -> int:
         return len(self._positions)

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from singaudit.config import AuditConfig, make_config, parse_classes
+from singaudit.classifier.class_files import parse_classes
+from singaudit.config import AuditConfig, make_config
 from singaudit.pipeline.repair import REFUSED, RefitOptions, refit
 from singaudit.report.result.repair import GroupChangePart, PairedPart, RefitResult
 
