@@ -178,7 +178,7 @@ REFIT_OPTIONS = [
     option("--holdout", type=click.FloatRange(0.05, 0.9), metavar="SHARE", default=0.3, show_default=True,
            help="Share of the images that judge the new head and do not fit it."),
     option("--most-lost", type=click.FloatRange(0, 100), metavar="POINTS", default=1.0, show_default=True,
-           help="Accuracy that a class or group may lose beyond its interval."),
+           help="Accuracy that a class, or a group that ends below the old mean, may lose beyond its interval."),
 ]  # fmt: skip
 TRIM_OPTIONS = [
     click.option("--keep", type=click.Choice(["seen", "projected"]), default="seen", show_default=True,

@@ -127,7 +127,7 @@ def refit(
             head=classifier.head.kind, classes=len(classifier.head.weight), feature_dim=classifier.head.weight.shape[1],
             activation=classifier.head.activation, biases=int(free.sum()),
             certificate=certificate, changed=_changed(model), findings=findings, findings_note=note,
-            warnings=_warnings(fitted, classifier, new), command=_command(config, options),
+            warnings=[*decision.notes, *_warnings(fitted, classifier, new)], command=_command(config, options),
             **_fit_fields(fitted), **_judged_fields(found),
         )  # fmt: skip
         if write:

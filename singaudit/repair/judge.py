@@ -78,6 +78,8 @@ class Decision:
     """Whether it may be written."""
     reasons: tuple[str, ...]
     """What speaks against it, a sentence each; empty where nothing does."""
+    notes: tuple[str, ...] = ()
+    """What should be known of it all the same."""
 
 
 def predictions(logits: Array) -> NDArray[np.intp]:
@@ -200,24 +202,33 @@ def _worst(hits: Hits, cells: NDArray[np.intp], judgeable: NDArray[np.intp]) -> 
 
 
 def decide(found: Judged, most_lost: float = MOST_LOST) -> Decision:
-    """Whether the new head is better where these images can tell, and nowhere worse; ``most_lost`` in points."""
-    reasons = []
-    chance = max(found.majority, 0.0)
-    if found.accuracy.after.low <= chance:
+    """Whether the new head is better where these images can tell, and nowhere worse; ``most_lost`` in points.
+
+    A class may not lose more, beyond its interval. A class with one value of a group may, as long as it surely stays
+    above what the old head got right on the mean: whoever takes a shortcut away takes it from those it happened to
+    serve, and the more images judge, the surer that is seen. These are named in ``notes``.
+    """
+    reasons, spared = [], []
+    if found.accuracy.after.low <= found.majority:
         reasons.append(
             f"the new head is right on {found.accuracy.after.value:.1%} of the held-out images, no better than always "
-            f"naming the most frequent class ({chance:.1%}): the labels do not fit these images"
+            f"naming the most frequent class ({found.majority:.1%}): the labels do not fit these images"
         )
     if found.accuracy.change.high < 0:
         reasons.append(f"held-out accuracy falls by {_points(-found.accuracy.change.value)}")
+    mean = (found.balanced or found.accuracy).before.value
     for item in (*found.classes, *found.groups):
-        if item.accuracy.change.high < -most_lost / 100:
-            where = item.name if item.group is None else f"{item.name}, {item.group} {item.value}"
-            reasons.append(
-                f"{where} loses {_points(-item.accuracy.change.value)} "
-                f"[{_points(-item.accuracy.change.high)}, {_points(-item.accuracy.change.low)}], "
-                f"more than {most_lost:g} beyond its interval"
-            )
+        change = item.accuracy.change
+        if change.high >= -most_lost / 100:
+            continue
+        where = item.name if item.group is None else f"{item.name}, {item.group} {item.value}"
+        if item.group is not None and item.accuracy.after.low >= mean:
+            spared.append((change.value, where, item.accuracy.after.value))
+            continue
+        reasons.append(
+            f"{where} loses {_points(-change.value)} [{_points(-change.high)}, {_points(-change.low)}], "
+            f"more than {most_lost:g} beyond its interval"
+        )
     gains = [found.accuracy.change, *([found.balanced.change] if found.balanced else [])]
     if not reasons and not any(gain.low > 0 for gain in gains):
         gain = found.accuracy.change
@@ -225,7 +236,17 @@ def decide(found: Judged, most_lost: float = MOST_LOST) -> Decision:
             "nothing is gained that these images can tell: held-out accuracy changes by "
             f"{100 * gain.value:+.2f} points [{100 * gain.low:+.2f}, {100 * gain.high:+.2f}]"
         )
-    return Decision(not reasons, tuple(reasons))
+    return Decision(not reasons, tuple(reasons), _notes(spared, mean, most_lost))
+
+
+def _notes(spared: list[tuple[float, str, float]], mean: float, most_lost: float) -> tuple[str, ...]:
+    if not spared:
+        return ()
+    change, where, after = min(spared)
+    return (
+        f"{len(spared)} groups lose more than {most_lost:g} points beyond their interval and stay above the "
+        f"{mean:.1%} that the old head got right on the mean; the most: {where}, {_points(-change)} to {after:.1%}",
+    )
 
 
 def _points(share: float) -> str:

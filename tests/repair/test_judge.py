@@ -84,6 +84,20 @@ def test_a_group_that_loses_is_named_though_all_gain_on_average():
     assert not decide(compare(before, after, truth, (colour,)), most_lost=100).reasons
 
 
+def test_what_a_shortcut_gave_may_go_where_enough_is_left():
+    n = 4000
+    truth, colour = np.arange(n) % 4, (np.arange(n) // 4) % 4
+    matching = truth == colour
+    before = colour  # right where the colour happens to be the class's
+    after = np.where(matching & (np.arange(n) % 5 == 0), (truth + 1) % 4, truth)
+    group = Balanced("colour", tuple("wxyz"), colour.astype(np.intp), "")
+    cells = truth * 4 + colour
+    found = judged(logits_for(before, 4), logits_for(after, 4), truth, tuple("abcd"), (group,), cells, "softmax")
+    decision = decide(found)
+    assert decision.write
+    assert "4 groups lose more than 1 points beyond their interval and stay above the 25.0%" in decision.notes[0]
+
+
 def test_no_change_is_no_reason_to_write():
     truth = np.arange(300) % 3
     reasons = decide(compare(truth, truth, truth)).reasons

@@ -9,10 +9,12 @@ import shlex
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+from singaudit.repair.suggest import refit_command, trim_command
 from singaudit.report.brief.gates import Asked
 from singaudit.report.brief.ignored import reason, says_something
 from singaudit.report.brief.model import MAX_STEPS, Mark, Row, Step
 from singaudit.report.brief.words import listed, readable
+from singaudit.report.gates.rules import MAX_CLASS_GAIN
 from singaudit.report.result.audit import AuditResult
 
 _CLIP, _SIGLIP = "openai/clip-vit-large-patch14", "google/siglip-so400m-patch14-384"
@@ -35,6 +37,7 @@ def _all(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row], marks
         yield Step("Show it images, so that what is ignored gets a name.", _with(words, "--images", "PHOTOS"))
         return
     yield from _instrument(result, words, {mark.name: mark for mark in marks})
+    yield from _refit(result, words)
     yield from _failed(result, gates, words)
     undecided = [f for f in result.findings if not says_something(f) and f.kind != "concept"]
     asked_for = {a.group for a in gates if a.gate.status == "inconclusive"}
@@ -51,10 +54,28 @@ def _all(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row], marks
     if result.verdict.status == "no gates set":
         gate = f"finding[{ignored[0].group}] not in (strong, partial)" if ignored else "default"
         yield Step("Say what must not be ignored, so that the audit can decide.", _plus(words, "--gate", gate))
+    others = [row for row in ignored if row.group != "class"]
+    if others:
+        yield Step(
+            f"If features are stored or shared, hand on what the logits see alone: the rest shows {others[0].name}.",
+            trim_command(words),
+        )
     unasked = [row for row in ignored if row.group not in {a.group for a in gates}]
     if gates and unasked and result.verdict.status == "pass":
         gate = f"finding[{unasked[0].group}] not in (strong, partial)"
         yield Step(f"If {unasked[0].name} matters, let a gate say so.", _plus(words, "--gate", gate))
+
+
+def _refit(result: AuditResult, words: list[str]) -> Iterator[Step]:
+    """Where the features know the class better than the logits do, and the true classes are there to fit on."""
+    data = result.data
+    if data is None or data.labels != "true":
+        return
+    known = data.class_gain is not None and data.class_gain.low > MAX_CLASS_GAIN
+    ignored = any(f.kind == "class" and f.finding in ("strong", "partial") for f in result.findings)
+    command = refit_command(words, [f.group for f in result.findings if f.own_value == "labels" and f.kind == "group"])
+    if (known or ignored) and command is not None:
+        yield Step("The features know the class better than the logits: fit the last layer anew.", command)
 
 
 def _instrument(result: AuditResult, words: list[str], marks: dict[str, Mark]) -> Iterator[Step]:

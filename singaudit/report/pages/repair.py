@@ -8,7 +8,7 @@ from singaudit.report.pages.text import cleaned
 from singaudit.report.result.base import Statistic
 from singaudit.report.result.repair import GroupChangePart, RefitResult, TrimResult
 
-SHOWN = 40
+SHOWN = 24
 """Rows of a table on the page; the rest stands in the JSON."""
 
 

@@ -1,0 +1,46 @@
+"""The command that fits a finding, made from the command that ran the audit."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+
+_OF_MODEL = (
+    "--classes", "--arch", "--logits", "--features", "--activation", "--preprocess", "--images", "--labels", "--units",
+    "--device", "--seed",
+)  # fmt: skip
+
+
+def refit_command(words: Sequence[str], groups: Sequence[str] = ()) -> str | None:
+    """``singaudit refit`` on the model and labelled images of an audit, balanced by its classes and ``groups``.
+
+    ``words`` are those of ``singaudit run MODEL ...``. None where the audit saw no images itself.
+    """
+    if "--images" not in words:
+        return None
+    names = [name for name in dict.fromkeys(groups) if name != "class" and "," not in name]
+    balance = ["--balance", ",".join(["class", *names])] if names else []
+    return shlex.join(["singaudit", "refit", *_kept(words, _OF_MODEL), *balance, "-o", f"{_stem(words[2])}-refit.onnx"])
+
+
+def trim_command(words: Sequence[str]) -> str:
+    """``singaudit trim`` of an audit's model, on its images where it saw any."""
+    return shlex.join(["singaudit", "trim", *_kept(words, _OF_MODEL), "-o", f"{_stem(words[2])}-seen.onnx"])
+
+
+def _kept(words: Sequence[str], names: Sequence[str]) -> list[str]:
+    """The model, and those of the options that both commands know, with their values."""
+    kept = [words[2]]
+    for option, value in zip(words[3:], [*words[4:], ""], strict=False):
+        if option in names:
+            kept += [option, value]
+        elif option == "--allow-code":
+            kept.append(option)
+    return kept
+
+
+def _stem(model: str) -> str:
+    """A file name after the model's own: of builtin:spurious spurious, of models/a.onnx a."""
+    last = re.split(r"[/\\:]", model.rstrip("/\\"))[-1]
+    return re.sub(r"\.[A-Za-z0-9]{1,12}$", "", last).lstrip("-.") or "model"
