@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
+from datetime import date
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -11,6 +12,39 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from singaudit.errors import ConfigError
 
 _MAX_NAME = 1000
+
+
+class GateText(BaseModel):
+    """A gate as somebody wrote it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rule: str = Field(min_length=1, description="The rule; without a ``name`` one may stand before it.")
+    name: str | None = Field(default=None, min_length=1, max_length=16_384, description="Any text.")
+    file: str | None = Field(default=None, description="Configuration file that it stands in.")
+    line: int = Field(default=1, ge=1, description="Line of that file.")
+
+    @property
+    def source(self) -> tuple[str, int] | None:
+        """File and line; None where it was given otherwise."""
+        return None if self.file is None else (self.file, self.line)
+
+    def written(self) -> str:
+        """As --gate takes it."""
+        if self.name is None:
+            return self.rule
+        return '"' + self.name.replace("\\", "\\\\").replace('"', '\\"') + f'" = {self.rule}'
+
+
+class Waiver(BaseModel):
+    """A failed gate that somebody answers for until a date."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    gate: str = Field(min_length=1, max_length=16_384, description="The gate's name or its rule.")
+    until: date = Field(description="The last day on which it counts.")
+    reason: str = Field(min_length=1, max_length=2000)
+    model: str | None = Field(default=None, pattern="^sha256:[0-9a-f]{64}$", description="The one model it is for.")
 
 
 class AuditConfig(BaseModel):
@@ -37,7 +71,8 @@ class AuditConfig(BaseModel):
     allow_code: bool = Field(default=False, description="Whether model files that are programs may be run.")
     activation: Literal["auto", "softmax", "sigmoid"] = "auto"
     preprocess: str | None = Field(default=None, description="key=value,... as in the README.")
-    gates: tuple[str, ...] = Field(default=(), description="Rules over the result's names.")
+    gates: tuple[GateText, ...] = Field(default=(), description="Rules over the result's names, or texts of them.")
+    waivers: tuple[Waiver, ...] = Field(default=(), description="Failed gates that do not count until a date.")
     policy: dict[str, tuple[str, ...]] = Field(
         default={}, description="Class, or * for all images: concept groups and concepts that must not be ignored."
     )
@@ -62,6 +97,13 @@ class AuditConfig(BaseModel):
     pack: str | None = Field(default=None, description="Embeddings made earlier by singaudit pack; no model is opened.")
     cache: str = Field(default="auto", min_length=1, description="auto, none, or the folder of the cache.")
     limit: int | None = Field(default=None, ge=1, description="Audit only the first N images of the source.")
+
+    @field_validator("gates", mode="before")
+    @classmethod
+    def _gates_may_be_texts(cls, gates: object) -> object:
+        if not isinstance(gates, list | tuple):
+            return gates
+        return tuple({"rule": gate} if isinstance(gate, str) else gate for gate in gates)
 
     @field_validator("classes")
     @classmethod

@@ -48,7 +48,8 @@ def test_settings_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert load_settings(None, isolated=False, known=KNOWN) == {}
     (tmp_path / "pyproject.toml").write_text('[tool.singaudit]\nimages = "a"\ngates = ["x < 1", "default"]\n')
-    assert load_settings(None, isolated=False, known=KNOWN) == {"images": "a", "gates": ("x < 1", "default")}
+    found = load_settings(None, isolated=False, known=KNOWN)
+    assert (found["images"], [g["rule"] for g in found["gates"]]) == ("a", ["x < 1", "default"])
     (tmp_path / "singaudit.toml").write_text('images = "b"\nreport = ["html", "json"]\n')
     assert load_settings(None, isolated=False, known=KNOWN) == {"images": "b", "formats": "html,json"}
     assert load_settings(None, isolated=True, known=KNOWN) == {}
@@ -78,12 +79,13 @@ def test_bad_settings_files_name_the_key(tmp_path, content, match):
 def test_gates_may_be_a_text_a_list_or_a_table_of_names(tmp_path):
     path = tmp_path / "s.toml"
     path.write_text('[gates]\n"colour is kept" = "finding[colour] not in (strong)"\nready = "default"\n')
-    assert load_settings(str(path), isolated=False, known=KNOWN) == {
-        "gates": ("colour is kept = finding[colour] not in (strong)", "ready = default")
-    }
+    gates = load_settings(str(path), isolated=False, known=KNOWN)["gates"]
+    assert [(g["name"], g["rule"], g["line"]) for g in gates] == [
+        ("colour is kept", "finding[colour] not in (strong)", 2), ("ready", "default", 3),
+    ]  # fmt: skip
     path.write_text('gates = "default"')
-    assert load_settings(str(path), isolated=False, known=KNOWN) == {"gates": ("default",)}
-    for wrong in ("[gates]\na = 3", '[gates]\n"a = b" = "scores.ratio < 3"'):
+    assert [g["rule"] for g in load_settings(str(path), isolated=False, known=KNOWN)["gates"]] == ["default"]
+    for wrong in ("[gates]\na = 3", '[gates]\n" " = "scores.ratio < 3"'):
         path.write_text(wrong)
         with pytest.raises(ConfigError, match="gate"):
             load_settings(str(path), isolated=False, known=KNOWN)

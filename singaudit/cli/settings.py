@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,11 +13,12 @@ import click
 from click.core import ParameterSource
 
 from singaudit.cli.command import each_command
+from singaudit.cli.gate_tables import gates_of, waivers_of
 from singaudit.errors import ConfigError
 
 _MAX_BYTES = 2**20
+_TABLES = ("gates", "policy", "waivers")
 _NOT_SET = (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
-_GATE_NAME = re.compile(r"[^\W\d][\w .-]*")
 
 
 def merged_settings(ctx: click.Context, given: dict[str, Any]) -> dict[str, Any]:
@@ -103,7 +103,8 @@ def load_settings(config: str | None, *, isolated: bool, known: dict[str, str]) 
             hint="Name another file with --config, or pass --isolated.",
         )
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        table = tomllib.loads(text)
     except (ValueError, RecursionError, OSError) as error:  # numbers too long for Python are a ValueError too
         raise ConfigError(
             f"expected TOML in {path}: {str(error)[:300]}", hint="Correct the file, or pass --isolated."
@@ -116,7 +117,7 @@ def load_settings(config: str | None, *, isolated: bool, known: dict[str, str]) 
                     f"expected a table [tool.singaudit] in {path}, found {type(table).__name__}",
                     hint='For example: [tool.singaudit] with images = "photos/".',
                 )
-    return _checked(table, path, known)
+    return _checked(table, path, known, text)
 
 
 def _find() -> Path | None:
@@ -129,13 +130,16 @@ def _find() -> Path | None:
     return next((f / "pyproject.toml" for f in (here, *here.parents) if (f / "pyproject.toml").is_file()), None)
 
 
-def _checked(table: dict[str, Any], path: Path, known: dict[str, str]) -> dict[str, Any]:
+def _checked(table: dict[str, Any], path: Path, known: dict[str, str], text: str) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     spelled: dict[str, str] = {}
     for key, value in table.items():
         plain = key.replace("-", "_")
         if plain == "policy":
             settings["policy"] = _policy(value, path)
+            continue
+        if plain == "waivers":
+            settings["waivers"] = waivers_of(value, path)
             continue
         if plain == "gates":
             plain = "gate"
@@ -146,42 +150,26 @@ def _checked(table: dict[str, Any], path: Path, known: dict[str, str]) -> dict[s
             )
         spelled[plain] = key
         if plain not in known:
-            near = difflib.get_close_matches(plain, known, 1)
+            near = difflib.get_close_matches(plain, [*known, *_TABLES], 1)
             raise ConfigError(
                 f"unknown key {key!r} in {path}",
-                hint=f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(sorted(known))}.",
+                hint=f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(sorted([*known, *_TABLES]))}.",
             )
-        settings[known[plain]] = _value(key, value, path)
+        settings[known[plain]] = gates_of(value, path, text) if plain == "gate" else _value(key, value, path)
     return settings
 
 
 def _value(key: str, value: Any, path: Path) -> Any:
-    gates = key in ("gate", "gates")
     if value == "":
         raise ConfigError(f"expected a text for {key!r} in {path}, it is empty", hint="Leave the key out.")
     if isinstance(value, str | bool | int | float):
-        return (value,) if gates else value
+        return value
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return tuple(value) if gates else ",".join(value)
-    if gates and isinstance(value, dict):
-        return _named_gates(value, path)
+        return ",".join(value)
     raise ConfigError(
         f"expected a text, number, true/false or list of texts for {key!r} in {path}",
         hint='For example: images = "photos/", limit = 1000, gates = ["default"].',
     )
-
-
-def _named_gates(table: dict[str, Any], path: Path) -> tuple[str, ...]:
-    """A table of gates as rules with their names before them. Raises ``ConfigError``."""
-    for name, rule in table.items():
-        if not isinstance(rule, str):
-            raise ConfigError(f"expected a rule as text for the gate {name!r} in {path}, got {type(rule).__name__}")
-        if not _GATE_NAME.fullmatch(name):
-            raise ConfigError(
-                f"expected a gate name of letters, digits, spaces, dots and dashes in {path}, got {name!r}",
-                hint="The rule itself may hold anything: put odd names of classes or concepts there.",
-            )
-    return tuple(f"{name} = {rule}" for name, rule in table.items())
 
 
 def _policy(table: Any, path: Path) -> dict[str, tuple[str, ...]]:

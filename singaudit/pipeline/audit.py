@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from singaudit.classifier.class_names import class_names
 from singaudit.classifier.interface import Classifier
 from singaudit.classifier.openers.table import open_classifier
-from singaudit.config import AuditConfig
+from singaudit.config import AuditConfig, GateText
 from singaudit.errors import ConfigError
 from singaudit.geometry.null_space import NullSpace, null_space
 from singaudit.language.concepts import (
@@ -57,7 +57,7 @@ from singaudit.report.build.steering import steering_part
 from singaudit.report.build.words import with_changes, with_class_words, words_part
 from singaudit.report.gates.instrument import unreadable
 from singaudit.report.gates.names import Known, check_rules
-from singaudit.report.gates.policy import class_concepts, policy_gates
+from singaudit.report.gates.policy import class_concepts, policy_rules
 from singaudit.report.gates.rules import Rule, parse_rules
 from singaudit.report.gates.verdict import UNDECIDED, decided
 from singaudit.report.result.audit import AuditResult
@@ -77,6 +77,8 @@ class Audit:
     """Columns of scores.csv; empty when only the geometry was audited."""
     files: dict[str, bytes] = field(default_factory=dict)
     """Generated pictures: PNG by path below the output folder."""
+    rules: Sequence[Rule] = ()
+    """The gates as they were judged, in the result's order."""
 
     @property
     def exit_code(self) -> int:
@@ -91,7 +93,7 @@ def audit(config: AuditConfig, progress: Progress = lambda stage, done, total: N
 
     Raises ``SingauditError`` with one message for everything a user can mend; nothing is written.
     """
-    parse_rules(config.gates)  # a rule that cannot be read is refused before anything is opened
+    rules = parse_rules(config.gates)  # a rule that cannot be read is refused before anything is opened
     decoding = decoding_of(config, progress)
     progress("open the model", 0, 1)
     classifier = open_classifier(config.model, model_options(config), progress)
@@ -106,8 +108,10 @@ def audit(config: AuditConfig, progress: Progress = lambda stage, done, total: N
     singles = tuple((None, v) for v in vocabulary.concepts)
     judged_alone = tuple(concept_group(v) for v in vocabulary.concepts)
     known = Known(names, grouped + singles, tuple(g.name for g in groups + judged_alone))
-    config = config.model_copy(update={"gates": config.gates + policy_gates(config.policy, known), "policy": {}})
-    rules = parse_rules(config.gates)
+    policy = policy_rules(config.policy, known)
+    written = tuple(GateText(rule=rule.text) for rule in policy)
+    config = config.model_copy(update={"gates": config.gates + written, "policy": {}})
+    rules += policy
     check_rules(rules, known)
     if config.images is None and pack is None:
         return _geometry_only(config, classifier, names, names_source, space, rules, progress)
@@ -241,9 +245,7 @@ def _conclude(
         reproduce=reproduce(config),
     )  # fmt: skip
     result = _with_words(facts, subject, measured, result)
-    return Audit(
-        decided(result, facts.rules, config.gate_on), per_image(facts, subject, measured, logits), pictured.files
-    )
+    return _concluded(config, result, facts.rules, per_image(facts, subject, measured, logits), pictured.files)
 
 
 def _with_words(facts: AuditContext, subject: Subject, measured: Measured, result: AuditResult) -> AuditResult:
@@ -276,7 +278,7 @@ def _geometry_only(
                        "(add --images DIR)"],
         reproduce=reproduce(config),
     )  # fmt: skip
-    return Audit(decided(result, rules, config.gate_on), {})
+    return _concluded(config, result, rules)
 
 
 def _without_language(facts: AuditContext, progress: Progress, reason: str) -> Audit:
@@ -294,7 +296,15 @@ def _without_language(facts: AuditContext, progress: Progress, reason: str) -> A
         not_evaluated=[f"scores, controls, classes, concepts and pictures were not evaluated: {reason}"],
         reproduce=reproduce(facts.config),
     )
-    return Audit(decided(result, facts.rules, facts.config.gate_on), {})
+    return _concluded(facts.config, result, facts.rules)
+
+
+def _concluded(
+    config: AuditConfig, result: AuditResult, rules: Sequence[Rule], rows: dict[str, Sequence[Any]] | None = None,
+    files: dict[str, bytes] | None = None,
+) -> Audit:  # fmt: skip
+    """Gates, waivers and the verdict over what was found."""
+    return Audit(decided(result, list(rules), config.gate_on, config.waivers), rows or {}, files or {}, rules)
 
 
 def _logit_check(facts: AuditContext, logits: NDArray[np.float32], subject: Subject | None = None) -> LogitCheck:

@@ -44,6 +44,7 @@ def cases() -> dict[str, AuditResult]:
         "fail": with_gates([gate("pass"), gate("fail", name="colour"), gate("inconclusive", name="c")], "fail", base),
         "undecided": with_gates([gate("pass"), gate("inconclusive", name="c")], "inconclusive", base),
         "doubtful": with_gates([gate("pass")], "inconclusive", base),
+        "waived": with_gates([gate("waived", name="colour"), gate("pass")], "pass", base),
         "no gates": with_gates([], "no gates set", base),
         "no images": geometry_only(),
         "hostile": hostile(base),

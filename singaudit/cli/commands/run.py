@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from singaudit.classifier.class_files import parse_classes
+from singaudit.cli.github_actions import announce
 from singaudit.cli.lock import hold
 from singaudit.cli.repository import in_repository
 from singaudit.cli.terminal import Reporter, safe
@@ -18,9 +19,10 @@ from singaudit.config import AuditConfig, make_config
 from singaudit.errors import ReportError
 from singaudit.pipeline.audit import Audit, audit
 from singaudit.report.formats.folder import check_output_folder
-from singaudit.report.formats.interface import PdfSettings
+from singaudit.report.formats.interface import Files, PdfSettings
 from singaudit.report.formats.pdf import pdf_available
 from singaudit.report.formats.writer import write_report
+from singaudit.report.gates.rules import Rule
 from singaudit.report.result.audit import AuditResult
 
 
@@ -37,6 +39,8 @@ def run_audit(
         found, files = audit_into(
             config, output, wanted, bool(settings.get("force")), reporter, argv, pdf_settings(settings, formats)
         )
+    places = {"model_path": in_repository(config.model), "gate_places": gate_places(found.rules)}
+    announce(found.result, Files.of_run(places, b"", {}, None), quiet=bool(settings.get("quiet")))
     return found.exit_code, found.result, files
 
 
@@ -59,6 +63,7 @@ def audit_into(
         "python": platform.python_version(),
         "arguments": list(argv),
         "model_path": in_repository(config.model),
+        "gate_places": gate_places(found.rules),
     }
     files = write_report(
         found.result, found.per_image, output, formats=formats, force=force, run_info=info, pictures=found.files,
@@ -66,6 +71,12 @@ def audit_into(
     )  # fmt: skip
     reporter("write the report", 1, 1)
     return found, files
+
+
+def gate_places(rules: Sequence[Rule]) -> list[list[str | int] | None]:
+    """[path in the repository, line] of every gate that stands in a configuration file there."""
+    paths = [in_repository(rule.source[0]) if rule.source is not None else "" for rule in rules]
+    return [[path, rule.source[1]] if path and rule.source else None for path, rule in zip(paths, rules, strict=True)]
 
 
 def config_from(settings: dict[str, Any]) -> AuditConfig:

@@ -41,9 +41,9 @@ def command_line(config: AuditConfig) -> str:
         words += ["--classes", config.classes_from or ",".join(config.classes)]
     for name, field in AuditConfig.model_fields.items():
         value = getattr(config, name)
-        if name in ("model", "classes", "classes_from", "gates", "cache") or value == field.default:
+        if name in ("model", "classes", "classes_from", "gates", "waivers", "cache") or value == field.default:
             continue
         words += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
     for gate in config.gates:
-        words += ["--gate", gate]
+        words += ["--gate", gate.written()]
     return shlex.join(words)

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 
 from singaudit.errors import ConfigError
 from singaudit.report.gates.names import Known, nearest
-from singaudit.report.gates.rules import Rule
+from singaudit.report.gates.rules import Rule, parse_rule
 
 EVERY_CLASS = "*"
 """Stands for all images in a policy."""
 
 
-def policy_gates(policy: Mapping[str, Sequence[str]], known: Known) -> tuple[str, ...]:
-    """The gates that a policy stands for: ``{class or "*": [group or concept, ...]}``.
+def policy_rules(policy: Mapping[str, Sequence[str]], known: Known) -> list[Rule]:
+    """The rules that a policy stands for: ``{class or "*": [group or concept, ...]}``.
 
     A group must not be found strong or partial, a concept must not be lost. Raises ``ConfigError`` for a class that
     does not exist; a concept that does not exist is found when the gates are checked.
@@ -30,7 +30,7 @@ def policy_gates(policy: Mapping[str, Sequence[str]], known: Known) -> tuple[str
                 gates.append(f"{of}finding[{selector(entry)}] not in (strong, partial)")
             else:
                 gates.append(f"{of}concept[{selector(entry)}].change not in (lost)")
-    return tuple(gates)
+    return [parse_rule(gate) for gate in gates]
 
 
 def selector(name: str) -> str:

@@ -2,19 +2,22 @@
 
     [name =] path < number            scores.attribute_score_deg < 3
     [name =] path [not] in (words)    class[car].finding[colour] not in (strong, partial)
+    [name =] path not worse           baseline.finding[colour] not worse, the same as not in (worse)
 
 A path is made of result.json's own names; an entry of a list is selected by its name in brackets, in quotes where
 the name itself holds brackets that do not match: ``class["odd ] name"]``. A concept that several groups have is told
-apart as ``concept[weather: snow]``.
+apart as ``concept[weather: snow]``. A gate's name may be any text, in quotes where it holds more than words.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, NoReturn
 
+from singaudit.config import GateText
 from singaudit.errors import ConfigError
 from singaudit.metrics.findings import THRESHOLDS
 
@@ -34,10 +37,14 @@ _COMPARED = (
 )
 _AFTER = "A number has no unit (shares go from 0 to 1, angles are degrees), and each rule is a gate of its own."
 _NAME = re.compile(r"\s*([^\W\d][\w .-]*?)\s*=(?!=)")
+_QUOTED_NAME = re.compile(r"""\s*(?:"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)')\s*=(?!=)""", re.DOTALL)
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![\w.])")
-_OPERATOR = re.compile(r"<=|>=|<|>|not\s+in(?=[\s(])|in(?=[\s(])")
+_OPERATOR = re.compile(r"<=|>=|<|>|not\s+worse\b|not\s+in(?=[\s(])|in(?=[\s(])")
 _MAX_RULE = 1000
+_MAX_NAMED = 40_000
+# A quoted name, each of its characters escaped, before a rule.
+_MAX_NAME = 16_384
 
 
 GateStatus = Literal["pass", "fail", "inconclusive"]
@@ -71,32 +78,54 @@ class Rule:
     """Of a comparison; NaN for a membership."""
     members: tuple[str, ...]
     """Of a membership; empty for a comparison."""
+    source: tuple[str, int] | None = None
+    """Configuration file and line it stands in; None where it was given otherwise."""
 
 
-def parse_rules(texts: tuple[str, ...]) -> list[Rule]:
-    """Parse every rule; ``default`` stands for ``DEFAULT_RULES``. Raises ``ConfigError`` pointing at the place."""
+def parse_rules(gates: Sequence[GateText | str]) -> list[Rule]:
+    """Every gate as a rule; ``default`` stands for ``DEFAULT_RULES``. Raises ``ConfigError`` pointing at the place."""
     rules = []
-    for text in texts:
-        _check_length(text)
-        named = _NAME.match(text)
-        whole = text[named.end() :].strip() if named else text.strip()
-        rules += [parse_rule(rule) for rule in (DEFAULT_RULES if whole == "default" else (text,))]
+    for gate in gates:
+        text, name, source = (gate, None, None) if isinstance(gate, str) else (gate.rule, gate.name, gate.source)
+        name, start = _named(text) if name is None else (name, 0)
+        if text[start:].strip() == "default":
+            found = [parse_rule(rule) for rule in DEFAULT_RULES]
+        else:
+            found = [_Reader(text, start).rule(name)]
+        rules += [replace(rule, source=source) for rule in found]
     return rules
 
 
 def parse_rule(text: str) -> Rule:
     """Parse ``[name =] path < number`` or ``[name =] path [not] in (a, b)``. Raises ``ConfigError`` with its place."""
-    _check_length(text)
-    named = _NAME.match(text)
-    start = named.end() if named else 0
-    return _Reader(text, start).rule(named[1] if named else None)
+    name, start = _named(text)
+    return _Reader(text, start).rule(name)
 
 
-def _check_length(text: str) -> None:
-    """Before any pattern searches a text that nobody wrote by hand."""
-    if len(text) > _MAX_RULE:
+def _named(text: str) -> tuple[str | None, int]:
+    """(name or None, where the rule starts). A name in quotes may be any text."""
+    quoted = text.lstrip()[:1] in ("'", '"')
+    _check_length(text, _MAX_NAMED if quoted else _MAX_RULE)
+    found = (_QUOTED_NAME if quoted else _NAME).match(text)
+    if found is None:
+        return None, 0
+    name = (
+        re.sub(r"\\(.)", r"\1", found[1] if found[1] is not None else found[2], flags=re.DOTALL) if quoted else found[1]
+    )
+    if not name.strip():
+        raise ConfigError(f"{_EXPECTED}, got one with an empty name", place=(text[:_MAX_RULE], 0))
+    if len(name) > _MAX_NAME:
         raise ConfigError(
-            f"{_EXPECTED}, got {len(text)} characters, more than {_MAX_RULE}", place=(text[:_MAX_RULE], _MAX_RULE)
+            f"expected a gate's name of at most {_MAX_NAME} characters, got {len(name)}", hint="Shorten the name."
+        )
+    return name, found.end()
+
+
+def _check_length(text: str, most: int = _MAX_RULE) -> None:
+    """Before any pattern searches a text that nobody wrote by hand."""
+    if len(text) > most:
+        raise ConfigError(
+            f"{_EXPECTED}, got {len(text)} characters, more than {most}", place=(text[:_MAX_RULE], _MAX_RULE)
         )
 
 
@@ -104,6 +133,7 @@ class _Reader:
     """Reads one rule from left to right."""
 
     def __init__(self, text: str, start: int) -> None:
+        _check_length(text[start:])
         self._text, self._at = text, start
 
     def rule(self, name: str | None) -> Rule:
@@ -114,12 +144,14 @@ class _Reader:
         self._skip()
         found = _OPERATOR.match(self._text, self._at)
         if found is None:
-            self._fail("expected <, <=, >, >=, in or not in here", hint=self._meant())
+            self._fail("expected <, <=, >, >=, in, not in or not worse here", hint=self._meant())
         self._at = found.end()
         operator, limit = " ".join(found[0].split()), math.nan
         members: tuple[str, ...] = ()
         if operator.endswith("in"):
             members = self._members()
+        elif operator == "not worse":
+            operator, members = "not in", ("worse",)
         else:
             limit = self._number()
         self._skip()

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+
+from singaudit.config import Waiver
 from singaudit.report.gates.instrument import faults_of, withheld
 from singaudit.report.gates.judge import GateOn, judge
 from singaudit.report.gates.rules import Rule
+from singaudit.report.gates.waivers import WARNED, waive
 from singaudit.report.result.audit import AuditResult
 from singaudit.report.result.findings import GatePart, Verdict
 
@@ -12,13 +17,19 @@ UNDECIDED = Verdict(status="inconclusive", reasons=[], sentence="")
 """What a result holds until ``decided``."""
 
 
-def decided(result: AuditResult, rules: list[Rule], gate_on: GateOn) -> AuditResult:
+def decided(
+    result: AuditResult, rules: list[Rule], gate_on: GateOn, waivers: Sequence[Waiver] = (), today: date | None = None
+) -> AuditResult:
     """The result with its gates judged and its verdict: a failed gate outranks all, any doubt outranks a pass.
 
     Findings that rest on what could not be measured are withheld.
+    ``today`` decides which waivers have expired, and nothing else; None: the day it is now, in UTC.
     """
     result = withheld(result)
-    gates = judge(rules, result, gate_on)
+    gates, waived = waive(
+        judge(rules, result, gate_on), waivers, result.model.sha256, today or datetime.now(UTC).date()
+    )
+    warned = [part.sentence for part in waived if part.status in WARNED]
     failed = [f"the gate {g.rule!r} failed: found {g.found}" for g in gates if g.status == "fail"]
     doubts = _doubts(result) + [
         f"the gate {g.rule!r} could not be decided: {g.reason}" for g in gates if g.status == "inconclusive"
@@ -27,7 +38,9 @@ def decided(result: AuditResult, rules: list[Rule], gate_on: GateOn) -> AuditRes
     verdict = Verdict.model_validate(
         {"status": status, "reasons": failed + doubts, "sentence": verdict_sentence(status, gates, doubts)}
     )
-    return result.model_copy(update={"gates": gates, "verdict": verdict})
+    return result.model_copy(
+        update={"gates": gates, "waivers": waived, "verdict": verdict, "warnings": [*result.warnings, *warned]}
+    )
 
 
 def _doubts(result: AuditResult) -> list[str]:
@@ -47,6 +60,11 @@ def verdict_sentence(status: str, gates: list[GatePart], reasons: list[str]) -> 
     if status == "fail":
         return f"{failed} of {len(gates)} {'gate' if len(gates) == 1 else 'gates'} failed."
     if status == "pass":
+        waived = sum(g.status == "waived" for g in gates)
+        if waived:
+            passed = len(gates) - waived
+            said = f"{passed} of {len(gates)} gates passed" if passed else "No gate passed"
+            return f"{said}; {waived} failed and {'is' if waived == 1 else 'are'} waived."
         return f"All {len(gates)} gates passed." if len(gates) > 1 else "The gate passed."
     if status == "inconclusive":
         return f"No conclusion: {reasons[0]}." if reasons else "No conclusion."

@@ -59,6 +59,7 @@ VERDICTS: dict[str, tuple[str, str]] = {
     "fail": ("Fail", "bad"),
     "inconclusive": ("Inconclusive", "unsure"),
     "no gates set": ("No gates set", "plain"),
+    "waived": ("Waived", "unsure"),
 }
 """Word and style of each verdict and gate status."""
 

@@ -17,9 +17,12 @@ from singaudit.report.result.model import CertificatePart, GeometryPart, ModelPa
 from singaudit.report.result.pictures import DecodingPart, GenerationPart, PicturePart, SearchPart
 from singaudit.report.result.scores import ClassPart, ConceptPart, ControlPart, ScatterPart, ScoresPart
 from singaudit.report.result.steering import SteeringPart
+from singaudit.report.result.waivers import WaiverPart
 from singaudit.report.result.words import WordsPart
 
-SCHEMA_VERSION: Literal["1.0"] = "1.0"
+SCHEMA_VERSION: Literal["1.1"] = "1.1"
+OLDER_VERSIONS = ("1.0",)
+"""What is still read: each lacks parts that have defaults here."""
 
 
 class Neighbour(Part):
@@ -61,7 +64,7 @@ class Reproduce(Part):
 class AuditResult(Part):
     """Everything an audit found."""
 
-    schema_version: Literal["1.0"] = SCHEMA_VERSION
+    schema_version: Literal["1.1"] = SCHEMA_VERSION
     checksum: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = Field(
         default="",
         description="sha256 of the other keys as JSON: keys sorted, no spaces, ASCII; empty until stored.",
@@ -81,6 +84,7 @@ class AuditResult(Part):
     words: WordsPart | None = None
     steering: SteeringPart | None = None
     gates: list[GatePart] = Field(default=[])
+    waivers: list[WaiverPart] = Field(default=[], description="Those of the configuration, and what became of each.")
     verdict: Verdict
     scatter: ScatterPart | None = None
     gallery: list[GalleryItem] = Field(default=[])

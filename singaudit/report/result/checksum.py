@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from singaudit.report.result.audit import AuditResult
 
@@ -13,7 +15,11 @@ def content_checksum(result: AuditResult) -> str:
 
     It tells damage and edits that nobody meant to hide; it is no signature.
     """
-    content = result.model_dump(mode="json", exclude={"checksum"})
+    return checksum_of(result.model_dump(mode="json", exclude={"checksum"}))
+
+
+def checksum_of(content: Mapping[str, Any]) -> str:
+    """The same of a result as plain data, whatever version of the schema it follows."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 

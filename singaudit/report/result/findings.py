@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -77,7 +77,7 @@ class FindingPart(Part):
 class GatePart(Part):
     """A rule, what was found, and whether it holds."""
 
-    name: Text | None = Field(default=None, description="What the user calls it.")
+    name: Annotated[str, Field(max_length=20_000)] | None = Field(default=None, description="What the user calls it.")
     rule: Text
     found: Text = Field(description="The value judged, in words.")
     value: Finite | None
@@ -85,7 +85,9 @@ class GatePart(Part):
     high: Finite | None
     n: int | None
     limit: Text
-    status: Literal["pass", "fail", "inconclusive"]
+    status: Literal["pass", "fail", "inconclusive", "waived"] = Field(
+        description="waived: it failed, and a waiver answers for it until a date."
+    )
     reason: Text
 
 

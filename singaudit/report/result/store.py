@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from pathlib import Path
@@ -10,9 +11,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from singaudit.errors import ReportError
-from singaudit.report.result.audit import SCHEMA_VERSION, AuditResult
+from singaudit.report.result.audit import OLDER_VERSIONS, SCHEMA_VERSION, AuditResult
 from singaudit.report.result.base import Part
-from singaudit.report.result.checksum import content_checksum, sealed
+from singaudit.report.result.checksum import checksum_of, sealed
 
 MAX_BYTES = 64 * 2**20
 """No result.json is larger."""
@@ -61,13 +62,15 @@ def load_result(path: Path) -> AuditResult:
             f"expected a result.json of singaudit, but {path} has no schema_version",
             hint="name the result.json in the folder of an earlier audit",
         )
-    if raw["schema_version"] != SCHEMA_VERSION:
+    version = raw["schema_version"]
+    if version not in (SCHEMA_VERSION, *OLDER_VERSIONS):
+        known = ", ".join(map(repr, (*OLDER_VERSIONS, SCHEMA_VERSION)))
         raise ReportError(
-            f"{path} follows schema {raw['schema_version'][:20]!r}, this version reads {SCHEMA_VERSION!r}",
+            f"{path} follows schema {version[:20]!r}, this version reads {known}",
             hint="use the version of singaudit that wrote it, or run the audit again",
         )
     try:
-        result = AuditResult.model_validate(raw)
+        result = _validated(raw, version != SCHEMA_VERSION)
     except ValidationError as e:
         first = e.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part)[:40] for part in first["loc"])
@@ -75,12 +78,41 @@ def load_result(path: Path) -> AuditResult:
             f"{path} does not fit the schema: {where}: {first['msg'][:200]}",
             hint="run the audit again; singaudit schema prints what fits",
         ) from e
-    if content_checksum(result) != result.checksum:
+    if not _is_sealed(raw):
         raise ReportError(
             f"{path} was changed after it was written: its checksum does not fit its content",
             hint="run the audit again, or take the file as the audit wrote it",
         )
     return result
+
+
+def _is_sealed(raw: dict[str, Any]) -> bool:
+    """Over the file's own content: what a newer schema adds with its defaults was never written."""
+    try:
+        return checksum_of({key: value for key, value in raw.items() if key != "checksum"}) == raw.get("checksum")
+    except ValueError:  # a number too large for one, where an older schema had a part that is gone
+        return False
+
+
+def _validated(raw: dict[str, Any], older: bool) -> AuditResult:
+    """``raw`` as a result of this version; of an older one what is no part of a result any more is left out."""
+    current = {**raw, "schema_version": SCHEMA_VERSION}
+    try:
+        return AuditResult.model_validate(current)
+    except ValidationError as error:
+        gone = [
+            e["loc"] for e in error.errors(include_url=False, include_input=False) if e["type"] == "extra_forbidden"
+        ]
+        if not (older and gone):
+            raise
+        current = copy.deepcopy(current)
+        for location in gone:
+            *path, last = location
+            part: Any = current
+            for step in path:
+                part = part[step]
+            part.pop(last)
+        return AuditResult.model_validate(current)
 
 
 def _read(path: Path) -> bytes:

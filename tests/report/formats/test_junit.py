@@ -37,8 +37,8 @@ def test_every_outcome_is_a_file_that_readers_parse(outcome) -> None:
 
 @pytest.mark.parametrize(
     ("outcome", "verdict"),
-    [("pass", []), ("fail", [Failure]), ("undecided", [Error]), ("doubtful", [Error]), ("no gates", [Skipped]),
-     ("no images", [Error]), ("hostile", [Failure])],
+    [("pass", []), ("fail", [Failure]), ("undecided", [Error]), ("doubtful", [Error]), ("waived", []),
+     ("no gates", [Skipped]), ("no images", [Error]), ("hostile", [Failure])],
 )  # fmt: skip
 def test_the_verdict_is_green_only_where_the_audit_passed(outcome, verdict) -> None:
     assert kinds(list(suite(CASES[outcome]))[-1]) == verdict
@@ -51,6 +51,12 @@ def test_a_failed_gate_is_a_failure_and_an_undecided_one_an_error() -> None:
     assert failed.result[0].text == failed.result[0].message
     assert failed.name == "colour"
     assert passed.name == "scores.attribute_score_deg < 3"
+
+
+def test_a_waived_gate_is_skipped_with_its_reason() -> None:
+    waived, passed, _ = suite(CASES["waived"])
+    assert [kinds(t) for t in (waived, passed)] == [[Skipped], []]
+    assert waived.result[0].message
 
 
 def test_a_gate_points_at_its_line_and_every_other_test_at_the_model() -> None:

@@ -7,7 +7,15 @@ from markdown_it import MarkdownIt
 from verdict_cases import TEXTS, cases, gate, rendered, with_gates
 
 CASES = cases()
-WORDS = {"pass": "✅", "fail": "❌", "undecided": "⚠️", "doubtful": "⚠️", "no gates": "⚪", "no images": "⚠️"}
+WORDS = {
+    "pass": "✅",
+    "fail": "❌",
+    "undecided": "⚠️",
+    "doubtful": "⚠️",
+    "waived": "✅",
+    "no gates": "⚪",
+    "no images": "⚠️",
+}
 READER = MarkdownIt("gfm-like", {"linkify": False})
 
 
@@ -19,7 +27,7 @@ def text(outcome):
 def test_the_first_line_says_the_verdict(outcome) -> None:
     first = text(outcome).splitlines()[0]
     assert first.startswith(f"## {WORDS[outcome]} singaudit: ")
-    assert ("✅" in first) == (outcome == "pass")
+    assert ("✅" in first) == (outcome in ("pass", "waived"))
 
 
 def test_gates_that_did_not_pass_come_first() -> None:

@@ -12,7 +12,8 @@ from singaudit.report.formats import atomic
 from singaudit.report.formats.csv import scores_csv
 from singaudit.report.formats.folder import check_output_folder
 from singaudit.report.formats.writer import write_page, write_report
-from singaudit.report.result.checksum import sealed
+from singaudit.report.result.audit import SCHEMA_VERSION
+from singaudit.report.result.checksum import checksum_of, sealed
 from singaudit.report.result.store import canonical_json, load_result
 
 ROWS = {"image": ["a.png", "=1+1"], "image_score_deg": [1.5, -2.25]}
@@ -239,3 +240,22 @@ def test_a_result_written_in_another_layout_is_the_same_result(tmp_path) -> None
     path = tmp_path / "result.json"
     path.write_text(json.dumps(json.loads(GOOD)))
     assert canonical_json(load_result(path)) == GOOD
+
+
+def test_a_result_of_an_older_schema_is_read_compared_by_its_own_content(tmp_path) -> None:
+    old = json.loads(canonical_json(full()))
+    for part in ("waivers", "checksum"):
+        old.pop(part)
+    old |= {"schema_version": "1.0", "no_longer_there": [1], "geometry": {**old["geometry"], "gone": 2.5}}
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps({**old, "checksum": checksum_of(old)}))
+    found = load_result(path)
+    assert (found.schema_version, found.gates, found.waivers) == (SCHEMA_VERSION, full().gates, [])
+    write_report(found, {}, tmp_path / "again", ("html", "json"))
+    assert load_result(tmp_path / "again" / "result.json").verdict == full().verdict
+    path.write_text(json.dumps({**old, "checksum": checksum_of(old), "warnings": ["edited"]}))
+    with pytest.raises(ReportError, match="changed after it was written"):
+        load_result(path)
+    path.write_text(json.dumps({**old, "schema_version": "0.9", "checksum": ""}))
+    with pytest.raises(ReportError, match=r"'0\.9', this version reads '1\.0', "):
+        load_result(path)

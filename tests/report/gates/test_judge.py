@@ -6,7 +6,7 @@ from report_factory import full
 from singaudit.errors import ConfigError
 from singaudit.report.gates.judge import judge
 from singaudit.report.gates.names import Known, check_rules
-from singaudit.report.gates.policy import class_concepts, policy_gates, selector
+from singaudit.report.gates.policy import class_concepts, policy_rules, selector
 from singaudit.report.gates.rules import parse_rule, parse_rules
 from singaudit.report.result.audit import AuditResult
 from singaudit.report.result.base import Statistic
@@ -223,21 +223,20 @@ def test_names_stand_in_the_result(result):
 
 def test_a_policy_is_gates_over_groups_and_concepts_of_all_images_or_of_a_class():
     policy = {"*": ("colour", "weather: snow"), "x ] y": ("colour", "red")}
-    gates = policy_gates(policy, KNOWN)
-    assert gates == (
+    rules = policy_rules(policy, KNOWN)
+    assert [rule.text for rule in rules] == [
         "finding[colour] not in (strong, partial)",
         "concept[weather: snow].change not in (lost)",
         'class["x ] y"].finding[colour] not in (strong, partial)',
         'class["x ] y"].concept[red].change not in (lost)',
-    )
-    rules = parse_rules(gates)
+    ]
     check_rules(rules, KNOWN)
     assert class_concepts(rules, KNOWN) == [(3, 0)]
     with pytest.raises(ConfigError, match="dgo") as info:
-        policy_gates({"dgo": ("colour",)}, KNOWN)
+        policy_rules({"dgo": ("colour",)}, KNOWN)
     assert "'dog'" in info.value.hint
     with pytest.raises(ConfigError, match="wheel"):
-        check_rules(parse_rules(policy_gates({"dog": ("wheel",)}, KNOWN)), KNOWN)
+        check_rules(policy_rules({"dog": ("wheel",)}, KNOWN), KNOWN)
 
 
 @pytest.mark.parametrize("name", ["plain, with (words)", "a [b]", '"quoted"', "back\\slash ]", "'", " padded "])

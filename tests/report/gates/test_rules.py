@@ -116,8 +116,8 @@ def test_what_people_write_first_is_answered_by_what_to_write(rule, hint):
     [
         'gates = "scores.attribute_score_deg <"', "gates = 3", "gates = true", "gates = [1]", "gates = [[]]",
         "[tool.singaudit.gates]\nx = 3", '[tool.singaudit.gates]\nx = "y = z = 1"', "[tool.singaudit.gates.x]\ny = 'z'",
-        "[tool.singaudit.gates]\n'a=b' = 'default'", "[tool.singaudit.gates]\n'' = 'default'",
-        "[tool.singaudit.gates]\nx = ''", "[tool.singaudit.gates]\nx = 'scores.image_score_deg < 3 and 4'",
+        "[tool.singaudit.gates]\n'' = 'default'", "[tool.singaudit.gates]\nx = ''",
+        "[tool.singaudit.gates]\nx = 'scores.image_score_deg < 3 and 4'",
         *(f"[tool.singaudit.gates]\nx = {written(seed)!r}" for seed in (3, 5, 8, 13)),
     ],
 )  # fmt: skip
