@@ -57,6 +57,7 @@ class AuditConfig(BaseModel):
     classes_from: str | None = Field(default=None, description="How --classes was given, for the report.")
     images: str | None = Field(default=None, description="Images to audit on: a folder, or shapes:N.")
     label_column: str | None = Field(default=None, min_length=1, description="Column of a table that holds labels.")
+    geometry_only: bool = Field(default=False, description="Look at no image, whatever is given.")
     labels: str = Field(default="auto", min_length=1, description="auto, none, or a CSV file with path,label.")
     units: str = Field(
         default="auto", min_length=1, description="auto, none, or the column that names the scene of each image."
@@ -64,6 +65,7 @@ class AuditConfig(BaseModel):
     probe: str | None = Field(default=None, description="Unlabelled images that the translator is fitted on alone.")
     translator: str | None = Field(default=None, description="Translator file; None: fitted on the images.")
     vlm: str = Field(default="openai/clip-vit-large-patch14", min_length=1, description="Vision-language model.")
+    class_prompts: str | None = Field(default=None, description="File of texts that stand for the classes.")
     concepts: str | None = Field(default=None, description="File of concepts; None: the built-in vocabulary.")
     logits: str | None = Field(default=None, description="Name of the output that holds the logits.")
     features: str | None = Field(default=None, description="Name of the tensor that holds the features.")

@@ -18,6 +18,7 @@ from singaudit.cli.options import (
     DEVICE_OPTION,
     FORCE_OPTION,
     GATE_OPTIONS,
+    GEOMETRY_OPTION,
     IMAGE_OPTIONS,
     IMAGES_ONLY,
     LANGUAGE_OPTIONS,
@@ -64,7 +65,8 @@ def main() -> None:
 )
 @click.argument("model")
 @with_options(
-    CLASSES_OPTION, MODEL_OPTIONS, IMAGE_OPTIONS, PROBE_OPTION, LANGUAGE_OPTIONS, TRANSLATOR_OPTION, PACK_OPTION,
+    CLASSES_OPTION, MODEL_OPTIONS, IMAGE_OPTIONS, PROBE_OPTION, GEOMETRY_OPTION, LANGUAGE_OPTIONS, TRANSLATOR_OPTION,
+    PACK_OPTION,
     PICTURE_OPTIONS, GATE_OPTIONS,
     output_option("singaudit-out"), report_option(), FORCE_OPTION, OUTPUT_OPTIONS, MACHINE_OPTIONS, PDF_OPTIONS,
     CACHE_OPTIONS,
@@ -198,9 +200,10 @@ def features(ctx: click.Context, /, **given: Any) -> None:
 )  # fmt: skip
 @click.pass_context
 def compare(ctx: click.Context, /, **given: Any) -> None:
-    """Rank models, or earlier results (result.json), on the same images.
+    """Compare models, or earlier results (result.json), on the same images.
 
-    By the paper's IS / |AS|, and adjusted for null dimension and removed energy; writes a page and compare.json.
+    Findings and gates that differ first; then scores, by the paper's IS / |AS| and adjusted for null dimension and
+    removed energy. Writes a page and compare.json.
     """
     with Outcome(given) as outcome:
         from singaudit.cli.commands.compare import compare_targets, show

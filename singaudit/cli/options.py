@@ -76,6 +76,9 @@ IMAGE_OPTIONS = [
     ),
     option("--limit", type=click.IntRange(1), metavar="N", help="Use the first N images of each source only."),
 ]
+GEOMETRY_OPTION = click.option(
+    "--geometry-only", is_flag=True, help="Audit the head and the shadow copy alone; no image is looked at."
+)
 PROBE_OPTION = option(
     "--probe", metavar="SOURCE", help="Extra unlabelled images; the translator is then fitted on these alone."
 )
@@ -108,6 +111,12 @@ LANGUAGE_OPTIONS = [
         metavar="NAME|DIR",
         help="CLIP or SigLIP model: ORG/NAME[@REVISION] on the hub, folder, open_clip:NAME/PRETRAINED, builtin:shapes. "
         "[default: openai/clip-vit-large-patch14]",
+    ),
+    option(
+        "--class-prompts",
+        metavar="FILE",
+        help="Texts that stand for the classes where names are codes: a line a class in logit order, or a CSV with "
+        "class,prompt. Default: the names.",
     ),
     option("--concepts", metavar="FILE", help="Concepts: a text file, one a line, or TOML groups. Default: built-in."),
 ]

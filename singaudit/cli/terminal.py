@@ -147,6 +147,11 @@ class Reporter:
         """Tell a detail of ``stage``, to be shown with its next advance in place of its rate."""
         self._notes[stage] = text
 
+    def warn(self, text: str) -> None:
+        """Tell at once what a person may want to stop for; nothing where no progress is shown."""
+        if self._kind != "none":
+            self._line(f"! {safe(text, 500)}")
+
     def _line(self, text: str) -> None:
         if self._bars is not None:
             self._bars.console.print(text)

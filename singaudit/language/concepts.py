@@ -39,6 +39,13 @@ class Group:
     """Contains {} where the value goes."""
     kind: Literal["class", "group", "concept"] = "group"
     """The classes' own group; values of one attribute; or one concept, whose values are itself and ``ABSENT``."""
+    texts: tuple[str, ...] = ()
+    """What stands for each value in prompts, where that is not the value itself."""
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """What stands for each value in prompts."""
+        return self.texts or self.values
 
 
 @dataclass(frozen=True)
@@ -133,9 +140,9 @@ def check_vocabulary(found: Vocabulary) -> Vocabulary:
     return found
 
 
-def class_group(class_names: tuple[str, ...]) -> Group:
-    """The classes as a group, with underscores read as spaces."""
-    return Group("class", class_names, "a {}", "class")
+def class_group(class_names: tuple[str, ...], texts: tuple[str, ...] = ()) -> Group:
+    """The classes as a group, with underscores read as spaces; ``texts`` stand for them where they are no words."""
+    return Group("class", class_names, "{}" if texts else "a {}", "class", texts)
 
 
 def concept_group(concept: str) -> Group:
@@ -158,7 +165,7 @@ def prompts(template: str, value: str, leads: tuple[str, ...] = LEADS) -> list[s
 
 def embed_group(encoder: Encoder, group: Group, leads: tuple[str, ...] = LEADS) -> Array:
     """Unit text embeddings (values, d) of a group: the normalised mean over the leads. float64."""
-    texts = [text for value in group.values for text in prompts(group.template, value, leads)]
+    texts = [text for value in group.said for text in prompts(group.template, value, leads)]
     each = encoder.encode_texts(texts).reshape(len(group.values), len(leads), -1)
     mean = each.mean(axis=1)
     return mean / np.linalg.norm(mean, axis=1, keepdims=True)
@@ -166,7 +173,7 @@ def embed_group(encoder: Encoder, group: Group, leads: tuple[str, ...] = LEADS) 
 
 def all_prompts(groups: tuple[Group, ...], concepts: tuple[str, ...]) -> list[str]:
     """Every text that an audit with these groups and single concepts asks a vision-language model for, once each."""
-    said = [(group.template, value) for group in groups for value in group.values] + [("{}", c) for c in concepts]
+    said = [(group.template, value) for group in groups for value in group.said] + [("{}", c) for c in concepts]
     texts = [text for template, value in said for text in prompts(template, value)]
     return list(dict.fromkeys(texts + (absent_prompts(LEADS) if concepts else [])))
 

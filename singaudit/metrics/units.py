@@ -19,6 +19,7 @@ Units are stars, not chains: every member was found to show the same as the unit
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from heapq import heapify, heappop, heappush
 
@@ -83,6 +84,14 @@ def given(values: NDArray[np.generic]) -> Units:
     """Units as somebody states them: images with equal ``values`` (n,) are one."""
     _, first, inverse = np.unique(values, return_index=True, return_inverse=True)
     return _numbered(first[inverse].astype(np.int64), "given")
+
+
+def unit_hashes(sha256: Sequence[str], units: Units) -> list[str]:
+    """(n,) hash of each image's unit: the first of its images' hashes, so that order and renaming change nothing."""
+    first: dict[int, str] = {}
+    for unit, digest in zip(units.of.tolist(), sha256, strict=True):
+        first[unit] = min(digest, first.get(unit, digest))
+    return [first[unit] for unit in units.of.tolist()]
 
 
 def find_units(

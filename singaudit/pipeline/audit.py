@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,9 @@ from singaudit.classifier.openers.table import open_classifier
 from singaudit.config import AuditConfig, GateText
 from singaudit.errors import ConfigError
 from singaudit.geometry.null_space import NullSpace, null_space
+from singaudit.language.class_prompts import worded_classes
 from singaudit.language.concepts import (
     all_prompts,
-    class_group,
     concept_group,
     embed_group,
     embed_groups,
@@ -48,6 +48,8 @@ from singaudit.pipeline.context import (
 )
 from singaudit.pipeline.decoding import decoding_of
 from singaudit.pipeline.observe import Progress, model_options, observe_images
+from singaudit.pipeline.passes.asked import what_is_asked
+from singaudit.pipeline.passes.foregone import foregone
 from singaudit.pipeline.pictures import make_pictures
 from singaudit.report.build import scores
 from singaudit.report.build.findings import control_parts, finding_parts
@@ -88,9 +90,14 @@ class Audit:
         return 130 if code == 0 and made is not None and made.status == "stopped" else code
 
 
-def audit(config: AuditConfig, progress: Progress = lambda stage, done, total: None) -> Audit:
+def audit(
+    config: AuditConfig,
+    progress: Progress = lambda stage, done, total: None,
+    warn: Callable[[str], None] = lambda text: None,
+) -> Audit:
     """Audit one classifier: geometry always, and with images its scores, controls, findings and verdict.
 
+    ``warn`` is told, before the first image is decoded, what cannot be found whatever the images show.
     Raises ``SingauditError`` with one message for everything a user can mend; nothing is written.
     """
     rules = parse_rules(config.gates)  # a rule that cannot be read is refused before anything is opened
@@ -103,7 +110,8 @@ def audit(config: AuditConfig, progress: Progress = lambda stage, done, total: N
     progress("open the model", 1, 1)
     pack = open_pack(config.pack) if config.pack is not None else None
     vocabulary = pack.vocabulary if pack and config.concepts is None else open_vocabulary(config.concepts, config.vlm)
-    groups = ((class_group(names),) if len(names) > 1 else ()) + vocabulary.groups
+    classes = worded_classes(names, config.class_prompts)
+    groups = ((classes,) if len(names) > 1 else ()) + vocabulary.groups
     grouped = tuple((g.name, v) for g in groups for v in g.values)
     singles = tuple((None, v) for v in vocabulary.concepts)
     judged_alone = tuple(concept_group(v) for v in vocabulary.concepts)
@@ -113,13 +121,16 @@ def audit(config: AuditConfig, progress: Progress = lambda stage, done, total: N
     config = config.model_copy(update={"gates": config.gates + written, "policy": {}})
     rules += policy
     check_rules(rules, known)
-    if config.images is None and pack is None:
+    if config.geometry_only or (config.images is None and pack is None):
         return _geometry_only(config, classifier, names, names_source, space, rules, progress)
     if pack is not None:
-        check_pack(pack, config.vlm, config.precision, all_prompts((class_group(names), *groups), vocabulary.concepts))
+        check_pack(pack, config.vlm, config.precision, all_prompts((classes, *groups), vocabulary.concepts))
         config = config.model_copy(update={"precision": pack.manifest.encoder.precision})
     groups += judged_alone
-    seen = observe_images(config, classifier, names, groups, progress, stored, pack)
+    asked = what_is_asked(config, names, groups, pack)
+    for text in foregone(asked, groups, space, rules, given=stored is not None):
+        warn(text)
+    seen = observe_images(config, classifier, names, asked, progress, stored, pack)
     features, logits = seen.images.outputs["classifier"]
     if decoding is not None:
         decoding.check(seen)
@@ -173,7 +184,8 @@ def _interpret(
         GroupTexts(group.name, first, second, known.get(group.name) if group.kind != "concept" else None, group.kind)
         for group, (first, second) in zip(facts.groups, embed_groups(encoder, facts.groups), strict=True)
     ]
-    class_texts = texts[0].texts if len(facts.names) > 1 else embed_group(encoder, class_group(facts.names))
+    classes = worded_classes(facts.names, facts.config.class_prompts)
+    class_texts = texts[0].texts if len(facts.names) > 1 else embed_group(encoder, classes)
     # A single concept's second value is its absence, no concept of its own.
     concept_texts = [t.texts[:1] if t.kind == "concept" else t.texts for t in texts]
     return Subject(
@@ -274,8 +286,10 @@ def _geometry_only(
         geometry=scores.geometry_part(space, classifier),
         certificate=certified(config, classifier, progress),
         verdict=UNDECIDED,
-        not_evaluated=["scores, controls, classes, concepts and pictures were not evaluated: no images were given "
-                       "(add --images DIR)"],
+        not_evaluated=[
+            "scores, controls, classes, concepts and pictures were not evaluated: "
+            + ("--geometry-only" if config.geometry_only else "no images were given (add --images DIR)")
+        ],
         reproduce=reproduce(config),
     )  # fmt: skip
     return _concluded(config, result, rules)

@@ -22,10 +22,12 @@ from singaudit.language.translators.file import StoredTranslator
 from singaudit.language.translators.statistics import accumulate
 from singaudit.machine import torch_device
 from singaudit.metrics.class_reading import class_reading
+from singaudit.metrics.domains import APART, told_apart
 from singaudit.metrics.groups import GroupMeasure
 from singaudit.metrics.intervals import share_estimate
 from singaudit.metrics.measure import Measured
 from singaudit.metrics.subject import Subject
+from singaudit.metrics.units import unit_hashes
 from singaudit.pipeline.decoding import Decoding
 from singaudit.pipeline.observe import Observed
 from singaudit.report.build import scores
@@ -95,11 +97,32 @@ def data_part(
         audit=scores.images_part(seen.images), probe=scores.images_part(seen.probe) if seen.probe else None,
         units=scores.units_part(seen.units, seen.images),
         probe_units=scores.units_part(seen.probe_units, seen.probe) if seen.probe and seen.probe_units else None,
+        probe_told_apart=_domains(seen),
         labels="true" if seen.labels is not None else "predicted", labels_source=seen.labels_source,
         accuracy=accuracy, chance_accuracy=chance,
         class_probe=scores.maybe(classes.probe) if classes else None,
         class_gain=scores.maybe(classes.probe_gain) if classes else None,
     )  # fmt: skip
+
+
+def _domains(seen: Observed) -> Statistic | None:
+    """Whether the probe images are of the audited ones' kind; None without a probe."""
+    if seen.probe is None or seen.probe_units is None:
+        return None
+    keys = unit_hashes(seen.images.sha256, seen.units), unit_hashes(seen.probe.sha256, seen.probe_units)
+    found = told_apart(seen.images.outputs["encoder"][0], seen.probe.outputs["encoder"][0], keys)
+    return scores.statistic(found) if found is not None else None
+
+
+def _other_domain(data: DataPart) -> list[str]:
+    """That the translator rests on images of another kind."""
+    apart = data.probe_told_apart
+    if apart is None or apart.low <= APART:
+        return []
+    return [
+        f"the probe images are of another kind than the audited ones: their embeddings tell them apart in "
+        f"{apart.value:.0%} of pairs, 50% would be by chance; a translator fitted on others says little about these"
+    ]
 
 
 def reading_part(facts: AuditContext, subject: Subject) -> ClassReading | None:
@@ -202,7 +225,7 @@ def warnings_of(facts: AuditContext, data: DataPart) -> list[str]:
     if not facts.classifier.head.activation_stated:
         assumed = facts.classifier.head.activation
         warnings.append(f"the file does not say whether softmax or sigmoid follows the logits; {assumed} was assumed")
-    return warnings + _null_share(facts.space) + _far_below(data)
+    return warnings + _null_share(facts.space) + _far_below(data) + _other_domain(data)
 
 
 def per_image(

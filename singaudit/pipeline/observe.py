@@ -19,12 +19,10 @@ from singaudit.classifier.options import ModelOptions
 from singaudit.classifier.sandbox.process import Limits
 from singaudit.config import AuditConfig
 from singaudit.dataset.interface import ImageSource
-from singaudit.dataset.labels import resolve_group_labels, resolve_labels, resolve_units
-from singaudit.dataset.sources.table import open_source
+from singaudit.dataset.labels import resolve_units
 from singaudit.engine.interface import Pass, Step
 from singaudit.engine.local import run_pass
 from singaudit.errors import ModelError
-from singaudit.language.concepts import Group
 from singaudit.language.encoders.cached import CachedEncoder
 from singaudit.language.encoders.exports import Exports
 from singaudit.language.encoders.table import open_encoder
@@ -34,6 +32,7 @@ from singaudit.language.packs.pack import Pack
 from singaudit.language.translators.file import StoredTranslator
 from singaudit.machine import torch_device
 from singaudit.metrics.units import Units, distinct, find_units, given
+from singaudit.pipeline.passes.asked import Asked
 from singaudit.pipeline.passes.recipes import (
     ClassifierModel,
     ClassifierRecipe,
@@ -175,38 +174,28 @@ class Observer:
 
 
 def observe_images(
-    config: AuditConfig, classifier: Classifier, names: tuple[str, ...], groups: tuple[Group, ...],
-    progress: Progress, stored: StoredTranslator | None = None, pack: Pack | None = None,
+    config: AuditConfig, classifier: Classifier, names: tuple[str, ...], asked: Asked, progress: Progress,
+    stored: StoredTranslator | None = None, pack: Pack | None = None,
 ) -> Observed:  # fmt: skip
     """One pass over the images, and one over the probe images: classifier and encoder see each image once.
 
     Images that a ``stored`` translator was fitted on are left out.
     """
-    source = (
-        pack.source()
-        if pack is not None and config.images is None
-        else open_source(str(config.images), config.label_column)
-    )
-    labels, labels_source = resolve_labels(source, config.labels, names, config.label_column)
-    own = resolve_group_labels(source, config.labels, {g.name: g.values for g in groups if g.kind == "group"})
-    scenes = resolve_units(source, config.labels, config.units)
-    probe_source = open_source(config.probe) if config.probe else None
+    source, labels, labels_source = asked.source, asked.labels, asked.labels_source
     observer = Observer(config, classifier, progress, pack)
     if stored is not None:
         stored.check_encoder(observer.encoder)
     images = observer.observe("look at the images", source, stored.sha256 if stored is not None else frozenset())
-    probe = (
-        observer.observe("look at the probe images", probe_source, frozenset(images.sha256)) if probe_source else None
-    )
+    probe = observer.observe("look at the probe images", asked.probe, frozenset(images.sha256)) if asked.probe else None
     observer.close()
     check_finite(classifier, *images.outputs["classifier"])
     if labels is None and config.labels == "auto" and pack is not None:
         labels, labels_source = packed_labels(pack, source, images, names)
-    units = _units(config, images, scenes, progress)
+    units = _units(config, images, asked.scenes, progress)
     probe_units = None
-    if probe is not None and probe_source is not None:
-        probe_units = _units(config, probe, resolve_units(probe_source, "none", "auto"), progress)
-    return Observed(source, images, probe, observer.encoder, pack, labels, labels_source, own, units, probe_units)
+    if probe is not None and asked.probe is not None:
+        probe_units = _units(config, probe, resolve_units(asked.probe, "none", "auto"), progress)
+    return Observed(source, images, probe, observer.encoder, pack, labels, labels_source, asked.own, units, probe_units)
 
 
 def _units(config: AuditConfig, images: Pass, scenes: NDArray[np.int64] | None, progress: Progress) -> Units:

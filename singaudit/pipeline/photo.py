@@ -21,7 +21,8 @@ from singaudit.dataset.sources.table import open_source
 from singaudit.engine.interface import Pass
 from singaudit.errors import ConfigError
 from singaudit.geometry.null_space import NullSpace, null_space
-from singaudit.language.concepts import Group, class_group, embed_group, open_vocabulary
+from singaudit.language.class_prompts import worded_classes
+from singaudit.language.concepts import Group, embed_group, open_vocabulary
 from singaudit.language.translators.file import StoredTranslator, read_translator, to_bytes
 from singaudit.metrics.fidelity import fit_for_keeping
 from singaudit.pictures.one_photo import photo_world
@@ -137,12 +138,13 @@ def _describe(opened: _Opened, photo: ImageSource, progress: Progress) -> tuple[
     progress("measure", 0, 1)
     encoder = opened.observer.encoder
     vocabulary = open_vocabulary(opened.config.concepts, opened.config.vlm)
-    groups: tuple[Group, ...] = (class_group(opened.names),) if len(opened.names) > 1 else ()
+    classes = worded_classes(opened.names, opened.config.class_prompts)
+    groups: tuple[Group, ...] = (classes,) if len(opened.names) > 1 else ()
     groups += vocabulary.groups
     if vocabulary.concepts:
         groups += (Group("", vocabulary.concepts, "{}"),)
     texts = [embed_group(encoder, group) for group in groups]
-    class_texts = texts[0] if len(opened.names) > 1 else embed_group(encoder, class_group(opened.names))
+    class_texts = texts[0] if len(opened.names) > 1 else embed_group(encoder, classes)
     pictures = _Pictures(opened.reference)
     image = photo.load(0)
     assert isinstance(image, Image)

@@ -1,11 +1,11 @@
-"""singaudit compare: models or earlier results, on the same images, ranked beside their controls."""
+"""singaudit compare: models or earlier results on the same images: what differs, then scores beside their controls."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from singaudit.cli.commands.run import audit_into, config_from, pdf_settings, possible_formats
 from singaudit.cli.lock import hold
@@ -20,6 +20,9 @@ from singaudit.report.pages.comparison import render_comparison
 from singaudit.report.result.audit import AuditResult
 from singaudit.report.result.comparison import Comparison
 from singaudit.report.result.store import load_result
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 PAGE = "compare.html"
 
@@ -88,17 +91,41 @@ def _per_image(path: Path) -> PerImage | None:
 
 
 def show(found: Comparison) -> None:
-    """Print the ranking for a person."""
+    """Print what differs for a person, and below it how scores rank the models."""
     import sys
 
     from rich.table import Table
 
     out = console(sys.stdout)
     out.print(f"{len(found.models)} models on {found.images:,} images, read by {safe(found.encoder)}")
+    models = [found.models[i] for i in found.order]
+    rows: list[tuple[str, list[str | None]]] = [("verdict", [*(m.verdict for m in models)])]
+    rows += [(safe(g.name or g.rule, 40), [g.statuses[i] for i in found.order]) for g in found.gates_apart]
+    rows += [(safe(f.group, 40), [f.findings[i] for i in found.order]) for f in found.findings_apart]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("model", "null", "IS/|AS|", "rank (paper)", "|AS|", "effect size", "rank (adjusted)", "verdict"):
+    for heading in ("what differs", *(safe(m.name, 30) for m in models)):
         table.add_column(heading)
-    for m in found.models:
+    for label, words in rows:
+        table.add_row(label, *(word or "–" for word in words))
+    out.print(table)
+    if not found.findings_apart:
+        out.print("  all audits found the same about every group")
+    if found.findings_alike:
+        out.print(f"  found alike: {safe(', '.join(found.findings_alike), 300)}")
+    _show_ranking(found, out)
+    for warning in found.warnings:
+        out.print(f"  ! {safe(warning, 500)}")
+
+
+def _show_ranking(found: Comparison, out: Console) -> None:
+    """The paper's ranking, below what it cannot say."""
+    from rich.table import Table
+
+    out.print(f"ranked by scores ({found.ranking_note})")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("model", "null", "IS/|AS|", "rank (paper)", "|AS|", "effect size", "rank (adjusted)"):
+        table.add_column(heading)
+    for m in (found.models[i] for i in found.order):
         ratio, leak, effect = m.scores["ratio"], m.scores["attribute_score_deg"], m.effect_same_norm
         table.add_row(
             safe(m.name, 40), f"{m.null_dim}/{m.feature_dim}",
@@ -106,15 +133,13 @@ def show(found: Comparison) -> None:
             _rank(m.ranks.get("ratio")),
             "–" if leak is None else f"{leak.value:.1f}° [{leak.low:.1f}, {leak.high:.1f}]",
             "–" if effect is None else f"{effect.value:+.1f} [{effect.low:+.1f}, {effect.high:+.1f}]",
-            _rank(m.ranks.get("adjusted")), m.verdict,
+            _rank(m.ranks.get("adjusted")),
         )  # fmt: skip
     out.print(table)
     for name, (label, _) in SCORES.items():
         held = [d for d in found.differences if d.score == name and d.exceeds]
         total = sum(1 for d in found.differences if d.score == name)
         out.print(f"  {label}: {len(held)} of {total} differences exceed their intervals")
-    for warning in found.warnings:
-        out.print(f"  ! {safe(warning, 500)}")
 
 
 def _rank(rank: list[int] | None) -> str:

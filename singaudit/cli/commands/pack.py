@@ -21,7 +21,8 @@ from singaudit.dataset.sources.table import open_source
 from singaudit.engine.interface import Pass, Step
 from singaudit.engine.local import run_pass
 from singaudit.errors import ConfigError, DatasetError
-from singaudit.language.concepts import Vocabulary, all_prompts, class_group, open_vocabulary
+from singaudit.language.class_prompts import worded_classes
+from singaudit.language.concepts import Vocabulary, all_prompts, open_vocabulary
 from singaudit.language.encoders.cached import CachedEncoder
 from singaudit.language.encoders.table import open_encoder
 from singaudit.language.packs.file import looks_like_pack, write_pack
@@ -48,7 +49,7 @@ def make_pack(settings: dict[str, Any]) -> dict[str, Any]:
         raise ConfigError("expected class names beside a label file", hint="add --classes a,b,c, or a file of names")
     vocabulary = open_vocabulary(config.concepts, config.vlm)
     classes = config.classes or _label_names(source, config.labels)
-    groups = ((class_group(classes),) if classes else ()) + vocabulary.groups
+    groups = ((worded_classes(classes, config.class_prompts),) if classes else ()) + vocabulary.groups
     prompts = all_prompts(groups, vocabulary.concepts)
     with Reporter("none" if settings.get("quiet") else settings["progress"]) as reporter:
         encoder, images = _encode(config, source, reporter)

@@ -53,7 +53,7 @@ def audit_into(
     Raises ``SingauditError``; then nothing is written.
     """
     started, clock = datetime.now(UTC), time.monotonic()
-    found = audit(config, reporter)
+    found = audit(config, reporter, reporter.warn)
     reporter("write the report", 0, 1)
     info: dict[str, Any] = {
         "started": started.isoformat(timespec="seconds"),

@@ -16,6 +16,7 @@ from singaudit.language.translators.file import StoredTranslator, read_translato
 from singaudit.language.translators.published import import_published
 from singaudit.metrics.fidelity import fit_for_keeping
 from singaudit.pipeline.observe import model_options, observe_images
+from singaudit.pipeline.passes.asked import what_is_asked
 from singaudit.report.formats.atomic import write_files
 
 
@@ -30,7 +31,8 @@ def fit_file(settings: dict[str, Any]) -> dict[str, Any]:
         classifier = open_classifier(config.model, model_options(config), progress)
         progress("open the model", 1, 1)
         names = class_names(config, classifier)[0]
-        seen = observe_images(config.model_copy(update={"labels": "none"}), classifier, names, (), progress)
+        config = config.model_copy(update={"labels": "none"})
+        seen = observe_images(config, classifier, names, what_is_asked(config, names, (), None), progress)
         progress("fit the translator", 0, 1)
         stored = fit_for_keeping(
             seen.images.outputs["classifier"][0], seen.images.outputs["encoder"][0], seen.images.sha256,

@@ -11,7 +11,13 @@ from singaudit.errors import ReportError
 from singaudit.metrics.comparison import Score, differences, mean_score, rank_ranges, ratio_score
 from singaudit.report.result.audit import AuditResult
 from singaudit.report.result.base import Statistic
-from singaudit.report.result.comparison import ComparedDifference, ComparedModel, Comparison
+from singaudit.report.result.comparison import (
+    ComparedDifference,
+    ComparedFinding,
+    ComparedGate,
+    ComparedModel,
+    Comparison,
+)
 
 Array = NDArray[np.float64]
 PerImage = Mapping[str, Sequence[str]]
@@ -65,11 +71,62 @@ def compare(
     first = results[0]
     assert first.data is not None
     assert first.encoder is not None
+    findings_apart, findings_alike = _findings(results)
+    gates_apart, gates_alike = _gates(results)
     return Comparison(
         images_digest=first.data.audit.digest, images=first.data.audit.used,
-        encoder=f"{first.encoder.name} {first.encoder.revision[:12]}", models=models, differences=found,
-        warnings=warnings,
+        encoder=f"{first.encoder.name} {first.encoder.revision[:12]}", models=models,
+        order=_order(results, [m.ranks.get("adjusted", [len(models) + 1])[0] for m in models]),
+        findings_apart=findings_apart, findings_alike=findings_alike, gates_apart=gates_apart, gates_alike=gates_alike,
+        ranking_note=RANKING_NOTE, differences=found, warnings=warnings,
     )  # fmt: skip
+
+
+RANKING_NOTE = (
+    "IS / |AS| mostly ranks models by how many null dimensions their heads leave, whatever lies in them: what a head "
+    "ignores stands in findings and gates"
+)
+_STANDING = {"pass": 0, "no gates set": 1, "inconclusive": 2, "fail": 3}
+
+
+def _order(results: Sequence[AuditResult], adjusted: Sequence[int]) -> list[int]:
+    """Models from the one that least speaks against; ranks decide only between equals."""
+
+    def against(i: int) -> tuple[int, int, int, int, int]:
+        r = results[i]
+        found = [part.finding for part in r.findings]
+        failed = sum(gate.status == "fail" for gate in r.gates)
+        return _STANDING[r.verdict.status], failed, found.count("strong"), found.count("partial"), adjusted[i]
+
+    return sorted(range(len(results)), key=against)
+
+
+def _findings(results: Sequence[AuditResult]) -> tuple[list[ComparedFinding], list[str]]:
+    """Groups that were found different, those first of which a finding is strong or partial, and groups found alike."""
+    tables = [{part.group: part.finding for part in r.findings} for r in results]
+    groups = dict.fromkeys(group for table in tables for group in table)
+    parts = [ComparedFinding(group=group, findings=[table.get(group) for table in tables]) for group in groups]
+    apart = [part for part in parts if len(set(part.findings)) > 1]
+    worst = ("strong", "partial")
+    apart.sort(key=lambda part: min((worst.index(f) for f in part.findings if f in worst), default=len(worst)))
+    return apart, [part.group for part in parts if len(set(part.findings)) == 1]
+
+
+def _gates(results: Sequence[AuditResult]) -> tuple[list[ComparedGate], int]:
+    """Gates that models stand differently to, failed ones first, and the number of those they stand alike to."""
+    tables = [{gate.rule: gate for gate in r.gates} for r in results]
+    parts = []
+    for rule in dict.fromkeys(rule for table in tables for rule in table):
+        row = [table.get(rule) for table in tables]
+        parts.append(
+            ComparedGate(
+                name=next(gate.name for gate in row if gate is not None), rule=rule,
+                statuses=[gate.status if gate else None for gate in row],
+                found=[gate.found if gate else None for gate in row],
+            )
+        )  # fmt: skip
+    apart = [part for part in parts if len(set(part.statuses)) > 1]
+    return sorted(apart, key=lambda part: "fail" not in part.statuses), len(parts) - len(apart)
 
 
 def _check(results: Sequence[AuditResult], sources: Sequence[str], anyway: bool) -> list[str]:

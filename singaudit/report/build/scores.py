@@ -207,7 +207,10 @@ def class_parts(m: Measured, class_of: NDArray[np.intp], names: Sequence[str], s
 def concept_parts(concepts: Bootstrap, groups: Sequence[Group], singles: Sequence[str]) -> list[ConceptPart]:
     """Scores per concept; columns as ``Measured.concepts`` says."""
     named: list[tuple[str, str | None, str]] = [
-        (v, g.name, prompts(g.template, v)[0]) for g in groups if g.kind != "concept" for v in g.values
+        (v, g.name, prompts(g.template, said)[0])
+        for g in groups
+        if g.kind != "concept"
+        for v, said in zip(g.values, g.said, strict=True)
     ]
     named += [(v, None, prompts("{}", v)[0]) for v in singles]
     k = len(named)

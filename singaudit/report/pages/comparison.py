@@ -16,10 +16,8 @@ def render_comparison(found: Comparison, results: Sequence[AuditResult]) -> str:
     """The comparison as one HTML document that loads nothing. Raises ReportError when templates are missing."""
     shown = Comparison.model_validate(cleaned(found.model_dump()))
     names = [m.name for m in shown.models]
-    groups = list(dict.fromkeys(group for m in shown.models for group in m.findings))
-    order = sorted(range(len(names)), key=lambda i: shown.models[i].ranks.get("adjusted", [len(names) + 1])[0])
     return page(
-        "compare.html.j2", comparison=shown, groups=groups, order=order, labels={k: v[0] for k, v in SCORES.items()},
+        "compare.html.j2", comparison=shown, labels={k: v[0] for k, v in SCORES.items()},
         verdicts=view.VERDICTS, ellipses=comparison_charts.ellipses([r.scatter for r in results]),
         ratio=comparison_charts.bars(names, [m.scores["ratio"] for m in shown.models], "IS / |AS|"),
         effect=comparison_charts.bars(

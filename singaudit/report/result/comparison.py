@@ -41,6 +41,22 @@ class ComparedDifference(Part):
     exceeds: bool = Field(description="A discovery at a false discovery rate of 5 % over the pairs of this score.")
 
 
+class ComparedFinding(Part):
+    """What each model's audit found about one concept group."""
+
+    group: Text
+    findings: list[Text | None] = Field(description="Per model; null where its audit has no such group.")
+
+
+class ComparedGate(Part):
+    """What each model's audit made of one gate."""
+
+    name: Text | None
+    rule: Text
+    statuses: list[Text | None] = Field(description="Per model; null where its audit has no such gate.")
+    found: list[Text | None] = Field(description="The value judged, in words.")
+
+
 class Comparison(Part):
     """compare.json."""
 
@@ -48,5 +64,14 @@ class Comparison(Part):
     images: int
     encoder: Text
     models: list[ComparedModel]
+    order: list[int] = Field(
+        description="Positions of models, those first that nothing speaks against: by verdict, failed gates, and how "
+        "many groups are strong and partial; the adjusted rank decides only between equals."
+    )
+    findings_apart: list[ComparedFinding] = Field(description="Groups of which the audits found different things.")
+    findings_alike: list[Text] = Field(description="Groups of which all audits found the same.")
+    gates_apart: list[ComparedGate] = Field(description="Gates that the models stand differently to.")
+    gates_alike: int = Field(description="Gates that all models stand alike to.")
+    ranking_note: Text = Field(description="What a rank by the paper's scores means.")
     differences: list[ComparedDifference]
     warnings: list[Text]

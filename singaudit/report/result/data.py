@@ -60,6 +60,10 @@ class DataPart(Part):
     probe: ImagesPart | None
     units: UnitsPart | None = Field(default=None, description="Which of the audited images count as one.")
     probe_units: UnitsPart | None = Field(default=None, description="The same of the probe images.")
+    probe_told_apart: Statistic | None = Field(
+        default=None,
+        description="How well embeddings tell probe from audited images: 0.5 not at all, 1 always; null without any.",
+    )
     labels: Literal["true", "predicted"] = Field(description="Which class an image counts under.")
     labels_source: Text
     accuracy: Statistic | None = Field(description="Top-1 against the labels, where there are any.")

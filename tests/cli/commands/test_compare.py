@@ -9,6 +9,7 @@ from report_factory import full, geometry_only
 
 from singaudit.cli.main import main
 from singaudit.report.formats.writer import write_report
+from singaudit.report.result.findings import GatePart
 
 
 def run(*arguments):
@@ -43,6 +44,40 @@ def test_models_are_audited_and_ranked(audited):
     assert found["models"][0]["effect_same_norm"]["n"] == 99
     page = (out / "compare.html").read_text()
     assert page.count("<svg") >= 3
+    assert page.index("What differs") < page.index('<h2 id="ranks-h">')
+
+
+def test_what_differs_leads_and_the_leaky_model_never_stands_before_the_clean_one(audited, tmp_path):
+    out, found = audited
+    assert found["order"] == [0, 1]
+    apart = {part["group"]: part["findings"] for part in found["findings_apart"]}
+    assert apart["colour"][1] == "strong"
+    assert found["findings_apart"][0]["group"] == "colour"
+    assert "class" in found["findings_alike"]
+    folders = sorted((p for p in out.iterdir() if p.is_dir()), reverse=True)
+    text = run(*folders, "-o", tmp_path / "other").output
+    assert "mostly ranks models by how many null dimensions" in text
+    assert text.index("colour") < text.index("ranked by scores")
+    heads = next(line for line in text.splitlines() if line.startswith("what differs"))
+    assert heads.index("clean") < heads.index("leaky")
+
+
+def test_a_failed_gate_puts_a_model_last_and_is_said_first(tmp_path):
+    one = full()
+    gate = GatePart(
+        name="colour is kept", rule="finding[colour] not in (strong)", found="redundant", value=None, low=None,
+        high=None, n=None, limit="not in (strong)", status="pass", reason="",
+    )  # fmt: skip
+    failed = gate.model_copy(update={"status": "fail", "found": "strong"})
+    verdict = one.verdict
+    a = kept(tmp_path / "a", one, gates=[failed], verdict=verdict.model_copy(update={"status": "fail"}))
+    b = kept(tmp_path / "b", one, gates=[gate], verdict=verdict.model_copy(update={"status": "pass"}))
+    found = json.loads(run(a, b, "-o", tmp_path / "out", "--format", "json").stdout)
+    assert found["order"] == [1, 0]
+    assert found["gates_apart"][0]["statuses"] == ["fail", "pass"]
+    assert found["gates_alike"] == 0
+    page = (tmp_path / "out" / "compare.html").read_text()
+    assert page.index("colour is kept") < page.index("Ranking")
 
 
 def test_results_are_read_again_and_give_the_same(audited, tmp_path):
