@@ -11,6 +11,9 @@ _OF_MODEL = (
     "--device", "--seed",
 )  # fmt: skip
 
+_TO_READ = ("--vlm", "--concepts")
+"""What a group's values are read with where no label states them."""
+
 
 def refit_command(words: Sequence[str], groups: Sequence[str] = ()) -> str | None:
     """``singaudit refit`` on the model and labelled images of an audit, balanced by its classes and ``groups``.
@@ -21,7 +24,8 @@ def refit_command(words: Sequence[str], groups: Sequence[str] = ()) -> str | Non
         return None
     names = [name for name in dict.fromkeys(groups) if name != "class" and "," not in name]
     balance = ["--balance", ",".join(["class", *names])] if names else []
-    return shlex.join(["singaudit", "refit", *_kept(words, _OF_MODEL), *balance, "-o", f"{_stem(words[2])}-refit.onnx"])
+    kept = _kept(words, (*_OF_MODEL, *_TO_READ) if names else _OF_MODEL)
+    return shlex.join(["singaudit", "refit", *kept, *balance, "-o", f"{_stem(words[2])}-refit.onnx"])
 
 
 def trim_command(words: Sequence[str]) -> str:

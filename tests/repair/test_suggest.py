@@ -17,7 +17,8 @@ def test_the_audits_own_paths_are_kept_and_the_rest_is_not():
     command = shlex.split(refit_command(WORDS, ["colour", "class", "a,b"]))
     assert command[:3] == ["singaudit", "refit", "my models/a b.onnx"]
     assert command[-4:] == ["--balance", "class,colour", "-o", "a b-refit.onnx"]
-    assert "--vlm" not in command
+    assert "--vlm" in command
+    assert "--vlm" not in shlex.split(refit_command(WORDS))
     assert "--gate" not in command
     assert command[command.index("--labels") + 1] == "labels.csv"
     assert shlex.split(trim_command(WORDS))[-1] == "a b-seen.onnx"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 
 from singaudit.repair.suggest import refit_command, trim_command
 from singaudit.report.brief.gates import Asked
@@ -37,7 +36,7 @@ def _all(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row], marks
         yield Step("Show it images, so that what is ignored gets a name.", _with(words, "--images", "PHOTOS"))
         return
     yield from _instrument(result, words, {mark.name: mark for mark in marks})
-    yield from _refit(result, words)
+    yield from _refit(result, gates, words)
     yield from _failed(result, gates, words)
     undecided = [f for f in result.findings if not says_something(f) and f.kind != "concept"]
     asked_for = {a.group for a in gates if a.gate.status == "inconclusive"}
@@ -66,16 +65,27 @@ def _all(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row], marks
         yield Step(f"If {unasked[0].name} matters, let a gate say so.", _plus(words, "--gate", gate))
 
 
-def _refit(result: AuditResult, words: list[str]) -> Iterator[Step]:
-    """Where the features know the class better than the logits do, and the true classes are there to fit on."""
+def _refit(result: AuditResult, gates: Sequence[Asked], words: list[str]) -> Iterator[Step]:
+    """A last layer fitted anew: where a gate failed on what the head ignores, or the features know the class better.
+
+    On the audit's own images where these have labels; without, labelled ones are to be named.
+    """
+    failed = [a.group for a in gates if a.gate.status == "fail" and a.group is not None and a.forbids]
     data = result.data
-    if data is None or data.labels != "true":
+    loses_class = any(a.gate.status == "fail" and "class_gain" in a.gate.rule for a in gates) or (
+        data is not None and data.class_gain is not None and data.class_gain.low > MAX_CLASS_GAIN
+    )
+    ignores_class = any(f.kind == "class" and f.finding in ("strong", "partial") for f in result.findings)
+    if not failed and not loses_class and not ignores_class:
         return
-    known = data.class_gain is not None and data.class_gain.low > MAX_CLASS_GAIN
-    ignored = any(f.kind == "class" and f.finding in ("strong", "partial") for f in result.findings)
-    command = refit_command(words, [f.group for f in result.findings if f.own_value == "labels" and f.kind == "group"])
-    if (known or ignored) and command is not None:
-        yield Step("The features know the class better than the logits: fit the last layer anew.", command)
+    if data is None or data.labels != "true":
+        words = shlex.split(_with(words, "--images", "LABELLED_PHOTOS"))
+    command = refit_command(words, failed)
+    names = listed([readable(g) for g in failed]) if failed else "what they know of the classes"
+    if command is not None:
+        yield Step(
+            f"Fit the last layer anew so that {names} can count; it is judged on images it did not see.", command
+        )
 
 
 def _instrument(result: AuditResult, words: list[str], marks: dict[str, Mark]) -> Iterator[Step]:
@@ -92,33 +102,12 @@ def _instrument(result: AuditResult, words: list[str], marks: dict[str, Mark]) -
 
 def _failed(result: AuditResult, gates: Sequence[Asked], words: list[str]) -> Iterator[Step]:
     failed = [a.group for a in gates if a.gate.status == "fail" and a.group is not None and a.forbids]
-    loses_class = any(a.gate.status == "fail" and "class_gain" in a.gate.rule for a in gates)
-    if not failed and not loses_class:
-        return
-    names = listed([readable(g) for g in failed]) if failed else "what they know of the classes"
-    yield Step(
-        f"Fit the last layer anew so that {names} can count; it is judged on images it did not see.",
-        _refit(result, words, [g for g in failed if g != "class"]),
-    )
     made = result.generation is not None and result.generation.group in failed and result.generation.success is not None
     if failed and not made:
         yield Step(
             f"See it: images with the same logits and another {readable(failed[0])}.",
             _with(words, "--toward", failed[0]),
         )
-
-
-def _refit(result: AuditResult, words: list[str], groups: list[str]) -> str:
-    """A new last layer from the same images where they have labels, else from labelled ones."""
-    kept = ("--classes", "--labels", "--vlm", "--concepts", "--preprocess", "--arch", "--logits", "--features")
-    labelled = result.data is not None and result.data.labels == "true"
-    out = ["singaudit", "refit", words[2]]
-    for name, value in pairwise(words[3:]):
-        if name in kept or (name == "--images" and labelled):
-            out += [name, value]
-    if not labelled:
-        out += ["--images", "LABELLED_PHOTOS"]
-    return shlex.join([*out, "--balance", ",".join(["class", *groups]), "-o", "new.onnx"])
 
 
 def _more_images(result: AuditResult, words: list[str], why: str, audit: bool = False) -> Step:

@@ -99,7 +99,8 @@ def test_of_a_failed_gate_is_said_what_is_ignored_and_how_sure() -> None:
     assert brief.certainty.startswith("81\u00a0% [78, 84] of the reading of colour lies in what the head ignores")
     assert "800 images" in brief.certainty
     assert brief.steps[0].command == (
-        "singaudit refit leaky.onnx --images shapes:800 --vlm builtin:shapes --balance class,colour -o new.onnx"
+        "singaudit refit leaky.onnx --images shapes:800 --vlm builtin:shapes --seed 0 --balance class,colour "
+        "-o leaky-refit.onnx"
     )
 
 
