@@ -34,11 +34,11 @@ def announce(result: AuditResult, files: Files, quiet: bool = False, stream: Tex
         except (OSError, ValueError) as error:
             print(f"singaudit: the job's summary cannot be written: {error}", file=stream)
     if annotate and not quiet:
-        for line in annotations(pages.shown, files):
+        for line in annotation_lines(pages.shown, files):
             print(line, file=stream)
 
 
-def annotations(shown: AuditResult, files: Files) -> list[str]:
+def annotation_lines(shown: AuditResult, files: Files) -> list[str]:
     """Workflow commands, failed gates first, at most ``MAX_ANNOTATIONS``; ``shown`` holds inert texts."""
     unmet = sorted((c for c in checks(shown, files) if c.status in _KINDS), key=lambda c: c.status != "fail")
     if shown.verdict.status == "inconclusive" and not unmet:

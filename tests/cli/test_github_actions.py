@@ -7,7 +7,7 @@ import sys
 
 from verdict_cases import TEXTS, cases, gate, with_gates
 
-from singaudit.cli.github_actions import annotations
+from singaudit.cli.github_actions import annotation_lines
 from singaudit.report.formats.interface import Files, Pages, Place
 
 CASES = cases()
@@ -15,7 +15,7 @@ FILES = Files(model="models/leaky.onnx", places=(Place("pyproject.toml", 12),))
 
 
 def lines(result):
-    return annotations(Pages(result).shown, FILES)
+    return annotation_lines(Pages(result).shown, FILES)
 
 
 def run(tmp_path, *arguments, **variables):
