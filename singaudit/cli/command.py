@@ -134,7 +134,7 @@ _HEADINGS = {
     ),
     **dict.fromkeys(("quiet", "verbose"), "Output"),
     **dict.fromkeys(("precision", "device", "batch_size", "seed", "cache", "no_cache"), "Machine"),
-    **dict.fromkeys(("model_seconds", "model_memory", "pdf_seconds", "pdf_memory"), "Machine"),
+    **dict.fromkeys(("model_seconds", "model_memory", "pdf_seconds", "pdf_memory", "pdf_appendix"), "Machine"),
 }
 
 

@@ -201,7 +201,7 @@ OUTPUT_OPTIONS = [
            help="What stdout carries; with json, errors are {code, message, hint}."),
     option("--progress", type=click.Choice(["auto", "rich", "plain", "none"]), default="auto", show_default=True,
            help="How progress is shown on stderr."),
-    click.option("-q", "--quiet", is_flag=True, help="Neither progress nor summary; exit code and files only."),
+    click.option("-q", "--quiet", is_flag=True, help="No progress and no summary; one line where a gate did not pass."),
     click.option("-v", "--verbose", is_flag=True, help="Show the traceback of errors."),
 ]  # fmt: skip
 PRECISION_OPTION = option(
@@ -221,6 +221,7 @@ PDF_OPTIONS = [
            help="Seconds the process that draws the PDF may take."),
     option("--pdf-memory", type=click.FloatRange(0, 1e6, min_open=True), metavar="GIB", default=4.0, show_default=True,
            help="Memory that process may take."),
+    option("--pdf-appendix", is_flag=True, help="Print every row and group, instead of eight pages at most."),
 ]  # fmt: skip
 MACHINE_OPTIONS = [
     DEVICE_OPTION,

@@ -82,6 +82,12 @@ class Audit:
     rules: Sequence[Rule] = ()
     """The gates as they were judged, in the result's order."""
 
+    def _repr_html_(self) -> str:
+        """The brief, as a notebook shows it."""
+        from singaudit.report.pages.notebook import notebook_html
+
+        return notebook_html(self.result)
+
     @property
     def exit_code(self) -> int:
         """0 passed or no gates set, 1 a gate failed, 4 inconclusive; 130 where an interrupt cost pictures."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from singaudit.cli.terminal import safe
+from singaudit.report.brief.one_image import image_answer
 from singaudit.report.pages.pictures import no_pair
 from singaudit.report.result.image import ImageResult
 from singaudit.report.result.pictures import PicturePart
@@ -12,6 +13,8 @@ def show(result: ImageResult) -> None:
     """Print what was found for a person."""
     sure = f" ({result.probability:.0%})" if result.probability is not None else ""
     print(f"{safe(result.image)}: {safe(result.predicted)}{sure}")
+    answer = image_answer(result)
+    print(f"  {safe(answer.sentence, 400)}")
     print(
         f"  image score {result.image_score_deg:.1f}°, attribute score toward the class "
         f"{result.attribute_score_deg:+.1f}° (mean removal); largest change of a logit {result.logit_change:.1g} of "

@@ -92,7 +92,9 @@ def config_from(settings: dict[str, Any]) -> AuditConfig:
 
 def pdf_settings(settings: dict[str, Any], formats: tuple[tuple[str, ...], bool]) -> PdfSettings:
     """How the PDF is made; one that was not asked for by name is left out where it cannot be drawn."""
-    return PdfSettings(float(settings["pdf_seconds"]), float(settings["pdf_memory"]), needed=formats[1])
+    return PdfSettings(
+        float(settings["pdf_seconds"]), float(settings["pdf_memory"]), bool(settings.get("pdf_appendix")), formats[1]
+    )
 
 
 def possible_formats(formats: tuple[tuple[str, ...], bool]) -> tuple[str, ...]:

@@ -44,6 +44,8 @@ class PdfSettings:
     """Wall-clock seconds."""
     memory: float = 4.0
     """GiB of memory."""
+    appendix: bool = False
+    """Whether all rows and groups are printed, instead of eight pages at most."""
     needed: bool = True
     """Whether a report without its PDF is refused; else it is written without, and that is said."""
 

@@ -27,7 +27,9 @@ def render(result: AuditResult, pages: Pages, files: Files) -> dict[str, bytes]:
     """The PDF under its name; nothing where it cannot be drawn and is not needed, which is said."""
     settings = files.pdf or DEFAULTS
     try:
-        return {"report.pdf": pdf_bytes(pages.document.html(paper=True), files.stored, settings)}
+        return {
+            "report.pdf": pdf_bytes(pages.document.html(paper=True, appendix=settings.appendix), files.stored, settings)
+        }
     except ReportError as error:
         if settings.needed:
             raise

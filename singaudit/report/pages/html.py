@@ -60,7 +60,7 @@ def environment() -> Environment:
 def page(template: str, **values: Any) -> str:
     """Render ``template`` with the style sheet and script inline, allowed by hash and nothing else."""
     env = environment()
-    style, script = _asset(env, "brief.css") + _asset(env, "style.css"), _asset(env, "report.js")
+    style, script = asset(env, "brief.css") + asset(env, "style.css"), asset(env, "report.js")
     policy = (
         f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
@@ -75,14 +75,14 @@ class Document:
         self._result = text.displayable(result)
         self._figures = view.figures(self._result)
 
-    def html(self, paper: bool = False) -> str:
+    def html(self, paper: bool = False, appendix: bool = False) -> str:
         """One HTML document that loads nothing, readable without JavaScript.
 
         Sections appear where the result has something for them; what was not evaluated is listed with its reason.
-        ``paper`` leaves out the table rows and gallery entries that are not printed: what the PDF is made from.
+        ``paper`` is what the PDF is made from: eight pages at most, with ``appendix`` everything worth printing.
         Raises ReportError when the templates are missing.
         """
-        return page("report.html.j2", **view.context(self._result, self._figures, paper))
+        return page("report.html.j2", **view.context(self._result, self._figures, paper, appendix))
 
 
 def render_html(result: AuditResult, paper: bool = False) -> str:
@@ -90,7 +90,7 @@ def render_html(result: AuditResult, paper: bool = False) -> str:
     return Document(result).html(paper)
 
 
-def _asset(env: Environment, name: str) -> str:
+def asset(env: Environment, name: str) -> str:
     """A style sheet or script as it stands: no template, so that no text of a result can reach it."""
     assert env.loader is not None
     source = env.loader.get_source(env, name)[0]

@@ -233,9 +233,9 @@ def contents(result: AuditResult) -> list[tuple[str, str]]:
     return [(anchor, name) for anchor, name in SECTIONS.items() if not empty.get(anchor)]
 
 
-def context(result: AuditResult, drawn: Figures, paper: bool = False, limits: Limits | None = None) -> dict[str, Any]:
-    """Everything the templates read, the ``drawn`` charts among it; ``limits``: how much, of a screen's or paper's."""
-    limits = limits or (PAPER if paper else SCREEN)
+def context(result: AuditResult, drawn: Figures, paper: bool = False, appendix: bool = False) -> dict[str, Any]:
+    """Everything the templates read, the ``drawn`` charts among it, as much as a screen or ``paper`` takes."""
+    limits = APPENDIX if paper and appendix else PAPER if paper else SCREEN
     concepts = ranked_concepts(result)[: limits.concepts]
     bounds = [bound for c in concepts for bound in (c.attribute_score_deg.low, c.attribute_score_deg.high)]
     shown, left_out = shown_findings(result)
