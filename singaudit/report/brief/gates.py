@@ -36,6 +36,8 @@ class Asked:
     """The concept group whose finding the gate judges, over all images; None for anything else."""
     forbids: tuple[str, ...]
     """Findings that a gate on a group does not let pass; empty for anything else."""
+    loses_class: bool
+    """Whether it judges how much better the features know the classes than the logits show."""
     about_model: bool
     """False where it judges only how well was measured."""
 
@@ -49,14 +51,14 @@ def _asked(gate: GatePart) -> Asked:
     try:
         rule = parse_rule(gate.rule)
     except ConfigError:
-        return Asked(gate, gate.name or "a gate", None, (), True)
+        return Asked(gate, gate.name or "a gate", None, (), False, True)
     names = [step.name for step in rule.path]
     about_model = names[-1] in ("accuracy", "class_gain") or not any(name in INSTRUMENT for name in names)
     first = rule.path[0]
     if first.name in ("finding", "findings") and first.selector and rule.members:
         forbids = rule.members if rule.operator == "not in" else ()
-        return Asked(gate, readable(first.selector), first.selector, forbids, about_model)
-    return Asked(gate, gate.name or _subject(rule), None, (), about_model)
+        return Asked(gate, readable(first.selector), first.selector, forbids, False, about_model)
+    return Asked(gate, gate.name or _subject(rule), None, (), "class_gain" in names, about_model)
 
 
 def _subject(rule: Rule) -> str:

@@ -32,7 +32,7 @@ _SENTENCES = {
     "partial": "Part of what carries it in the features is ignored by the head.",
     "nonlinear": "Ignored by the head, in a form that only a nonlinear reading finds.",
     "redundant": "Not ignored: the logits show it as well.",
-    "not detected": "Nothing of it was found in what the head ignores.",
+    "not detected": "Next to nothing of it is found in what the head ignores.",
     "not applicable": "The head ignores no direction of feature space.",
 }
 # How a rule that could not tell begins, what that means, and what would help.

@@ -24,7 +24,7 @@ def brief_of(result: AuditResult) -> Brief:
         model=result.model.name, facts=_facts(result), status=result.verdict.status,
         word=sentences.WORDS[result.verdict.status],
         sentence=sentences.sentence(result, gates, every, marks),
-        certainty=sentences.certainty(result, every), marks=marks, rows=rows, more=more,
+        certainty=sentences.certainty(result, gates, every), marks=marks, rows=rows, more=more,
         untold=ignored.untold(result.findings), picture=picture(result, rows),
         steps=steps(result, gates, every, marks), notes=_notes(result),
     )  # fmt: skip
@@ -33,7 +33,12 @@ def brief_of(result: AuditResult) -> Brief:
 def _notes(result: AuditResult) -> tuple[str, ...]:
     """What a decision must not overlook beside the findings."""
     data = result.data
-    if data is None or data.class_gain is None or data.class_gain.low <= MAX_CLASS_GAIN:
+    if (
+        result.verdict.status == "fail"
+        or data is None
+        or data.class_gain is None
+        or data.class_gain.low <= MAX_CLASS_GAIN
+    ):
         return ()
     right = f"; it is right in {share_text(data.accuracy)} of these images" if data.accuracy is not None else ""
     return (f"Its features know the classes better than its logits show: {share_text(data.class_gain)} of it is "

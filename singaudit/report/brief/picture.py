@@ -22,7 +22,13 @@ NOT_EQUAL = "its logits are its own and may differ"
 def picture(result: AuditResult, rows: Sequence[Row]) -> Picture | None:
     """Equivalents that keep the class first, of an ignored group before others, then natural pairs, then what was
     retrieved; None where nothing is ignored or nothing can be shown."""
-    ready = [p for p in result.pictures if p.thumbnail and p.other_thumbnail and p.success is not False]
+    # An equivalent that shows what the logits see as well would seem to say the opposite of its row.
+    seen = {row.group for row in rows if row.style in ("plain", "good")}
+    ready = [
+        p
+        for p in result.pictures
+        if p.thumbnail and p.other_thumbnail and p.success is not False and p.group not in seen
+    ]
     if ready:
         ignored = [row.group for row in rows if row.style in ("bad", "warn")]
         return _pair(min(ready, key=lambda p: _rank(p, ignored)))

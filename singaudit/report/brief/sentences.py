@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from singaudit.report.brief.gates import Asked
 from singaudit.report.brief.model import Mark, Row
-from singaudit.report.brief.words import counted, listed
+from singaudit.report.brief.words import counted, listed, share_text
 from singaudit.report.result.audit import AuditResult
+from singaudit.report.result.base import Statistic
 
 WORDS = {
     "pass": "Pass",
@@ -22,7 +23,7 @@ def sentence(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row], m
     """May it ship, and what is ignored. Of a failed or undecided gate, what it is about, never its rule."""
     status = result.verdict.status
     if status == "fail":
-        return f"Do not ship as it is: {_faults(gates, rows)}."
+        return f"Do not ship as it is: {_faults(gates, rows, result.data.class_gain if result.data else None)}."
     if status == "inconclusive":
         return f"Not decided, and so no pass: {_doubt(result, gates, marks)}."
     ignored = _ignored(rows)
@@ -36,9 +37,12 @@ def sentence(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row], m
     return f"{passed}. But {beyond}, which no gate asks about." if beyond else f"{passed}."
 
 
-def certainty(result: AuditResult, rows: Sequence[Row]) -> str:
-    """How sure the first row is and what it rests on, and what follows from it."""
-    worst = next((row for row in rows if row.style in ("bad", "warn") and row.bar is not None), None)
+def certainty(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row]) -> str:
+    """How sure that is and what it rests on, and what follows from it: of what failed, else of the worst finding."""
+    failed = [a for a in gates if a.gate.status == "fail"]
+    ignored = [row for row in rows if row.style in ("bad", "warn") and row.bar is not None]
+    ignored.sort(key=lambda row: row.group not in {a.group for a in failed})
+    worst = next(iter(ignored), None)
     used = result.data.audit.used if result.data is not None else 0
     g = result.geometry
     if result.data is None:
@@ -46,6 +50,12 @@ def certainty(result: AuditResult, rows: Sequence[Row]) -> str:
         return (
             f"The head ignores {share} of the directions of its feature space ({g.null_dim:,} of {g.feature_dim:,}); "
             "what they mean was not measured."
+        )
+    accuracy = result.data.accuracy
+    if failed and all(a.loses_class for a in failed) and accuracy is not None:
+        return (
+            f"It is right in {share_text(accuracy)} of {counted(used, 'image')}; a probe of its features reads the "
+            "classes better, so that a better last layer is possible."
         )
     if worst is not None and worst.bar is not None:
         measure = worst.bar.measure.replace("its reading", f"the reading of {worst.name}")
@@ -78,7 +88,7 @@ def _nothing(rows: Sequence[Row]) -> str:
     return f"The head does not ignore {listed(told, 4)}" if told else "Nothing can be said of what the head ignores"
 
 
-def _faults(gates: Sequence[Asked], rows: Sequence[Row]) -> str:
+def _faults(gates: Sequence[Asked], rows: Sequence[Row], gain: Statistic | None) -> str:
     failed = [a for a in gates if a.gate.status == "fail"]
     by_group = {row.group: row for row in rows}
     groups = [a.group for a in failed if a.group is not None and a.forbids]
@@ -90,6 +100,8 @@ def _faults(gates: Sequence[Asked], rows: Sequence[Row]) -> str:
     for a in failed:
         if a.group is not None and not a.forbids:
             parts.append(f"{a.subject} was to be ignored and is not")
+        elif a.group is None and a.loses_class and gain is not None:
+            parts.append(f"its logits lose {share_text(gain)} of what its features know of the classes")
         elif a.group is None:
             parts.append(f"{a.subject} is {_value(a)}, allowed: {a.gate.limit}")
     return "; ".join(parts[:3]) + (f"; and {len(parts) - 3} more" if len(parts) > 3 else "")
