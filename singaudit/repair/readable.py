@@ -14,6 +14,8 @@ from singaudit.repair.split import weights_of
 
 _PENALTY = 1e-4
 """Small beside any direction that tells values apart, large enough that the fit ends where values part perfectly."""
+_STEPS = 100
+"""Of L-BFGS: where values part perfectly the last of them change no answer."""
 
 
 def probe_reading(rows: NDArray[np.floating], values: NDArray[np.intp], folds: Sequence[NDArray[np.intp]]) -> Estimate:
@@ -32,7 +34,7 @@ def probe_reading(rows: NDArray[np.floating], values: NDArray[np.intp], folds: S
             scale.rows(rows[own]), np.zeros((len(own), count)), target_of(values[own], count), weights,
             np.ones(count, bool), "softmax",
         )  # fmt: skip
-        change = scale.change(fit(design, _PENALTY))
+        change = scale.change(fit(design, _PENALTY, steps=_STEPS))
         scores = np.asarray(rows[held], np.float64) @ change.weight.T + change.bias
         hits[held] = scores.argmax(axis=1) == values[held]
     return share_estimate(hits)

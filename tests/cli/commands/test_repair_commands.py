@@ -64,7 +64,7 @@ def test_the_new_file_is_the_old_one_with_another_head(refitted, models):
 
 @pytest.mark.parametrize("model", ["clean", "leaky"])
 def test_a_model_without_the_flaw_is_left_alone(model, tmp_path):
-    found = run("refit", f"builtin:{model}", "--images", "shapes:1000", "-o", tmp_path / "new.onnx", "--format", "json")
+    found = run("refit", f"builtin:{model}", "--images", "shapes:600", "-o", tmp_path / "new.onnx", "--format", "json")
     assert found.exit_code == 4
     result = json.loads(found.stdout)
     assert abs(result["accuracy"]["change"]["value"]) < 0.01
@@ -73,7 +73,7 @@ def test_a_model_without_the_flaw_is_left_alone(model, tmp_path):
 
 
 def test_force_writes_it_all_the_same_and_says_so(tmp_path):
-    found = run("refit", "builtin:clean", "--images", "shapes:1000", "-o", tmp_path / "new.onnx", "--force")
+    found = run("refit", "builtin:clean", "--images", "shapes:600", "-o", tmp_path / "new.onnx", "--force")
     assert found.exit_code == 0, found.output
     assert json.loads((tmp_path / "new.json").read_text())["forced"]
     assert "Written though something speaks against it" in (tmp_path / "new.html").read_text()
@@ -190,7 +190,7 @@ def test_trim_without_images_says_that_it_was_proved_on_noise(tmp_path):
 
 def test_trim_erases_a_group_and_says_that_logits_change(tmp_path):
     found = run(
-        "trim", "builtin:leaky", "--keep", "projected", "--erase", "colour", "--images", "shapes:1500",
+        "trim", "builtin:leaky", "--keep", "projected", "--erase", "colour", "--images", "shapes:900",
         "-o", tmp_path / "erased.onnx",
     )  # fmt: skip
     assert found.exit_code == 0, found.output
@@ -199,7 +199,7 @@ def test_trim_erases_a_group_and_says_that_logits_change(tmp_path):
     assert erased["dimensions"] == 7
     assert 0.01 < erased["logit_change"] < 1
     assert erased["accuracy"]["after"]["value"] > 0.95
-    assert colour["erased"]["value"] < 0.3 < colour["seen"]["low"]
+    assert colour["erased"]["value"] < 0.35 < colour["seen"]["low"]
     assert "logits change" in found.output
 
 
@@ -210,3 +210,60 @@ def test_the_functions_do_what_the_commands_do(tmp_path):
     with pytest.raises(singaudit.SingauditError, match="labelled images"):
         singaudit.refit(config, singaudit.RefitOptions(str(tmp_path / "new.onnx")))
     assert {path.name for path in Path(tmp_path).iterdir()} == {"seen.onnx", "seen.html", "seen.json"}
+
+
+def test_a_link_is_never_followed(models, tmp_path):
+    (tmp_path / "new.onnx").symlink_to(tmp_path / "elsewhere.onnx")
+    found = run("trim", "builtin:leaky", "-o", tmp_path / "new.onnx", "--force")
+    assert found.exit_code == 2
+    assert not (tmp_path / "elsewhere.onnx").exists()
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
+    def full(self, data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    found = run("trim", "builtin:leaky", "-o", tmp_path / "new.onnx")
+    assert found.exit_code == 3
+    assert "No space left" in found.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_groups_that_nothing_states_are_read_and_the_report_says_so(photos, tmp_path):
+    folder, _ = photos
+    arguments = [
+        "refit",
+        "builtin:spurious",
+        "--images",
+        folder,
+        "--balance",
+        "class,colour",
+        "-o",
+        tmp_path / "n.onnx",
+    ]
+    found = run(*arguments)
+    assert found.exit_code == 2
+    assert "nothing states 'colour'" in found.output
+    found = run(*arguments, "--vlm", "builtin:shapes", "--format", "json", "--most-lost", "100")
+    result = json.loads(found.stdout)
+    assert result["balanced"][1]["source"] == "read zero-shot by builtin:shapes"
+    assert len(result["balanced"][1]["values"]) == 8
+    assert result["accuracy"]["change"]["low"] > 0
+
+
+def test_names_are_inert_text_on_the_page(photos, tmp_path):
+    folder, rows = photos
+    file = tmp_path / "labels.csv"
+    evil = "<script>alert(1)</script>"
+    lines = [f"{row.rsplit(',', 1)[0]},{evil if i % 2 else 'x'}" for i, row in enumerate(rows)]
+    file.write_text("path,label,<b>mark</b>\n" + "\n".join(lines))
+    found = run(
+        "refit", "builtin:spurious", "--images", folder, "--labels", file, "--balance", "class,<b>mark</b>",
+        "-o", tmp_path / "new.onnx", "--force",
+    )  # fmt: skip
+    assert found.exit_code == 0, found.output
+    page = (tmp_path / "new.html").read_text()
+    assert "alert(1)" in page
+    assert evil not in page
+    assert "<b>mark</b>" not in page
