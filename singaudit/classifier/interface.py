@@ -180,8 +180,13 @@ class Classifier(Protocol):
         ...
 
     @property
+    def path(self) -> Path:
+        """The file that was named; of a network that was exported, the export."""
+        ...
+
+    @property
     def graph_path(self) -> Path:
-        """The ONNX graph that is run: the model's own file, or its export, which lives as long as the classifier."""
+        """The ONNX graph that is run: a private copy of the model's file, or its export; lives as long as this."""
         ...
 
     @property

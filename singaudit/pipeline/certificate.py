@@ -35,12 +35,17 @@ def certified(
     """The shadow copy against ONNX Runtime, on the first of ``images`` (source, positions); on noise without."""
     progress(STAGE, 0, 1)
     device = torch_device(config.device)
+
+    def noise() -> Certificate:
+        return certify_on_noise(classifier, device)
+
     if images is None:
-        found = certify_on_noise(classifier, device)
+        found = noise()
     else:
         loaded = [images[0].load(int(i)) for i in images[1][:CERTIFIED_IMAGES]]
-        inputs = np.stack([prepare(i.pixels, classifier.preprocessing) for i in loaded if isinstance(i, Image)])
-        found = _of_images(config, classifier, inputs, device)
+        inputs = [prepare(i.pixels, classifier.preprocessing) for i in loaded if isinstance(i, Image)]
+        # Where none of them can be read any more, noise has to do.
+        found = _of_images(config, classifier, np.stack(inputs), device) if inputs else noise()
     progress(STAGE, 1, 1)
     return certificate_part(found)
 

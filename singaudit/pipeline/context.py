@@ -204,6 +204,11 @@ def warnings_of(facts: AuditContext, data: DataPart) -> list[str]:
     if skipped:
         first = facts.seen.images.skipped[0]
         warnings.append(f"{skipped} images could not be read and were left out; the first: {first.name} {first.reason}")
+    if changed := facts.seen.source.changed:
+        warnings.append(
+            f"{len(changed)} images changed, or went, while they were audited: the numbers are of what they were, "
+            f"thumbnails and pictures of them are left out; the first: {min(changed)}"
+        )
     if facts.seen.pack is not None:
         warnings += pack_warnings(facts.seen.pack, facts.seen.images, facts.seen.probe)
     for note, noted in facts.seen.images.notes.items():

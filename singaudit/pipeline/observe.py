@@ -20,6 +20,7 @@ from singaudit.classifier.sandbox.process import Limits
 from singaudit.config import AuditConfig
 from singaudit.dataset.interface import ImageSource
 from singaudit.dataset.labels import resolve_units
+from singaudit.dataset.unchanged import UnchangedSource
 from singaudit.engine.interface import Pass, Step
 from singaudit.engine.local import run_pass
 from singaudit.errors import ModelError
@@ -65,8 +66,8 @@ def model_options(config: AuditConfig, device: str | None = None) -> ModelOption
 class Observed:
     """What the pass over the images gave."""
 
-    source: ImageSource
-    """Of the audited images."""
+    source: UnchangedSource
+    """Of the audited images; what changed since is refused."""
     images: Pass
     """Of the audited images; step "classifier" holds features and logits, "encoder" the embeddings."""
     probe: Pass | None
@@ -195,7 +196,8 @@ def observe_images(
     probe_units = None
     if probe is not None and asked.probe is not None:
         probe_units = _units(config, probe, resolve_units(asked.probe, "none", "auto"), progress)
-    return Observed(source, images, probe, observer.encoder, pack, labels, labels_source, asked.own, units, probe_units)
+    same = unchanged(source, images)
+    return Observed(same, images, probe, observer.encoder, pack, labels, labels_source, asked.own, units, probe_units)
 
 
 def _units(config: AuditConfig, images: Pass, scenes: NDArray[np.int64] | None, progress: Progress) -> Units:
@@ -220,3 +222,8 @@ def check_finite(classifier: Classifier, *outputs: NDArray[np.float32]) -> None:
                 f"expected finite features and logits of {classifier.name}, those of {bad} images are not",
                 hint="Check the preprocessing (--preprocess) and the weights.",
             )
+
+
+def unchanged(source: ImageSource, images: Pass) -> UnchangedSource:
+    """For whatever reads the images again, thumbnails, pictures and the certificate: what was seen, or nothing."""
+    return UnchangedSource(source, dict(zip(images.indices.tolist(), images.sha256, strict=True)))

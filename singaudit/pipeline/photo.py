@@ -19,7 +19,7 @@ from singaudit.config import AuditConfig
 from singaudit.dataset.interface import Image, ImageSource
 from singaudit.dataset.sources.table import open_source
 from singaudit.engine.interface import Pass
-from singaudit.errors import ConfigError
+from singaudit.errors import ConfigError, DatasetError
 from singaudit.geometry.null_space import NullSpace, null_space
 from singaudit.language.class_prompts import worded_classes
 from singaudit.language.concepts import Group, embed_group, open_vocabulary
@@ -27,7 +27,7 @@ from singaudit.language.translators.file import StoredTranslator, read_translato
 from singaudit.metrics.fidelity import fit_for_keeping
 from singaudit.pictures.one_photo import photo_world
 from singaudit.pipeline.certificate import certified
-from singaudit.pipeline.observe import Observer, Progress, check_finite, model_options
+from singaudit.pipeline.observe import Observer, Progress, check_finite, model_options, unchanged
 from singaudit.pipeline.pictures import make_photo_pictures
 from singaudit.report.build.image import Described, image_result
 from singaudit.report.build.thumbnails import thumbnail
@@ -84,7 +84,8 @@ def _open(config: AuditConfig, progress: Progress) -> _Opened:
     reference = None
     if config.images is not None:
         source = open_source(config.images, config.label_column)
-        reference = source, observer.observe("look at the images", source)
+        images = observer.observe("look at the images", source)
+        reference = unchanged(source, images), images
         check_finite(classifier, *reference[1].outputs["classifier"])
     if stored is None:
         assert reference is not None
@@ -133,6 +134,7 @@ def _from_bytes(data: bytes) -> StoredTranslator:
 def _describe(opened: _Opened, photo: ImageSource, progress: Progress) -> tuple[ImageResult, dict[str, bytes]]:
     """What is found, and PNG files by their path below the output folder."""
     seen = opened.observer.observe("look at the image", photo)
+    photo = unchanged(photo, seen)
     check_finite(opened.classifier, *seen.outputs["classifier"])
     features, logits = (a[0] for a in seen.outputs["classifier"])
     progress("measure", 0, 1)
@@ -147,7 +149,8 @@ def _describe(opened: _Opened, photo: ImageSource, progress: Progress) -> tuple[
     class_texts = texts[0] if len(opened.names) > 1 else embed_group(encoder, classes)
     pictures = _Pictures(opened.reference)
     image = photo.load(0)
-    assert isinstance(image, Image)
+    if not isinstance(image, Image):
+        raise DatasetError(f"{image.name} {image.reason}", hint="Leave the file as it is until the command ends.")
     result = image_result(
         Described(
             seen.names[0], seen.sha256[0], thumbnail(image.pixels), features, logits, seen.outputs["encoder"][0][0],

@@ -95,7 +95,7 @@ def refit(
     asked = model_options(config)
     progress("open the model", 0, 1)
     classifier = open_classifier(config.model, asked, progress)
-    check_output(output, classifier.graph_path)
+    check_output(output, classifier.path)
     names = class_names(config, classifier)[0]
     copies = Copies(classifier, asked)
     free = copies.free_biases()

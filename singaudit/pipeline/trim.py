@@ -17,7 +17,7 @@ from singaudit.classifier.openers.table import open_classifier
 from singaudit.classifier.preprocessing.resolve import prepare
 from singaudit.config import AuditConfig
 from singaudit.dataset.interface import Image
-from singaudit.errors import ConfigError, ModelError
+from singaudit.errors import ConfigError, DatasetError, ModelError
 from singaudit.geometry.null_space import null_space
 from singaudit.hub.caller import Progress
 from singaudit.metrics.intervals import share_estimate
@@ -92,7 +92,7 @@ def trim(config: AuditConfig, options: TrimOptions, progress: Progress = lambda 
     asked = model_options(config)
     progress("open the model", 0, 1)
     classifier = open_classifier(config.model, asked, progress)
-    check_output(output, classifier.graph_path)
+    check_output(output, classifier.path)
     head, space = classifier.head, null_space(classifier.head)
     if space.rank == 0:
         raise ModelError("the logits see nothing of the features: every weight of the head is zero")
@@ -162,7 +162,13 @@ def _inputs(config: AuditConfig, classifier: Classifier, labelled: Labelled | No
     if labelled is None:
         return random_images(classifier.preprocessing, _NOISE, config.seed)
     loaded = [labelled.source.load(int(i)) for i in labelled.images.indices[:PROVED_ON]]
-    return np.stack([prepare(i.pixels, classifier.preprocessing) for i in loaded if isinstance(i, Image)])
+    inputs = [prepare(i.pixels, classifier.preprocessing) for i in loaded if isinstance(i, Image)]
+    if not inputs:
+        raise DatasetError(
+            f"expected images of {labelled.source.name} to prove the copy on, none can be read any more",
+            hint="Leave the images where they lie until the command ends.",
+        )
+    return np.stack(inputs)
 
 
 def _ran_on(labelled: Labelled | None, inputs: NDArray[Any]) -> str:

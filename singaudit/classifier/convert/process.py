@@ -5,24 +5,23 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from singaudit.classifier.graph.checks import sha256_of
+from singaudit import child
+from singaudit.classifier.files.taken import take_all
 from singaudit.classifier.interface import Head, Preprocessing, StoredDtype
 from singaudit.classifier.options import ModelOptions
 from singaudit.classifier.preprocessing.syntax import parse_preprocess
 from singaudit.classifier.sandbox.onnx_classifier import OnnxClassifier, open_onnx
-from singaudit.classifier.sandbox.process import SECONDS, Limits, child_environment, default_memory
-from singaudit.errors import ConfigError, MachineError, ModelError, SingauditError
+from singaudit.classifier.sandbox.process import SECONDS, Limits, default_memory
+from singaudit.disk import PrivateFolder
+from singaudit.errors import MachineError, ModelError
 
 PATIENCE = 4.0
 """Time limits of one answer that a conversion may take: it imports torch, builds the network, exports and compares."""
-_KINDS: dict[str, type[SingauditError]] = {"config": ConfigError, "machine": MachineError}
 _COARSENESS: list[StoredDtype] = ["float32", "float16", "bfloat16"]
 
 
@@ -47,15 +46,14 @@ def converted(request: Mapping[str, Any], original: Original, options: ModelOpti
     original's. Raises ModelError, ConfigError and MachineError as the child or ``open_onnx`` found them.
     """
     stated = parse_preprocess(options.preprocess) if options.preprocess else {}
-    folder = tempfile.TemporaryDirectory(prefix="singaudit-")
-    try:
-        graph = Path(folder.name) / f"{file_name(original.name).replace('/', '_')}.onnx"
-        answer = _ask({**request, "out": str(graph), "preprocess": options.preprocess}, original, options.limits)
-        classifier = open_onnx(graph, replace(options, arch=None))
-    except BaseException:
-        folder.cleanup()
-        raise
-    return _presented(classifier, answer, original, stated, folder)
+    folder, copies = PrivateFolder(), PrivateFolder()
+    files, sha256 = take_all(original.files, copies.path)
+    graph = folder.path / f"{file_name(original.name).replace('/', '_')}.onnx"
+    asked = {**request, "files": [str(path) for path in files], "out": str(graph), "preprocess": options.preprocess}
+    answer = _ask(asked, original, options.limits)
+    copies.cleanup()
+    classifier = open_onnx(graph, replace(options, arch=None), folder)
+    return replace(_presented(classifier, answer, original, stated), sha256=sha256)
 
 
 def _ask(request: Mapping[str, Any], original: Original, limits: Limits) -> dict[str, Any]:
@@ -65,9 +63,9 @@ def _ask(request: Mapping[str, Any], original: Original, limits: Limits) -> dict
     seconds = PATIENCE * (limits.seconds or SECONDS + 60.0 * size / (1 << 30))
     try:
         done = subprocess.run(
-            [sys.executable, "-P", "-m", "singaudit.classifier.convert.worker"],
-            input=json.dumps({**request, "memory": memory}), capture_output=True, text=True, timeout=seconds,
-            env=child_environment(), check=False,
+            child.command("singaudit.classifier.convert.worker"), input=json.dumps({**request, "memory": memory}),
+            capture_output=True, text=True, timeout=seconds, env=child.environment(), pass_fds=child.inherited(),
+            check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
         raise ModelError(
@@ -82,22 +80,24 @@ def _ask(request: Mapping[str, Any], original: Original, limits: Limits) -> dict
                 f"{original.name}: the process that reads the model was killed; memory ran out",
                 hint="Use a machine with more memory.",
             )
+        if code == 1 and child.wants_memory(done.stderr[-4096:]):
+            raise MachineError(
+                f"{original.name}: there is too little memory to read the model: its process may take "
+                f"{memory / 2**30:.3g} GiB",
+                hint="Allow more: --model-memory GIB.",
+            )
         raise ModelError(
             f"{original.name}: reading the model crashed its process ({f'signal {-code}' if code < 0 else code})",
             hint=f"The file is damaged, or needs more than the {memory / 2**30:.1f} GiB it may take: "
             "--model-memory GIB.",
         )
     answer: dict[str, Any] = json.loads(answer_file.read_text(encoding="utf-8"))
-    if answer.get("code") == "bug":
-        raise RuntimeError(answer["error"])
-    if "error" in answer:
-        message = answer["error"] if original.name in answer["error"] else f"{original.name}: {answer['error']}"
-        raise _KINDS.get(answer["code"], ModelError)(message, hint=answer["hint"])
+    child.raise_fields(answer, original.name)
     return answer
 
 
 def _presented(
-    classifier: OnnxClassifier, answer: Mapping[str, Any], original: Original, stated: Mapping[str, Any], folder: Any
+    classifier: OnnxClassifier, answer: Mapping[str, Any], original: Original, stated: Mapping[str, Any]
 ) -> OnnxClassifier:
     """The classifier under the original's name, with what its makers state of it."""
     graph = classifier.description
@@ -106,12 +106,10 @@ def _presented(
         classifier,
         name=original.name,
         format=original.format,
-        sha256=sha256_of(original.files[0], list(original.files[1:])),
         description={**answer["description"], **original.facts, **kept},
         class_names_source=answer["class_names_source"] or classifier.class_names_source,
         preprocessing=_sourced(classifier.preprocessing, answer, stated),
         head=_stored(classifier.head, answer["stored"]),
-        keep=folder,
     )
 
 

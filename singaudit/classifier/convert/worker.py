@@ -9,12 +9,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from singaudit.errors import ModelError, SingauditError
+from singaudit import child
 
 if TYPE_CHECKING:
     from singaudit.classifier.convert.network import Network
@@ -93,28 +92,12 @@ def main() -> None:
     request = json.load(sys.stdin)
     # Nothing is fetched here: what a name leads to was downloaded before.
     os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", TRANSFORMERS_NO_ADVISORY_WARNINGS="1")
-    from singaudit.classifier.sandbox.worker import limit_memory
-
-    limit_memory(int(request["memory"]), True)
+    child.settle_in(int(request["memory"]), address_space=False)
     out = Path(request["out"])
     try:
         answer = _convert(request, out)
-    except SingauditError as error:
-        answer = {"error": error.message, "hint": error.hint, "code": error.code}
-    except MemoryError:
-        problem = ModelError("the model needs more memory than it may take", hint="Allow more: --model-memory GIB.")
-        answer = {"error": problem.message, "hint": problem.hint, "code": problem.code}
-    except OSError as error:
-        answer = {"error": f"the model could not be exported: {error}", "hint": "Free space, or set TMPDIR to a folder "
-                  "with more.", "code": "machine"}  # fmt: skip
-    except RuntimeError as error:
-        if "alloc" not in str(error):  # torch's own way to run out of memory
-            answer = {"error": traceback.format_exc(), "hint": "", "code": "bug"}
-        else:
-            answer = {"error": f"the model needs more memory than it may take: {str(error)[:200]}",
-                      "hint": "Allow more: --model-memory GIB.", "code": "model"}  # fmt: skip
-    except Exception:
-        answer = {"error": traceback.format_exc(), "hint": "", "code": "bug"}
+    except Exception as error:
+        answer = child.as_fields(error, "read and export the network", "Allow more: --model-memory GIB.")
     out.with_suffix(".json").write_text(json.dumps(answer), encoding="utf-8")
 
 

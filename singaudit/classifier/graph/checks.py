@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from singaudit.classifier.graph.external_data import nodes, settle
+from singaudit.classifier.files.taken import take
+from singaudit.classifier.graph.external_data import external_files, nodes, settle
 from singaudit.classifier.graph.lookup import attributes, free_empty_axes, opset_imports, subgraphs
 from singaudit.errors import ModelError
 
@@ -56,15 +57,34 @@ def check_file(path: Path) -> None:
         raise ModelError(f"cannot read {path}: permission denied", hint="make the file readable")
 
 
-def parse(path: Path) -> tuple[onnx.ModelProto, bytes, Path]:
+def take_model(path: Path, folder: Path) -> tuple[Path, str]:
+    """A copy of a model and its external data in ``folder``, a private one; and the sha256 of what was copied.
+
+    The digest is over the model file and then its external data files, by name. Raises as ``parse``, and MachineError
+    where the copy does not fit on the disk.
+    """
+    check_file(path)
+    copy, digest = folder / path.name, hashlib.sha256()
+    take(path, copy, digest)
+    model, data, beside = parse(copy, path)
+    for source in external_files(model, beside):
+        take(source, folder / source.relative_to(beside), digest)
+    if beside != path.parent:  # the hub's cache keeps it under other names
+        copy.write_bytes(data)
+    return copy, digest.hexdigest()
+
+
+def parse(path: Path, original: Path | None = None) -> tuple[onnx.ModelProto, bytes, Path]:
     """The model without its external data, local functions inlined; its bytes; and the folder of its external data.
 
+    ``original``: the file of which ``path`` is a copy, beside which the external data lies.
     ModelError when it is no model. Static limits hold: number of nodes and functions, nesting, loops, no random draws,
     external data within the model's folder, or where the hub's cache keeps it, and present in full.
     """
     import onnx
 
     check_file(path)
+    shown = original or path
     model = onnx.ModelProto()
     data = b""
     try:
@@ -73,15 +93,15 @@ def parse(path: Path) -> tuple[onnx.ModelProto, bytes, Path]:
     except Exception as error:  # protobuf's own classes differ between its implementations
         if data.startswith(_LFS):
             raise ModelError(
-                f"{path} is a pointer of Git LFS, not the model itself", hint="run git lfs pull"
+                f"{shown} is a pointer of Git LFS, not the model itself", hint="run git lfs pull"
             ) from error
         raise ModelError(
-            f"{path} is not an ONNX model or is cut short: {type(error).__name__}",
+            f"{shown} is not an ONNX model or is cut short: {type(error).__name__}",
             hint="give an .onnx file; download or export it again if it is one",
         ) from error
     if not model.graph.node or not model.graph.output:
         raise ModelError(
-            f"{path} holds no ONNX graph (no nodes or no outputs)", hint="give an .onnx file of a classifier"
+            f"{shown} holds no ONNX graph (no nodes or no outputs)", hint="give an .onnx file of a classifier"
         )
     _check_size(model)
     if model.functions:
@@ -89,8 +109,8 @@ def parse(path: Path) -> tuple[onnx.ModelProto, bytes, Path]:
 
         model = inliner.inline_local_functions(model)
         data = model.SerializeToString()
-    folder = settle(model, path.parent)
-    if free_empty_axes(model) or folder != path.parent:
+    folder = settle(model, shown.parent)
+    if free_empty_axes(model) or folder != shown.parent:
         data = model.SerializeToString()
     return model, data, folder
 

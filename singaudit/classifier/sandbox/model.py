@@ -146,10 +146,10 @@ class ReadModel:
     """Its head."""
 
 
-def read_model(path: Path, options: ModelOptions) -> tuple[ReadModel, Any, RuntimeMode]:
+def read_model(path: Path, options: ModelOptions, beside: Path | None = None) -> tuple[ReadModel, Any, RuntimeMode]:
     """Parse the file, run it once and find its head; the model, the session of its first run, and that one's mode.
 
-    Raises ModelError and ConfigError.
+    ``beside``: the folder where what is said of the model may lie; None: its own. Raises ModelError and ConfigError.
     """
     from singaudit.classifier.graph import checks
     from singaudit.classifier.graph.session import exposed
@@ -158,7 +158,7 @@ def read_model(path: Path, options: ModelOptions) -> tuple[ReadModel, Any, Runti
 
     model, data, folder = checks.parse(path)
     graph = GraphIndex(model, folder)
-    spec = input_spec(graph, options.preprocess, path.parent)
+    spec = input_spec(graph, options.preprocess, beside or path.parent)
     logits, features = options.logits or spec.metadata.logits, options.features or spec.metadata.features
     asked = trace_tensors(graph, logits, features)
     names = asked[0] + asked[1]
@@ -167,10 +167,11 @@ def read_model(path: Path, options: ModelOptions) -> tuple[ReadModel, Any, Runti
     return ReadModel(model, data, folder, graph, spec, trace, found), first, mode
 
 
-def open_model(path: str | Path, options: ModelOptions) -> OpenedModel:
+def open_model(path: str | Path, options: ModelOptions, private: Path | None = None) -> OpenedModel:
     """Parse the file, run it once, find its head and prove it; as ``onnx_classifier.open_onnx``, in this process.
 
-    Raises ModelError and ConfigError.
+    ``private``: a folder for a copy of the file and its external data, which is what is hashed and what is run; None
+    where the file lies in one already. Raises ModelError and ConfigError.
     """
     from singaudit.classifier.graph import checks
     from singaudit.classifier.graph.external_data import external_files
@@ -179,8 +180,11 @@ def open_model(path: str | Path, options: ModelOptions) -> OpenedModel:
     from singaudit.classifier.head.subgraph import head_model
 
     path = Path(path)
+    beside, sha256 = path.parent, ""
+    if private is not None:
+        path, sha256 = checks.take_model(path, private)
     providers, threads = options.providers, options.threads
-    read, first, mode = read_model(path, options)
+    read, first, mode = read_model(path, options, beside)
     model, data, folder, graph, spec, trace, found = (
         read.model, read.data, read.folder, read.graph, read.spec, read.trace, read.found,
     )  # fmt: skip
@@ -196,7 +200,7 @@ def open_model(path: str | Path, options: ModelOptions) -> OpenedModel:
         path, names, spec.name, images, plain, TOLERANCES[_precision(graph)],
     )  # fmt: skip
     head_session = make_session(head_model(graph, trace, plan), folder, providers, threads, runtime.mode)
-    sha256 = checks.sha256_of(path, external_files(model, folder))
+    sha256 = sha256 or checks.sha256_of(path, external_files(model, folder))
     piece = _fixed_batch(graph, trace)
     if piece is None and tuple(providers) == CPU:
         piece = max(_PIECE, trace.least_batch)

@@ -14,6 +14,7 @@ from singaudit.classifier.graph.session import CPU
 from singaudit.classifier.interface import Certificate, Head, Preprocessing, Runtime
 from singaudit.classifier.options import ModelOptions
 from singaudit.classifier.sandbox.process import ModelProcess
+from singaudit.disk import PrivateFolder
 from singaudit.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
@@ -37,7 +38,10 @@ class OnnxClassifier:
     """
 
     name: str
+    path: Path
+    """The file that was named."""
     graph_path: Path
+    """The copy of it that is run."""
     sha256: str
     description: Mapping[str, str | int]
     class_names: tuple[str, ...] | None
@@ -76,8 +80,13 @@ class OnnxClassifier:
         return Certificate(**_with_tuples(answer))
 
 
-def open_onnx(path: str | Path, options: ModelOptions | None = None) -> OnnxClassifier:
+def open_onnx(
+    path: str | Path, options: ModelOptions | None = None, private: PrivateFolder | None = None
+) -> OnnxClassifier:
     """An ONNX classifier with its head proved, ready to run.
+
+    What is hashed and run is a copy of the file and its external data, made once, in a folder that lives as long as
+    the classifier. ``private``: that folder, where the file lies in it already.
 
     Where ``options`` name no logits or features and the graph leaves a choice, the file's metadata
     ``singaudit.logits`` and ``singaudit.features`` do.
@@ -98,21 +107,28 @@ def open_onnx(path: str | Path, options: ModelOptions | None = None) -> OnnxClas
     try:
         check_file(path)
         process = ModelProcess(path, options.limits, gpu=tuple(options.providers) != CPU)
-        request = {"path": str(path), **{name: getattr(options, name) for name in _ASKED}}
-        return _opened(path, process, *process.ask("open and run one image", request))
+        kept = private or PrivateFolder()
+        request = {
+            "path": str(path), "private": str(kept.path) if private is None else None,
+            **{name: getattr(options, name) for name in _ASKED},
+        }  # fmt: skip
+        return _opened(path, kept, process, *process.ask("open and run one image", request))
     except ModelError as error:
         if path.name in error.message:
             raise
         raise type(error)(f"{path.name}: {error.message}", hint=error.hint) from error
 
 
-def _opened(path: Path, process: ModelProcess, facts: dict[str, Any], arrays: Arrays) -> OnnxClassifier:
+def _opened(
+    path: Path, kept: PrivateFolder, process: ModelProcess, facts: dict[str, Any], arrays: Arrays
+) -> OnnxClassifier:
     """The classifier, of what the process that opened it tells."""
     from singaudit.classifier.tap import Tap
 
     return OnnxClassifier(
         name=path.name,
-        graph_path=path,
+        path=path,
+        graph_path=kept.path / path.name,
         sha256=facts["sha256"],
         description=facts["description"],
         class_names=None if facts["class_names"] is None else tuple(facts["class_names"]),
@@ -125,6 +141,7 @@ def _opened(path: Path, process: ModelProcess, facts: dict[str, Any], arrays: Ar
         ),
         taps=tuple(Tap(**_with_tuples(tap)) for tap in facts["taps"]),
         process=process,
+        keep=kept,
     )  # fmt: skip
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import sys
 import threading
 import weakref
 from collections.abc import Mapping
@@ -13,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from singaudit import child
 from singaudit.classifier.sandbox.messages import Arrays, SharedBytes, receive, send
 from singaudit.classifier.sandbox.stderr import StderrTail
-from singaudit.errors import ConfigError, MachineError, ModelError, SingauditError
+from singaudit.errors import MachineError, ModelError, SingauditError
 from singaudit.machine import memory
 
 SECONDS = 120.0
@@ -26,7 +26,6 @@ WORKER = "singaudit.classifier.sandbox.worker"
 """The module that a model's process runs; another one answers further requests."""
 _LAST_SECONDS = 5.0
 """For a process whose streams are closed to end."""
-_KINDS: dict[str, type[SingauditError]] = {"config": ConfigError, "machine": MachineError}
 
 
 @dataclass(frozen=True)
@@ -51,11 +50,10 @@ class ModelProcess:
         self._seconds = limits.seconds or SECONDS + 60.0 * size / (1 << 30)
         self._memory = int(limits.memory * (1 << 30)) if limits.memory else default_memory()
         self._shared = SharedBytes()
-        command = [sys.executable, "-P", "-m", worker]
         self._process = subprocess.Popen(
-            [*command, str(self._memory), "gpu" if gpu else "cpu", self._shared.path],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=child_environment(),
-            pass_fds=(self._shared.descriptor,) if os.name == "posix" else (),
+            child.command(worker, str(self._memory), "gpu" if gpu else "cpu", self._shared.path),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=child.environment(),
+            pass_fds=(self._shared.descriptor, *child.inherited()) if os.name == "posix" else (),
         )  # fmt: skip
         self._stderr = StderrTail(self._process.stderr)
         self._lock = threading.Lock()
@@ -97,10 +95,7 @@ class ModelProcess:
                 raise
             finally:
                 timer.cancel()
-        if "error" in answer:
-            if answer["code"] == "bug":
-                raise RuntimeError(answer["error"])
-            raise _KINDS.get(answer["code"], ModelError)(answer["error"], hint=answer["hint"])
+        child.raise_fields(answer)
         return answer, found
 
     def _ended(self, request: str, timed_out: bool, limit: float) -> SingauditError:
@@ -122,6 +117,11 @@ class ModelProcess:
             )
         ending = f"signal {-code}" if code < 0 else f"exit status {code}"
         said = self._stderr.line()
+        if code == 1 and child.wants_memory(said):  # not even the libraries could be loaded
+            return MachineError(
+                f"{self._name}: there is too little memory to {request}: the model's process may take {allowed}",
+                hint="allow more: --model-memory GIB",
+            )
         return ModelError(
             f"{self._name}: the model crashed its process when it should {request} ({ending})"
             + (f"; its last words: {said}" if said else ""),
@@ -143,14 +143,3 @@ def _end(process: subprocess.Popen[bytes], shared: SharedBytes) -> None:
 def default_memory() -> int:
     """Bytes; 0 where this machine's memory is not known."""
     return int(MEMORY_SHARE * (memory() or 0))
-
-
-def child_environment() -> dict[str, str]:
-    """This process's variables, with this very package on the path of imports."""
-    environment = dict(os.environ)
-    # torch's threads and ONNX Runtime's take turns in the child: those that wait must soon leave cores to others.
-    # To leave them at once (OMP_WAIT_POLICY) costs small parallel loops their threads: float64 took four times as long.
-    environment.setdefault("GOMP_SPINCOUNT", "10000")
-    root = str(Path(__file__).resolve().parents[3])
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, environment.get("PYTHONPATH", ""))))
-    return environment

@@ -6,36 +6,21 @@ output.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import sys
-import traceback
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from singaudit.errors import MachineError, ModelError, SingauditError
+from singaudit import child
+from singaudit.errors import MachineError, ModelError
 
 if TYPE_CHECKING:
     from singaudit.classifier.sandbox.messages import Arrays
     from singaudit.classifier.sandbox.model import OpenedModel
 
 Answer = tuple[dict[str, Any], "Arrays"]
-
-
-def limit_memory(limit: int, gpu: bool) -> None:
-    """Bound what this process may map, in bytes (0: not at all); no core file is written when it dies."""
-    try:
-        import resource
-    except ImportError:  # not POSIX: the time limit alone holds
-        return
-    kinds = [resource.RLIMIT_DATA] if gpu else [resource.RLIMIT_DATA, resource.RLIMIT_AS]
-    for kind in kinds if limit > 0 else []:
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(kind, (limit, resource.getrlimit(kind)[1]))
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 class Worker:
@@ -57,7 +42,8 @@ class Worker:
         from singaudit.classifier.sandbox.model import open_model
 
         try:
-            self.model = open_model(fields.pop("path"), ModelOptions(**fields))
+            path, private = fields.pop("path"), fields.pop("private")
+            self.model = open_model(path, ModelOptions(**fields), None if private is None else Path(private))
         except MachineError as error:
             # One image is no load: what runs out of memory on it asks for more than a classifier does.
             raise ModelError(error.message, hint="check the file, or allow more: --model-memory GIB") from error
@@ -93,16 +79,9 @@ class Worker:
         """The answer, or what went wrong."""
         try:
             return self.answers[request](arrays, **fields)
-        except SingauditError as error:
-            return {"error": error.message, "hint": error.hint, "code": error.code}, {}
-        except MemoryError:
-            problem = ModelError(
-                f"the model needs more memory than it may take to {request}",
-                hint="check the file, use a smaller --batch-size, or allow more: --model-memory GIB",
-            )
-            return {"error": problem.message, "hint": problem.hint, "code": problem.code}, {}
-        except Exception:  # a bug of ours: the other side raises it with this traceback
-            return {"error": traceback.format_exc(), "hint": "", "code": "bug"}, {}
+        except Exception as error:
+            hint = "check the file, use a smaller --batch-size, or allow more: --model-memory GIB"
+            return child.as_fields(error, request, hint), {}
 
 
 def _own_streams() -> tuple[BinaryIO, BinaryIO]:
@@ -116,19 +95,17 @@ def _own_streams() -> tuple[BinaryIO, BinaryIO]:
 
 def main(worker: Worker | None = None) -> None:
     """Answer requests until the other side goes away."""
-    # Ctrl-C reaches every process of a terminal; whether this one ends is for the other side to say.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     source, sink = _own_streams()
-    limit_memory(int(sys.argv[1]), sys.argv[2] == "gpu")
+    child.settle_in(int(sys.argv[1]), address_space=sys.argv[2] != "gpu")
     from singaudit.classifier.sandbox.messages import receive, send
 
-    child = worker or Worker()
+    answering = worker or Worker()
     while True:
         try:
             fields, arrays = receive(source, sys.argv[3])
         except EOFError:
             return
-        answer, found = child.answer(fields.pop("request"), fields, arrays)
+        answer, found = answering.answer(fields.pop("request"), fields, arrays)
         send(sink, answer, found)
 
 

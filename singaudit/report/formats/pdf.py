@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import logging
 import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 
+from singaudit import child
 from singaudit.errors import MachineError, ReportError
 from singaudit.report.formats.atomic import write_files
 from singaudit.report.formats.interface import Files, Pages, PdfSettings
 from singaudit.report.result.audit import AuditResult
 
 _log = logging.getLogger(__name__)
-_WORKER = Path(__file__).with_name("pdf_worker.py")
-_GREED = ("MemoryError", "annot allocate", "failed to allocate", "cannot load library")
-"""How Python and the drawing libraries say that a limit on memory was met, where they work without it."""
+_WORKER = "singaudit.report.formats.pdf_worker"
 _INSTALL = "install pango: apt install libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0, or brew install pango"
 
 
@@ -72,7 +70,7 @@ def pdf_bytes(html: str, result_json: bytes, limits: PdfSettings = DEFAULTS) -> 
         raise MachineError("the process that draws the PDF was killed (signal 9); memory ran out")
     last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no reason given"]
     reason = pdf_available()
-    if reason is None and (done.returncode < 0 or any(word in last[0] for word in _GREED)):
+    if reason is None and (done.returncode < 0 or child.wants_memory(last[0]) or "cannot load library" in last[0]):
         raise ReportError(
             f"the PDF could not be drawn within {limits.memory:g} GiB of memory ({last[0][:100]})",
             hint="leave pdf out of --report, or allow more: --pdf-memory GIB",
@@ -86,6 +84,7 @@ def write_pdf(html: str, result_json: bytes, path: Path) -> None:
 
 
 def _worker(arguments: list[str], data: bytes, limits: PdfSettings) -> subprocess.CompletedProcess[bytes]:
-    # -P: a file in the current folder must not stand in for a library.
-    command = [sys.executable, "-P", str(_WORKER), str(int(limits.memory * 2**30)), *arguments]
-    return subprocess.run(command, input=data, capture_output=True, timeout=limits.seconds, check=False)
+    return subprocess.run(
+        child.command(_WORKER, str(int(limits.memory * 2**30)), *arguments), input=data, capture_output=True,
+        timeout=limits.seconds, env=child.environment(), pass_fds=child.inherited(), check=False,
+    )  # fmt: skip

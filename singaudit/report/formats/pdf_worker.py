@@ -1,35 +1,25 @@
-"""Turns the report's HTML into a PDF: run as a script, in a process of its own.
+"""Turns the report's HTML into a PDF: in a process of its own.
 
 WeasyPrint changes Pillow's treatment of truncated images when it is imported, which would change an audit's numbers.
-Run as ``pdf_worker.py BYTES [--check]``: BYTES is the memory it may take; with ``--check`` it only imports the
-libraries. Otherwise stdin holds the length of the HTML in bytes on a line of its own, the HTML, and result.json; stdout
-receives the PDF. Imports nothing of singaudit: a script has no package.
+Run as ``python -m singaudit.report.formats.pdf_worker BYTES [--check]``: BYTES is the memory it may take; with
+``--check`` it only imports the libraries. Otherwise stdin holds the length of the HTML in bytes on a line of its own,
+the HTML, and result.json; stdout receives the PDF.
 """
 
-import contextlib
 import datetime
 import hashlib
 import logging
 import sys
 
+from singaudit import child
+
 # The dates of the attached result: it has none of its own.
 _DATE = datetime.datetime(2000, 1, 1)
 
 
-def limit_memory(limit: int) -> None:
-    """Bound what this process may map, in bytes; no core file is written when it dies."""
-    try:
-        import resource
-    except ImportError:  # not POSIX: the time limit alone holds
-        return
-    for kind, value in ((resource.RLIMIT_DATA, limit), (resource.RLIMIT_AS, limit), (resource.RLIMIT_CORE, 0)):
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(kind, (value, resource.getrlimit(kind)[1]))
-
-
 def main() -> None:
     """Read the two documents, write the PDF."""
-    limit_memory(int(sys.argv[1]))
+    child.settle_in(int(sys.argv[1]))
     import weasyprint
     from weasyprint.urls import URLFetcher
 

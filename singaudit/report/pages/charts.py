@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from singaudit.report.pages.drawing import draw
 from singaudit.report.pages.text import shorten
 from singaudit.report.result.model import GeometryPart
 from singaudit.report.result.scores import ClassPart, ControlScore, ScatterPart
@@ -25,6 +26,10 @@ _SVG = "http://www.w3.org/2000/svg"
 _TAGS = {f"{{{_SVG}}}{name}" for name in ("svg", "g", "path", "rect", "line", "circle", "text", "tspan")}
 _DOT = re.compile(r"M([\d.]+),0A\1,\1,0,1,1,-\1,0A\1,\1,0,1,1,\1,0")
 _AT = re.compile(r"translate\((-?[\d.]+),(-?[\d.]+)\)")
+_UNDRAWN = (
+    f'<svg xmlns="{_SVG}" viewBox="0 0 520 40"><text x="4" y="24" font-family="{_FONT}" font-size="13" fill="{INK}">'
+    "This chart could not be drawn on the machine; result.json holds its numbers.</text></svg>"
+)
 _MAX_POINTS = 2000  # more SVG points make the PDF slow without showing more
 _MAX_VIOLINS = 20
 
@@ -35,11 +40,10 @@ def to_svg(chart: Any, label: str) -> str:
     Only drawing elements survive, without ids, style or event attributes: several charts share one page with a
     strict content security policy.
     """
-    import vl_convert
-
     # The tests validate every specification; doing so again in each audit takes longer than drawing it.
     spec = chart.configure(**_config()).to_dict(validate=False)
-    root = ElementTree.fromstring(vl_convert.vegalite_to_svg(spec))
+    drawn = draw(spec)
+    root = ElementTree.fromstring(drawn if drawn is not None else _UNDRAWN)
     _keep_drawing(root)
     root.attrib.pop("width", None)
     root.attrib.pop("height", None)
