@@ -21,7 +21,7 @@ from singaudit.classifier.head import first_run as probe
 from singaudit.classifier.options import ModelOptions
 from singaudit.classifier.sandbox.onnx_classifier import open_onnx
 from singaudit.classifier.sandbox.process import Limits
-from singaudit.errors import ConfigError, ModelError
+from singaudit.errors import ConfigError, MachineError, ModelError
 from singaudit.pictures.features import feature_copy
 
 
@@ -317,9 +317,8 @@ def test_terabytes_end_in_a_message(tmp_path: Path) -> None:
         open_onnx(g.save(tmp_path / "m.onnx", g.gemm(f)[0]))
 
 
-def test_a_crash_ends_in_a_message(model: Path) -> None:
-    """An address space too small for ONNX Runtime stands for any native crash."""
-    with pytest.raises(ModelError, match=r"model\.onnx") as caught:
+def test_too_little_memory_for_the_libraries_is_the_limits_fault(model: Path) -> None:
+    with pytest.raises(MachineError, match=r"model\.onnx") as caught:
         open_onnx(model, ModelOptions(limits=Limits(memory=0.06)))
     assert "--model-memory" in caught.value.hint
 
