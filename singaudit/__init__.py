@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from singaudit.classifier.shadow.module import shadow_copy
     from singaudit.config import AuditConfig
     from singaudit.errors import SingauditError
+    from singaudit.pipeline.arrays import audit_arrays
     from singaudit.pipeline.audit import Audit, audit
     from singaudit.pipeline.repair import RefitOptions, refit
     from singaudit.pipeline.trim import TrimOptions, trim
@@ -25,6 +26,7 @@ __all__ = [
     "TrimOptions",
     "__version__",
     "audit",
+    "audit_arrays",
     "refit",
     "shadow_copy",
     "trim",
@@ -46,6 +48,7 @@ _HOMES = {
     "SingauditError": "singaudit.errors",
     "TrimOptions": "singaudit.pipeline.trim",
     "audit": "singaudit.pipeline.audit",
+    "audit_arrays": "singaudit.pipeline.arrays",
     "refit": "singaudit.pipeline.repair",
     "shadow_copy": "singaudit.classifier.shadow.module",
     "trim": "singaudit.pipeline.trim",

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.metrics.intervals import BLOCK
-from singaudit.metrics.scores import text_angles, unit
+from singaudit.metrics.scores import text_angles
 from singaudit.metrics.subject import Subject, blocks
 from singaudit.metrics.values import Layout, half_way
 
@@ -23,8 +23,6 @@ Array = NDArray[np.float64]
 class Borders:
     """(s,) for each of a layout's pairs."""
 
-    read: Array
-    """In cosines of T f."""
     before: Array
     """In angles of T f, degrees."""
     after: Array
@@ -40,10 +38,9 @@ def find_borders(subject: Subject, layout: Layout, choose: str | int) -> Borders
     """
     if len(subject.features) <= BLOCK or not len(layout.pairs):
         return None
-    texts, sides = layout.texts, np.zeros((4, 2, 2, len(layout.pairs)))
+    texts, sides = layout.texts, np.zeros((3, 2, 2, len(layout.pairs)))
     for block in blocks(subject, choose):
         own = layout.own[block.rows]
         seen = (block.original, block.mean, subject.embeddings[block.rows])
-        more = [layout.closer(unit(block.original), texts.T), *(layout.apart(text_angles(z, texts)) for z in seen)]
-        sides += np.stack([layout.sides(m, own) for m in more])
-    return Borders(*half_way(np.moveaxis(sides, 0, 2)).reshape(4, -1))
+        sides += np.stack([layout.sides(layout.apart(text_angles(z, texts)), own) for z in seen])
+    return Borders(*half_way(np.moveaxis(sides, 0, 2)).reshape(3, -1))

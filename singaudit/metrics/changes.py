@@ -93,14 +93,24 @@ class Sums:
         return Changes(mean[0], variance[0], mean[1], variance[1], self.n)
 
 
-def benjamini_hochberg(p: Array, level: float = LEVEL) -> NDArray[np.bool_]:
-    """Which of the p-values ``p`` (any shape, NaN for what was not tested) are discoveries at a false discovery rate.
+def adjusted_p(p: Array) -> Array:
+    """Adjusted p-values of ``p`` (any shape): those at or below q have a false discovery rate of at most q.
 
-    Source: Benjamini and Hochberg 1995. Holds under independence and positive dependence.
+    NaN (not tested) counts for nothing and becomes 1. Source: Benjamini and Hochberg 1995; holds under independence and
+    positive dependence.
     """
-    tested = np.sort(p[np.isfinite(p)])
-    passed = np.flatnonzero(tested <= level * np.arange(1, len(tested) + 1) / max(len(tested), 1))
-    return p <= tested[passed[-1]] if passed.size else np.zeros(p.shape, bool)
+    from scipy.stats import false_discovery_control
+
+    found = np.ones(p.shape)
+    tested = np.isfinite(p)
+    if tested.any():
+        found[tested] = false_discovery_control(p[tested])
+    return found
+
+
+def benjamini_hochberg(p: Array, level: float = LEVEL) -> NDArray[np.bool_]:
+    """Which of the p-values ``p`` (any shape, NaN where not tested) are discoveries at a false discovery rate."""
+    return np.asarray(np.isfinite(p) & (adjusted_p(p) <= level))
 
 
 def judge(tests: Sequence[Changes], negligible: Array) -> list[Judged]:

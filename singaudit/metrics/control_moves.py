@@ -37,8 +37,8 @@ class Moved:
     original: Single
     zero: Single
     mean: Single
-    swapped: Single | None
-    any_swapped: Single | None
+    swaps: bool = True
+    """Whether moves of different images can be exchanged: a random direction is each image's own."""
 
 
 def unit_single(rows: Single) -> Single:
@@ -53,7 +53,7 @@ class Subspaces:
     def __init__(self, subject: Subject, block: Block) -> None:
         self._generator = np.random.default_rng([subject.seed, 1])
         self._dim, self._of = subject.space.null_dim, subject.space.feature_dim
-        self._fold, self._donors, self._any = block.fold, block.donors, block.any_donors
+        self._fold = block.fold
         translators = subject.fitted.translators
         self._weights = [t.weight.astype(np.float32) for t in translators]
         self._features = block.features.astype(np.float32)
@@ -61,9 +61,7 @@ class Subspaces:
         self._original = block.original.astype(np.float32)
         self._whole = self._translate(self._features), self._per_fold(self._means)
         null, mean = block.null.astype(np.float32), block.null_mean.astype(np.float32)
-        self._lengths = [
-            np.linalg.norm(x, axis=1) for x in (null, null - mean, null[self._donors] - null, null[self._any] - null)
-        ]
+        self._lengths = [np.linalg.norm(x, axis=1) for x in (null, null - mean)]
 
     def _translate(self, rows: Single) -> Single:
         """Rows (n, m) through the linear part of each image's translator -> (n, d)."""
@@ -87,21 +85,16 @@ class Subspaces:
         means = self._means[self._fold], mean_inside[self._fold]
         zero = moved, self._inside_length(self._features, inside, complement)
         mean = moved - mean_moved, self._inside_length(self._features - means[0], inside - means[1], complement)
-        swaps = [
-            (moved[d] - moved, self._inside_length(self._features[d] - self._features, inside[d] - inside, complement))
-            for d in (self._donors, self._any)
-        ]
-        plain = [zero[0], mean[0], -swaps[0][0], -swaps[1][0]]
-        yield HAAR, Moved(self._original, *(self._original - move for move in plain))
-        matched = [
-            move * (wanted / np.where(length > 0, length, np.float32(1)))[:, None]
-            for move, (_, length), wanted in zip(plain, (zero, mean, *swaps), self._lengths, strict=True)
-        ]
-        yield MATCHED, Moved(self._original, *(self._original - move for move in matched))
+        yield HAAR, Moved(self._original, self._original - zero[0], self._original - mean[0])
+        zero_end, mean_end = (
+            self._original - move * (wanted / np.where(length > 0, length, np.float32(1)))[:, None]
+            for (move, length), wanted in zip((zero, mean), self._lengths, strict=True)
+        )
+        yield MATCHED, Moved(self._original, zero_end, mean_end)
         noise = self._generator.standard_normal(self._features.shape, dtype=np.float32)
         direction = self._translate(unit_single(noise))
-        zero_end, mean_end = (self._original - direction * length[:, None] for length in self._lengths[:2])
-        yield DIRECTIONS, Moved(self._original, zero_end, mean_end, None, None)
+        zero_end, mean_end = (self._original - direction * length[:, None] for length in self._lengths)
+        yield DIRECTIONS, Moved(self._original, zero_end, mean_end, False)
 
     def _inside_length(self, whole: Single, inside: Single, complement: bool) -> Single:
         """Lengths of the parts of ``whole`` (n, m) inside the subspace, from coordinates (n, k) in its basis."""
@@ -121,11 +114,11 @@ class Shuffles:
         if subject.probe is not None:
             features, z, fold = *subject.probe, np.full(len(subject.probe[0]), -1, np.intp)
         else:
-            features, z, fold = subject.features, subject.embeddings, fold_of(subject.sha256)
+            features, z, fold = subject.features, subject.embeddings, fold_of(subject.keys)
         rows = np.sort(self._generator.permutation(len(features))[:_MAX_SHUFFLED])
         self._z = np.asarray(z[rows], dtype=np.float32)
         training, fold = np.asarray(features[rows], dtype=np.float32), fold[rows]
-        self._fold, self._donors, self._any = block.fold, block.donors, block.any_donors
+        self._fold = block.fold
         # A translator is linear in the embeddings it was fitted on: T f = share Z + (f - mean) A^-1 (F - mean)' Z for
         # its pairs (F, Z). What stands before Z is the same in all draws: rows (., pairs), 0 for pairs it does not use.
         count, translators = len(self._fold), len(fitted.translators)
@@ -154,4 +147,4 @@ class Shuffles:
         seen, moved, mean, share = np.split(self._before @ (z - centre), self._parts)
         original, mean = centre + share[self._fold] + seen, mean[self._fold]
         zero = original - moved
-        return Moved(original, zero, zero + mean, zero + moved[self._donors], zero + moved[self._any])
+        return Moved(original, zero, zero + mean)

@@ -56,8 +56,8 @@ def _run(subject: Subject, measured: Measured, progress: Callable[[int], None]) 
     values = [among(v, block.rows) for v in measured.values]
     measurable = [g for g, v in enumerate(measured.groups) if v is not None and values[g].judged]
     score = ControlScores(subject, block, [subject.groups[g] for g in measurable], [values[g] for g in measurable])
-    translated = (block.original, block.zero, block.mean, block.swapped, block.any_swapped)
-    moved = Moved(*(x.astype(np.float32) for x in translated))
+    original, zero, mean = (x.astype(np.float32) for x in (block.original, block.zero, block.mean))
+    moved = Moved(original, zero, mean)
     before = score.before(moved.original)
     observed = score(moved, before)
     subspaces, shuffles = Subspaces(subject, block), Shuffles(subject, block)

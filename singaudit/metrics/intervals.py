@@ -1,8 +1,8 @@
 """Bootstrap intervals of means, differences and ratios over images, in one streamed pass.
 
-Poisson bootstrap: every draw weighs every image by an independent Poisson(1) count. The weights of an image depend
-on the seed and on its position alone, and all statistics of a draw share them, so that ratios and differences are
-resampled jointly and nothing depends on how the images are cut into batches.
+Poisson bootstrap: every draw weighs every unit, the images that show one scene, by an independent Poisson(1) count. The
+weights of a unit depend on the seed and on its position alone, and all statistics of a draw share them, so that ratios
+and differences are resampled jointly and nothing depends on how the images are cut into batches.
 """
 
 from __future__ import annotations
@@ -41,35 +41,70 @@ class Estimate:
 
 
 class Bootstrap:
-    """Accumulates weighted column sums over blocks of images, then answers for any function of the means."""
+    """Accumulates column sums over blocks of images, then answers for any function of the means.
+
+    What is drawn are units: images of one scene get one weight together.
+    """
 
     def __init__(self, seed: int, draws: int = DRAWS) -> None:
         self._seed, self._draws = seed, draws
-        self._blocks = 0
+        self._units = 0
         self._n = 0
         self._sums: Array | None = None
         self._weights: Array = np.zeros(draws)
         self._totals: Array | None = None
         self._means: tuple[Array, Array] | None = None
+        self._open: tuple[int, int, Array] | None = None
 
-    def add(self, columns: Array) -> None:
-        """Add the next block of images: (rows, k). Every block but the last must have ``BLOCK`` rows."""
-        if self._n % BLOCK:
-            raise ValueError(f"only the last block may hold other than {BLOCK} rows")
-        weights = _weights(self._seed, self._draws, self._blocks, len(columns))
-        # Draws in float32, each column in units of its largest: their ends are right to six digits, which is far more
-        # than 1000 draws say. What is reported as the value is summed in float64.
-        scale = np.maximum(np.abs(columns).max(axis=0), np.finfo(np.float64).tiny)
-        sums, totals = weights.T @ (columns / scale).astype(np.float32) * scale, columns.sum(axis=0)
-        self._sums = sums if self._sums is None else self._sums + sums
-        self._totals = totals if self._totals is None else self._totals + totals
-        self._weights = self._weights + weights.sum(axis=0)
+    def add(self, columns: Array, units: NDArray[np.intp] | None = None) -> None:
+        """Add the next images (rows, k). ``units`` (rows,): images of one unit follow each other; None: each its own.
+
+        A unit may go on in the next call. Nothing depends on how the images are cut into calls.
+        """
+        if not len(columns):
+            return
         self._n += len(columns)
         self._means = None
-        self._blocks += 1
+        totals = columns.sum(axis=0)
+        self._totals = totals if self._totals is None else self._totals + totals
+        if units is None:
+            self._take(columns, np.ones(len(columns)))
+            return
+        starts = np.flatnonzero(np.diff(units, prepend=units[0] - 1))
+        sums = columns if len(starts) == len(columns) else np.add.reduceat(columns, starts, axis=0)
+        counts = np.diff(np.append(starts, len(columns))).astype(np.float64)
+        first, last = int(units[0]), int(units[-1])
+        if self._open is not None:
+            unit, count, row = self._open
+            if unit == first:
+                sums = np.concatenate([sums[:1] + row, sums[1:]])
+                counts[0] += count
+            else:
+                self._take(row[None], np.array([float(count)]))
+        self._take(sums[:-1], counts[:-1])
+        self._open = last, int(counts[-1]), sums[-1]
+
+    def _take(self, sums: Array, counts: Array) -> None:
+        """Whole units: their column sums (u, k) and how many images (u,) each has."""
+        while len(sums):
+            block, start = divmod(self._units, BLOCK)
+            fits = min(BLOCK - start, len(sums))
+            weights = _weights(self._seed, self._draws, block, start + fits)[start:]
+            drawn, weighed = _drawn(weights, sums[:fits], counts[:fits])
+            self._sums = drawn if self._sums is None else self._sums + drawn
+            self._weights = self._weights + weighed
+            self._units += fits
+            sums, counts = sums[fits:], counts[fits:]
+
+    def _closed(self) -> None:
+        if self._open is not None:
+            _, count, row = self._open
+            self._open = None
+            self._take(row[None], np.array([float(count)]))
 
     def means(self) -> tuple[Array, Array]:
         """Column means (k,) and their bootstrap draws (draws, k)."""
+        self._closed()
         if self._totals is None or self._sums is None:
             raise ValueError("no images were added")
         if self._means is None:
@@ -105,11 +140,19 @@ class Bootstrap:
         return self.estimate(lambda m: m[..., over] / m[..., under])
 
 
+def _drawn(weights: NDArray[np.float32], sums: Array, counts: Array) -> tuple[Array, Array]:
+    """Of units with ``sums`` (u, k) of ``counts`` (u,) images: weighted sums (draws, k), images weighed (draws,)."""
+    # Draws in float32, each column in units of its largest: their ends are right to six digits, which is far more than
+    # 1000 draws say. What is reported as the value is summed in float64.
+    scale = np.maximum(np.abs(sums).max(axis=0), np.finfo(np.float64).tiny)
+    return weights.T @ (sums / scale).astype(np.float32) * scale, weights.T.astype(np.float64) @ counts
+
+
 @lru_cache(maxsize=2)
 def _weights(seed: int, draws: int, block: int, rows: int) -> NDArray[np.float32]:
     """(rows, draws) Poisson(1) counts, the same for every statistic of a block; callers must not write to it.
 
-    One row per image, so that an image's weights do not depend on how many follow it.
+    One row per unit, so that a unit's weights do not depend on how many follow it.
     """
     generator = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, block]))
     return generator.poisson(1.0, (rows, draws)).astype(np.float32)

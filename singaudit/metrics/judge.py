@@ -7,17 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from singaudit.metrics.changes import adjusted_p
 from singaudit.metrics.control_moves import SHUFFLED
 from singaudit.metrics.control_run import Family
 from singaudit.metrics.findings import THRESHOLDS, Evidence, Finding, Thresholds, decide, reads, unstable
 from singaudit.metrics.groups import Carried, GroupMeasure
 from singaudit.metrics.intervals import ROUNDING, Estimate
 from singaudit.metrics.measure import Measured
-from singaudit.metrics.subject import Subject
-
-Array = NDArray[np.float64]
+from singaudit.metrics.subject import GroupTexts, Subject
 
 _Z95 = 1.959963984540054
 _NOTHING = Estimate(math.nan, math.nan, math.nan, 0)
@@ -47,21 +45,38 @@ def judge(
     """The finding of every group of ``subject``, in their order."""
     shuffled = next((family for family in controls if family.name == SHUFFLED), None)
     adjusted = [
-        benjamini_hochberg(np.array([p_above_zero(m.follow_normalised) if m else np.nan for m in ms]))
+        adjusted_p(np.array([p_above_zero(m.follow_normalised) if m else np.nan for m in ms]))
         for ms in zip(*(_sets(group) for group in measured.groups), strict=True)
     ]
-    r2 = measured.r2
+    common = Evidence(
+        null_dim=subject.space.null_dim, images=int(subject.unit_of.max()) + 1, translator_images=subject.fitted.images,
+        effective_images=0.0, r2=measured.r2, readable=_NOTHING, margin=_NOTHING, margin_control=math.nan,
+        margin_share=_NOTHING, carried_share=_NOTHING, follow_normalised=_NOTHING, follow_share=_NOTHING,
+        follow_q=1.0, probe_principal=_NOTHING, probe_null=_NOTHING, probe_gain=_NOTHING,
+        class_readable=class_readable(subject, measured), planted=measured.planted,
+    )  # fmt: skip
     judged = []
-    for g, group in enumerate(measured.groups):
-        margin_control = math.nan
+    for g, (texts, values, group) in enumerate(zip(subject.groups, measured.values, measured.groups, strict=True)):
+        mine = replace(
+            common, labelled=texts.labels is not None, values_judged=len(values.present), values_listed=values.listed,
+            texts=measured.texts[g],
+        )  # fmt: skip
         if shuffled is not None and "margin_deg" in shuffled.groups[g]:
-            margin_control = shuffled.groups[g]["margin_deg"].high
+            mine = replace(mine, margin_control=shuffled.groups[g]["margin_deg"].high)
         evidence = [
-            _evidence(subject, group, carried, r2, margin_control, float(q[g]))
+            _evidence(mine, texts, group, carried, float(q[g]))
             for carried, q in zip(_sets(group), adjusted, strict=True)
         ]
         judged.append(_judge(evidence, limits))
     return judged
+
+
+def class_readable(subject: Subject, measured: Measured) -> Estimate | None:
+    """How well the vision-language model reads the true classes, 0 being chance; None where they are not known."""
+    for texts, group in zip(subject.groups, measured.groups, strict=True):
+        if texts.kind == "class" and texts.labels is not None and group is not None:
+            return group.readable
+    return None
 
 
 def _sets(group: GroupMeasure | None) -> tuple[Carried | None, Carried | None, Carried | None]:
@@ -87,22 +102,17 @@ def _judge(evidence: Sequence[Evidence], limits: Thresholds) -> Judged:
 
 
 def _evidence(
-    subject: Subject, group: GroupMeasure | None, carried: Carried | None, r2: Estimate, margin_control: float, q: float
+    common: Evidence, texts: GroupTexts, group: GroupMeasure | None, carried: Carried | None, q: float
 ) -> Evidence:
-    images = len(subject.features)
     if group is None or carried is None:
-        return Evidence(
-            null_dim=subject.space.null_dim, images=images, translator_images=subject.fitted.images,
-            effective_images=0.0, r2=r2, readable=_NOTHING, margin=_NOTHING, margin_control=margin_control,
-            margin_share=_NOTHING, carried_share=_NOTHING, follow_normalised=_NOTHING, follow_share=_NOTHING,
-            follow_q=1.0, probe_principal=_NOTHING, probe_null=_NOTHING, probe_gain=_NOTHING,
-        )  # fmt: skip
-    return Evidence(
-        null_dim=subject.space.null_dim, images=images, translator_images=subject.fitted.images,
-        effective_images=group.values.effective_images, r2=r2, readable=group.readable, margin=carried.margin,
-        margin_control=margin_control, margin_share=carried.margin_share, carried_share=carried.carried_share,
+        return common
+    return replace(
+        common, effective_images=group.values.effective_images, readable=group.readable, margin=carried.margin,
+        margin_share=carried.margin_share, carried_share=carried.carried_share,
         follow_normalised=carried.follow_normalised, follow_share=carried.follow_share, follow_q=q,
         probe_principal=group.probe_principal, probe_null=group.probe_null, probe_gain=group.probe_gain,
+        beyond=None if texts.kind == "class" else group.beyond,
+        nonlinear=group.nonlinear if texts.kind == "group" else None,
     )  # fmt: skip
 
 
@@ -112,16 +122,3 @@ def p_above_zero(e: Estimate) -> float:
     if not math.isfinite(error) or error <= ROUNDING:
         return 0.0 if e.value > ROUNDING and math.isfinite(e.value) else 1.0
     return 0.5 * math.erfc(e.value / error / math.sqrt(2))
-
-
-def benjamini_hochberg(p: Array) -> Array:
-    """Adjusted p-values (k,) of ``p`` (k,): those at or below q have a false discovery rate of at most q.
-
-    NaN (not tested) counts for nothing and becomes 1. Source: Benjamini, Hochberg (1995).
-    """
-    adjusted = np.ones(len(p))
-    tested = np.flatnonzero(np.isfinite(p))
-    order = tested[np.argsort(p[tested], kind="stable")]
-    raised = p[order] * len(order) / np.arange(1, len(order) + 1)
-    adjusted[order] = np.minimum(np.minimum.accumulate(raised[::-1])[::-1], 1.0)
-    return adjusted

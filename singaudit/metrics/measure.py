@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.language.translators.fit import by_fold
-from singaudit.metrics.groups import GroupMeasure, measure_groups
+from singaudit.metrics.groups import GroupMeasure, measure_groups, plant
 from singaudit.metrics.intervals import BLOCK, Bootstrap, Estimate
+from singaudit.metrics.nonlinear import Planted
+from singaudit.metrics.readability import TextTest, TextTests
 from singaudit.metrics.scores import image_score, text_angles, unit
 from singaudit.metrics.subject import Block, Subject, blocks
 from singaudit.metrics.threads import threads_for
@@ -41,6 +43,10 @@ class Measured:
     """3 columns a concept: AS under zero removal, AS under mean removal, its magnitude."""
     values: list[Values]
     """Per group: the images' own values."""
+    texts: list[TextTest | None]
+    """Per group: its texts against ones that mean nothing; None where labels state the values."""
+    planted: Planted
+    """Codes planted in the null part of these images, and whether they are found there."""
     groups: list[GroupMeasure | None]
     """Per group: its numbers; None where fewer than two values are present."""
     contrast: list[Array | None]
@@ -66,15 +72,18 @@ def _measure(subject: Subject) -> Measured:
     model, concepts = Bootstrap(subject.seed), Bootstrap(subject.seed)
     for block in blocks(subject):
         columns = _model_columns(subject, block)
-        model.add(columns)
+        model.add(columns, block.units)
         for stored, column in zip(per_image, (0, 1, 3, 4), strict=True):
             stored[block.rows] = columns[:, column]
-        concepts.add(_concept_columns(subject.concept_texts, block))
+        concepts.add(_concept_columns(subject.concept_texts, block), block.units)
     values = [read_values(subject, group) for group in subject.groups]
+    tests = TextTests(subject)
+    texts = [tests.of(group, own) for group, own in zip(subject.groups, values, strict=True)]
     groups, contrast, margin = measure_groups(subject, values)
     return Measured(
-        per_image[0], per_image[1], per_image[2], per_image[3], model, concepts, values, groups, contrast, margin
-    )
+        per_image[0], per_image[1], per_image[2], per_image[3], model, concepts, values, texts,
+        plant(subject), groups, contrast, margin,
+    )  # fmt: skip
 
 
 def _model_columns(subject: Subject, block: Block) -> Array:
@@ -102,7 +111,7 @@ def _model_columns(subject: Subject, block: Block) -> Array:
         image_score(block.original, block.mean), as_mean, np.abs(as_mean),
         _squares(block.null - block.null_mean), _squares(centred),
         _squares(z - block.original), _squares(z - principal), _squares(z - mean_z),
-        np.sum(direction * z, axis=1), np.sum(direction * z[block.any_donors], axis=1),
+        np.sum(direction * z, axis=1), np.sum(direction * z[block.others], axis=1),
         np.argmin(before, axis=1) == np.argmax(z @ subject.class_texts.T, axis=1),
     ])  # fmt: skip
 

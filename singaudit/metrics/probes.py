@@ -1,64 +1,210 @@
-"""Linear probes: which values can be decoded from f, from P_p f and from P_n f."""
+"""Linear probes: which values can be decoded from f, from P_p f and from P_n f, and which of them within classes.
+
+All three are read off one rotation of feature space, whose first coordinates are the principal space and whose last the
+null space: parts are slices, and their statistics sub-blocks. Probes are cross-fitted by unit, and the ridge penalty of
+each part and group is the one that reads best on the other folds: a fixed one interpolates where there are about as
+many images as features.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.language.translators.statistics import Statistics, solve_ridge, total
+from singaudit.geometry.null_space import NullSpace
+from singaudit.language.translators.fit import FOLDS
+from singaudit.language.translators.statistics import solve_ridge
+from singaudit.metrics.beyond_class import Within
+from singaudit.metrics.intervals import BLOCK
+from singaudit.metrics.values import Layout
 
 Array = NDArray[np.float64]
 
-# Ridge penalty in units of n times the mean feature variance: small beside real directions, large beside rounding.
-_PENALTY = 1e-3
+PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
+"""Tried, in units of n times the mean variance of a feature: small beside real directions, to nearly nearest means."""
+PLENTY = 20
+"""Images per feature from which on the smallest penalty serves: nothing is left to choose."""
+PARTS = ("f", "P_p f", "P_n f")
 
 
 @dataclass(frozen=True)
-class Probe:
-    """Reads values from features: the largest of f @ weight + offset within a group."""
+class Hits:
+    """What probes of f, of P_p f and of P_n f read right where they were not fitted: (3, n, G)."""
 
-    weight: Array
-    """(m, K)."""
-    offset: Array
-    """(K,); minus infinity for a value that the training images do not show."""
-
-    def __call__(self, rows: Array) -> Array:
-        """Scores (n, K) of rows (n, m)."""
-        return rows @ self.weight + self.offset
+    plain: NDArray[np.float32]
+    """1 where the own value has the largest score."""
+    within: NDArray[np.float32]
+    """The same with the class taken out, normalised: 0 at chance."""
 
 
-def fit_probes(folds: Sequence[Statistics], project: Callable[[Array], Array] | None) -> list[Probe]:
-    """Per fold: a ridge probe fitted on the other folds, blind to how often a value occurs.
+def rotation(space: NullSpace) -> tuple[Array, int]:
+    """((m, m) orthonormal columns, the principal space's first, and how many these are)."""
+    m, rank = space.feature_dim, space.rank
+    if space.basis.shape[1] == 0:
+        return np.eye(m), rank
+    whole = np.linalg.qr(space.basis, mode="complete")[0]
+    if space.basis_is_null:
+        whole = np.concatenate([whole[:, space.null_dim :], whole[:, : space.null_dim]], axis=1)
+    return whole, rank
 
-    ``folds`` hold statistics of features (m,) against stacked one-hot values (K,). ``project`` maps rows (n, m) to
-    their part in a subspace; None takes f whole. The penalty is the same for every part of one feature space, so
-    that a part is not helped or hurt by its own scale.
+
+class Rotated:
+    """Features in the rotation's coordinates, a block of rows at a time."""
+
+    def __init__(self, features: NDArray[np.floating], space: NullSpace) -> None:
+        self._features, (self._basis, self.rank) = features, rotation(space)
+        self.count, self.width = features.shape
+
+    def parts(self) -> list[slice]:
+        """Coordinates of f, of P_p f and of P_n f."""
+        return [slice(0, self.width), slice(0, self.rank), slice(self.rank, self.width)]
+
+    def rows(self, wanted: NDArray[np.intp]) -> Iterator[tuple[NDArray[np.intp], Array]]:
+        """(positions, rows) of the images ``wanted``, at most ``BLOCK`` at a time."""
+        for start in range(0, len(wanted), BLOCK):
+            chunk = wanted[start : start + BLOCK]
+            yield chunk, self._features[chunk].astype(np.float64) @ self._basis
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Of some folds' images."""
+
+    n: float
+    f: Array
+    """(m,)."""
+    ff: Array
+    """(m, m)."""
+    values: Array
+    """(K, m) sums over the images of each value."""
+    counts: Array
+    """(K,)."""
+    classes: Array
+    """(c, m) sums over the images of each class."""
+    cells: Array
+    """(c, K) images of each class with each value."""
+    sizes: Array
+    """(c,) images of each class."""
+
+
+def read_by_probes(rotated: Rotated, layout: Layout, within: Within, fold: NDArray[np.intp]) -> Hits:
+    """Cross-fitted probes of every group of ``layout``; ``fold`` (n,) by unit."""
+    folds = [_accumulate(rotated, layout, within, np.flatnonzero(fold == k)) for k in range(FOLDS)]
+    n, count = layout.own.shape
+    hits = Hits(np.zeros((3, n, count), np.float32), np.zeros((3, n, count), np.float32))
+    few = n < PLENTY * rotated.width
+    penalties = PENALTIES if few else PENALTIES[:1]
+    for p, part in enumerate(rotated.parts()):
+        if part.stop - part.start == 0:
+            continue
+        tried = np.zeros((len(penalties), n, count), np.float32)
+        for k in range(FOLDS):
+            train = _total([folds[j] for j in range(FOLDS) if j != k])
+            probes = [_plain(train, part, penalty, layout) for penalty in penalties]
+            for rows, x in rotated.rows(np.flatnonzero(fold == k)):
+                for i, (weight, offset) in enumerate(probes):
+                    tried[i, rows] = layout.reads(x[:, part] @ weight + offset, layout.own[rows])
+        best = _choose(tried, layout.weight(layout.own), fold)
+        hits.plain[p] = np.take_along_axis(tried, best[fold][None], axis=0)[0]
+        for k in range(FOLDS) if within.value_weight.any() else ():
+            train = _total([folds[j] for j in range(FOLDS) if j != k])
+            probe = _within(train, part, penalties[int(np.median(best[k]))], layout)
+            for rows, x in rotated.rows(np.flatnonzero(fold == k)):
+                scores = x[:, part] @ probe[0] - probe[1][within.class_of[rows]] - probe[2]
+                hits.within[p, rows] = within.hits(scores, rows, layout.own[rows])
+    return hits
+
+
+def _choose(tried: NDArray[np.float32], weight: Array, fold: NDArray[np.intp]) -> NDArray[np.intp]:
+    """(F, G) per fold the penalty that reads most on the other folds; of equal ones the largest."""
+    by_fold = np.stack([np.einsum("pig,ig->pg", tried[:, fold == k], weight[fold == k]) for k in range(FOLDS)])
+    others = by_fold.sum(axis=0) - by_fold
+    best = others.max(axis=1, keepdims=True)
+    # Ties but for the rounding of sums of weights go to the larger penalty.
+    good = others >= best - 1e-9 * np.abs(best)
+    return np.asarray(good.shape[1] - 1 - np.argmax(good[:, ::-1], axis=1), np.intp)
+
+
+def _accumulate(rotated: Rotated, layout: Layout, within: Within, wanted: NDArray[np.intp]) -> _Sums:
+    m, width, classes = rotated.width, len(layout.texts), len(within.counts)
+    f, ff = np.zeros(m), np.zeros((m, m))
+    values, counts, by_class = np.zeros((width, m)), np.zeros(width), np.zeros((classes, m))
+    cells, sizes = np.zeros((classes, width)), np.zeros(classes)
+    for rows, x in rotated.rows(wanted):
+        own, place = layout.own[rows], within.class_of[rows]
+        mine = layout.one_hot(own)
+        f += x.sum(axis=0)
+        ff += x.T @ x
+        values += mine.T @ x
+        counts += mine.sum(axis=0)
+        order = np.argsort(place, kind="stable")
+        starts = np.flatnonzero(np.diff(place[order], prepend=-1))
+        here = place[order][starts]
+        by_class[here] += np.add.reduceat(x[order], starts, axis=0)
+        cells[here] += np.add.reduceat(mine[order], starts, axis=0)
+        sizes += np.bincount(place, minlength=classes)
+    return _Sums(float(len(wanted)), f, ff, values, counts, by_class, cells, sizes)
+
+
+def _total(parts: list[_Sums]) -> _Sums:
+    return _Sums(*(sum(getattr(part, name) for part in parts) for name in _Sums.__dataclass_fields__))
+
+
+def _unit_penalty(data: _Sums) -> float:
+    """n times the mean variance of a feature."""
+    variance = float(np.trace(data.ff) - data.f @ data.f / data.n) / len(data.f)
+    return max(variance, np.finfo(np.float64).tiny)
+
+
+def _plain(data: _Sums, part: slice, penalty: float, layout: Layout) -> tuple[Array, Array]:
+    """(weight (p, K), offset (K,)): the linear discriminant with equal priors.
 
     Least squares on one-hot values would never name a rare one. With coefficients B_v, share pi_v and mean mu_v of a
     value, (f - mu)'B_v / pi_v - (mu_v - mu)'B_v / (2 pi_v) is the linear discriminant whose borders run half way
-    between the values' means (Hastie, Tibshirani, Friedman, Elements of Statistical Learning, section 4.3, equal
-    priors).
+    between the values' means (Hastie, Tibshirani, Friedman, Elements of Statistical Learning, section 4.3).
     """
-    fitted = []
-    for k in range(len(folds)):
-        data = total([part for j, part in enumerate(folds) if j != k])
-        mean_f, share = data.f / data.n, data.z / data.n
-        ff, fy, _ = data.centred_at(mean_f, share)
-        penalty = max(_PENALTY * float(np.trace(ff)) / len(ff), np.finfo(np.float64).tiny)
-        if project is not None:
-            # P is symmetric, so P ff P is two row projections, and P f'y is one of the transposed.
-            ff = project(project(ff).T)
-            fy = project(fy.T).T
-        shown = share > 0
-        scale = np.where(shown, share, 1.0)
-        weight = solve_ridge(ff, fy, penalty) / scale
-        centres = data.fz / (data.n * scale) - mean_f[:, None]
-        half = np.einsum("ij,ij->j", centres, weight) / 2
-        fitted.append(Probe(weight, np.where(shown, -mean_f @ weight - half, -np.inf)))
-    return fitted
+    mean = data.f[part] / data.n
+    ff = data.ff[part, part] - data.n * np.outer(mean, mean)
+    shown = data.counts > 0
+    centres = data.values[:, part] / np.maximum(data.counts, 1)[:, None] - mean
+    centres[~shown] = 0.0
+    # Values count equally in where the borders run, whatever their shares among these images.
+    weight = solve_ridge(ff, data.n * centres.T, penalty * _unit_penalty(data))
+    half = np.einsum("vm,mv->v", centres, weight) / 2
+    return weight, np.where(shown, -mean @ weight - half, -np.inf)
+
+
+def _within(data: _Sums, part: slice, penalty: float, layout: Layout) -> tuple[Array, Array, Array]:
+    """(weight (p, K), per class (c, K) and per value (K,) what to subtract): the discriminant with the class taken out.
+
+    Features are a class's part plus a value's, fitted by least squares of both (the partial regression of Frisch and
+    Waugh): what a value adds in any class, free of what the class brings.
+    """
+    size = np.maximum(data.sizes, 1)[:, None]
+    class_means = data.classes[:, part] / size
+    scatter = data.ff[part, part] - class_means.T @ (data.sizes[:, None] * class_means)
+    shares = data.cells / size
+    added = data.values[:, part] - data.cells.T @ class_means
+    effects = np.zeros_like(added)
+    for start, width in zip(layout.starts, layout.sizes, strict=True):
+        g = slice(start, start + width)
+        if layout.across[start]:  # nothing of the classes is left without the class
+            continue
+        between = np.diag(data.cells[:, g].sum(axis=0)) - data.cells[:, g].T @ shares[:, g]
+        effects[g] = np.linalg.pinv(between, rcond=1e-6, hermitian=True) @ added[g]
+    weight = solve_ridge(scatter, data.n * effects.T, penalty * _unit_penalty(data))
+    half = np.einsum("vm,mv->v", effects, weight) / 2
+    by_class = class_means @ weight
+    for start, width in zip(layout.starts, layout.sizes, strict=True):
+        g = slice(start, start + width)
+        by_class[:, g] -= shares[:, g] @ (effects[g] @ weight[:, g])
+    # A class that these images do not hold stands where all images do.
+    unseen = data.sizes == 0
+    by_class[unseen] = (data.f[part] / data.n) @ weight
+    return weight, by_class, half
 
 
 def normalised_accuracy(accuracy: Array, chance: float | Array) -> Array:

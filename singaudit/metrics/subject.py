@@ -1,18 +1,15 @@
 """What an audit measures, and its images a block at a time, translated.
 
-Rows are taken in the order of their content hashes, so that file order and names change nothing, a block is a random
-sample of the images, and the next image of the same fold and class is a random donor.
-
-Null components are swapped between images of one class. Across classes a swap leaves the features' distribution: the
-translator reads the class from both parts together, and a mismatch of the two drowns what the null component carries
-(of an embedded model whose colour is all but entirely null, 38 % of swaps across classes were read as the donor's
-colour, 63 % within). Only for the class group itself donors are of any class.
+Rows are taken in the order of content hashes, so that file order and names change nothing, a block is a random sample
+of the images, and the next image of the same fold is a random other one. Images that show one scene, a unit, follow
+each other: the unit's hash is the first of its images'.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -67,6 +64,33 @@ class Subject:
     """Of bootstrap and controls."""
     probe: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
     """Features (k, m) and embeddings (k, d) that the translator was fitted on, where these are not the images' own."""
+    units: NDArray[np.intp] | None = None
+    """(n,) unit of each image: those of one number show the same scene; None: each image is its own."""
+
+    @cached_property
+    def unit_of(self) -> NDArray[np.intp]:
+        """(n,) unit of each image, numbered in the order of the units' hashes."""
+        return np.unique(np.asarray(self.keys), return_inverse=True)[1].astype(np.intp)
+
+    @cached_property
+    def keys(self) -> list[str]:
+        """(n,) hash of each image's unit."""
+        return unit_keys(self.sha256, self.units)
+
+    @cached_property
+    def order(self) -> NDArray[np.intp]:
+        """(n,) images in the order in which they are taken: units by their hash, images of a unit by their own."""
+        return np.lexsort((np.asarray(self.sha256), self.unit_of))
+
+
+def unit_keys(sha256: Sequence[str], units: NDArray[np.integer] | None) -> list[str]:
+    """(n,) the hash of each image's unit, the first of its images' ``sha256``; ``units`` None: the image's own."""
+    if units is None:
+        return list(sha256)
+    first: dict[int, str] = {}
+    for unit, digest in zip(units.tolist(), sha256, strict=True):
+        first[unit] = min(digest, first.get(unit, digest))
+    return [first[unit] for unit in units.tolist()]
 
 
 @dataclass(frozen=True)
@@ -77,10 +101,10 @@ class Block:
     """(b,) positions of the images."""
     fold: NDArray[np.intp]
     """(b,) which translator."""
-    donors: NDArray[np.intp]
-    """(b,) position within the block of each image's null donor, of the same fold and, where it has another, class."""
-    any_donors: NDArray[np.intp]
-    """(b,) the same without regard to class."""
+    units: NDArray[np.intp]
+    """(b,) unit of each image; those of one follow each other."""
+    others: NDArray[np.intp]
+    """(b,) position within the block of another image of the same fold and, where there is one, of another unit."""
     features: Array
     """(b, m)."""
     null: Array
@@ -93,15 +117,11 @@ class Block:
     """(b, d) T of zero removal."""
     mean: Array
     """(b, d) T of mean removal."""
-    swapped: Array
-    """(b, d) T of the image with its donor's null component."""
-    any_swapped: Array
-    """(b, d) the same with a donor of any class."""
 
 
 def blocks(subject: Subject, choose: str | int = "full", limit: int | None = None) -> Iterator[Block]:
     """The images in hash order, ``BLOCK`` at a time, translated by the full translators or by half 0 or 1."""
-    order = np.argsort(np.asarray(subject.sha256), kind="stable")[:limit]
+    order = subject.order[:limit]
     fitted, space = subject.fitted, subject.space
 
     def translator(k: int) -> Translator:
@@ -115,28 +135,23 @@ def blocks(subject: Subject, choose: str | int = "full", limit: int | None = Non
         null, null_mean = space.null_part(f), null_means[fold]
         original = by_fold(translator, fold, f)
         moved = by_fold(translator, fold, null, linear=True)
-        donors, any_donors = _donors(fold, subject.class_of[rows]), _donors(fold, np.zeros_like(fold))
+        units = subject.unit_of[rows]
         zero = original - moved
         mean = zero + by_fold(translator, fold, null_mean, linear=True)
-        yield Block(
-            rows, fold, donors, any_donors, f, null, null_mean, original, zero, mean, zero + moved[donors],
-            zero + moved[any_donors],
-        )  # fmt: skip
+        yield Block(rows, fold, units, _others(fold, units), f, null, null_mean, original, zero, mean)
 
 
-def _donors(fold: NDArray[np.intp], kind: NDArray[np.intp]) -> NDArray[np.intp]:
-    """For each row the next one of its fold and kind: random, because rows are in hash order.
+def _others(fold: NDArray[np.intp], units: NDArray[np.intp]) -> NDArray[np.intp]:
+    """For each row the next one of its fold that is of another unit: random, because units are in hash order.
 
-    The last of a kind takes the kind's first; a row that is alone of its kind takes the next of its fold.
+    The last takes the first; where a fold holds a single unit, the next image of it.
     """
-    donors = np.empty(len(fold), np.intp)
+    others = np.empty(len(fold), np.intp)
     for k in np.unique(fold):
         mine = np.flatnonzero(fold == k)
-        mine = mine[np.argsort(kind[mine], kind="stable")]
-        following = np.roll(mine, -1)
-        starts = np.flatnonzero(np.diff(kind[mine], prepend=-1))
-        ends = np.append(starts[1:], len(mine)) - 1
-        several = ends > starts
-        following[ends[several]] = mine[starts[several]]
-        donors[mine] = following
-    return donors
+        # Images of a unit follow each other: as far on as the unit is large, the next unit has its image of that place.
+        starts = np.flatnonzero(np.diff(units[mine], prepend=-1))
+        sizes = np.repeat(np.diff(np.append(starts, len(mine))), np.diff(np.append(starts, len(mine))))
+        step = np.where(sizes < len(mine), sizes, 1)
+        others[mine] = mine[(np.arange(len(mine)) + step) % len(mine)]
+    return others

@@ -3,6 +3,10 @@
 Values count equally, however many images have them: an image's weight is inverse to the number of images that share
 its value. Else a value that few images have is never missed in an average. A value that hardly any image has is left
 out, its text as well: what a group says must not depend on words that were listed and never seen.
+
+What is read is the largest of centred scores: the group's texts less their mean, against embeddings less theirs, values
+counting equally. Image embeddings have much in common, and lie nearer to one text than to the other before they show
+anything; and a plain mean lies by the frequent value, so that a border there gives half of its images to the rare one.
 """
 
 from __future__ import annotations
@@ -15,12 +19,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.metrics.intervals import BLOCK, ROUNDING
+from singaudit.metrics.scores import unit
 from singaudit.metrics.subject import GroupTexts, Subject
 
 Array = NDArray[np.float64]
 
 MIN_VALUE_IMAGES = 8
 """Images that a value needs to be judged at all."""
+
+
+RARE_SHARE = 0.2
+"""Least share of the images, in even shares, that a value read zero-shot needs: 10 % where there are two. Of rarer ones
+most readings are errors."""
+_ROUNDS = 10
+# Of finding the border between values and who lies on which side of it.
 
 
 @dataclass(frozen=True)
@@ -33,9 +45,14 @@ class Values:
     """(n,) the vision-language model reads the labelled value, or the same value in two sets of prompts; of a single
     concept, clearly as well."""
     present: NDArray[np.intp]
-    """(p,) listed values that at least ``MIN_VALUE_IMAGES`` images have."""
+    """(p,) listed values that are judged: at least ``MIN_VALUE_IMAGES`` units have them, and of those read zero-shot
+    ``RARE_SHARE``."""
     counts: NDArray[np.intp]
     """(p,) images that have them."""
+    units: NDArray[np.intp]
+    """(p,) units that have them."""
+    listed: int
+    """How many values were listed."""
 
     @property
     def judged(self) -> bool:
@@ -44,9 +61,9 @@ class Values:
 
     @property
     def effective_images(self) -> float:
-        """Equally weighted images that would say as much (Kish): p^2 / sum of 1 / count."""
+        """Equally weighted units that would say as much (Kish): p^2 / sum of 1 / units."""
         # Rounded, because a limit is a round number: 25 and 25 images are 50, not a bit less.
-        return round(len(self.present) ** 2 / float(np.sum(1 / self.counts)), 6) if self.judged else 0.0
+        return round(len(self.present) ** 2 / float(np.sum(1 / self.units)), 6) if self.judged else 0.0
 
 
 def among(values: Values, rows: NDArray[np.intp]) -> Values:
@@ -55,27 +72,72 @@ def among(values: Values, rows: NDArray[np.intp]) -> Values:
     A margin over some of the values alone would not cancel what their texts have in common.
     """
     shown = np.isin(values.present, values.own[rows])
-    return replace(values, present=values.present[shown], counts=values.counts[shown])
+    return replace(
+        values, present=values.present[shown], counts=values.counts[shown], units=values.units[shown]
+    )  # fmt: skip
+
+
+def centred_texts(texts: Array) -> Array:
+    """(v, d) texts less their mean, at unit length."""
+    return unit(texts - texts.mean(axis=0))
 
 
 def read_values(subject: Subject, group: GroupTexts) -> Values:
     """Own values: the labels where there are any, else what the image's own embedding says."""
-    first, second = (_cosines(subject, texts) for texts in (group.texts, group.second_texts))
+    listed = len(group.texts)
     if group.kind == "concept":
+        first, second = (_cosines(subject, texts) for texts in (group.texts, group.second_texts))
         own, readable = _present_or_absent(first[:, 0] - first[:, 1], second[:, 0] - second[:, 1])
+    elif group.labels is None:
+        own = _read(_cosines(subject, centred_texts(group.texts)))
     else:
-        own = np.argmax(first, axis=1) if group.labels is None else group.labels
-    counts = np.bincount(own[own >= 0], minlength=len(group.texts))
-    present = np.flatnonzero(counts >= MIN_VALUE_IMAGES)
+        own = group.labels
+    units = _units_with(own, subject.unit_of, listed)
+    enough = units >= MIN_VALUE_IMAGES
+    if group.labels is None:
+        enough &= units >= RARE_SHARE * units.sum() / max(int((units > 0).sum()), 1)
+    present = np.flatnonzero(enough)
     if group.kind != "concept":
-        # Only values that are judged compete, as everywhere else.
-        scores = second if group.labels is None else first
-        readable = present[np.argmax(scores[:, present], axis=1)] == own if len(present) else np.zeros(len(own), bool)
-    return Values(own, readable, present, counts[present])
+        readable = np.zeros(len(own), bool)
+        if len(present) > 1:
+            # Only values that are judged compete, as everywhere else.
+            texts = group.second_texts if group.labels is None else group.texts
+            scores = _cosines(subject, centred_texts(texts[present]))
+            known = np.full(listed + 1, -1, np.intp)
+            known[present] = np.arange(len(present))
+            readable = present[np.argmax(scores - _middle(scores, known[own]), axis=1)] == own
+    counts = np.bincount(own[own >= 0], minlength=listed)
+    return Values(own, readable, present, counts[present], units[present], listed)
+
+
+def _units_with(own: NDArray[np.intp], unit_of: NDArray[np.intp], listed: int) -> NDArray[np.intp]:
+    """(v,) how many units have an image of each value."""
+    known = own >= 0
+    pairs = np.unique(unit_of[known] * np.intp(listed) + own[known])
+    return np.bincount(pairs % listed, minlength=listed)
+
+
+def _read(scores: Array) -> NDArray[np.intp]:
+    """(n,) the value of the largest centred score of (n, v); border and values found in turns."""
+    own = np.argmax(scores - scores.mean(axis=0), axis=1)
+    for _ in range(_ROUNDS):
+        again = np.argmax(scores - _middle(scores, own), axis=1)
+        if np.array_equal(again, own):
+            break
+        own = again
+    return own
+
+
+def _middle(scores: Array, own: NDArray[np.intp]) -> Array:
+    """(v,) mean score of (n, v) over the values that enough images have, each value counting equally."""
+    counts = np.bincount(own[own >= 0], minlength=scores.shape[1])
+    shown = counts >= min(MIN_VALUE_IMAGES, counts.max(initial=1))
+    weight = np.where(own >= 0, (shown / np.maximum(counts, 1))[own], 0.0)
+    return np.asarray(weight @ scores / max(weight.sum(), 1e-300))
 
 
 def _cosines(subject: Subject, texts: Array) -> Array:
-    """(n, v) cosines of the images' own embeddings with texts (v, d)."""
+    """(n, v) products of the images' own embeddings with texts (v, d)."""
     parts = [
         subject.embeddings[start : start + BLOCK].astype(np.float64) @ texts.T
         for start in range(0, len(subject.embeddings), BLOCK)
@@ -126,6 +188,8 @@ class Layout:
 
     texts: Array
     """(K, d) unit text embeddings."""
+    directions: Array
+    """(K, d) the same less the mean of their group, at unit length: what is read by."""
     starts: NDArray[np.intp]
     """(G,)."""
     sizes: NDArray[np.intp]
@@ -175,42 +239,46 @@ class Layout:
         """(b, s) how much further, in angles (b, K), the second of two values is than the first."""
         return angles[:, self.pairs + 1] - angles[:, self.pairs]
 
-    def closer(self, u: Any, texts: Any) -> Any:
-        """(b, s) how much larger the cosine of unit ``u`` (b, d) with the first of two values is; ``texts`` (d, K)."""
-        return u @ (texts[:, self.pairs] - texts[:, self.pairs + 1])
-
     def sides(self, more: Any, own: NDArray[np.int32]) -> Array:
         """(2, 2, s): sums of ``more`` (b, s), and counts, of the images with the first and with the second value."""
         mine = own[:, self._pair_groups]
         masks = (mine == self.pairs, mine == self.pairs + 1)
         return np.array([[(more * mask).sum(axis=0), mask.sum(axis=0)] for mask in masks], dtype=np.float64)
 
-    def read(self, vectors: Any, any_vectors: Any, texts: Any, border: Any) -> Any:
-        """(b, K) how much unit ``vectors`` (b, d) say each value; ``any_vectors`` where null donors are of any class.
+    def centre(self, of_values: Array) -> Array:
+        """(K,) what to subtract from scores u @ ``directions``: of (K, d) mean embeddings of the images of each value.
 
-        The largest in a group is what is read, of two values by ``border``.
+        Half way between values, each counting equally; 0 in a group of which none was seen.
         """
-        scores = vectors @ texts
-        if self.across.any():
-            scores[:, self.across] = any_vectors @ texts[:, self.across]
-        if len(self.pairs):
-            # A strided view where pairs stand side by side: several times faster than a list of columns.
-            first, last = int(self.pairs[0]), int(self.pairs[-1])
-            together = last - first == 2 * (len(self.pairs) - 1)
-            scores[:, slice(first, last + 1, 2) if together else self.pairs] -= border
-        return scores
+        scores = np.einsum("kd,kd->k", self._group_means(of_values), self.directions)
+        return np.nan_to_num(scores)
+
+    def _group_means(self, of_values: Array) -> Array:
+        """(K, d) per column the mean of ``of_values`` (K, d) over its group, leaving out NaN."""
+        known: NDArray[np.bool_] = np.asarray(np.isfinite(of_values).all(axis=1))
+        sums = np.add.reduceat(np.where(known[:, None], of_values, 0.0), self.starts, axis=0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means: Array = sums / np.add.reduceat(known[:, None].astype(np.float64), self.starts, axis=0)
+        return np.repeat(means, self.sizes, axis=0)
 
     def reads(self, scores: NDArray[np.floating], own: NDArray[np.int32]) -> Array:
         """(b, G) 1 where the group's largest of ``scores`` (b, K) is that of ``own``."""
         best = self._reduce(np.maximum, scores)
         return ((self.of_own(scores, own) >= best) & (own >= 0)).astype(np.float64)
 
-    def winners(self, scores: NDArray[np.floating]) -> Array:
-        """(b, K) 1 in the column of each group's largest score, shared out between ties."""
-        best = np.repeat(self._reduce(np.maximum, scores), self.sizes, axis=1)
-        won = (scores >= best).astype(np.float64)
-        shared: Array = won / np.repeat(self._reduce(np.add, won), self.sizes, axis=1)
-        return shared
+    def reads_swapped(
+        self, base: Any, moved: Any, own: NDArray[np.int32], donors: NDArray[np.int32],
+        as_of: NDArray[np.int32] | None = None,
+    ) -> Array:  # fmt: skip
+        """(b, G) 1 where features with a donor's null component are read as its value, or as that of ``as_of``.
+
+        ``base`` and ``moved`` (b, K): centred scores of f without its null component, and what that adds. ``donors``
+        and ``as_of`` (b, G): positions, negative where there is none, whose result means nothing.
+        """
+        groups = np.repeat(np.arange(len(self.sizes)), self.sizes)
+        scores = base + moved[np.maximum(donors, 0)[:, groups], np.arange(len(groups))]
+        wanted = np.take_along_axis(own, np.maximum(donors if as_of is None else as_of, 0), axis=0)
+        return self.reads(scores, wanted)
 
     def per_group(self, table: Array) -> Array:
         """(b, G) sums over each group's columns of ``table`` (b, K)."""
@@ -261,36 +329,15 @@ def arrange(groups: Sequence[GroupTexts], values: Sequence[Values]) -> Layout:
     n = len(values[0].own)
     own = np.full((n, len(groups)), -1, np.int32)
     for g, (group, v) in enumerate(zip(groups, values, strict=True)):
-        column = np.full(len(group.texts) + 1, -1, np.int32)  # the last entry is for unknown, -1
+        column: NDArray[np.int32] = np.full(len(group.texts) + 1, -1, np.int32)  # the last entry is for unknown, -1
         column[v.present] = starts[g] + np.arange(len(v.present))
         own[:, g] = column[v.own]
     return Layout(
         texts=np.concatenate([group.texts[v.present] for group, v in zip(groups, values, strict=True)]),
+        directions=np.concatenate([centred_texts(g.texts[v.present]) for g, v in zip(groups, values, strict=True)]),
         starts=starts, sizes=sizes, own=own,
         readable=np.stack([v.readable for v in values], axis=1),
         pairs=starts[sizes == 2],
         value_weight=np.concatenate([n / (len(v.counts) * v.counts) for v in values]),
         across=np.repeat(np.array([group.kind == "class" for group in groups]), sizes),
     )  # fmt: skip
-
-
-def leave_one_out(
-    layout: Layout, own: NDArray[np.int32], fold: NDArray[np.intp], kind: NDArray[np.intp]
-) -> Array:  # fmt: skip
-    """(b, K): for each image the share of its possible null donors that have each value.
-
-    Possible donors are the other images of the same fold and kind, or of the fold alone where there are none: as
-    ``subject.blocks`` chooses them. The image itself is left out: with few images of a kind it would make its own
-    value look more likely than it is.
-    """
-    mine = layout.one_hot(own)
-    cells = (fold, np.unique(np.stack([fold, kind]), axis=1, return_inverse=True)[1].reshape(-1))
-    shares = np.empty_like(mine)
-    for level, cell in enumerate(cells):
-        size = np.bincount(cell)
-        counts = np.zeros((len(size), mine.shape[1]))
-        rows, groups = np.nonzero(own >= 0)
-        np.add.at(counts, (cell[rows], own[rows, groups]), 1.0)
-        use = np.ones(len(cell), bool) if level == 0 else size[cell] > 1
-        shares[use] = (counts[cell[use]] - mine[use]) / np.maximum(size[cell[use]] - 1, 1)[:, None]
-    return shares

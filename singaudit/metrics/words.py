@@ -148,7 +148,7 @@ def _angles(block: Block, texts: Array) -> tuple[Array, Array, Array]:
     moved = block.original - block.mean
     return (
         text_angles(block.original, texts), text_angles(block.mean, texts),
-        text_angles(block.original - moved[block.any_donors], texts),
+        text_angles(block.original - moved[block.others], texts),
     )  # fmt: skip
 
 

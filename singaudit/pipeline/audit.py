@@ -29,11 +29,12 @@ from singaudit.language.packs.pack import open_pack
 from singaudit.language.translators.file import StoredTranslator, read_translator
 from singaudit.language.translators.fit import fit, fit_around
 from singaudit.metrics.control_run import DRAWS, run_controls
+from singaudit.metrics.findings import METHOD_VERSION
 from singaudit.metrics.judge import judge
 from singaudit.metrics.logit_check import Toward, check_logits
 from singaudit.metrics.measure import Measured, measure
 from singaudit.metrics.steering import steer_all
-from singaudit.metrics.subject import GroupTexts, Subject
+from singaudit.metrics.subject import GroupTexts, Subject, unit_keys
 from singaudit.metrics.words import find_words
 from singaudit.pipeline.certificate import certified
 from singaudit.pipeline.context import (
@@ -62,7 +63,7 @@ from singaudit.report.gates.names import Known, check_rules
 from singaudit.report.gates.policy import class_concepts, policy_rules
 from singaudit.report.gates.rules import Rule, parse_rules
 from singaudit.report.gates.verdict import UNDECIDED, decided
-from singaudit.report.result.audit import AuditResult
+from singaudit.report.result.audit import AuditResult, MethodPart
 from singaudit.report.result.data import EncoderPart, LogitCheck
 
 # Fewer images than this and no translator is fitted at all: cross-validation would have next to nothing to hold out.
@@ -172,12 +173,15 @@ def _interpret(
     seen, encoder = facts.seen, facts.seen.encoder
     embeddings = seen.images.outputs["encoder"][0]
     probe = (seen.probe.outputs["classifier"][0], seen.probe.outputs["encoder"][0]) if seen.probe else None
+    keys = unit_keys(seen.images.sha256, seen.units.of)
     progress("fit the translator", 0, 1)
     if facts.stored is not None:
-        fitted = fit_around(facts.stored.translator, features, embeddings, seen.images.sha256, facts.space)
+        fitted = fit_around(facts.stored.translator, features, embeddings, keys, facts.space)
     else:
-        training = (*probe, seen.probe.sha256) if probe and seen.probe else None
-        fitted = fit(features, embeddings, seen.images.sha256, facts.space, training)
+        training = None
+        if probe and seen.probe:
+            training = (*probe, unit_keys(seen.probe.sha256, seen.probe_units.of if seen.probe_units else None))
+        fitted = fit(features, embeddings, keys, facts.space, training)
     progress("fit the translator", 1, 1)
     prompts = all_prompts(tuple(g for g in facts.groups if g.kind != "concept"), facts.vocabulary.concepts)
     encoder.learn(prompts, lambda done, total: progress("embed the texts", done, total))
@@ -197,7 +201,7 @@ def _interpret(
     return Subject(
         features, embeddings, seen.images.sha256, class_of, class_texts,
         np.concatenate(concept_texts) if concept_texts else class_texts, tuple(texts), facts.space, fitted,
-        facts.config.seed, probe,
+        facts.config.seed, probe, seen.units.of.astype(np.intp),
     )  # fmt: skip
 
 
@@ -233,6 +237,7 @@ def _conclude(
     )
     data = data_part(facts, *accuracy_of(facts, logits), measured.groups[0] if len(facts.names) > 1 else None)
     result = AuditResult(
+        method=MethodPart(version=METHOD_VERSION),
         model=scores.model_part(facts.classifier, facts.names, facts.names_source),
         geometry=scores.geometry_part(
             facts.space, facts.classifier, near_null(facts.classifier, subject.features), measured
@@ -288,6 +293,7 @@ def _geometry_only(
     rules: list[Rule], progress: Progress,
 ) -> Audit:  # fmt: skip
     result = AuditResult(
+        method=MethodPart(version=METHOD_VERSION),
         model=scores.model_part(classifier, names, names_source),
         geometry=scores.geometry_part(space, classifier),
         certificate=certified(config, classifier, progress),
@@ -306,6 +312,7 @@ def _without_language(facts: AuditContext, progress: Progress, reason: str) -> A
     features, logits = facts.seen.images.outputs["classifier"]
     data = data_part(facts, *accuracy_of(facts, logits))
     result = AuditResult(
+        method=MethodPart(version=METHOD_VERSION),
         model=scores.model_part(facts.classifier, facts.names, facts.names_source),
         geometry=scores.geometry_part(facts.space, facts.classifier, near_null(facts.classifier, features)),
         certificate=certified(facts.config, facts.classifier, progress, (facts.seen.source, facts.seen.images.indices)),

@@ -9,8 +9,10 @@ from linear_worlds import world
 from singaudit.classifier.interface import Head
 from singaudit.geometry.null_space import null_space
 from singaudit.language.translators.fit import FOLDS, fit, fold_of
+from singaudit.metrics.donors import find_donors
 from singaudit.metrics.measure import measure
 from singaudit.metrics.subject import blocks
+from singaudit.metrics.values import arrange, read_values
 
 SHARES = (0.4, 0.3, 0.2, 0.1)
 
@@ -33,23 +35,31 @@ def translated(subject, i, null_of):
     return subject.fitted.translators[subject.fitted.fold[i]](mixed)[0]
 
 
+def layout_of(subject, g):
+    return arrange([subject.groups[g]], [read_values(subject, subject.groups[g])])
+
+
 @pytest.mark.parametrize("g", [0, 1, 2])
 def test_null_follow_and_its_chance_are_those_of_a_loop(measured, g):
     subject, found = measured
     group, (block,) = subject.groups[g], blocks(subject)
-    donors = block.any_donors if group.kind == "class" else block.donors
-    donor_of = dict(zip(block.rows, block.rows[donors], strict=True))
-    own, weight, fold = group.labels, weights_of(group.labels), subject.fitted.fold
-    hits = total = chance = right = 0.0
-    for i, j in donor_of.items():
-        read = np.argmax(group.texts @ translated(subject, i, j))
-        hits += weight[j] * (read == own[j])
-        total += weight[j]
-        # Every image that could have been the donor, each as likely.
-        could = [k for k in donor_of if k != i and fold[k] == fold[i]
-                 and (group.kind == "class" or subject.class_of[k] == subject.class_of[i])]  # fmt: skip
-        chance += np.mean([weight[k] * (read == own[k]) for k in could])
-        right += weight[i] * (np.argmax(group.texts @ translated(subject, i, i)) == own[i])
+    donors = find_donors(block, subject.class_of[block.rows], layout_of(subject, g))
+    own, weight = group.labels, weights_of(group.labels)
+    texts = group.texts - group.texts.mean(axis=0)
+    texts /= np.linalg.norm(texts, axis=1, keepdims=True)
+    read = np.stack([translated(subject, i, i) for i in range(len(own))])
+    # Half way between the values, each of which counts equally.
+    middle = np.mean([read[own == v].mean(axis=0) for v in range(len(texts))], axis=0)
+    hits = chance = total = right = 0.0
+    for row, i in enumerate(block.rows):
+        right += weight[i] * (np.argmax(texts @ (read[i] - middle)) == own[i])
+        other, same = donors.other[row, 0], donors.same[row, 0]
+        if other < 0 or same < 0:
+            continue
+        wanted = own[block.rows[other]]
+        swapped = [translated(subject, i, block.rows[j]) for j in (other, same)]
+        one, two = (np.argmax(texts @ (z - middle)) == wanted for z in swapped)
+        hits, chance, total = hits + weight[i] * one, chance + weight[i] * two, total + weight[i]
     follow, chance, right = hits / total, chance / total, right / weight.sum()
     carried, values = found.groups[g].carried, len(group.texts)
     assert carried.follow.value == pytest.approx(follow, abs=1e-9)
@@ -59,17 +69,42 @@ def test_null_follow_and_its_chance_are_those_of_a_loop(measured, g):
     assert carried.follow_share.value == pytest.approx(normalised / ((right - 1 / values) / (1 - 1 / values)), abs=1e-9)
 
 
-def test_donors_are_other_images_of_the_same_fold_and_class(measured):
+def test_donors_are_of_the_fold_and_class_of_another_unit_and_with_the_value_that_is_wanted(measured):
     subject, _ = measured
+    pairs = replace(subject, units=np.arange(len(subject.features)) // 2)
+    (block,) = blocks(pairs)
+    classes = pairs.class_of[block.rows]
+    own = pairs.groups[0].labels[block.rows]
+    donors = find_donors(block, classes, layout_of(pairs, 0))
+    assert donors.usable.all()
+    for chosen, same in ((donors.other[:, 0], False), (donors.same[:, 0], True)):
+        assert (block.units[chosen] != block.units).all()
+        assert (block.fold[chosen] == block.fold).all()
+        assert ((own[chosen] == own) == same).all()
+        assert (classes[chosen] == classes)[donors.within[:, 0]].all()
+    assert donors.within.mean() > 0.9
+
+
+def test_with_an_image_or_two_of_each_class_donors_are_near_in_what_the_logits_see():
+    subject = world(n=500, null=("hue",))
+    subject = replace(subject, class_of=np.arange(500))
     (block,) = blocks(subject)
-    rows, donors, anyone = block.rows, block.rows[block.donors], block.rows[block.any_donors]
-    assert (donors != rows).all()
-    assert (anyone != rows).all()
-    for other in (donors, anyone):
-        assert (subject.fitted.fold[other] == subject.fitted.fold[rows]).all()
-        assert sorted(other) == sorted(rows)
-    assert (subject.class_of[donors] == subject.class_of[rows]).all()
-    assert (subject.class_of[anyone] != subject.class_of[rows]).any()
+    donors = find_donors(block, subject.class_of[block.rows], layout_of(subject, 0))
+    seen = block.features - block.null
+    apart = np.linalg.norm(seen - seen[donors.other[:, 0]], axis=1)
+    anyone = np.linalg.norm(seen - seen[block.others], axis=1)
+    assert apart.mean() < 0.6 * anyone.mean()
+    assert not donors.within.any()
+
+
+def test_images_of_a_unit_are_in_one_fold_and_no_donors_of_each_other(measured):
+    subject, _ = measured
+    pairs = replace(subject, units=np.arange(len(subject.features)) // 3)
+    fold = fold_of(pairs.keys)
+    assert all(len(set(fold[pairs.units == u])) == 1 for u in range(20))
+    (block,) = blocks(replace(pairs, fitted=replace(pairs.fitted, fold=fold)))
+    assert (np.diff(np.flatnonzero(np.diff(block.units, prepend=-1))) == 3).all()
+    assert (block.units[block.others] != block.units).all()
 
 
 @pytest.mark.parametrize("g", [0, 1])

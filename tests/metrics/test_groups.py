@@ -7,11 +7,12 @@ import pytest
 from linear_worlds import WIDTH, world
 
 from singaudit.language.translators.fit import fit
+from singaudit.metrics.changes import adjusted_p
 from singaudit.metrics.control_run import run_controls
-from singaudit.metrics.judge import benjamini_hochberg, judge
+from singaudit.metrics.judge import judge
 from singaudit.metrics.measure import measure
 from singaudit.metrics.scores import unit
-from singaudit.metrics.values import arrange, leave_one_out, read_values
+from singaudit.metrics.values import read_values
 
 
 def audited(subject):
@@ -181,19 +182,6 @@ def test_the_chance_of_following_leaves_the_image_itself_out():
     assert abs(np.mean(excess)) < 0.05
 
 
-def test_leave_one_out_counts_the_other_images_of_the_cell():
-    subject = world(n=60, other=("none",))
-    values = read_values(subject, subject.groups[0])
-    layout = arrange([subject.groups[0]], [values])
-    fold, kind = np.arange(60) % 3, np.arange(60) % 7
-    shares = leave_one_out(layout, layout.own, fold, kind)
-    for i in range(60):
-        others = [j for j in range(60) if j != i and fold[j] == fold[i] and kind[j] == kind[i]]
-        others = others or [j for j in range(60) if j != i and fold[j] == fold[i]]
-        truth = [np.mean([values.own[j] == v for j in others]) for v in values.present]
-        np.testing.assert_allclose(shares[i], truth)
-
-
 def test_a_two_class_head_is_judged_against_its_controls():
     subject = world(null=("hue",), other=("none",))
     # Nearly everything is null: only the first principal direction stays visible.
@@ -213,7 +201,7 @@ def test_a_two_class_head_is_judged_against_its_controls():
 
 def test_benjamini_hochberg_against_its_definition():
     p = np.array([0.001, 0.04, 0.03, np.nan, 0.9, 0.2])
-    q = benjamini_hochberg(p)
+    q = adjusted_p(p)
     tested = np.sort(p[np.isfinite(p)])
     for value, adjusted in zip(p, q, strict=True):
         if np.isnan(value):

@@ -44,11 +44,38 @@ def test_an_image_keeps_its_weights_when_images_follow_it():
     np.testing.assert_allclose(short._sums, long._sums)
 
 
-def test_blocks_are_enforced_so_that_batching_cannot_change_a_number():
-    b = Bootstrap(0)
-    b.add(np.zeros((10, 1)))
-    with pytest.raises(ValueError, match=str(BLOCK)):
-        b.add(np.zeros((10, 1)))
+@pytest.mark.parametrize("unit_size", [1, 3])
+def test_cutting_images_into_calls_changes_no_number(unit_size):
+    rows = np.random.default_rng(6).normal(size=(BLOCK + 500, 2))
+    units = np.arange(len(rows)) // unit_size
+    whole, parts = Bootstrap(0, 50), Bootstrap(0, 50)
+    whole.add(rows, units)
+    for start, stop in ((0, 7), (7, 8), (8, 3000), (3000, len(rows))):
+        parts.add(rows[start:stop], units[start:stop])
+    for one, other in zip(whole.means(), parts.means(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_images_of_a_unit_are_drawn_together():
+    rng = np.random.default_rng(7)
+    scenes = rng.normal(size=300)
+    images, units = np.repeat(scenes, 10)[:, None], np.repeat(np.arange(300), 10)
+    alone, together = Bootstrap(0), Bootstrap(0)
+    alone.add(scenes[:, None])
+    together.add(images, units)
+    one, ten = alone.mean(0), together.mean(0)
+    assert (ten.low, ten.high) == pytest.approx((one.low, one.high), abs=1e-4)
+    assert ten.n == 3000
+    apart = Bootstrap(0)
+    apart.add(images)
+    assert (ten.high - ten.low) / (apart.mean(0).high - apart.mean(0).low) == pytest.approx(10**0.5, rel=0.15)
+
+
+def test_units_of_different_sizes_are_means_over_images():
+    values, units = np.array([1.0, 2.0, 3.0, 10.0]), np.array([0, 0, 0, 1])
+    table = Bootstrap(0)
+    table.add(values[:, None], units)
+    assert table.mean(0).value == 4.0
 
 
 def test_ratios_are_resampled_jointly():

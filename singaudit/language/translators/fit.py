@@ -56,7 +56,7 @@ class Fitted:
     fold: NDArray[np.intp]
     """(n,) index into ``translators`` for each audited image."""
     images: int
-    """Distinct images used for fitting."""
+    """Units, images that show different scenes, used for fitting."""
     on_probe: bool
     """True when fitted on probe images alone."""
     from_file: bool = False
@@ -190,16 +190,17 @@ def fit(
     """Fit the translators for ``n`` audited images: cross-fitted, or on probe images alone where there are any.
 
     ``features`` (n, m), ``embeddings`` (n, d) and hashes are the audited images'; ``probe`` holds the same of other
-    images. Raises ``LanguageError`` when there are too few.
+    images. Hashes are those of units: images with one hash are in one fold and count once. Raises ``LanguageError``
+    when there are too few.
     """
     own_fold = fold_of(sha256)
     if probe is not None:
         parts = accumulate(probe[0], probe[1], fold_of(probe[2]), FOLDS)
         zero = np.zeros(len(features), np.intp)
-        return _finish([parts], [fit_translator(parts)], zero, sum(p.n for p in parts), True, space)
+        return _finish([parts], [fit_translator(parts)], zero, len(set(probe[2])), True, space)
     parts = accumulate(features, embeddings, own_fold, FOLDS)
     others = [_without(parts, k) for k in range(FOLDS)]
-    return _finish(others, _cross_fitted(parts), own_fold, len(features), False, space)
+    return _finish(others, _cross_fitted(parts), own_fold, len(set(sha256)), False, space)
 
 
 def _finish(

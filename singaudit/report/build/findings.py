@@ -13,7 +13,7 @@ from singaudit.metrics.groups import GroupMeasure
 from singaudit.metrics.judge import Judged
 from singaudit.report.build.scores import maybe, rounded, statistic
 from singaudit.report.result.base import Statistic
-from singaudit.report.result.findings import FindingPart, NullFollow, ProbePart, Readability
+from singaudit.report.result.findings import BeyondClass, FindingPart, NullFollow, ProbePart, Readability, TextTest
 from singaudit.report.result.scores import ControlPart, ControlScore
 
 # Most telling first: what reads one control reads this one.
@@ -63,7 +63,7 @@ def _finding(
     carried = measure.carried if measure else None
     return FindingPart(
         group=group.name, kind=group.kind, finding=judged.finding, rule=judged.rule,
-        sentence=sentence(group.name, judged.finding, e.carried_share if share else None),
+        sentence=sentence(group.name, judged.finding, e.carried_share if share else None) + _read(judged),
         values=list(group.values),
         values_judged=[group.values[v] for v in measure.values.present] if measure else [],
         own_value="labels" if labelled else "zero-shot",
@@ -72,12 +72,22 @@ def _finding(
         margin_encoder_deg=maybe(measure.margin_encoder) if measure else None,
         contrast_deg=maybe(carried.contrast) if carried else None, carried_share=share,
         null_follow=_follow(measure, e.follow_q), probe=_probe(measure),
+        beyond_class=_beyond(measure) if measure and group.kind != "class" else None,
+        quadratic_probe=_quadratic(measure), meaningless_texts=_texts(judged),
         readable=judged.readable,
         readability=Readability(score=maybe(e.readable), basis="labels" if labelled else "two prompt sets"),
         stable=judged.stable,
         control=next((s for part in controls for s in part.scores if s.score == "contrast_deg"), None),
         controls=controls,
     )  # fmt: skip
+
+
+def _read(judged: Judged) -> str:
+    """How many of the values were read, where that is not all of them and no label states them."""
+    e = judged.evidence
+    if e.labelled or judged.finding in ("cannot tell", "not applicable") or e.values_judged == e.values_listed:
+        return ""
+    return f" Of its {e.values_listed} values, {e.values_judged} are read in enough images to be judged."
 
 
 def _shuffled(controls: list[ControlPart]) -> Statistic | None:
@@ -106,5 +116,30 @@ def _probe(measure: GroupMeasure | None) -> ProbePart | None:
         return None
     return ProbePart(
         features=statistic(measure.probe), principal=statistic(measure.probe_principal),
-        null=statistic(measure.probe_null), gain=statistic(measure.probe_gain),
+        null=statistic(measure.probe_null), gain=maybe(measure.probe_gain),
     )  # fmt: skip
+
+
+def _beyond(measure: GroupMeasure) -> BeyondClass:
+    b = measure.beyond
+    parts = [maybe(e) for e in (b.probe, b.probe_principal, b.probe_null)]
+    probe = None
+    if parts[0] is not None and parts[1] is not None and parts[2] is not None:
+        probe = ProbePart(features=parts[0], principal=parts[1], null=parts[2], gain=maybe(b.probe_gain))
+    return BeyondClass(
+        class_knows=maybe(b.class_knows), units=b.units, carried_share=maybe(b.carried_share),
+        null_follow=maybe(b.follow_normalised), probe=probe,
+    )  # fmt: skip
+
+
+def _quadratic(measure: GroupMeasure | None) -> ProbePart | None:
+    parts = [maybe(e) for e in measure.nonlinear] if measure else [None]
+    whole, principal, null = parts if len(parts) == 3 else (None, None, None)
+    if whole is None or principal is None or null is None:
+        return None
+    return ProbePart(features=whole, principal=principal, null=null)
+
+
+def _texts(judged: Judged) -> TextTest | None:
+    test = judged.evidence.texts
+    return TextTest(spread=rounded(test.spread), beaten=rounded(test.beaten), draws=test.draws) if test else None

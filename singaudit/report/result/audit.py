@@ -61,6 +61,12 @@ class Reproduce(Part):
     devices: dict[str, Text] = Field(default={}, description="What ONNX Runtime and torch computed on.")
 
 
+class MethodPart(Part):
+    """By which rules findings were made."""
+
+    version: int = Field(default=1, description="Findings of different versions are not comparable.")
+
+
 class AuditResult(Part):
     """Everything an audit found."""
 
@@ -69,6 +75,7 @@ class AuditResult(Part):
         default="",
         description="sha256 of the other keys as JSON: keys sorted, no spaces, ASCII; empty until stored.",
     )
+    method: MethodPart = Field(default=MethodPart())
     model: ModelPart
     geometry: GeometryPart
     certificate: CertificatePart | None = None

@@ -6,14 +6,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from singaudit.metrics.findings import Finding
 from singaudit.report.result.base import Finite, Part, Statistic, Text
 from singaudit.report.result.scores import ControlPart, ControlScore
 
 
 class NullFollow(Statistic):
-    """Share of swapped features P_p f_i + P_n f_j that are read as the null donor j's value."""
+    """Share of swapped features P_p f_i + P_n f_j that are read as donor j's value, which is another than i's."""
 
-    chance: Finite = Field(description="The same share for permuted donors.")
+    chance: Finite = Field(description="The same share with a donor of the image's own value.")
     normalised: Statistic = Field(description="(value - chance) / (1 - chance).")
     q: Finite = Field(
         default=1.0, description="One-sided p-value of value above chance, Benjamini-Hochberg over all groups."
@@ -38,6 +39,28 @@ class Readability(Part):
     basis: Literal["labels", "two prompt sets"]
 
 
+class BeyondClass(Part):
+    """The numbers with the class taken out: values compared within classes. Null where no class shows two values."""
+
+    class_knows: Statistic | None = Field(
+        description="Normalised accuracy with which the class alone tells the value: above 0.2 the class is taken out."
+    )
+    units: int = Field(description="Scenes whose value is not their class's usual one.")
+    carried_share: Statistic | None
+    null_follow: Statistic | None = Field(description="(value - chance) / (1 - chance), donors of the same class.")
+    probe: ProbePart | None
+
+
+class TextTest(Part):
+    """Values read zero-shot against texts that mean nothing: random ones with the same angles to each other."""
+
+    spread: Finite = Field(
+        description="The images' variance along the texts' differences, in that of random directions."
+    )
+    beaten: Finite = Field(description="Share of random texts along which images vary as much.")
+    draws: int
+
+
 class FindingPart(Part):
     """Mutually exclusive concept values, e.g. colours, or one concept: what of its reading the null space carries.
 
@@ -48,7 +71,7 @@ class FindingPart(Part):
     kind: Literal["class", "group", "concept"] = Field(
         default="group", description="The classes; values of an attribute; or one concept, present or absent."
     )
-    finding: Literal["cannot tell", "strong", "partial", "redundant", "not detected", "not applicable", "unstable"]
+    finding: Finding
     rule: Text = Field(description="The rule that decided, with the numbers that led to it.")
     sentence: Text = Field(description="The finding in one plain sentence.")
     values: list[Text]
@@ -67,6 +90,13 @@ class FindingPart(Part):
     )
     null_follow: NullFollow | None
     probe: ProbePart | None
+    beyond_class: BeyondClass | None = Field(
+        default=None, description="With the class taken out; null for the classes."
+    )
+    quadratic_probe: ProbePart | None = Field(
+        default=None, description="The same by a probe of second moments, that finds what no linear one can."
+    )
+    meaningless_texts: TextTest | None = Field(default=None, description="Null where labels state the values.")
     readable: bool = Field(description="The vision-language model itself reads the group from the images.")
     readability: Readability
     stable: bool = Field(description="Translators refitted on either half of the images find the same.")

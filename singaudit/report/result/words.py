@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from singaudit.metrics.findings import Finding
 from singaudit.report.result.base import Finite, Part, Statistic, Text
 
 Change = Literal["lost", "gained", "none", "cannot tell"]
@@ -42,7 +43,7 @@ class ClassFinding(Part):
     """What one class's images lose of their own values of one concept group."""
 
     group: Text
-    finding: Literal["cannot tell", "strong", "partial", "redundant", "not detected", "not applicable", "unstable"]
+    finding: Finding
     contrast_deg: Statistic | None = Field(description="What vanishes of the margin; null: too few images.")
     carried_share: Statistic | None = Field(description="Contrast over margin; null where nothing is to share out.")
     control_deg: Finite | None = Field(description="Contrast with other images' null components taken out.")

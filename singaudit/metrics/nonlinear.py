@@ -1,0 +1,163 @@
+"""Probes that find what no linear probe can: values that differ in how features spread, not in where they lie.
+
+An exclusive or of two directions, a radius, a sign lost: the values' means agree and their second moments do not. So
+the quadratic probe compares second moments: of whitened features w, each value's mean of w w' less that of all values,
+of which the leading eigenvectors and the trace are kept (the rest is noise). A row goes to the value whose difference
+its own w w' is most like; under Gaussian noise this is the linear discriminant of the products of coordinates.
+
+What is not found means nothing where nothing could have been found: so a linear and an exclusive-or code of known
+strength are planted in the null part of the same images, and must be found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from singaudit.language.translators.fit import FOLDS
+from singaudit.metrics.intervals import wilson
+from singaudit.metrics.probes import Rotated
+from singaudit.metrics.values import Layout
+
+Array = NDArray[np.float64]
+
+WIDTH = 64
+"""Leading principal components of a part that second moments are compared in."""
+LEADING = 4
+"""Eigenvectors kept of each value's difference."""
+MAX_ROWS = 8192
+"""Images looked at, the first in hash order: more would not change what is found."""
+LINEAR_STRENGTH, NONLINEAR_STRENGTH = 1.0, 2.0
+"""Of planted codes: half the distance of two values along a random direction, in its standard deviations."""
+_SHRINK = 0.1
+# Of the whitened variance, in mean variances: directions that hardly vary are not blown up.
+
+
+@dataclass(frozen=True)
+class Planted:
+    """Whether codes that were planted in the null part of these images are found."""
+
+    linear: float
+    """Lower bound of the linear probe's normalised accuracy for two values 2 standard deviations apart."""
+    nonlinear: float
+    """The same of the quadratic probe for an exclusive or of two directions, each 4 standard deviations apart."""
+
+
+def quadratic_hits(
+    rotated: Rotated, layout: Layout, groups: NDArray[np.intp], fold: NDArray[np.intp], rows: NDArray[np.intp]
+) -> NDArray[np.float32]:
+    """(3, n, G): 1 where the quadratic probe of f, of P_p f, of P_n f is right where it was not fitted.
+
+    For the ``groups`` and the images ``rows`` alone; elsewhere 0.
+    """
+    hits = np.zeros((3, *layout.own.shape), np.float32)
+    if not len(groups):
+        return hits
+    x = np.concatenate([part for _, part in rotated.rows(rows)])
+    for p, part in enumerate(rotated.parts()):
+        if part.stop > part.start:
+            for g in groups:
+                start = layout.starts[g]
+                own = layout.own[rows, g] - start
+                own[layout.own[rows, g] < 0] = -1
+                hits[p, rows, g] = _cross_fitted(x[:, part], own, int(layout.sizes[g]), fold[rows])
+    return hits
+
+
+def _cross_fitted(x: Array, own: NDArray[np.int32], values: int, fold: NDArray[np.intp]) -> NDArray[np.float32]:
+    """(n,) 1 where rows (n, k) are read right; ``own`` (n,) from 0, -1 where unknown."""
+    right = np.zeros(len(x), np.float32)
+    for k in range(FOLDS):
+        test = np.flatnonzero((fold == k) & (own >= 0))
+        train = np.flatnonzero((fold != k) & (own >= 0))
+        if len(test) and len(train) > values:
+            mean, root = _whitening(x[train])
+            scores = _scores(_clipped((x[train] - mean) @ root), own[train], values, _clipped((x[test] - mean) @ root))
+            right[test] = np.argmax(scores, axis=1) == own[test]
+    return right
+
+
+def _whitening(x: Array) -> tuple[Array, Array]:
+    """(mean (k,), (k, w)): what whitens the leading principal components."""
+    mean = x.mean(axis=0)
+    values, vectors = np.linalg.eigh((x - mean).T @ (x - mean) / len(x))
+    leading = slice(-1, -min(WIDTH, len(values)) - 1, -1)
+    return mean, vectors[:, leading] / np.sqrt(np.maximum(values[leading], 0) + _SHRINK * max(values.mean(), 1e-300))
+
+
+def _clipped(w: Array) -> Array:
+    """Rows no longer than 3 times the usual length: squares of a few outliers would outweigh all else."""
+    length = np.linalg.norm(w, axis=1)
+    limit = 3 * np.sqrt(w.shape[1])
+    return w * np.minimum(1.0, limit / np.maximum(length, 1e-300))[:, None]
+
+
+def _scores(train: Array, own: NDArray[np.int32], values: int, test: Array) -> Array:
+    """(t, v) how like each value's second moments those of the ``test`` rows are, fitted on the ``train`` rows."""
+    width = train.shape[1]
+    shown = [v for v in range(values) if np.count_nonzero(own == v) > 1]
+    scores = np.full((len(test), values), -np.inf)
+    # About each value's own mean: where values differ in their means a linear probe has found them.
+    moments = np.stack([np.cov(train[own == v].T, bias=True).reshape(width, width) for v in shown])
+    everyone = moments.mean(axis=0)
+    centre = np.mean([train[own == v].mean(axis=0) for v in shown], axis=0)
+    test = test - centre
+    square = np.einsum("ij,ij->i", test, test) - np.trace(everyone)
+    for v, moment in zip(shown, moments, strict=True):
+        difference = moment - everyone
+        level = np.trace(difference) / width
+        strength, axes = np.linalg.eigh(difference - level * np.eye(width))
+        kept = np.argsort(-np.abs(strength))[:LEADING]
+        strength, axes = strength[kept], axes[:, kept]
+        along = (test @ axes) ** 2 - np.einsum("ik,ij,jk->k", axes, everyone, axes)
+        size = level**2 * width + strength @ strength + 2 * level * strength.sum()
+        scores[:, v] = level * square + along @ strength - size / 2
+    return scores
+
+
+def plant_controls(
+    rotated: Rotated, fold: NDArray[np.intp], unit_of: NDArray[np.intp], rows: NDArray[np.intp], seed: int
+) -> Planted:
+    """Plant two codes in the null part of the images ``rows`` and look for them. ``unit_of`` (n,) images of a scene
+    have one value.
+    """
+    part = rotated.parts()[2]
+    if part.stop == part.start:
+        return Planted(0.0, 0.0)
+    x = np.concatenate([block[:, part] for _, block in rotated.rows(rows)])
+    rng = np.random.default_rng([seed, 8])
+    units, place = np.unique(unit_of[rows], return_inverse=True)
+    one, other = rng.integers(2, size=(2, len(units)))[:, place]
+    axes = np.linalg.qr(rng.normal(size=(x.shape[1], min(2, x.shape[1]))))[0].T
+    spread = (x @ axes.T).std(axis=0)
+    linear = x + LINEAR_STRENGTH * np.outer((2 * one - 1) * spread[0], axes[0])
+    found = [_linear(linear, one, fold[rows])]
+    if len(axes) > 1:
+        codes = NONLINEAR_STRENGTH * np.stack([(2 * one - 1) * spread[0], (2 * other - 1) * spread[1]], axis=1)
+        right = _cross_fitted(x + codes @ axes, (one ^ other).astype(np.int32), 2, fold[rows])
+        found.append(right.astype(np.float64))
+    return Planted(*_lower(found, len(units)))
+
+
+def _lower(found: Sequence[NDArray[np.floating]], units: int) -> list[float]:
+    """Lower bounds of normalised accuracies, of two values, as of so many units."""
+    bounds = [2 * wilson(float(right.mean()) * units, units)[0] - 1 for right in found]
+    return [*bounds, 0.0][:2]
+
+
+def _linear(x: Array, own: NDArray[np.intp], fold: NDArray[np.intp]) -> NDArray[np.float64]:
+    """(n,) 1 where a ridge discriminant of two values is right where it was not fitted."""
+    sign = 2.0 * own - 1
+    right = np.zeros((2, len(x)))
+    for i, penalty in enumerate((1e-2, 1.0)):
+        for k in range(FOLDS):
+            train, test = fold != k, fold == k
+            mean = (x[train & (own == 0)].mean(axis=0) + x[train & (own == 1)].mean(axis=0)) / 2
+            f = x[train] - mean
+            scatter = f.T @ f
+            scatter[np.diag_indices_from(scatter)] += penalty * np.trace(scatter) / len(scatter)
+            right[i, test] = (x[test] - mean) @ np.linalg.solve(scatter, f.T @ sign[train]) * sign[test] > 0
+    return np.asarray(right[int(right[1].mean() > right[0].mean())])
