@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,12 @@ from singaudit.classifier.head.logits import candidates, check_name
 from singaudit.classifier.head.plan import Trace
 from singaudit.classifier.head.search import surroundings
 from singaudit.classifier.interface import Preprocessing
+from singaudit.classifier.preprocessing.from_graph import (
+    graph_class_names,
+    graph_preprocess,
+    layout_by_names,
+    settled_shape,
+)
 from singaudit.classifier.preprocessing.metadata import FileMetadata, read_metadata
 from singaudit.classifier.preprocessing.resolve import resolve_preprocessing
 from singaudit.classifier.preprocessing.syntax import parse_preprocess
@@ -56,10 +63,31 @@ def input_spec(graph: GraphIndex, preprocess: str | None, folder: Path) -> Input
             hint="export it with a free batch axis, or with one image",
         )
     properties = {item.key: item.value for item in graph.model.metadata_props}
-    metadata = read_metadata(properties, folder)
-    stated = parse_preprocess(preprocess) if preprocess else None
-    how = resolve_preprocessing(stated, metadata.preprocess, shape, dtype, metadata_source=metadata.preprocess_source)
+    stated = parse_preprocess(preprocess) if preprocess else {}
+    metadata = _with_the_graphs_own(read_metadata(properties, folder), graph, value, stated)
+    how = resolve_preprocessing(
+        stated, metadata.preprocess, settled_shape(graph, value, shape), dtype,
+        metadata_source=metadata.preprocess_source,
+    )  # fmt: skip
     return InputSpec(value.name, tuple(shape), how, metadata)
+
+
+def _with_the_graphs_own(
+    metadata: FileMetadata, graph: GraphIndex, value: Any, stated: Mapping[str, Any]
+) -> FileMetadata:
+    """With what the graph itself says of its input and classes, where no metadata do."""
+    keys, source = dict(metadata.preprocess), metadata.preprocess_source
+    if not {"scale", "mean"} & {*keys, *stated} and (inside := graph_preprocess(graph, value.name)):
+        guesses = tuple(key for key in inside["guesses"] if key not in keys)
+        keys = {**inside, **keys, "guesses": (*guesses, *keys.get("guesses", ()))}
+        source = " and ".join(filter(None, (source, "the graph's own normalisation")))
+    if (layout := layout_by_names(value)) and "layout" not in keys and keys:
+        keys["layout"] = layout
+    metadata = replace(metadata, preprocess=keys, preprocess_source=source)
+    if metadata.class_names is not None:
+        return metadata
+    names, where = graph_class_names(graph)
+    return replace(metadata, class_names=names, class_names_source=where)
 
 
 def random_images(how: Preprocessing, count: int, seed: int) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,9 @@ _ACTIVATIONS: dict[str, Activation] = {
     "QLinearSoftmax": "softmax",
     "QLinearSigmoid": "sigmoid",
 }
-_LABELS = frozenset({"ArgMax", "ArgMin", "TopK", "Hardmax", "NonMaxSuppression", "ZipMap"})
+_LABELS = frozenset(
+    {"ArgMax", "ArgMin", "TopK", "Hardmax", "NonMaxSuppression", "LabelEncoder", "ArrayFeatureExtractor", "Binarizer"}
+)
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,14 @@ def peel(graph: GraphIndex, output: str) -> Peeled:
             activation = activation or _ACTIVATIONS[node.op_type]
             tensor = name = node.input[0]
         elif node.op_type in _LABELS:
-            label_only, tensor, name = True, node.input[0], node.input[0]
+            # Texts are picked by position: the position is what depends on the image.
+            name = (graph.data_inputs(node) or [node.input[0]])[0]
+            label_only, tensor = True, name
+        elif node.op_type == "ZipMap":  # scores by class name: what it zips are scores
+            tensor = name = node.input[0]
+        elif node.op_type == "Gather" and label_gather(graph, node):
+            label_only, name = True, node.input[1]
+            tensor = name
         elif (inner := _decomposed_softmax(graph, name)) is not None:
             activation = activation or "softmax"
             tensor = name = inner
@@ -71,6 +81,11 @@ def peel(graph: GraphIndex, output: str) -> Peeled:
         else:
             break
     return Peeled(output, tensor, activation, label_only)
+
+
+def label_gather(graph: GraphIndex, node: Any) -> bool:
+    """Whether a Gather picks class names, or other constants, by a position that depends on the image."""
+    return graph.kind(node.input[0]) == "const" and graph.kind(node.input[1]) == "data"
 
 
 def _decomposed_softmax(graph: GraphIndex, name: str) -> str | None:

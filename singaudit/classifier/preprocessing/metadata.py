@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from singaudit.classifier.preprocessing.syntax import parse_preprocess
+from singaudit.classifier.preprocessing.syntax import check_size, parse_preprocess
 from singaudit.classifier.preprocessing.timm_config import read_timm_config
 from singaudit.classifier.preprocessing.transformers_config import read_processor_config
 from singaudit.errors import ConfigError, ModelError
@@ -120,6 +120,9 @@ def _preprocess(
                 f"the file's metadata singaudit.preprocess cannot be used: {error.message}",
                 hint="state it with --preprocess",
             ) from error
+    for read_own in (_ultralytics, _image_denotation):
+        if found := read_own(properties):
+            return found, f"the file's metadata ({_WORDS[read_own.__name__]})"
     for source, document in documents:
         for read in (read_timm_config, read_processor_config):
             try:
@@ -129,6 +132,38 @@ def _preprocess(
             if found:
                 return found, source
     return {}, ""
+
+
+_WORDS = {"_ultralytics": "Ultralytics", "_image_denotation": "Image.*"}
+
+
+def _ultralytics(properties: Mapping[str, str]) -> dict[str, Any]:
+    """What Ultralytics' classify transforms do: the shorter side to imgsz, its centre, 0-1, nothing taken away."""
+    if "ultralytics" not in properties.get("author", "").lower() or properties.get("task") != "classify":
+        return {}
+    found: dict[str, Any] = {
+        "mode": "crop", "crop": 1.0, "interpolation": "bilinear", "channels": "rgb", "scale": 1 / 255, "mean": (0.0,),
+        "std": (1.0,),
+    }  # fmt: skip
+    sides = _literal(properties.get("imgsz", ""))
+    if isinstance(sides, list | tuple) and len(sides) == 2 and all(isinstance(side, int) for side in sides):
+        found["size"] = check_size(int(sides[0]), int(sides[1]))
+    return found
+
+
+def _image_denotation(properties: Mapping[str, str]) -> dict[str, Any]:
+    """ONNX's metadata of image inputs, as Windows ML and Custom Vision write them; what they leave open is a guess."""
+    ranges = {
+        "nominalrange_0_255": (1.0, 0.0, 1.0), "normalized_0_1": (1 / 255, 0.0, 1.0),
+        "normalized_1_1": (1 / 255, 0.5, 0.5),
+    }  # fmt: skip
+    values = ranges.get(properties.get("Image.NominalPixelRange", "").lower())
+    if values is None:
+        return {}
+    found: dict[str, Any] = {"scale": values[0], "mean": (values[1],), "std": (values[2],)}
+    order = {"rgb8": "rgb", "bgr8": "bgr", "gray8": "gray"}.get(properties.get("Image.BitmapPixelFormat", "").lower())
+    guesses = ("mode", "crop", "interpolation")
+    return {**found, "channels": order, "guesses": guesses} if order else {**found, "guesses": (*guesses, "channels")}
 
 
 def _problem_type(documents: list[tuple[str, dict[str, Any]]]) -> str | None:
