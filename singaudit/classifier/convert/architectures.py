@@ -11,7 +11,7 @@ from typing import Any
 from singaudit.classifier.convert.signature import Shapes
 from singaudit.errors import ModelError
 
-_REFUSED = frozenset(
+REFUSED = frozenset(
     {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir", "scriptable", "no_jit",
      "exportable", "features_only"}
 )  # fmt: skip
@@ -104,7 +104,7 @@ def known(text: str, arguments: Mapping[str, Any] | None = None) -> list[Archite
     library, colon, name = text.partition(":")
     if not colon:
         library, name = "", text
-    safe = {key: value for key, value in (arguments or {}).items() if key not in _REFUSED and _plain(value)}
+    safe = {key: value for key, value in (arguments or {}).items() if key not in REFUSED and _plain(value)}
     found = []
     if library in ("", "timm") and timm.is_model(name):
         found.append(Architecture("timm", name, arguments=tuple(sorted(safe.items()))))

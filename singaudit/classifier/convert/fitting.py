@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from singaudit.classifier.convert.architectures import Architecture, adapted, known
+from singaudit.classifier.convert.renamed_head import left_over, with_renamed_head, without_parametrizations
 from singaudit.classifier.convert.signature import fitting
 from singaudit.errors import ModelError
 
@@ -31,6 +32,8 @@ class Fitted:
     """Tensors of the file under other prefixes (losses, metrics), which are no part of the network."""
     renamed: bool
     """Whether timm's own filter of older names was applied."""
+    head: str = ""
+    """Where in the file the head stands, where it is not called as the library calls it."""
 
 
 class MisfitError(ModelError):
@@ -41,8 +44,10 @@ def fit(tensors: Mapping[str, Any], architecture: Architecture) -> Fitted:
     """Load every weight into the architecture. Raises MisfitError naming what is missing, left over or misshapen."""
     module = architecture.build(empty=True)
     expected = _shapes(module.state_dict())
+    tensors = without_parametrizations(tensors)
     prefix = _prefix(expected, tensors)
     own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    own, head = with_renamed_head(expected, own, tensors, prefix)
     chosen = adapted(architecture, expected, _shapes(own), module)
     if chosen != architecture:
         expected = _shapes(chosen.build(empty=True).state_dict())
@@ -50,12 +55,12 @@ def fit(tensors: Mapping[str, Any], architecture: Architecture) -> Fitted:
     if _problems(expected, own):
         other = _by_timms_filter(own, chosen)
         if other is None or _problems(expected, other):
-            raise _misfit(chosen, expected, own)
+            raise _misfit(chosen, expected, own, tensors, prefix)
         own, renamed = other, True
     module = chosen.build()
     module.load_state_dict(own, strict=True)
-    ignored = tuple(sorted(name for name in tensors if not name.startswith(prefix)))
-    return Fitted(module.float(), chosen, prefix, ignored, renamed)
+    ignored = tuple(sorted(n for n in tensors if not n.startswith(prefix) and not (head and n.startswith(f"{head}."))))
+    return Fitted(module.float(), chosen, prefix, ignored, renamed, head)
 
 
 def find(tensors: Mapping[str, Any]) -> Fitted:
@@ -143,7 +148,13 @@ def _problems(expected: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
     )
 
 
-def _misfit(architecture: Architecture, expected: Mapping[str, Any], own: Mapping[str, Any]) -> MisfitError:
+def _misfit(
+    architecture: Architecture,
+    expected: Mapping[str, Any],
+    own: Mapping[str, Any],
+    tensors: Mapping[str, Any],
+    prefix: str,
+) -> MisfitError:
     missing = [name for name in expected if name not in own and not name.endswith(_COUNTER)]
     extra = [name for name in own if name not in expected]
     shaped = [name for name in expected if name in own and tuple(own[name].shape) != expected[name]]
@@ -153,13 +164,16 @@ def _misfit(architecture: Architecture, expected: Mapping[str, Any], own: Mappin
 
     shapes = [f"{name}: {tuple(own[name].shape)} for {expected[name]}" for name in shaped]
     parts = filter(None, (listed("missing", missing), listed("unexpected", extra), listed("of another shape", shapes)))
-    headless = 0 < len(missing) <= 4 and not extra and not shaped
-    hint = (
-        "The head is missing: a classifier without its trained head cannot be audited, and nothing is filled with "
-        "random weights."
-        if headless
-        else "Name the architecture they were trained in with --arch; nothing is filled with random weights."
-    )
+    left = [f"{name} {tuple(tensors[name].shape)}" for name in left_over(expected, own, tensors, prefix)]
+    headless = 0 < len(missing) <= 4 and not shaped
+    if headless and not left:
+        hint = "The head is missing: a classifier without its trained head cannot be audited, and nothing is filled "
+        hint += "with random weights."
+    elif headless:
+        hint = f"The file holds more than one linear layer that the network has no place for: {', '.join(left[:4])}. "
+        hint += "Export the whole classifier: singaudit.export(module, example, path)."
+    else:
+        hint = "Name the architecture they were trained in with --arch; nothing is filled with random weights."
     return MisfitError(f"the weights do not fit {architecture}: {'; '.join(parts)}", hint=hint)
 
 

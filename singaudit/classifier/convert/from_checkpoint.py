@@ -9,7 +9,7 @@ from typing import Any
 
 from singaudit.classifier.convert.architectures import Architecture, known
 from singaudit.classifier.convert.fitting import Fitted, default_size, find, fit_any
-from singaudit.classifier.convert.library_defaults import architecture_preprocess
+from singaudit.classifier.convert.library_defaults import architecture_preprocess, tagged_class_names
 from singaudit.classifier.convert.network import Network, Statements, stored_as
 from singaudit.classifier.convert.state_dict import NeedsCodeError, Weights, read_weights
 from singaudit.classifier.files.folder import read_json
@@ -43,10 +43,10 @@ def weights_network(
     if {"mean", "std"} <= said.keys():
         # What a timm configuration leaves out has timm's default; whoever states the arithmetic leaves no guess.
         said, usual = {**(_TIMM_DEFAULTS if "architecture" in _config(paths[0].parent) else {}), **said}, {}
-    statements = Statements(
-        said, beside.preprocess_source, usual, usual_source, beside.class_names,
-        f"{CONFIG} beside the model" if beside.class_names else "",
-    )  # fmt: skip
+    names, names_source = beside.class_names, f"{CONFIG} beside the model" if beside.class_names else ""
+    if names is None:
+        names, names_source = tagged_class_names(_config(paths[0].parent))
+    statements = Statements(said, beside.preprocess_source, usual, usual_source, names, names_source)
     height, width = stated.get("size") or said.get("size") or usual.get("size") or default_size(fitted.module)
     fixed = fitted.architecture.size or _fixed_size(fitted.module)
     return Network(
@@ -110,6 +110,8 @@ def _description(weights: Weights, fitted: Fitted, how: str) -> dict[str, str | 
         said.append(f"not audited: {', '.join(weights.beside)}")
     if fitted.ignored:
         said.append(f"no part of the network: {len(fitted.ignored)} tensors such as {fitted.ignored[0]}")
+    if fitted.head:
+        said.append(f"the head stands under {fitted.head}")
     if fitted.renamed:
         said.append("older names, by timm's filter")
     if said:

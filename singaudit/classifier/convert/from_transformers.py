@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from singaudit.classifier.convert.architectures import REFUSED
 from singaudit.classifier.convert.from_checkpoint import CONFIG
 from singaudit.classifier.convert.network import Network, Statements, stored_as
 from singaudit.classifier.convert.state_dict import read_weights
@@ -14,6 +15,8 @@ from singaudit.classifier.preprocessing.metadata import read_metadata
 from singaudit.errors import ModelError
 
 PROCESSOR = "preprocessor_config.json"
+COMBINED_PROCESSOR = "processor_config.json"
+"""Where transformers 5 saves the image processor, beside what else belongs to a processor."""
 _MOST_LABELS = 1_000_000
 
 
@@ -63,7 +66,7 @@ def transformers_network(
 
 def _config(document: dict[str, Any]) -> Any:
     """The configuration object. What would fetch or run code from elsewhere is left out or refused."""
-    from transformers import AutoConfig
+    from transformers import CONFIG_MAPPING
 
     if document.get("quantization_config"):
         raise ModelError(
@@ -77,7 +80,10 @@ def _config(document: dict[str, Any]) -> Any:
     for key in ("auto_map", "attn_implementation", "_attn_implementation", "custom_pipelines", "torchscript"):
         document.pop(key, None)
     try:
-        return AutoConfig.for_model(str(model_type), **document)
+        kind = CONFIG_MAPPING[str(model_type)]
+        if kind.__name__ == "TimmWrapperConfig":
+            _check_timm(document)
+        return kind.from_dict(document)
     except (MemoryError, OSError):
         raise
     except Exception as error:
@@ -85,6 +91,17 @@ def _config(document: dict[str, Any]) -> Any:
             f"config.json does not describe a model that transformers knows: {' '.join(str(error).split())[:200]}",
             hint="Remote code is never run; models of other kinds can be exported to ONNX.",
         ) from error
+
+
+def _check_timm(document: Mapping[str, Any]) -> None:
+    """Refuse a wrapper of timm's networks that would load something else than the weights at hand."""
+    arguments = document.get("model_args")
+    led = sorted(REFUSED & set(arguments)) if isinstance(arguments, Mapping) else []
+    if led or ":" in str(document.get("architecture", "")):
+        raise ModelError(
+            f"config.json leads elsewhere: {', '.join(led) or document.get('architecture')!s:.80}",
+            hint="Keep architecture and model_args to what timm registers.",
+        )
 
 
 def _check_loaded(info: Mapping[str, Any], kind: str) -> None:
@@ -105,11 +122,14 @@ def _check_loaded(info: Mapping[str, Any], kind: str) -> None:
 
 
 def _statements(config: Mapping[str, Any], processor: Mapping[str, Any]) -> Statements:
-    said = read_metadata({"preprocessor_config": json.dumps(processor)}, None) if processor else None
-    named = read_metadata({"config": json.dumps({key: config.get(key) for key in ("id2label", "problem_type")})}, None)
+    # A network of timm in transformers' wrapper keeps timm's preprocessing in its configuration.
+    stated = processor or {"pretrained_cfg": config.get("pretrained_cfg")}
+    said = read_metadata({"preprocessor_config": json.dumps(stated)}, None)
+    kept = {key: config.get(key) for key in ("id2label", "label_names", "label_descriptions", "problem_type")}
+    named = read_metadata({"config": json.dumps(kept)}, None)
     return Statements(
-        preprocess=said.preprocess if said else {},
-        source=PROCESSOR if said and said.preprocess else "",
+        preprocess=said.preprocess,
+        source=(PROCESSOR if processor else CONFIG) if said.preprocess else "",
         class_names=named.class_names,
         class_names_source=f"id2label in {CONFIG}",
         activation=named.activation,

@@ -55,6 +55,15 @@ def torchvision_preprocess(weights: Any) -> dict[str, Any]:
     return {**keys, **({"interpolation": interpolation} if interpolation in _INTERPOLATIONS else {})}
 
 
+def tagged_class_names(config: Mapping[str, Any]) -> tuple[tuple[str, ...] | None, str]:
+    """Class names of a timm ``config.json`` that names none, where its tag says which list it was trained on last."""
+    inner = config.get("pretrained_cfg")
+    tag = str(inner.get("tag", "")) if isinstance(inner, Mapping) else ""
+    if "architecture" not in config or not tag.endswith(("in1k", "in12k", "in22k")):
+        return None, ""
+    return timm_class_names({"num_classes": config.get("num_classes") or (inner or {}).get("num_classes")})
+
+
 def timm_class_names(config: Mapping[str, Any]) -> tuple[tuple[str, ...] | None, str]:
     """Class names in logit order of a timm ``pretrained_cfg``, and where they stand: its own, else ImageNet's."""
     count = int(config.get("num_classes") or 0)

@@ -29,13 +29,8 @@ _AVERAGED = (
 _WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "weights", "params")
 _NAMED = ("arch", "architecture", "model_name")
 _DEEPEST = 4
-_SETTINGS = (
-    "argparse.Namespace", "types.SimpleNamespace", "pathlib.", "datetime.", "omegaconf.", "pytorch_lightning.",
-    "lightning.", "lightning_fabric.", "lightning_utilities.", "yacs.", "easydict.", "addict.", "ml_collections.",
-    "numpy.core.multiarray.", "numpy._core.multiarray.", "numpy.dtype", "numpy.ndarray", "numpy.dtypes.", "typing.",
-)  # fmt: skip
-"""Names that training scripts store beside the weights: settings, paths, dates, metrics. Where a pickle asks for one
-of them it gets an empty placeholder, and the name is never imported."""
+_MOST_FOREIGN = 500
+"""Names of classes and functions beside torch's own that one pickle may hold."""
 
 
 class NeedsCodeError(ModelError):
@@ -87,10 +82,10 @@ def read_weights(files: list[Path]) -> Weights:
     Raises NeedsCodeError for a pickle that is a program, ModelError for everything else that holds no weights.
     """
     if len(files) == 1:
-        return unwrap(read_document(files[0]), files[0])
+        return unwrap(*read_document(files[0]), path=files[0])
     tensors: dict[str, Any] = {}
     for path in files:
-        part = unwrap(read_document(path), path).tensors
+        part = unwrap(*read_document(path), path=path).tensors
         twice = tensors.keys() & part.keys()
         if twice:
             raise ModelError(f"{path.name} repeats the weight {min(twice)!r} of another part of the checkpoint")
@@ -109,34 +104,40 @@ def _is_safetensors(path: Path) -> bool:
     return start[8:9] == b"{" and not start.startswith((b"PK", b"\x80"))
 
 
-def read_document(path: Path) -> Any:
-    """What a checkpoint holds, read by safetensors or by torch's ``weights_only`` reader. Raises ModelError."""
+def read_document(path: Path) -> tuple[Any, tuple[str, ...]]:
+    """What a checkpoint holds, read by safetensors or by torch's ``weights_only`` reader; and the foreign names in it.
+
+    Where a pickle asks for a class or function that torch does not know as harmless (settings, histories, losses that
+    training scripts store beside the weights) it gets an empty placeholder: the name is never imported, nothing is
+    called. Raises ModelError.
+    """
     if _is_safetensors(path):
-        return _read_safetensors(path)
+        return _read_safetensors(path), ()
     import torch
 
     with path.open("rb") as stream:
         zipped = stream.read(2) == b"PK"
     if zipped:
         archive_names(path)
-    allowed: list[Any] = [argparse.Namespace]
-    for name in _unknown_names(path) if zipped else ():
-        if not name.startswith(_SETTINGS):
-            raise NeedsCodeError(path.name, tuple(sorted(_unknown_names(path))))
-        allowed.append((type("Placeholder", (_Placeholder,), {}), name))
-    try:
-        with torch.serialization.safe_globals(allowed):
-            # Not mapped into memory: only the copying reader compares each record's size with what the pickle claims.
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=False)
-    except pickle.UnpicklingError as error:
-        asked = re.findall(r"GLOBAL ([\w.]+)", str(error))
-        if asked or "Trying to call reduce" in str(error) or "Can only" in str(error):
-            raise NeedsCodeError(path.name, tuple(asked) or ("objects of its own",)) from error
-        raise _damaged(path, error) from error
-    except (MemoryError, OSError):
-        raise
-    except Exception as error:  # a damaged pickle fails in as many ways as there are operators
-        raise _damaged(path, error) from error
+    foreign = dict.fromkeys(_unknown_names(path) if zipped else ())
+    while True:
+        placeholders = [(type("Placeholder", (_Placeholder,), {}), name) for name in foreign]
+        try:
+            with torch.serialization.safe_globals([argparse.Namespace, *placeholders]):
+                # Not mapped into memory: only the copying reader compares each record's size with the pickle's claims.
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=False), tuple(foreign)
+        except pickle.UnpicklingError as error:
+            asked = [name for name in re.findall(r"GLOBAL ([\w.]+)", str(error)) if name not in foreign]
+            if asked and len(foreign) < _MOST_FOREIGN:
+                foreign |= dict.fromkeys(asked)
+                continue
+            if foreign or "Trying to call reduce" in str(error) or "Can only" in str(error):
+                raise NeedsCodeError(path.name, tuple(sorted(foreign)) or ("objects of its own",)) from error
+            raise _damaged(path, error) from error
+        except (MemoryError, OSError):
+            raise
+        except Exception as error:  # a damaged pickle fails in as many ways as there are operators
+            raise _damaged(path, error) from error
 
 
 def _damaged(path: Path, error: Exception) -> ModelError:
@@ -172,12 +173,17 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def unwrap(document: Any, path: Path) -> Weights:
-    """The weights in what a checkpoint holds: of several, the averaged ones. Raises ModelError."""
+def unwrap(document: Any, foreign: tuple[str, ...] = (), *, path: Path) -> Weights:
+    """The weights in what a checkpoint holds: of several, the averaged ones.
+
+    Raises NeedsCodeError where there are none and the file holds ``foreign`` objects, ModelError elsewhere.
+    """
     import torch
 
     if isinstance(document, torch.nn.Module):
         raise NeedsCodeError(path.name, (type(document).__name__,))
+    if foreign and not isinstance(document, Mapping):
+        raise NeedsCodeError(path.name, tuple(sorted(foreign)))
     if not isinstance(document, Mapping):
         raise ModelError(
             f"{path.name} holds a {type(document).__name__}; expected weights by name (a state dict)",
@@ -193,6 +199,8 @@ def unwrap(document: Any, path: Path) -> Weights:
         if not choices and len(found) == 1:
             choices = [k for k, value in found.items() if isinstance(value, Mapping)]
         if not choices or len(keys) == _DEEPEST:
+            if foreign:
+                raise NeedsCodeError(path.name, tuple(sorted(foreign)))
             listed = ", ".join(repr(str(key)[:40]) for key in list(found)[:8])
             raise ModelError(
                 f"{path.name} holds no weights by name that singaudit knows; found the keys {listed}",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from singaudit.classifier.convert.from_checkpoint import CONFIG
-from singaudit.classifier.convert.from_transformers import PROCESSOR
+from singaudit.classifier.convert.from_transformers import COMBINED_PROCESSOR, PROCESSOR
 from singaudit.classifier.convert.process import Original, converted
 from singaudit.classifier.files.folder import inner_file, read_json, shard_names, shards
 from singaudit.classifier.interface import Classifier
@@ -63,7 +63,9 @@ def _described(held: Sequence[str]) -> list[str]:
     weights = _weights_among(held)
     if CONFIG not in held and weights not in _graphs(held):
         raise ModelError(f"the repository holds no {CONFIG}", hint="Give an image classifier's repository.")
-    return [name for name in (CONFIG, PROCESSOR, weights) if name in held and name.endswith(".json")]
+    return [
+        name for name in (CONFIG, PROCESSOR, COMBINED_PROCESSOR, weights) if name in held and name.endswith(".json")
+    ]
 
 
 def _weights(folder: Path, held: Sequence[str]) -> list[str]:
@@ -150,7 +152,8 @@ def _open(folder: Path, name: str, facts: Mapping[str, str], options: ModelOptio
         request: dict[str, Any] = {"kind": "weights", "arch": options.arch, "allow_code": options.allow_code}
         kind = "checkpoint" if options.arch else "timm"
     else:
-        processor = read_json(inner_file(folder, PROCESSOR)) if PROCESSOR in held else {}
+        beside = next((name for name in (PROCESSOR, COMBINED_PROCESSOR) if name in held), None)
+        processor = read_json(inner_file(folder, beside)) if beside else {}
         request = {"kind": "transformers", "config": config, "processor": processor}
         kind = "transformers"
     request.update(name=name, files=[str(path) for path in files])

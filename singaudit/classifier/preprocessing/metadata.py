@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from singaudit.classifier.preprocessing.processor_defaults import processor_document, with_class_defaults
 from singaudit.classifier.preprocessing.syntax import check_size, parse_preprocess
 from singaudit.classifier.preprocessing.timm_config import read_timm_config
 from singaudit.classifier.preprocessing.transformers_config import read_processor_config
@@ -17,7 +18,7 @@ from singaudit.errors import ConfigError, ModelError
 
 _LARGEST_TEXT = 4 << 20
 """Bytes of one metadata text that are still read; 21,843 class names take about 0.5 MB."""
-_NEIGHBOURS = ("preprocessor_config.json", "config.json")
+_NEIGHBOURS = ("preprocessor_config.json", "processor_config.json", "config.json")
 ONNX_FOLDER = "onnx"
 """Where exporters keep the graphs of a repository whose config.json lies above."""
 _PLACEHOLDER = re.compile(r"LABEL_\d+")
@@ -126,7 +127,7 @@ def _preprocess(
     for source, document in documents:
         for read in (read_timm_config, read_processor_config):
             try:
-                found = read(document)
+                found = read(with_class_defaults(processor_document(document)))
             except (ConfigError, TypeError, ValueError, KeyError, AttributeError, IndexError, ArithmeticError):
                 continue  # another tool's document that does not mean what its keys suggest
             if found:
@@ -187,12 +188,20 @@ def _class_names(
             )
         return tuple(name.strip() for name in listed), "the file's metadata (singaudit.classes)"
     stated = [(f"the file's metadata ({key})", _literal(properties[key])) for key in _NAMED if key in properties]
-    stated += [(f"{key} in {source}", d.get(key)) for source, d in documents for key in _LISTED]
+    stated += [(f"{key} in {source}", _described(d, key)) for source, d in documents for key in _LISTED]
     for source, value in stated:
         names = _ordered(value)
         if names is not None and not all(_PLACEHOLDER.fullmatch(name) for name in names):
             return names, source
     return None, ""
+
+
+def _described(document: Mapping[str, Any], key: str) -> Any:
+    """The names under a key; where timm describes them beside (they are synsets), what it calls them."""
+    value, texts = document.get(key), document.get("label_descriptions")
+    if key == "label_names" and isinstance(value, list) and isinstance(texts, dict):
+        return [texts.get(name, name) if isinstance(name, str) else name for name in value]
+    return value
 
 
 def _literal(text: str) -> Any:

@@ -23,10 +23,11 @@ from singaudit.torchvision_import import import_torchvision
 # SigLIP was trained with padding and without attention mask; CLIP's causal tower does not look past a text's end.
 _PADDING: dict[str, str | bool] = {"clip": False, "siglip": "max_length", "siglip2": "max_length"}
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
-_NEEDED = ("config.json", "preprocessor_config.json")
+_CONFIG = "config.json"
+_PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+"""Either holds the image processor: the second since transformers 5, which saves processors as a whole."""
 _TOKENIZER = ("tokenizer.json", "vocab.json", "spiece.model", "vocab.txt", "tokenizer.model")
 _BESIDE = (
-    "processor_config.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
@@ -136,7 +137,8 @@ def _torch_towers(name: str, family: str, model: Any, device: str) -> TorchTower
 
 def needed_files(files: Sequence[str]) -> list[str]:
     """Those of a repository's files that opening needs, of sharded weights the index. Raises ``LanguageError``."""
-    missing = [name for name in _NEEDED if name not in files]
+    missing = [] if _CONFIG in files else [_CONFIG]
+    missing += [] if any(name in files for name in _PROCESSORS) else [_PROCESSORS[0]]
     if missing:
         kind = "; it is an open_clip repository: pass --vlm open_clip:hf-hub:ORG/NAME"
         raise LanguageError(
@@ -156,7 +158,7 @@ def needed_files(files: Sequence[str]) -> list[str]:
             hint="Convert the checkpoint with save_pretrained(..., safe_serialization=True), or name a revision that "
             "has them: many repositories hold one under ORG/NAME@refs/pr/N.",
         )
-    return [*_NEEDED, *(f for f in (*_TOKENIZER, *_BESIDE) if f in files), weights]
+    return [_CONFIG, *(f for f in (*_PROCESSORS, *_TOKENIZER, *_BESIDE) if f in files), weights]
 
 
 def listed_weights(folder: Path, held: Sequence[str]) -> list[str]:

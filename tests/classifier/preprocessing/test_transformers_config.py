@@ -135,3 +135,20 @@ def test_documents_that_lie_count_as_absent(lie: str) -> None:
     rest = json.dumps({name: value for name, value in usual.items() if name != key})
     found = read_metadata({"preprocessor": rest[:-1] + ", " + lie + "}"}, None).preprocess
     assert found == {} or (found["size"] == (224, 224) and found["guesses"])
+
+
+@pytest.mark.parametrize("kind", ["CLIP", "ViT", "Bit", "ConvNext"])
+@pytest.mark.parametrize("inside", [False, True])
+def test_what_a_configuration_leaves_out_is_its_classs_default(kind: str, inside: bool) -> None:
+    import_torchvision()
+    import transformers
+
+    named = {"image_processor_type": f"{kind}ImageProcessor", "do_resize": True}
+    document = {"image_processor": named, "processor_class": f"{kind}Processor"} if inside else named
+    said = read_metadata({"preprocessor_config": json.dumps(document)}, None)
+    how = resolve_preprocessing({}, said.preprocess, [None, 3, None, None], "float32")
+    assert how.guessed == ()
+    own = getattr(transformers, f"{kind}ImageProcessorPil", None) or getattr(transformers, f"{kind}ImageProcessor")
+    pixels = np.random.default_rng(5).integers(0, 256, (300, 421, 3), dtype=np.uint8)
+    theirs = own()(images=[Image.fromarray(pixels)], return_tensors="np")["pixel_values"][0]
+    np.testing.assert_allclose(prepare(pixels, how), theirs, atol=1e-5)

@@ -1,0 +1,117 @@
+"""Heads under another name than the library's: the one linear layer left over, or a message that names what is."""
+
+import numpy as np
+import pytest
+
+from singaudit.torchvision_import import import_torchvision
+
+import_torchvision()
+torch = pytest.importorskip("torch")
+models = pytest.importorskip("torchvision.models")
+
+from singaudit.classifier.convert.architectures import Architecture  # noqa: E402
+from singaudit.classifier.convert.fitting import MisfitError, fit  # noqa: E402
+from singaudit.classifier.convert.from_program import program_network  # noqa: E402
+from singaudit.classifier.convert.state_dict import NeedsCodeError, read_weights  # noqa: E402
+
+NETWORK = Architecture("torchvision", "resnet18")
+
+
+@pytest.fixture(scope="module")
+def trained():
+    torch.manual_seed(0)
+    return models.resnet18(num_classes=5).eval()
+
+
+def renamed(trained, prefix, head):
+    state = trained.state_dict()
+    return {(head + n[3:] if n.startswith("fc.") else prefix + n): value for n, value in state.items()}
+
+
+@pytest.mark.parametrize(
+    ("prefix", "head"),
+    [("", "fc.1."), ("backbone.", "head.fc."), ("module.backbone.", "module.head."), ("model.", "model.fc.0."),
+     ("net.", "net.classifier.")],
+)  # fmt: skip
+def test_the_one_linear_layer_left_over_is_the_head(trained, prefix, head):
+    fitted = fit(renamed(trained, prefix, head), NETWORK)
+    assert fitted.head == head.rstrip(".")
+    images = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(fitted.module(images), trained(images))
+    np.testing.assert_array_equal(fitted.module.fc.weight.detach().numpy(), trained.fc.weight.detach().numpy())
+
+
+def test_weight_norm_is_computed_whatever_it_is_called(trained):
+    for wrap in (torch.nn.utils.parametrizations.weight_norm, torch.nn.utils.weight_norm):
+        module = models.resnet18(num_classes=5).eval()
+        module.load_state_dict(trained.state_dict())
+        wrap(module.fc)
+        with torch.no_grad():
+            (getattr(module.fc, "weight_g", None) if hasattr(module.fc, "weight_g") else
+             module.fc.parametrizations.weight.original0).mul_(1.5)  # fmt: skip
+        fitted = fit(module.state_dict(), NETWORK)
+        torch.testing.assert_close(fitted.module.fc.weight, 1.5 * trained.fc.weight)
+
+
+def test_of_several_layers_left_over_none_is_taken_and_all_are_named(trained):
+    state = renamed(trained, "", "fc.3.") | {"fc.0.weight": torch.randn(512, 512), "fc.0.bias": torch.randn(512)}
+    with pytest.raises(MisfitError) as info:
+        fit(state, NETWORK)
+    assert "fc.3.weight (5, 512)" in info.value.hint
+    assert "fc.0.weight (512, 512)" in info.value.hint
+    assert "missing:" not in info.value.hint
+
+
+def test_a_file_without_a_head_is_told_so(trained):
+    state = {name: value for name, value in trained.state_dict().items() if not name.startswith("fc.")}
+    with pytest.raises(MisfitError) as info:
+        fit(state, NETWORK)
+    assert info.value.hint.startswith("The head is missing")
+
+
+class History:
+    """An object of a training library, which is never imported to read the weights beside it."""
+
+    def __init__(self):
+        raise AssertionError("was built")
+
+    def __setstate__(self, state):
+        raise AssertionError("was filled")
+
+
+def saved(path, document, **options):
+    torch.save(document, path, **options)
+    return path
+
+
+def history():
+    found = object.__new__(History)
+    found.log = {"loss": np.float64(0.5)}
+    return found
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("key", ["state_dict", "model"])
+def test_weights_beside_foreign_objects_are_read_without_building_these(trained, key, zipped, tmp_path):
+    document = {"meta": history(), key: trained.state_dict()}
+    if zipped:  # the older format keeps a module's source text, which torch's restricted reader takes for no storage
+        document["loss"] = torch.nn.CrossEntropyLoss()
+    path = saved(tmp_path / "w.pth", document, _use_new_zipfile_serialization=zipped)
+    found = read_weights([path])
+    torch.testing.assert_close(found.tensors["fc.weight"], trained.fc.weight.detach())
+
+
+def test_a_file_of_nothing_but_foreign_objects_is_a_program(tmp_path):
+    with pytest.raises(NeedsCodeError, match="History"):
+        read_weights([saved(tmp_path / "w.pth", {"meta": history()})])
+
+
+def test_the_module_in_a_dictionary_is_run_where_that_is_allowed(tmp_path):
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(),
+                                 torch.nn.Linear(8, 3)).eval()  # fmt: skip
+    path = saved(tmp_path / "w.pt", {"ckpt": module, "epoch": 1})
+    network = program_network(str(path), "pickled module", {"size": (32, 32)})
+    images = torch.randn(2, 3, 32, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(network.module(images), module(images))
