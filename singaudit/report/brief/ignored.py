@@ -66,9 +66,11 @@ def rows(
 def row(finding: FindingPart, two_class: bool = False) -> Row:
     """One finding; it must be one that says something."""
     word, style = WORDS[finding.finding]
+    shown, meaning = bar(finding, two_class), _SENTENCES[finding.finding]
+    if finding.finding == "redundant" and shown is not None and shown.value > THRESHOLDS.redundant_gain:
+        word, meaning = "mostly seen", "The logits show most of it, and lack the rest."
     return Row(
-        finding.group, readable(finding.group), finding.finding, word, style, _SENTENCES[finding.finding],
-        bar(finding, two_class),
+        finding.group, readable(finding.group), finding.finding, word, style, meaning, shown
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ No text is escaped or coloured here; names come from a result and are as hostile
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import Literal
 
@@ -114,6 +115,11 @@ class Step:
     """What it is good for, one sentence."""
     command: str
     """A shell command; words in capitals stand for what only the reader knows."""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The command's words, each quoted for the shell: where a line may break."""
+        return tuple(map(shlex.quote, shlex.split(self.command)))
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def _keep_drawing(node: ElementTree.Element) -> None:
             node.remove(child)
     for name, value in list(node.attrib.items()):
         if (
-            name in ("id", "style", "href", "pointer-events")
+            name in ("id", "class", "role", "style", "href", "pointer-events")
             or name.startswith(("on", "aria-", "{"))
             or "url(" in value
         ):

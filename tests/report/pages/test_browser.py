@@ -1,6 +1,7 @@
 """The report in a real browser: nothing runs over the edge, nothing is blocked, sorting and filtering work."""
 
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -17,6 +18,8 @@ from singaudit.report.pages.side_by_side import render_pair
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed")
 
+AXE = next((p for p in [os.environ.get("AXE_CORE", "")] if p and Path(p).is_file()), None)
+"""axe-core's script, where its path is given."""
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -110,6 +113,21 @@ def test_nothing_runs_over_the_edge_and_nothing_is_blocked(browser, pages, name:
     assert content <= inner, f"{name} is {content} px wide at {inner} px"
     assert browser.run("return [...document.images].every(i => i.complete && i.naturalWidth > 0)")
     assert browser.complaints() == []
+
+
+@pytest.mark.skipif(AXE is None, reason="axe-core is not installed (npm install axe-core, AXE_CORE=its axe.min.js)")
+@pytest.mark.parametrize("name", ["full", "geometry", "pair"])
+def test_axe_finds_nothing_serious(browser, pages, name: str) -> None:
+    """Runs a checker of accessibility inside the page, everything opened."""
+    browser.open(pages[name], 1280)
+    browser.run("document.querySelectorAll('details').forEach(d => { d.open = true; });")
+    browser.run(Path(str(AXE)).read_text(encoding="utf-8"))
+    found = browser.run(
+        "return axe.run(document, {resultTypes: ['violations']}).then(r => r.violations"
+        ".filter(v => v.impact === 'serious' || v.impact === 'critical')"
+        ".map(v => v.id + ': ' + v.nodes.slice(0, 3).map(n => n.target.join(' ')).join(', ')))"
+    )
+    assert found == []
 
 
 OPEN_ALL = "document.querySelector('.open-all').click();"
