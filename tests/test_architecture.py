@@ -21,7 +21,7 @@ FILES = {path.relative_to(ROOT).with_suffix("").parts: path for path in ROOT.rgl
 # The public API and ``python -m singaudit`` stand after everything: nothing imports them.
 OUTSIDE = {("__init__",), ("__main__",)}
 # One list of operators, and one of measures: folders whose files are all of one kind.
-LONG = {"classifier/shadow/operators", "metrics"}
+LONG = {"classifier/shadow/operators", "cli/commands", "metrics"}
 
 
 def imported(source, module):

@@ -336,6 +336,34 @@ def translator_show(**given: Any) -> None:
 
 
 @main.group(cls=CommandGroup)
+def concepts() -> None:
+    """Concept files: what a language model can read of them."""
+
+
+@concepts.command(
+    "check",
+    cls=Command,
+    example="singaudit concepts check concepts.toml --images photos/",
+)
+@click.argument("file")
+@with_options(
+    IMAGE_OPTIONS, LANGUAGE_OPTIONS[:1], OUTPUT_OPTIONS, DEVICE_OPTION, PRECISION_OPTION, BATCH_OPTION, CACHE_OPTIONS,
+    CONFIG_OPTIONS,
+)  # fmt: skip
+@click.pass_context
+def concepts_check(ctx: click.Context, /, **given: Any) -> None:
+    """Say which groups and values of the concept FILE the language model reads on these images, before an audit.
+
+    Looks at the first 500 images, or --limit N; no classifier is needed.
+    """
+    with Outcome(given) as outcome:
+        from singaudit.cli.commands.concepts import check, show
+
+        facts = check(outcome.heeds(merged_settings(ctx, given)))
+        outcome.print(facts, lambda: show(facts))
+
+
+@main.group(cls=CommandGroup)
 def vlm() -> None:
     """Vision-language models: fetch one beforehand, list those that are here."""
 

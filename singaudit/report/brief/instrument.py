@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from singaudit.metrics.domains import APART
 from singaudit.metrics.findings import THRESHOLDS
 from singaudit.report.brief.model import Mark
 from singaudit.report.brief.words import counted, per_cent
@@ -81,6 +82,10 @@ def _translator(result: AuditResult) -> Mark:
         return Mark(name, "red", text, "every finding")
     if unreadable(t):
         return Mark(name, "red", text, "every finding: the features cannot be read")
+    apart = result.data.probe_told_apart if result.data is not None else None
+    if apart is not None and apart.low > APART:
+        text += f", of another kind: told from the audited ones in {per_cent(apart.value)} of pairs"
+        return Mark(name, "amber", text, "every finding: it was fitted on other images")
     if t.r2_null_gain.low <= 0:
         return Mark(name, "amber", text + ", not what the head ignores", "findings about faint attributes")
     return Mark(name, "ok", text, "")
