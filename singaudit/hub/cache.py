@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,27 @@ def unfinished(name: str) -> set[Path]:
     """Files of a repository that are downloaded in part."""
     folder = repository_folder(name) / "blobs"
     return set(folder.glob("*.incomplete")) if folder.is_dir() else set()
+
+
+def sweep_unfinished(name: str) -> None:
+    """Remove what dead processes left of downloads: files in part whose lock, the hub client's own, nobody holds."""
+    try:
+        import fcntl
+    except ImportError:  # not POSIX: they stay
+        return
+    blobs = repository_folder(name) / "blobs"
+    for path in unfinished(name):
+        lock = blobs.parent.parent / ".locks" / blobs.parent.name / f"{path.name.partition('.')[0]}.lock"
+        with contextlib.suppress(OSError):
+            if lock.exists():
+                descriptor = os.open(lock, os.O_RDWR)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    path.unlink()
+                finally:
+                    os.close(descriptor)
+            else:
+                path.unlink()
 
 
 def verify(path: Path, stated: Any, caller: Caller) -> None:

@@ -19,6 +19,7 @@ from singaudit.hub.cache import (
     remember_commit,
     remember_missing,
     repository_folder,
+    sweep_unfinished,
     unfinished,
     verify,
 )
@@ -203,6 +204,7 @@ class _Work:
 
 def _beside(work: _Work, patience: float, progress: Progress) -> Snapshot | BaseException:
     """The outcome of the work, run in a daemon thread and given up after ``patience`` seconds without a byte."""
+    sweep_unfinished(work.name)
     before = unfinished(work.name)
     thread = threading.Thread(target=work.run, daemon=True, name="download")
     thread.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ class CachedEncoder:
         self._open, self._lock = open, threading.Lock()
         self._opened: Encoder | LanguageError | None = None
         found = revision_of(name, cache)
+        self._found, self._cache = found, cache
         self._exports = Exports(cache, found.fingerprint) if found is not None else None
         facts = cache.recall(f"encoder-{found.fingerprint}") if found is not None else None
         if found is None or facts is None:
@@ -100,12 +102,22 @@ class CachedEncoder:
         with self._lock:
             if self._opened is None:
                 try:
-                    self._opened = self._open(self._exports)
+                    self._opened = self._same(self._open(self._exports))
                 except LanguageError as error:
                     self._opened = error
             if isinstance(self._opened, LanguageError):
                 raise self._opened
             return self._opened
+
+    def _same(self, opened: Encoder) -> Encoder:
+        """The model, if its folder still holds what it was named by. Raises ``LanguageError``."""
+        if self._found is not None and Path(self.name).is_dir() and revision_of(self.name, self._cache) != self._found:
+            raise LanguageError(
+                f"the files of {self.name} changed while the model was opened: its embeddings could not be told whose "
+                "they are",
+                hint="Run the same command again once nobody writes there.",
+            )
+        return opened
 
 
 def _key(text: str) -> str:

@@ -134,3 +134,17 @@ def test_what_only_opening_can_tell_is_left_to_it(tmp_path, monkeypatch):
     assert revision_of("kind:of/other", cache) is None
     with pytest.raises(LanguageError, match="gone"):
         CachedEncoder("nobody/nothing", "cpu", cache, lambda exports: (_ for _ in ()).throw(LanguageError("gone")))
+
+
+def test_a_folder_that_changes_while_the_model_is_opened_is_refused(tmp_path, model):
+    """Its embeddings would be kept, and reported, as those of the model it was named by."""
+    folder = tmp_path / "model"
+    shutil.copytree(builtin_folder(), folder)
+
+    def opened(exports):
+        config = folder / "config.json"
+        config.write_text(config.read_text() + " ")
+        return model
+
+    with pytest.raises(LanguageError, match="changed while the model was opened"):
+        CachedEncoder(str(folder), "cpu", Cache(tmp_path / "cache"), opened)
