@@ -98,6 +98,13 @@ class AuditConfig(BaseModel):
     seed: int = Field(default=0, ge=0, lt=2**63)
     pack: str | None = Field(default=None, description="Embeddings made earlier by singaudit pack; no model is opened.")
     cache: str = Field(default="auto", min_length=1, description="auto, none, or the folder of the cache.")
+    engine: Literal["local", "ray"] = Field(default="local", description="Where the passes over images run.")
+    ray_address: str | None = Field(
+        default=None, min_length=1, description="Of a Ray cluster; None: one is started here."
+    )
+    ray_actors: int | None = Field(default=None, ge=1, le=100_000, description="Workers; None: as many as have room.")
+    ray_cpus: float = Field(default=1.0, gt=0, le=1024, description="CPUs of each worker.")
+    ray_gpus: float = Field(default=0.0, ge=0, le=64, description="GPUs of each worker.")
     limit: int | None = Field(default=None, ge=1, description="Audit only the first N images of the source.")
 
     @field_validator("gates", mode="before")

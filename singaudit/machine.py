@@ -17,8 +17,22 @@ _MEMORY_FILES = ("memory.max", "memory/memory.limit_in_bytes")
 has, the group's own files stand at the top."""
 
 
+_CORES = "_SINGAUDIT_CORES"
+
+
+def limit_cores(count: int) -> None:
+    """Let this process and its children use at most ``count`` cores."""
+    os.environ[_CORES] = str(max(1, count))
+
+
 def cores(groups: Path = _GROUPS) -> int:
     """Cores this process may use: its affinity, and no more than a container's quota, rounded up."""
+    allowed = os.environ.get(_CORES, "")
+    own = _cores(groups)
+    return min(own, int(allowed)) if allowed.isdecimal() and int(allowed) > 0 else own
+
+
+def _cores(groups: Path) -> int:
     own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota, _, period = _read(groups / "cpu.max").partition(" ")
     if not period:

@@ -38,7 +38,7 @@ def test_the_page_of_commands_shows_the_real_help():
 
 
 # Options of other programs that the pages name.
-OTHERS = {"--upgrade", "--no-deps"}
+OTHERS = {"--upgrade", "--no-deps", "--index-url", "--torch-backend"}
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))

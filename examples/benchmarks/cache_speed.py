@@ -10,7 +10,7 @@ from pathlib import Path
 
 from feature_pass import BATCH, PREPROCESS, export
 from made_photos import write
-from measuring import Outcome, in_turn
+from measuring import Outcome, Plain, in_turn
 
 from singaudit.cache.store import Cache
 from singaudit.classifier.fingerprint import forward_identity
@@ -67,15 +67,15 @@ def speed(quick: bool) -> Outcome:
         name = str(clip(root / "clip"))
         classifier = open_onnx(root / "model.onnx", ModelOptions(preprocess=PREPROCESS))
         source = open_source(str(root / "photos"))
-        classify = Step(lambda pixels: prepare(pixels, classifier.preprocessing), classifier.forward)
+        classify = Step(Plain(lambda pixels: prepare(pixels, classifier.preprocessing), classifier.forward))
 
         def look(folder: Path, features: bool) -> None:
             cache = Cache(folder)
-            encoder = CachedEncoder(name, "cpu", cache, lambda: open_encoder(name))
+            encoder = CachedEncoder(name, "cpu", cache, lambda exports: open_encoder(name, exports=exports))
             shelf = cache.shelf("features", forward_identity(classifier, "CPUExecutionProvider")) if features else None
             steps = {
-                "classifier": Step(classify.prepare, classify.compute, shelf),
-                "encoder": Step(encoder.prepare, lambda x: (encoder.encode_images(x),), encoder.images),
+                "classifier": Step(classify.recipe, shelf),
+                "encoder": Step(Plain(encoder.prepare, lambda x: (encoder.encode_images(x),)), encoder.images),
             }
             run_pass(source, steps, batch_size=BATCH)
 
@@ -140,7 +140,7 @@ def audits(quick: bool) -> Outcome:
 
         classifier = open_onnx(root / "model.onnx", ModelOptions(preprocess=PREPROCESS))
         source = open_source(str(root / "photos"))
-        classify = Step(lambda pixels: prepare(pixels, classifier.preprocessing), classifier.forward)
+        classify = Step(Plain(lambda pixels: prepare(pixels, classifier.preprocessing), classifier.forward))
         first = in_turn({"first audit": audit}, 1)
         seconds = first | in_turn(
             {

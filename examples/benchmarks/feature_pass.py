@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 from made_photos import write
-from measuring import Outcome, in_turn
+from measuring import Outcome, Plain, in_turn
 from numpy.typing import NDArray
 
 from singaudit.classifier.options import ModelOptions
@@ -64,7 +64,7 @@ def alone(session: Any, tensors: NDArray[Any], batch: int) -> Callable[[], None]
 
 def whole_pass(classifier: OnnxClassifier, photos: Path, batch: int) -> Pass:
     """Read, decode, prepare and run every photograph, as an audit does."""
-    step = Step(lambda pixels: prepare(pixels, classifier.preprocessing), classifier.forward)
+    step = Step(Plain(lambda pixels: prepare(pixels, classifier.preprocessing), classifier.forward))
     return run_pass(open_source(str(photos)), {"classifier": step}, batch_size=batch)
 
 
@@ -76,7 +76,7 @@ def _prepared(classifier: OnnxClassifier, photos: Path) -> NDArray[Any]:
 
 def _read(classifier: OnnxClassifier, photos: Path) -> Callable[[], None]:
     step = Step(
-        lambda pixels: prepare(pixels, classifier.preprocessing), lambda x: (np.zeros((len(x), 1), np.float32),)
+        Plain(lambda pixels: prepare(pixels, classifier.preprocessing), lambda x: (np.zeros((len(x), 1), np.float32),))
     )
     return lambda: (run_pass(open_source(str(photos)), {"read": step}, batch_size=BATCH), None)[1]
 

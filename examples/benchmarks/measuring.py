@@ -97,3 +97,14 @@ def _version(name: str) -> str | None:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+class Plain:
+    """A model of a pass from two functions: its own recipe, for passes in this process."""
+
+    def __init__(self, prepare: Callable[[Any], Any], compute: Callable[[Any], Any]) -> None:
+        self.prepare, self.compute = prepare, compute
+
+    def open(self) -> Any:
+        """It is open."""
+        return self

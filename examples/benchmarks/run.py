@@ -60,6 +60,12 @@ def _features(options: argparse.Namespace) -> list[Outcome]:
     return speed(options.quick, options.photos)
 
 
+def _encoder(options: argparse.Namespace) -> list[Outcome]:
+    from encoder_speed import speed
+
+    return speed(options.quick)
+
+
 def _cache(options: argparse.Namespace) -> list[Outcome]:
     from cache_speed import audits, speed
 
@@ -85,6 +91,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], list[Outcome]]] = {
     "scores": _scores,
     "controls": _controls,
     "features": _features,
+    "encoder": _encoder,
     "cache": _cache,
     "translator": _translator,
     "refine": _refine,

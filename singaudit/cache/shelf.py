@@ -82,6 +82,10 @@ class Shelf:
         """Rows that are found."""
         return len(self._keys)
 
+    def contents(self) -> NDArray[Any]:
+        """(n,) S32, sorted: the content hashes of the rows that are found."""
+        return self._keys
+
     def __contains__(self, sha256: str) -> bool:
         return len(self._keys) > 0 and self._find(_keys([sha256]))[0] >= 0
 

@@ -202,6 +202,11 @@ class Classifier(Protocol):
         """Logits (n, c) that the classifier's own head arithmetic gives for features (n, m)."""
         ...
 
-    def certify(self, inputs: NDArray[np.generic], *, seed: int = 0, device: str = "cpu") -> Certificate:
-        """The certificate of the shadow copy on prepared images (n, ...); ``device`` is torch's name of one."""
+    def certify(
+        self, inputs: NDArray[np.generic], *, seed: int = 0, device: str = "cpu", gradients: int | None = None
+    ) -> Certificate:
+        """The certificate of the shadow copy on prepared images (n, ...); ``device`` is torch's name of one.
+
+        ``gradients``: on how many of them the gradient is checked; None: four.
+        """
         ...

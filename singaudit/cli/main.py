@@ -16,6 +16,7 @@ from singaudit.cli.options import (
     CLASSES_OPTION,
     CONFIG_OPTIONS,
     DEVICE_OPTION,
+    ENGINE_OPTIONS,
     FORCE_OPTION,
     GATE_OPTIONS,
     GEOMETRY_OPTION,
@@ -69,7 +70,7 @@ def main() -> None:
     PACK_OPTION,
     PICTURE_OPTIONS, GATE_OPTIONS,
     output_option("singaudit-out"), report_option(), FORCE_OPTION, OUTPUT_OPTIONS, MACHINE_OPTIONS, PDF_OPTIONS,
-    CACHE_OPTIONS,
+    CACHE_OPTIONS, ENGINE_OPTIONS,
     CONFIG_OPTIONS,
 )  # fmt: skip
 @click.pass_context
@@ -89,7 +90,11 @@ def run(ctx: click.Context, /, **given: Any) -> None:
 
 @main.command(cls=Command, example="singaudit inspect model.onnx --format json")
 @click.argument("model")
-@with_options(MODEL_OPTIONS, OUTPUT_OPTIONS, DEVICE_OPTION, LIMIT_OPTIONS, CONFIG_OPTIONS)
+@with_options(
+    MODEL_OPTIONS,
+    click.option("--thorough", is_flag=True, help="Certify the copy on 16 images and 4 gradients, not on 4 and 1."),
+    OUTPUT_OPTIONS, DEVICE_OPTION, LIMIT_OPTIONS, CONFIG_OPTIONS,
+)  # fmt: skip
 @click.pass_context
 def inspect(ctx: click.Context, /, **given: Any) -> None:
     """Show MODEL's head, null space and certificate; no images, no language model."""
@@ -174,7 +179,7 @@ def pack(ctx: click.Context, /, **given: Any) -> None:
     CLASSES_OPTION, MODEL_OPTIONS, IMAGES_ONLY, LANGUAGE_OPTIONS,
     option("--shard", metavar="I/N", default="1/1", show_default=True,
            help="Part I of N: a stretch of the images in their order, and every N-th text."),
-    OUTPUT_OPTIONS, MACHINE_OPTIONS, CACHE_OPTIONS, CONFIG_OPTIONS,
+    OUTPUT_OPTIONS, MACHINE_OPTIONS, CACHE_OPTIONS, ENGINE_OPTIONS, CONFIG_OPTIONS,
 )  # fmt: skip
 @click.pass_context
 def features(ctx: click.Context, /, **given: Any) -> None:
@@ -446,11 +451,14 @@ def schema() -> None:
 
 
 @main.command(cls=Command, example="singaudit doctor")
-@with_options(OUTPUT_OPTIONS)
+@with_options(
+    click.option("--thorough", is_flag=True, help="Import torchvision and open the built-in language model, too."),
+    OUTPUT_OPTIONS,
+)
 def doctor(**given: Any) -> None:
     """Say what works on this machine and how to mend what does not."""
     with Outcome(given) as outcome:
         from singaudit.cli.commands.doctor import examine, show
 
-        facts = examine()
+        facts = examine(bool(given["thorough"]))
         outcome.print(facts, lambda: show(facts))

@@ -98,6 +98,13 @@ CACHE_OPTIONS = [
     ),
     click.option("--no-cache", is_flag=True, help="The same as --cache none."),
 ]
+ENGINE_OPTIONS = [
+    option("--engine", metavar="local|ray", help="Where the passes over images run. [default: local]"),
+    option("--ray-address", metavar="ADDRESS", help="Ray cluster to join. Default: workers on this machine."),
+    option("--ray-actors", type=click.IntRange(1), metavar="N", help="Workers. Default: as many as have room."),
+    option("--ray-cpus", type=click.FloatRange(0, min_open=True), metavar="X", help="CPUs of a worker. [default: 1]"),
+    option("--ray-gpus", type=click.FloatRange(0), metavar="X", help="GPUs of a worker. [default: 0]"),
+]
 IMAGES_ONLY = [IMAGE_OPTIONS[0], IMAGE_OPTIONS[-1]]
 TRANSLATOR_OUTPUT = click.option(
     "-o", "translator_file", metavar="FILE", default="translator.safetensors", show_default=True, help="File to write."

@@ -143,6 +143,16 @@ class Reporter:
         elif self._kind == "plain":
             self._say(stage, done, total)
 
+    @property
+    def listening(self) -> bool:
+        """Whether anybody sees what is said."""
+        return self._kind != "none"
+
+    def say(self, text: str) -> None:
+        """A line of its own, between the stages."""
+        if self.listening:
+            self._line(safe(text, 600))
+
     def note(self, stage: str, text: str) -> None:
         """Tell a detail of ``stage``, to be shown with its next advance in place of its rate."""
         self._notes[stage] = text

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -58,6 +60,20 @@ class Step:
     def knows(self, sha256: str) -> bool:
         """True when this content need not be computed again."""
         return self.shelf is not None and sha256 in self.shelf
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """What engines beyond this machine are told; each takes what concerns it."""
+
+    address: str | None = None
+    """Of a cluster that runs; None: one is started on this machine."""
+    actors: int | None = None
+    """Workers that open the models; None: as many as the cluster has room for."""
+    cpus: float = 1.0
+    """CPUs of each worker."""
+    gpus: float = 0.0
+    """GPUs of each worker."""
 
 
 class Engine(Protocol):
@@ -120,3 +136,9 @@ class Pass:
     def digest(self) -> str:
         """sha256 over the sorted content hashes: the same set of images gives the same digest in any order."""
         return hashlib.sha256("\n".join(sorted(self.sha256)).encode()).hexdigest()
+
+
+def anywhere(name: str) -> str:
+    """A file's or folder's name that is good in another folder than the current one; other names as they are."""
+    path = Path(os.path.expanduser(name))
+    return str(path.resolve()) if os.path.lexists(path) else name

@@ -41,7 +41,9 @@ def inspect_model(settings: dict[str, Any], progress: Progress) -> dict[str, Any
         **_model_facts(classifier),
         **_head_facts(classifier, space),
         "geometry": geometry_part(space, classifier, (NEAR_NULL_FRACTION, *near_null)).model_dump(),
-        "certificate": certificate_part(certify_on_noise(classifier, torch_device(config.device))).model_dump(),
+        "certificate": certificate_part(
+            certify_on_noise(classifier, torch_device(config.device), thorough=bool(settings.get("thorough")))
+        ).model_dump(),
     }
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,9 +22,10 @@ from singaudit.config import AuditConfig
 from singaudit.dataset.interface import ImageSource
 from singaudit.dataset.labels import resolve_units
 from singaudit.dataset.unchanged import UnchangedSource
-from singaudit.engine.interface import Pass, Step
-from singaudit.engine.local import run_pass
+from singaudit.engine.interface import EngineSettings, Pass, Step, anywhere
+from singaudit.engine.table import open_engine
 from singaudit.errors import ModelError
+from singaudit.language.concepts import Group, all_prompts
 from singaudit.language.encoders.cached import CachedEncoder
 from singaudit.language.encoders.exports import Exports
 from singaudit.language.encoders.table import open_encoder
@@ -34,6 +36,7 @@ from singaudit.language.translators.file import StoredTranslator
 from singaudit.machine import torch_device
 from singaudit.metrics.units import Units, distinct, find_units, given
 from singaudit.pipeline.passes.asked import Asked
+from singaudit.pipeline.passes.estimate import said, timed
 from singaudit.pipeline.passes.recipes import (
     ClassifierModel,
     ClassifierRecipe,
@@ -43,6 +46,9 @@ from singaudit.pipeline.passes.recipes import (
 )
 
 _log = logging.getLogger(__name__)
+_TOO_FEW_TO_TIME = 100
+"""Images below which an audit is over before its estimate could be of use."""
+_TIMED_TEXTS = 32
 
 Progress = Callable[[str, int, int], None]
 """Told (stage, done, total) as the audit advances."""
@@ -95,6 +101,10 @@ class Observer:
         self, config: AuditConfig, classifier: Classifier, progress: Progress, pack: Pack | None = None
     ) -> None:
         self._config, self._progress = config, progress
+        self._engine = open_engine(
+            config.engine,
+            EngineSettings(config.ray_address, config.ray_actors, config.ray_cpus, config.ray_gpus),
+        )
         self._cache, device = Cache(cache_folder(config.cache)), torch_device(config.device)
 
         def opened(exports: Exports | None) -> Encoder:
@@ -119,12 +129,12 @@ class Observer:
             _log.warning("the cache holds features of this model that are not used here: they were made with %s", why)
         self._steps = {
             "classifier": Step(
-                ClassifierRecipe(config.model, model_options(config), classifier.sha256),
+                ClassifierRecipe(anywhere(config.model), model_options(config), classifier.sha256),
                 features,
                 ClassifierModel(classifier),
             ),
             "encoder": Step(
-                EncoderRecipe(config.vlm, device, config.precision, encoder.revision, config.cache),
+                EncoderRecipe(anywhere(config.vlm), device, config.precision, encoder.revision, config.cache),
                 encoder.images,
                 EncoderModel(encoder),
             ),
@@ -163,10 +173,28 @@ class Observer:
             done += n
             self._progress(stage, done, whole)
 
-        return run_pass(
+        return self._engine(
             images, self._steps, batch_size=self.batch_size, exclude=exclude, limit=count, start=start,
             progress=advance, only=self._only,
         )  # fmt: skip
+
+    def tell_estimate(self, images: ImageSource, groups: Sequence[Group]) -> None:
+        """Say how long the audit will take, where somebody listens; a timed batch of each model costs a few images."""
+        say: Callable[[str], None] | None = getattr(self._progress, "say", None)
+        count = min(len(images), self._config.limit or len(images))
+        if say is None or not getattr(self._progress, "listening", False) or count < _TOO_FEW_TO_TIME:
+            return
+        words = tuple(group.values[0] for group in groups if group.kind == "concept")
+        new = self.encoder.unknown(all_prompts(tuple(group for group in groups if group.kind != "concept"), words))
+        started, first = time.perf_counter(), new[:_TIMED_TEXTS]
+        if first:
+            self.encoder.learn(first[:1])  # opens the model
+            started = time.perf_counter()
+            self.encoder.learn(first)
+        each = (time.perf_counter() - started) / max(1, len(first))
+        if (found := timed(images, self._steps, count, len(new), each)) is not None:
+            for line in said(found, self._config, torch_device(self._config.device) == "cpu"):
+                say(line)
 
     def close(self) -> None:
         """Keep the cache within its limit; what this audit needs stays in any case."""
@@ -186,6 +214,7 @@ def observe_images(
     observer = Observer(config, classifier, progress, pack)
     if stored is not None:
         stored.check_encoder(observer.encoder)
+    observer.tell_estimate(source, asked.groups)
     images = observer.observe("look at the images", source, stored.sha256 if stored is not None else frozenset())
     probe = observer.observe("look at the probe images", asked.probe, frozenset(images.sha256)) if asked.probe else None
     observer.close()

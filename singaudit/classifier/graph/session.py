@@ -67,6 +67,18 @@ def exposed(model: onnx.ModelProto, data: bytes, names: Sequence[str]) -> bytes:
     return data + more.SerializeToString()
 
 
+def runtime() -> Any:
+    """The module of ONNX Runtime, whichever distribution is installed. Raises ``ConfigError`` where none is."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ConfigError(
+            f"expected ONNX Runtime, which comes with one of two extras: {short(error)}",
+            hint="pip install 'singaudit[cpu]', or 'singaudit[gpu]' for a machine with an NVIDIA card",
+        ) from error
+    return onnxruntime
+
+
 def make_session(
     model: bytes | str, folder: Path | None, providers: Sequence[str] = CPU,
     threads: int | None = None, mode: RuntimeMode = "optimised",
@@ -78,8 +90,7 @@ def make_session(
     its graph optimisation. ModelError when ONNX Runtime refuses the model, ConfigError when it cannot use the first
     provider.
     """
-    import onnxruntime
-
+    onnxruntime = runtime()
     onnxruntime.set_default_logger_severity(4)  # libraries a provider lacks are reported below, in one message
     names = [name.partition(":")[0] for name in providers]
     missing = [name for name in names if name not in onnxruntime.get_available_providers()]
@@ -125,8 +136,7 @@ def _with_options(provider: str) -> Any:
 
 
 def _no_provider(name: str) -> ConfigError:
-    import onnxruntime
-
+    onnxruntime = runtime()
     return ConfigError(
         f"ONNX Runtime cannot use {name} here; it offers {', '.join(onnxruntime.get_available_providers())}, "
         "those that need a GPU only with its libraries installed",
@@ -136,9 +146,7 @@ def _no_provider(name: str) -> ConfigError:
 
 def run(session: Any, outputs: Sequence[str], feeds: dict[str, Any]) -> list[Any]:
     """One run; ModelError with ONNX Runtime's reason when it fails, MachineError when memory runs out."""
-    import onnxruntime
-
-    options = onnxruntime.RunOptions()
+    options = runtime().RunOptions()
     options.log_severity_level = 4
     try:
         return list(session.run(list(outputs), feeds, options))

@@ -71,9 +71,14 @@ class OnnxClassifier:
         """The features (n, m) as the head's inputs can hold them: rounded to a quantised head's grid or to half."""
         return self.process.ask("round features", arrays={"features": features})[1]["features"]
 
-    def certify(self, inputs: NDArray[np.generic], *, seed: int = 0, device: str = "cpu") -> Certificate:
-        """The certificate of the shadow copy on prepared images (n, ...); ``device`` is torch's name of one."""
-        fields = {"seed": seed, "device": device}
+    def certify(
+        self, inputs: NDArray[np.generic], *, seed: int = 0, device: str = "cpu", gradients: int | None = None
+    ) -> Certificate:
+        """The certificate of the shadow copy on prepared images (n, ...); ``device`` is torch's name of one.
+
+        ``gradients``: on how many of them the gradient is checked; None: four.
+        """
+        fields = {"seed": seed, "device": device, "gradients": gradients}
         answer, _ = self.process.ask(
             "compare with its shadow copy", fields, {"inputs": np.asarray(inputs)}, _CERTIFICATE_PATIENCE
         )

@@ -65,11 +65,12 @@ class Worker:
         """Features as the head's inputs hold them."""
         return {}, {"features": self._opened().representable(arrays["features"])}
 
-    def certify(self, arrays: Arrays, seed: int, device: str) -> Answer:
+    def certify(self, arrays: Arrays, seed: int, device: str, gradients: int | None) -> Answer:
         """The certificate of the model's shadow copy."""
         from singaudit.classifier.shadow.certificate import certify
 
-        return asdict(certify(str(self._opened().path), inputs=arrays["inputs"], seed=seed, device=device)), {}
+        path, inputs = str(self._opened().path), arrays["inputs"]
+        return asdict(certify(path, inputs=inputs, seed=seed, device=device, gradients=gradients)), {}
 
     def _opened(self) -> OpenedModel:
         assert self.model is not None, "nothing is asked of a model before it is opened"

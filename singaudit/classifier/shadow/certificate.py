@@ -45,12 +45,14 @@ def certify(
     inputs: Array | None = None,
     seed: int = 0,
     device: str = "cpu",
+    gradients: int | None = None,
 ) -> Certificate:
     """Compare a shadow copy with ONNX Runtime on the CPU: values, top classes, gradients.
 
     model: the deployed model; shadow: its copy, made here where None. inputs: preprocessed images (n, ...) of the
     input's declared type; None means standard normal noise, which needs every size but the batch's to be declared.
     seed: of noise and of the gradient check's directions. device: where a copy made here runs, in torch's words.
+    gradients: on how many images the gradient is checked; None: four.
 
     Returns a certificate; raises ModelError where the inputs do not fit or ONNX Runtime cannot run the model at all.
     """
@@ -73,7 +75,7 @@ def certify(
     best = min(reference.modes, key=lambda mode: differences[mode] or 0.0)
     difference = differences[best]
     agreement = _top1(copied[0], values[best][0], TOLERANCES[precision])
-    check = check_gradient(shadow, images, generator)
+    check = check_gradient(shadow, images, generator, gradients)
     with torch.no_grad(), carriers.without_rounding():
         smooth = to_numpy(run_in_batches(shadow, images, shadow.batch)[0]) if precision == "int8" else copied[0]
     correlation = _correlation(smooth, values[best][0], _NOISE[precision])

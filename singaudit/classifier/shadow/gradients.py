@@ -67,7 +67,9 @@ def to_numpy(value: torch.Tensor) -> Array:
     return value.detach().cpu().to(torch.float64).numpy()
 
 
-def check_gradient(shadow: ShadowCopy, images: Array, generator: np.random.Generator) -> GradientCheck | None:
+def check_gradient(
+    shadow: ShadowCopy, images: Array, generator: np.random.Generator, count: int | None = None
+) -> GradientCheck | None:
     """Compare directional derivatives of the copy with differences of its forward pass in float64.
 
     Each image has its own random weights on the first output and its own random directions; the cosine and the error
@@ -76,12 +78,12 @@ def check_gradient(shadow: ShadowCopy, images: Array, generator: np.random.Gener
 
     In fp16 and int8 outputs are staircases, whose steps hide the slope. Derivatives and differences are then those of
     the forward pass with rounding left out, which is the function whose gradient a quantised copy gives; the
-    certificate compares that pass with the model as well.
+    certificate compares that pass with the model as well. ``count``: images that are checked; None: four.
     """
     if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
         return None
     batch = shadow.batch
-    images = images[: max(IMAGES_AT_ONCE, batch or 0)].astype(np.float64)
+    images = images[: max(count or IMAGES_AT_ONCE, batch or 0)].astype(np.float64)
     deviation = float(images.std()) or 1.0
     # What float32 holds, so that both precisions see the same point.
     images = (images + _JITTER * deviation * generator.standard_normal(images.shape)).astype(np.float32)

@@ -15,7 +15,8 @@ from typing import Any
 
 from singaudit.cache.store import MAX_BYTES, cache_bytes, cache_folder
 from singaudit.classifier.graph.session import why_unusable
-from singaudit.language.encoders.table import BUILTIN, DEFAULT
+from singaudit.errors import SingauditError
+from singaudit.language.encoders.table import BUILTIN, DEFAULT, builtin_folder
 from singaudit.machine import cores, memory
 from singaudit.report.formats.pdf import pdf_available
 from singaudit.version import __version__
@@ -38,11 +39,15 @@ _FEW_GIB = 2.0
 """Free space below which large audits, whose features go to a temporary file, may not fit."""
 
 
-def examine() -> dict[str, Any]:
-    """Versions and checks as plain data: each check has ``name``, ``ok``, ``found`` and ``mend``."""
+def examine(thorough: bool = False) -> dict[str, Any]:
+    """Versions and checks as plain data: each check has ``name``, ``ok``, ``found`` and ``mend``.
+
+    ``thorough``: libraries that take seconds are imported, and the built-in language model is opened.
+    """
+    slow = (_torchvision_imports, _builtin_opens) if thorough else (_torchvision, _builtin)
     checks = (
-        _runtime, _cuda_runtime, _gpu, _torchvision, _pdf, _builtin, _default_encoder, _cached_encoders, _hub_folder,
-        _cache, _temporary, _extras,
+        _runtime, _cuda_runtime, _gpu, *slow, _pdf, _default_encoder, _cached_encoders, _hub_folder, _cache, _temporary,
+        _extras,
     )  # fmt: skip
     return {
         "singaudit": __version__,
@@ -81,14 +86,21 @@ def _runtime() -> dict[str, Any]:
     try:
         import onnxruntime
     except ImportError as error:
-        return _check("ONNX Runtime", False, str(error), "pip install onnxruntime-gpu (Linux, Windows) or onnxruntime")
+        return _check(
+            "ONNX Runtime", False, str(error), "pip install 'singaudit[cpu]', or 'singaudit[gpu]' for an NVIDIA card"
+        )
     if len(both) > 1:
         return _check(
             "ONNX Runtime", False, "onnxruntime and onnxruntime-gpu are both installed and overwrite each other",
             "pip uninstall onnxruntime onnxruntime-gpu, then install one of them",
         )  # fmt: skip
     if (reason := why_unusable("CPUExecutionProvider")) is not None:
-        return _check("ONNX Runtime", False, reason, "install it anew: pip install --force-reinstall onnxruntime-gpu")
+        return _check(
+            "ONNX Runtime",
+            False,
+            reason,
+            "install it anew: pip install --force-reinstall onnxruntime (or onnxruntime-gpu, for a card)",
+        )
     offered = ", ".join(onnxruntime.get_available_providers())
     return _check("ONNX Runtime", True, f"opens models on the CPU; offers {offered}")
 
@@ -98,12 +110,14 @@ def _cuda_runtime() -> dict[str, Any]:
     name = "ONNX Runtime on the GPU"
     if not os.path.exists("/dev/nvidiactl") and os.name == "posix":
         return _check(name, True, "no GPU here")
-    mend = "pip install onnxruntime-gpu[cuda,cudnn], or run with --device cpu"
+    mend = "pip install 'singaudit[gpu]', or run with --device cpu"
     reason = why_unusable("CUDAExecutionProvider")
     return _check(name, True, "opens models") if reason is None else _check(name, False, reason, mend)
 
 
 def _gpu() -> dict[str, Any]:
+    if os.name == "posix" and not os.path.exists("/dev/nvidiactl") and not os.path.exists("/dev/dxg"):
+        return _check("GPU", True, "none; everything runs on the CPU")
     import torch
 
     if torch.cuda.is_available():
@@ -119,8 +133,15 @@ def _gpu() -> dict[str, Any]:
 
 def _torchvision() -> dict[str, Any]:
     """torchvision is needed for its own models alone; a build for another torch is told."""
-    if _version("torchvision") is None:
+    found = _version("torchvision")
+    if found is None:
         return _check("torchvision", True, "not installed; only torchvision:NAME models need it")
+    return _check("torchvision", True, f"{found}, beside torch {_version('torch')}")
+
+
+def _torchvision_imports() -> dict[str, Any]:
+    if _version("torchvision") is None:
+        return _torchvision()
     from singaudit.torchvision_import import import_torchvision
 
     import_torchvision()
@@ -134,6 +155,17 @@ def _pdf() -> dict[str, Any]:
 
 
 def _builtin() -> dict[str, Any]:
+    """That its files are whole; ``--thorough`` opens it."""
+    from singaudit.classifier.files.folder import check_safetensors
+
+    try:
+        held = check_safetensors(builtin_folder() / "model.safetensors")
+    except (SingauditError, OSError) as error:
+        return _check("built-in language model", False, str(error), "reinstall singaudit")
+    return _check("built-in language model", True, f"{BUILTIN}, {held.numbers:,} weights")
+
+
+def _builtin_opens() -> dict[str, Any]:
     try:
         from singaudit.language.encoders.table import open_encoder
 
@@ -196,7 +228,7 @@ def _extras() -> dict[str, Any]:
     try:
         required = metadata.requires("singaudit") or []
     except metadata.PackageNotFoundError:
-        return _check("extras", False, "singaudit is not installed as a package", "pip install .")
+        return _check("extras", False, "singaudit is not installed as a package", "pip install '.[cpu]'")
     extras: dict[str, list[str]] = {}
     for line in required:
         if found := _EXTRA.search(line):

@@ -82,7 +82,7 @@ class CachedEncoder:
 
         ``progress`` is told how many of how many are. An interrupt or a kill loses a few seconds of work.
         """
-        new = {key: text for text in texts if (key := _key(text)) not in self._texts and key not in self._unkept}
+        new = self._new(texts)
         if not new:
             return
         keys, done = list(new), 0
@@ -96,6 +96,13 @@ class CachedEncoder:
         finally:
             self._texts.flush()
             self._unkept = {key: row for key, row in self._unkept.items() if key not in self._texts}
+
+    def unknown(self, texts: Sequence[str]) -> list[str]:
+        """Those of ``texts`` that were never encoded, once each."""
+        return list(self._new(texts).values())
+
+    def _new(self, texts: Sequence[str]) -> dict[str, str]:
+        return {key: text for text in texts if (key := _key(text)) not in self._texts and key not in self._unkept}
 
     def _model(self) -> Encoder:
         # Decoding threads ask at the same time; a model that cannot be opened is tried once, not once per image.

@@ -55,6 +55,10 @@ class PackedEncoder:
         """As ``Encoder.text_batches``, in one batch."""
         yield np.arange(len(texts)), self.encode_texts(texts).astype(np.float32)
 
+    def unknown(self, texts: Sequence[str]) -> list[str]:
+        """None: every text was packed."""
+        return []
+
     def learn(self, texts: Sequence[str], progress: Callable[[int, int], None] = lambda done, total: None) -> None:
         """Nothing has to be learnt: every text was packed."""
 

@@ -36,6 +36,8 @@ class Asked:
     """Values of concept groups by the user's labels, for every image of the source; -1 where unknown."""
     scenes: NDArray[np.int64] | None
     """Scene of each image of the source, where a column says."""
+    groups: tuple[Group, ...] = ()
+    """Whose texts will be embedded."""
 
 
 def what_is_asked(config: AuditConfig, names: tuple[str, ...], groups: Sequence[Group], pack: Pack | None) -> Asked:
@@ -53,4 +55,4 @@ def what_is_asked(config: AuditConfig, names: tuple[str, ...], groups: Sequence[
     def count(listed: ImageSource | None) -> int:
         return min(len(listed), config.limit or len(listed)) if listed is not None else 0
 
-    return Asked(source, count(source), probe, count(probe), labels, labels_source, own, scenes)
+    return Asked(source, count(source), probe, count(probe), labels, labels_source, own, scenes, tuple(groups))

@@ -108,7 +108,7 @@ def test_no_image_in_the_pack_is_one_message(made, models, tmp_path):
 def test_what_the_pack_cannot_serve_is_refused_before_any_work(made, models, monkeypatch, settings, error, words):
     (made / "words.txt").write_text("zebra\nred\n")
     monkeypatch.chdir(made)
-    monkeypatch.setattr("singaudit.pipeline.observe.run_pass", lambda *a, **k: pytest.fail("work was done"))
+    monkeypatch.setattr("singaudit.pipeline.observe.open_engine", lambda *a, **k: pytest.fail("work was done"))
     with pytest.raises(error, match=words):
         audit(AuditConfig(model=str(models / "leaky.onnx"), pack="probe.pack", **settings))
 

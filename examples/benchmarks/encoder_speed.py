@@ -1,0 +1,107 @@
+"""The towers of a language model on a CPU: this project's against transformers' in eager mode, the same batches."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from made_clip import make_clip
+from measuring import Outcome
+
+from singaudit.cache.store import Cache
+from singaudit.language.concepts import all_prompts, open_vocabulary
+from singaudit.language.encoders.cached import exports_of
+from singaudit.language.encoders.table import open_encoder
+
+BATCH = 16
+
+
+def cpu_in_turn(rivals: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """Median CPU-seconds of each rival, threads included; rounds of all rivals one after another."""
+    seconds: dict[str, list[float]] = {name: [] for name in rivals}
+    for _ in range(rounds):
+        for name, call in rivals.items():
+            start = time.process_time()
+            call()
+            seconds[name].append(time.process_time() - start)
+    return {name: median(found) for name, found in seconds.items()}
+
+
+def speed(quick: bool, sizes: tuple[str, ...] = ("b32", "l14")) -> list[Outcome]:
+    """Images and prompts of the built-in vocabulary through both, on one thread."""
+    from singaudit.torchvision_import import import_torchvision
+
+    import_torchvision()
+    import torch
+    from transformers import CLIPModel
+
+    torch.set_num_threads(1)
+    images, texts, rounds = (8, 64, 1) if quick else (32, 256, 3)
+    rows, outcome = (
+        [],
+        Outcome("Towers of a language model on one thread of a CPU, against transformers in eager mode", []),
+    )
+    prompts = all_prompts(open_vocabulary(None, "").groups, ())[:texts]
+    for size in sizes[:1] if quick else sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            checkpoint = make_clip(Path(folder) / size, size)
+            plain, cache = CLIPModel.from_pretrained(checkpoint).eval(), Cache(Path(folder) / "cache")
+            start = time.process_time()
+            exports = exports_of(str(checkpoint), cache)
+            ours = open_encoder(str(checkpoint), exports=exports)
+            opened = time.process_time() - start
+            start = time.process_time()
+            ours = open_encoder(str(checkpoint), exports=exports)
+            export = opened - (time.process_time() - start)
+            rng = np.random.default_rng(0)
+            pixels = rng.integers(0, 256, (images, 256, 256, 3), dtype=np.uint8)
+            inputs = np.stack([ours.prepare(one) for one in pixels])
+            batches = [
+                ours._tokenizer(prompts[at : at + BATCH], padding=True, truncation=True, return_tensors="pt")
+                for at in range(0, len(prompts), BATCH)
+            ]
+
+            def eager_images(model: Any = plain, inputs: Any = inputs) -> None:
+                with torch.inference_mode():
+                    for at in range(0, len(inputs), BATCH):
+                        model.get_image_features(pixel_values=torch.from_numpy(inputs[at : at + BATCH]))
+
+            def eager_texts(model: Any = plain, batches: Any = batches) -> None:
+                with torch.inference_mode():
+                    for batch in batches:
+                        model.get_text_features(**batch)
+
+            def our_images(ours: Any = ours, inputs: Any = inputs) -> None:
+                for at in range(0, len(inputs), BATCH):
+                    ours.encode_images(inputs[at : at + BATCH])
+
+            def our_texts(ours: Any = ours) -> None:
+                ours.encode_texts(prompts)
+
+            rivals = {
+                "images": our_images,
+                "eager images": eager_images,
+                "texts": our_texts,
+                "eager texts": eager_texts,
+            }
+            found = cpu_in_turn(rivals, rounds)
+            for what, count in (("images", images), ("texts", texts)):
+                ratio = found[f"eager {what}"] / found[what]
+                rows.append({
+                    "encoder": size, "what": what, "ms each": round(1000 * found[what] / count, 2),
+                    "eager ms each": round(1000 * found[f"eager {what}"] / count, 2), "times as fast": round(ratio, 2),
+                })  # fmt: skip
+                outcome.expect(f"{size}: {what}", ratio, at_least=1.8 if what == "images" else 2.0)
+            cost = export / (found["eager images"] / images)
+            outcome.expect(f"{size}: the export in images of the eager tower", cost, at_most=60)
+    outcome.rows = rows
+    outcome.notes = [
+        "CPU-seconds, threads included. Eager texts are padded to the longest of their batch, as its tokenizer does.",
+        f"Random weights. Batches of {BATCH}; ours run in pieces of 4 images and up to 32 texts of one length.",
+    ]
+    return [outcome]
