@@ -16,6 +16,7 @@ class UnchangedSource:
         self._source, self._sha256 = source, dict(sha256)
         self.name, self.names, self.left_out = source.name, source.names, source.left_out
         self.labels, self.label_kind, self.columns = source.labels, source.label_kind, source.columns
+        self.labels_from = source.labels_from
         self.changed: set[str] = set()
         """Names of images that were asked for and are no longer what was audited, or gone."""
 
