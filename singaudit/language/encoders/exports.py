@@ -1,4 +1,4 @@
-"""Towers exported to ONNX once per checkpoint and kept in the cache: on a CPU they run twice as fast as in torch."""
+"""Towers exported to ONNX once per checkpoint and kept in the cache: on a CPU they run faster than in torch."""
 
 from __future__ import annotations
 
