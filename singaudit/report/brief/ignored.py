@@ -44,8 +44,18 @@ _REASONS = (
     ("too few images show", "too few images show its values", "images that do"),
     ("the images of the controls", "too few images show its values", "images that do"),
     ("no rule is met", "the intervals are too wide", "more images"),
+    ("nothing was found", "too few images to rule it out", "more images"),
+    ("both parts may show it", "what shows it is not linear", ""),
+    ("a nonlinear reading", "a nonlinear reading cannot be ruled out", "more images"),
+    ("cannot tell beyond the class", "it goes with the class too closely", "images that show it in other classes"),
+    ("the language model does not read", "the language model does not read these images", "another --vlm"),
+    ("the language model reads none", "the language model does not read these images", "another --vlm"),
+    ("the shadow copy failed", "the shadow copy differs from the model", ""),
 )
-_TOO_FEW = "images were audited, fewer than"
+_TOO_FEW = ("were audited, fewer than", "are too few, at least")
+_FEW_VALUES = "values are read in enough images"
+_BEYOND = "the class alone tells the value"
+"""How the rule of a finding begins that rests on the numbers with the class taken out."""
 
 
 def says_something(finding: FindingPart) -> bool:
@@ -86,6 +96,10 @@ def bar(finding: FindingPart, two_class: bool = False) -> Bar | None:
 
 def _deciding(f: FindingPart, two_class: bool) -> tuple[Statistic | None, str]:
     share, gain, probe = f.carried_share, f.probe.gain if f.probe else None, f.probe
+    if f.finding == "nonlinear":
+        return (f.quadratic_probe.null, FOUND) if f.quadratic_probe else (None, "")
+    if f.finding in ("strong", "partial") and f.beyond_class is not None and f.rule.startswith(_BEYOND):
+        share, gain = f.beyond_class.carried_share, f.beyond_class.probe.gain if f.beyond_class.probe else None
     if f.finding == "not detected":
         return (probe.null, FOUND) if probe else (None, "")
     if f.finding == "redundant":
@@ -114,8 +128,10 @@ def reason(finding: FindingPart) -> tuple[str, str]:
     """Why nothing can be said about a group, and what would help."""
     if finding.finding == "unstable":
         return "it changes with the half of the images that is looked at", "more images"
-    if _TOO_FEW in finding.rule:
+    if any(words in finding.rule for words in _TOO_FEW):
         return "too few images", "more images"
+    if _FEW_VALUES in finding.rule:
+        return "too few of its values are read", "labels that state them"
     return next(((why, what) for start, why, what in _REASONS if finding.rule.startswith(start)),
                 ("it could not be measured", ""))  # fmt: skip
 

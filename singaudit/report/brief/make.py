@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from singaudit.report.brief import ignored, instrument, sentences
-from singaudit.report.brief.gates import asked
+from singaudit.report.brief.gates import Asked, asked
 from singaudit.report.brief.model import Brief
 from singaudit.report.brief.picture import picture
 from singaudit.report.brief.steps import steps
@@ -26,8 +28,14 @@ def brief_of(result: AuditResult) -> Brief:
         sentence=sentences.sentence(result, gates, every, marks),
         certainty=sentences.certainty(result, gates, every), marks=marks, rows=rows, more=more,
         untold=ignored.untold(result.findings), picture=picture(result, rows),
-        steps=steps(result, gates, every, marks), notes=_notes(result),
+        steps=steps(result, gates, every, marks), notes=(*_waived(gates), *_notes(result)),
     )  # fmt: skip
+
+
+def _waived(gates: Sequence[Asked]) -> tuple[str, ...]:
+    """Gates that failed and are not held against the model for now."""
+    return tuple(f"Waived, it fails all the same: {a.subject}. {a.gate.reason}" for a in gates
+                 if a.gate.status == "waived")  # fmt: skip
 
 
 def _notes(result: AuditResult) -> tuple[str, ...]:

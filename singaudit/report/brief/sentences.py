@@ -32,7 +32,7 @@ def sentence(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row], m
         return f"{found}. Whether it may ship is not decided: no gate says what must not be ignored."
     named = {a.group for a in gates}
     beyond = _ignored([row for row in rows if row.group not in named])
-    held = listed([a.subject for a in gates if a.group is not None and a.forbids])
+    held = listed([a.subject for a in gates if a.group is not None and a.forbids and a.gate.status == "pass"])
     passed = f"By your gates it may ship: {f'the head does not ignore {held}' if held else 'all of them hold'}"
     return f"{passed}. But {beyond}, which no gate asks about." if beyond else f"{passed}."
 

@@ -47,6 +47,8 @@ def _all(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row], marks
             yield Step(
                 f"Ask a language model that reads {readable(f.group)} in such images.", _other_vlm(result, words)
             )
+        elif "labels" in help_:
+            yield Step(f"State the values of {readable(f.group)} in a table.", _with(words, "--labels", "LABELS.csv"))
         elif help_:
             yield _more_images(result, words, f"Settle {readable(f.group)} and what else cannot be told.")
     ignored = [row for row in rows if row.style in ("bad", "warn")]

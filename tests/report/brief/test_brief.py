@@ -199,3 +199,48 @@ def test_a_language_model_at_chance_is_red() -> None:
     assert mark.state == "red"
     assert "chance 25" in mark.text
     assert "no better than chance" in mark.doubtful
+
+
+def test_a_finding_beyond_the_class_and_a_nonlinear_one_show_their_own_numbers() -> None:
+    beyond, other = findings(("hat", "strong"), ("ring", "partial"))
+    probe = {
+        "features": stat(0.9, 0.02),
+        "principal": stat(0.1, 0.02),
+        "null": stat(0.7, 0.02),
+        "gain": stat(0.9, 0.02),
+    }
+    beyond |= {
+        "rule": "the class alone tells the value (0.80 [0.78, 0.82] of what is possible); beyond it ...",
+        "carried_share": stat(0.2, 0.02),
+        "beyond_class": {"class_knows": stat(0.8, 0.02), "units": 300, "carried_share": stat(0.92, 0.02),
+                         "null_follow": stat(0.7, 0.02), "probe": probe},
+    }  # fmt: skip
+    other |= {"finding": "nonlinear", "quadratic_probe": probe, "carried_share": None}
+    rows = {row.name: row for row in brief_of(judged("pass", findings=[beyond, other])).rows}
+    assert rows["hat"].bar.text == "92\u00a0% [90, 94]"
+    assert rows["ring"].bar.text == "70\u00a0% [68, 72]"
+    assert rows["ring"].word == "ignored, nonlinearly"
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ("250 images of different scenes were audited, fewer than 300", "too few images (more images)"),
+        ("600 images of 200 scenes are too few, at least 300 scenes are needed; by the numbers", "too few images"),
+        ("cannot tell beyond the class: ...", "it goes with the class too closely"),
+        ("only 2 of 20 values are read in enough images, and no label states them", "too few of its values are read"),
+        ("the language model does not read these images: it names 3%", "does not read these images (another --vlm)"),
+        ("nothing was found, but of a code planted in the null part", "too few images to rule it out"),
+    ],
+)
+def test_every_reason_of_not_telling_has_words(rule: str, expected: str) -> None:
+    told = findings(("x", "cannot tell"))
+    told[0]["rule"] = rule
+    assert expected in brief_of(judged("inconclusive", findings=told)).untold_line
+
+
+def test_a_waived_gate_is_no_assurance() -> None:
+    brief = brief_of(judged("pass", (GATE.format("colour"), "waived"), (GATE.format("size"), "pass")))
+    assert "does not ignore size" in brief.sentence
+    assert "does not ignore colour" not in brief.sentence
+    assert brief.notes[0].startswith("Waived, it fails all the same: colour.")
