@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from singaudit.version import __version__
 
 if TYPE_CHECKING:
+    from singaudit.classifier.own_network import export
     from singaudit.classifier.shadow.module import shadow_copy
     from singaudit.config import AuditConfig
     from singaudit.errors import SingauditError
@@ -27,6 +28,7 @@ __all__ = [
     "__version__",
     "audit",
     "audit_arrays",
+    "export",
     "refit",
     "shadow_copy",
     "trim",
@@ -48,6 +50,7 @@ _HOMES = {
     "SingauditError": "singaudit.errors",
     "TrimOptions": "singaudit.pipeline.trim",
     "audit": "singaudit.pipeline.audit",
+    "export": "singaudit.classifier.own_network",
     "audit_arrays": "singaudit.pipeline.arrays",
     "refit": "singaudit.pipeline.repair",
     "shadow_copy": "singaudit.classifier.shadow.module",

@@ -75,7 +75,8 @@ def find(tensors: Mapping[str, Any]) -> Fitted:
         raise ModelError(
             "the weights alone do not say which network they belong to: no registered architecture has exactly their "
             "names and shapes",
-            hint="Name it: --arch NAME, any of timm.list_models() or of torchvision's classifiers.",
+            hint="Name it: --arch NAME, any of timm.list_models() or of torchvision's classifiers; a network of "
+            "your own: singaudit.export(model, example, 'model.onnx', classes=, preprocess=), then give that file.",
         )
     listed = ", ".join(list(names)[:8])
     if len(names) > _MOST_CANDIDATES:

@@ -40,8 +40,9 @@ class NeedsCodeError(ModelError):
         shown = ", ".join(wanted[:5]) + (", ..." if len(wanted) > 5 else "")
         super().__init__(
             f"{name} is a pickled program, not weights alone: to read it, torch would import and call {shown}",
-            hint="Save the weights alone: torch.save(model.state_dict(), ...) and name their --arch; or, only if you "
-            "trust the file as much as a program, pass --allow-code.",
+            hint="Save the weights alone: torch.save(model.state_dict(), ...) and name their --arch; where the class "
+            "is at hand, singaudit.export(model, example, 'model.onnx', classes=, preprocess=); Ultralytics: yolo "
+            "export format=onnx; or, only if you trust the file as much as a program, pass --allow-code.",
         )
 
 

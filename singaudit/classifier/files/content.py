@@ -25,7 +25,10 @@ _LARGEST_UNPACKED = 64 << 20
 """Bytes that all compressed entries of an archive may hold: code and tables of TorchScript, never weights."""
 _END, _END64 = struct.Struct("<4s4H2LH"), struct.Struct("<4sQ2H2L4Q")
 _FOREIGN = {
-    b"\x89HDF\r\n\x1a\n": ("an HDF5 file (Keras)", "Export it to ONNX, for example with tf2onnx."),
+    b"\x89HDF\r\n\x1a\n": (
+        "an HDF5 file (Keras)",
+        "Export it: tf2onnx.convert.from_keras(tf.keras.models.load_model(FILE), output_path='model.onnx').",
+    ),
     b"GGUF": ("a GGUF file", "Export the classifier to ONNX."),
     b"\x1f\x8b": ("a gzip archive", "Unpack it first."),
     b"7z\xbc\xaf": ("a 7z archive", "Unpack it first."),
@@ -51,7 +54,10 @@ def recognise(path: Path) -> Content:
         if start.startswith(magic):
             raise ModelError(f"{path.name} is {what}; expected a classifier", hint=hint)
     if start[4:8] == b"TFL3":
-        raise ModelError(f"{path.name} is a TensorFlow Lite file", hint="Export it to ONNX, for example with tf2onnx.")
+        raise ModelError(
+            f"{path.name} is a TensorFlow Lite file",
+            hint="Export it: python -m tf2onnx.convert --tflite FILE --output model.onnx.",
+        )
     if start[257:262] == b"ustar":
         raise ModelError(
             f"{path.name} is a tar archive; expected a model file",
