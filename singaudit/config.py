@@ -90,6 +90,9 @@ class AuditConfig(BaseModel):
         max_length=1000,
         description="unCLIP decoder: folder or name on the hub; None: none.",
     )
+    baseline: str | None = Field(
+        default=None, min_length=1, description="result.json of an earlier audit of the same images, or its folder."
+    )
     precision: Literal["fp32", "bf16"] = Field(default="fp32", description="Of the vision-language model.")
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     batch_size: Annotated[int, Field(ge=1, le=65536)] | None = Field(default=None, description="None: 16.")

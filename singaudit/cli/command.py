@@ -116,7 +116,7 @@ _HEADINGS = {
     **dict.fromkeys(("balance", "holdout", "most_lost", "keep", "erase"), "Images"),
     **dict.fromkeys(("vlm", "translator", "concepts", "pack"), "Language"),
     **dict.fromkeys(("generate", "toward", "decode"), "Pictures"),
-    **dict.fromkeys(("gates", "gate_on", "exit_zero"), "Gates"),
+    **dict.fromkeys(("gates", "gate_on", "baseline", "exit_zero", "check", "remove"), "Gates"),
     **dict.fromkeys(
         (
             "anyway",

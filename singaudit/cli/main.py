@@ -89,7 +89,7 @@ def run(ctx: click.Context, /, **given: Any) -> None:
 
 
 @main.command(cls=Command, example="singaudit inspect model.onnx --format json")
-@click.argument("model")
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 @with_options(
     MODEL_OPTIONS,
     click.option("--thorough", is_flag=True, help="Certify the copy on 16 images and 4 gradients, not on 4 and 1."),
@@ -97,12 +97,22 @@ def run(ctx: click.Context, /, **given: Any) -> None:
 )  # fmt: skip
 @click.pass_context
 def inspect(ctx: click.Context, /, **given: Any) -> None:
-    """Show MODEL's head, null space and certificate; no images, no language model."""
-    with Outcome(given) as outcome:
-        from singaudit.cli.commands.inspect import describe, inspect_file
+    """Show MODEL's head, null space and certificate; no images, no language model.
 
-        facts = inspect_file(outcome.heeds(merged_settings(ctx, given)))
-        outcome.print(facts, lambda: describe(facts, str(given["model"])))
+    Of several models each is shown; with --format json they are one array. One that cannot be read is said where it
+    stands, and the exit code is that of the worst.
+    """
+    with Outcome(given) as outcome:
+        from singaudit.cli.commands.inspect import describe, inspect_file, inspect_files
+
+        settings = outcome.heeds(merged_settings(ctx, given))
+        models = given["models"]
+        if len(models) == 1:
+            facts = inspect_file({**settings, "model": models[0]})
+            outcome.print(facts, lambda: describe(facts, models[0]))
+        else:
+            found, code = inspect_files(settings, models, outcome.say)
+            outcome.print(found, lambda: None, code)
 
 
 @main.command(cls=Command, example="singaudit demo --open")
@@ -153,6 +163,32 @@ def report(ctx: click.Context, /, **given: Any) -> None:
         from singaudit.cli.commands.report import render_again
 
         outcome.print(render_again(given, requested_formats(ctx, given, again=True)), lambda: None)
+
+
+@main.command(cls=Command, example="singaudit card singaudit-out/result.json README.md")
+@click.argument("result")
+@click.argument("card", metavar="README.md")
+@with_options(
+    click.option("--check", is_flag=True, help="Write nothing; exit 4 where the section is not this result's."),
+    click.option("--remove", is_flag=True, help="Take the section out again, with the files it links to."),
+    click.option("--annex-iv", is_flag=True, help="Add the date of the audit and lines to name and sign."),
+    click.option("--responsible", metavar="NAME", help="Who answers for the audit, with --annex-iv."),
+    click.option("--redact", is_flag=True, help="No pictures, no names of images, no paths."),
+    OUTPUT_OPTIONS,
+)
+def card(**given: Any) -> None:
+    """Write the audit's section into a model card: a README.md, or the folder of a local clone.
+
+    Below the heading "Model Examination" where the card has it, else at the end; every other byte stays as it is. A
+    picture and report.pdf are put beside it in singaudit/. Nothing is pushed anywhere.
+    """
+    with Outcome(given) as outcome:
+        from singaudit.cli.terminal import safe
+        from singaudit.report.card.update import update_card
+
+        code, facts = update_card(given)
+        written = "".join(f"\n  wrote {safe(name)}" for name in facts["changed"]) or "; nothing was written"
+        outcome.print(facts, lambda: click.echo(f"{safe(facts['card'], 4096)} {facts['state']}{written}"), code)
 
 
 @main.command(
@@ -237,7 +273,7 @@ def image(ctx: click.Context, /, **given: Any) -> None:
     """
     with Outcome(given) as outcome:
         from singaudit.cli.commands.image import describe_image
-        from singaudit.cli.commands.image_text import show
+        from singaudit.cli.image_text import show
 
         code, result, files = describe_image(outcome.heeds(merged_settings(ctx, given)))
         outcome.print(result.model_dump(mode="json"), lambda: show(result), code, files)

@@ -179,6 +179,12 @@ GATE_OPTIONS = [
         help="End of the interval a gate is judged on. upper, the default: the bad one; a straddled limit is "
         "inconclusive.",
     ),
+    option(
+        "--baseline",
+        metavar="RESULT.json",
+        help="An earlier audit of the same images: what got worse, also for gates such as 'baseline.finding[colour] "
+        "not worse'.",
+    ),
     click.option("--exit-zero", is_flag=True, help="Exit 0 instead of 1 or 4."),
 ]
 NEW_MODEL_OPTIONS = [

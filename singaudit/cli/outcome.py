@@ -83,7 +83,7 @@ class Outcome:
         elif self._json:
             self._where(files)
 
-    def print(self, facts: dict[str, Any], text: Callable[[], None], code: int = 0, files: Sequence[Path] = ()) -> None:
+    def print(self, facts: Any, text: Callable[[], None], code: int = 0, files: Sequence[Path] = ()) -> None:
         """Print facts as JSON, or by ``text``, and where ``files`` are, and remember the exit code."""
         self._reached = True
         self._code = code
@@ -118,12 +118,17 @@ class Outcome:
         self._fail(as_ours(error), error)
 
     def _fail(self, error: SingauditError, cause: BaseException) -> NoReturn:
-        from singaudit.cli.terminal import pointed_at, safe
-
         if self._verbose or error.code == "bug":
             import traceback
 
             traceback.print_exception(cause)
+        self.say(error)
+        raise Ended(error.exit_code)
+
+    def say(self, error: SingauditError) -> None:
+        """Show an error, and end nothing."""
+        from singaudit.cli.terminal import pointed_at, safe
+
         if self._json:
             facts = {"code": error.code, "message": error.message, "hint": error.hint}
             click.echo(json.dumps(facts), err=True)
@@ -133,4 +138,3 @@ class Outcome:
                 click.echo(line, err=True)
             if error.hint:
                 click.echo(f"  try: {safe(error.hint, 1500)}", err=True)
-        raise Ended(error.exit_code)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ from singaudit.pipeline.passes.asked import what_is_asked
 from singaudit.pipeline.passes.foregone import foregone
 from singaudit.pipeline.pictures import make_pictures
 from singaudit.report.build import scores
+from singaudit.report.build.earlier import open_baseline, with_baseline
 from singaudit.report.build.findings import control_parts, finding_parts
 from singaudit.report.build.gallery import gallery_items
 from singaudit.report.build.reproduce import reproduce
@@ -108,6 +109,14 @@ def audit(
     Raises ``SingauditError`` with one message for everything a user can mend; nothing is written.
     """
     rules = parse_rules(config.gates)  # a rule that cannot be read is refused before anything is opened
+    earlier = open_baseline(config, rules)
+    found = _found(config, rules, progress, warn)
+    result = with_baseline(found.result, found.per_image, earlier)
+    return replace(found, result=decided(result, list(found.rules), config.gate_on, config.waivers))
+
+
+def _found(config: AuditConfig, rules: list[Rule], progress: Progress, warn: Callable[[str], None]) -> Audit:
+    """Everything that the audit finds; gates and verdict are left open."""
     decoding = decoding_of(config, progress)
     progress("open the model", 0, 1)
     classifier = open_classifier(config.model, model_options(config), progress)
@@ -126,7 +135,7 @@ def audit(
     policy = policy_rules(config.policy, known)
     written = tuple(GateText(rule=rule.text) for rule in policy)
     config = config.model_copy(update={"gates": config.gates + written, "policy": {}})
-    rules += policy
+    rules = [*rules, *policy]
     check_rules(rules, known)
     if config.geometry_only or (config.images is None and pack is None):
         return _geometry_only(config, classifier, names, names_source, space, rules, progress)
@@ -268,7 +277,7 @@ def _conclude(
         reproduce=reproduce(config),
     )  # fmt: skip
     result = _with_words(facts, subject, measured, result)
-    return _concluded(config, result, facts.rules, per_image(facts, subject, measured, logits), pictured.files)
+    return Audit(result, per_image(facts, subject, measured, logits), pictured.files, facts.rules)
 
 
 def _with_words(facts: AuditContext, subject: Subject, measured: Measured, result: AuditResult) -> AuditResult:
@@ -304,7 +313,7 @@ def _geometry_only(
         ],
         reproduce=reproduce(config),
     )  # fmt: skip
-    return _concluded(config, result, rules)
+    return Audit(result, {}, {}, rules)
 
 
 def _without_language(facts: AuditContext, progress: Progress, reason: str) -> Audit:
@@ -323,15 +332,7 @@ def _without_language(facts: AuditContext, progress: Progress, reason: str) -> A
         not_evaluated=[f"scores, controls, classes, concepts and pictures were not evaluated: {reason}"],
         reproduce=reproduce(facts.config),
     )
-    return _concluded(facts.config, result, facts.rules)
-
-
-def _concluded(
-    config: AuditConfig, result: AuditResult, rules: Sequence[Rule], rows: dict[str, Sequence[Any]] | None = None,
-    files: dict[str, bytes] | None = None,
-) -> Audit:  # fmt: skip
-    """Gates, waivers and the verdict over what was found."""
-    return Audit(decided(result, list(rules), config.gate_on, config.waivers), rows or {}, files or {}, rules)
+    return Audit(result, {}, {}, facts.rules)
 
 
 def _logit_check(facts: AuditContext, logits: NDArray[np.float32], subject: Subject | None = None) -> LogitCheck:

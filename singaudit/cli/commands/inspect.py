@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from singaudit.errors import SingauditError
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
@@ -17,6 +20,27 @@ def inspect_file(settings: dict[str, Any]) -> dict[str, Any]:
     title = f"Reading {safe(str(settings.get('model', '')), 100)}: head, null space, shadow copy"
     with Reporter("none" if settings.get("quiet") else settings.get("progress", "auto"), title=title) as progress:
         return inspect_model(settings, progress)
+
+
+def inspect_files(
+    settings: dict[str, Any], models: Sequence[str], say: Callable[[SingauditError], None]
+) -> tuple[list[dict[str, Any]], int]:
+    """(facts or error of each model, exit code of the worst); for people each is shown when it is read."""
+    found: list[dict[str, Any]] = []
+    code = 0
+    for model in models:
+        try:
+            facts = inspect_file({**settings, "model": model})
+        except SingauditError as error:
+            say(error)
+            code = max(code, error.exit_code)
+            found.append({"model": model, "error": {"code": error.code, "message": error.message, "hint": error.hint}})
+            continue
+        found.append(facts)
+        if settings.get("output_format") != "json" and not settings.get("quiet"):
+            describe(facts, model)
+            print()
+    return found, code
 
 
 def describe(facts: dict[str, Any], model: str = "") -> None:

@@ -40,6 +40,12 @@ def _waived(gates: Sequence[Asked]) -> tuple[str, ...]:
 
 def _notes(result: AuditResult) -> tuple[str, ...]:
     """What a decision must not overlook beside the findings."""
+    noted = [f"Against the last release: {result.baseline.sentence}."] if result.baseline is not None else []
+    noted += [f"{part.sentence[0].upper()}{part.sentence[1:]}." for part in result.waivers if part.status == "applied"]
+    return (*noted, *_lost_classes(result))
+
+
+def _lost_classes(result: AuditResult) -> tuple[str, ...]:
     data = result.data
     if (
         result.verdict.status == "fail"

@@ -59,6 +59,8 @@ def _places(name: str) -> tuple[str, ...]:
         path, part = parts.pop(0)
         for field, info in part.model_fields.items():
             container, inner = _unwrap(info.annotation)
+            if field == "baseline":
+                continue
             if field == name and path and container is None:
                 found.append(path + field)
             elif container is None and hasattr(inner, "model_fields") and not _is_statistic(inner):

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from singaudit.report.result.base import Finite, Part, Text
+from singaudit.report.result.baseline import BaselinePart
 from singaudit.report.result.data import DataPart, EncoderPart, LogitCheck, TranslatorPart
 from singaudit.report.result.findings import FindingPart, GatePart, Verdict
 from singaudit.report.result.model import CertificatePart, GeometryPart, ModelPart
@@ -91,6 +92,7 @@ class AuditResult(Part):
     words: WordsPart | None = None
     steering: SteeringPart | None = None
     gates: list[GatePart] = Field(default=[])
+    baseline: BaselinePart | None = Field(default=None, description="The audit that this one was compared with.")
     waivers: list[WaiverPart] = Field(default=[], description="Those of the configuration, and what became of each.")
     verdict: Verdict
     scatter: ScatterPart | None = None
