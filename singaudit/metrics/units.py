@@ -49,6 +49,10 @@ class Limits:
     """Distances below are this, in the same units: what differs by so little is the same."""
     pixels: float = 0.5
     """Largest difference of two images' pixels, in that of either to its other neighbours."""
+    same_pixels: float = 0.25
+    """Largest distance of two thumbnails of unit contrast that pixels alone may call copies; unrelated ones are 1.4."""
+    pixel_neighbours: int = 32
+    """Neighbours by the models among which pixels alone are asked."""
     compared: int = 16
     """Other neighbours whose pixels are compared."""
 
@@ -124,6 +128,8 @@ def find_units(
     if thumbnails is not None and len(first):
         same = _pixels_agree(thumbnails, rows, size, first, second, limits)
         first, second = first[same], second[same]
+    if thumbnails is not None:
+        first, second = _with_same_pixels(thumbnails, rows, first, second, limits)
     middle = _stars(count, first, second, distances(spaces, first, second))
     return _numbered(middle, "exact" if recall is None else "hashed", recall)
 
@@ -172,6 +178,32 @@ def _pixels_agree(
     limit = limits.pixels * np.minimum(usual[place[: len(first)]], usual[place[len(first) :]])
     result: NDArray[np.bool_] = unlike(images, first, second) <= limit
     return result
+
+
+def _with_same_pixels(
+    thumbnails: NDArray[np.generic], rows: NDArray[np.int32], first: Rows, second: Rows, limits: Limits
+) -> tuple[Rows, Rows]:
+    """The pairs, and those of which only the pixels show that they are copies: a small copy is blurred to a model.
+
+    Among an image's nearest by the models, those before an unlikely gap in the pixels' own distances; both ways.
+    """
+    flat = np.asarray(thumbnails, np.float32)
+    flat = flat - flat.mean(axis=1, keepdims=True)
+    flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), np.float32(SIDE))
+    flipped = flat.reshape(-1, SIDE, SIDE)[:, :, ::-1].reshape(len(flat), -1)
+    near = rows[:, : limits.pixel_neighbours]
+    apart = np.empty(near.shape, np.float32)
+    for start in range(0, len(near), 1024):
+        at = slice(start, start + 1024)
+        others = flat[near[at]]
+        same = np.maximum(*(np.einsum("nd,nkd->nk", x[at], others, optimize=True) for x in (flat, flipped)))
+        apart[at] = np.sqrt(np.maximum(2 - 2 * same, 0))
+    order = np.argsort(apart, axis=1, kind="stable")
+    size = behind_gap(np.take_along_axis(apart, order, axis=1), replace(limits, nearest=limits.same_pixels))
+    one, other = _mutual(np.take_along_axis(near, order, axis=1), size)
+    count = len(rows)
+    both = np.unique(np.concatenate([first * count + second, one * count + other]))
+    return both // count, both % count
 
 
 def unlike(images: Array, first: NDArray[np.integer], second: NDArray[np.integer]) -> Array:

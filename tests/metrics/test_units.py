@@ -93,6 +93,32 @@ def test_a_flipped_shifted_or_brighter_copy_has_the_same_pixels() -> None:
     assert find_units(x[:, :32], x[:, 32:], pixels).count == 200
 
 
+def test_pixels_alone_show_a_copy_that_a_model_sees_blurred() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(1000, 12))
+    x[:30] = x[970:] + 0.25 * rng.normal(size=(30, 12))
+    pixels = rng.uniform(0, 255, (1000, 256))
+    pixels[:30] = pixels[970:] + rng.normal(0, 4, (30, 256))
+    copies = tuple((i, 970 + i) for i in range(30))
+    found = find_units(*_spaces(x), pixels)
+    assert set(found.joined) <= set(copies)
+    assert len(found.joined) >= 27
+    assert len(find_units(*_spaces(x)).joined) < 15
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5, 4.0])
+def test_parts_on_a_belt_stay_apart_by_their_pixels_too(noise: float) -> None:
+    """One part in three degrees of freedom, and the camera's noise."""
+    rng = np.random.default_rng(0)
+    pose = np.clip(rng.normal(size=(1500, 3)), -2, 2)
+    y, x = np.mgrid[0:16, 0:16]
+    across = (x - 7.5 - pose[:, 0, None, None]) ** 2 / 8
+    down = (y - 7.5 - pose[:, 1, None, None]) ** 2 / (8 + 2 * pose[:, 2, None, None])
+    pixels = 128 + 80 * np.exp(-across - down)
+    pixels = pixels + noise * rng.normal(size=pixels.shape)
+    assert find_units(*_spaces(pose), pixels.reshape(1500, 256)).count >= 1498
+
+
 def test_a_star_does_not_chain() -> None:
     """A camera that travels: its first and last frames show nothing in common."""
     rng = np.random.default_rng(0)
