@@ -9,6 +9,7 @@ from typing import Any
 from singaudit.cli.lock import hold
 from singaudit.cli.terminal import Reporter, safe
 from singaudit.demo.calibration.run import FULL, QUICK, calibrate
+from singaudit.demo.calibration.settings import rows_table
 from singaudit.demo.calibration.table import markdown, percent
 from singaudit.errors import ReportError
 from singaudit.report.formats.atomic import write_files
@@ -34,6 +35,9 @@ def run_calibration(settings: dict[str, Any]) -> dict[str, Any]:
     with Reporter("none" if quiet else settings["progress"], title="Calibration") as reporter:
         found = calibrate(size, settings["seed"], reporter)
     table = markdown(found)
+    if found["rows"]:
+        title = ["", "### In the settings that people work in", "", *rows_table(found["rows"]), ""]
+        table += "\n".join(title)
     written = write_files(
         output, {FILES[0]: (json.dumps(found, indent=1) + "\n").encode(), FILES[1]: table.encode()}
     )  # fmt: skip

@@ -59,7 +59,7 @@ ROWS: tuple[Row, ...] = (
     replace(BASE, name="values read zero-shot", labelled=False),
     replace(BASE, name="heavy tails: Student's t with 3 degrees of freedom", tails=3.0),
     replace(BASE, name="outliers: 2 % of the images with twenty times the noise", outliers=0.02),
-    replace(BASE, name="20 values, 3,000 images", values=20, images=3000),
+    replace(BASE, name="20 values, 3,000 images", classes=40, values=20, images=3000),
     replace(BASE, name="goes with the class at 0.7", correlation=0.7),
     replace(BASE, name="goes with the class at 0.8", correlation=0.8),
     replace(BASE, name="1,250 scenes of 10 frames, no probe", images=12_500, translator=0, frames=10),

@@ -10,6 +10,8 @@ from singaudit.demo.calibration.linear import linear_world
 from singaudit.demo.calibration.planted import plan, train
 from singaudit.demo.calibration.pool import make_pool
 from singaudit.demo.calibration.roles import GroupTest, World
+from singaudit.demo.calibration.rows import ROWS, Row
+from singaudit.demo.calibration.settings import count_rows
 from singaudit.demo.calibration.table import rate, summary, wrong
 from singaudit.metrics.control_run import run_controls
 from singaudit.metrics.findings import THRESHOLDS
@@ -17,6 +19,9 @@ from singaudit.metrics.judge import judge
 from singaudit.metrics.measure import measure
 
 Progress = Callable[[str, int, int], None]
+
+
+_QUICK_ROWS = ("goes with the class at 0.8", "exclusive or in the null space", "embeddings of noise, zero-shot")
 
 
 @dataclass(frozen=True)
@@ -35,10 +40,14 @@ class Size:
     """Behind each translator."""
     fewer: tuple[tuple[int, int], ...] = ((500, 1000), (300, 4000), (200, 4000), (500, 500))
     """(images, translator images) of the worlds audited with fewer."""
+    rows: tuple[Row, ...] = ()
+    """Settings of the table of ``rows``."""
+    worlds: int = 0
+    """Worlds of each."""
 
 
-FULL = Size(models=60, linear=48, pool=14_000)
-QUICK = Size(models=6, linear=6, pool=9_000)
+FULL = Size(models=60, linear=48, pool=14_000, rows=ROWS, worlds=20)
+QUICK = Size(models=6, linear=6, pool=9_000, rows=tuple(r for r in ROWS if r.name in _QUICK_ROWS), worlds=1)
 
 
 def calibrate(size: Size, seed: int, progress: Progress) -> dict[str, Any]:
@@ -74,7 +83,8 @@ def calibrate(size: Size, seed: int, progress: Progress) -> dict[str, Any]:
     return {
         "seed": seed, "images": size.images, "translator_images": size.translator_images,
         "thresholds": asdict(THRESHOLDS), "held_out": apart(True), "tuning": apart(False), "all": summary(tests),
-        "sizes": few, "tests": [asdict(test) for test in tests],
+        "sizes": few, "rows": count_rows(size.rows, size.worlds, seed, progress),
+        "tests": [asdict(test) for test in tests],
     }  # fmt: skip
 
 

@@ -1,0 +1,91 @@
+"""Arrays in, findings out: planted answers come back, and what does not fit together is said in words."""
+
+import numpy as np
+import pytest
+
+from singaudit import SingauditError, audit_arrays
+from singaudit.demo.calibration.rows import BASE, ROWS
+from singaudit.demo.calibration.settings import rows_table, summarise
+from singaudit.demo.calibration.worlds import plant
+
+
+def row(words):
+    return next(r for r in ROWS if r.name.startswith(words) or r.name.endswith(words))
+
+
+def found_in(words):
+    world = plant(row(words), 5, 0)
+    return {f.group: f.finding for f in audit_arrays(**world.arrays).findings}
+
+
+@pytest.mark.parametrize("words", ["goes with the class at 0.8", "two classes"])
+def test_an_ignored_attribute_is_found(words):
+    found = found_in(words)
+    assert found["ignored"] == "strong"
+    assert not [g for g, f in found.items() if g != "ignored" and f in ("strong", "partial")]
+
+
+@pytest.mark.parametrize("words", ["exclusive or in the null space"])
+def test_what_no_linear_probe_finds_is_nonlinear_and_not_absent(words):
+    found = found_in(words)
+    assert found["ignored"] == "nonlinear"
+    assert found["absent 0"] == "not detected"
+
+
+def test_frames_of_a_few_scenes_cannot_tell():
+    assert set(found_in("50 scenes of 10 frames").values()) == {"cannot tell"}
+
+
+def test_embeddings_of_noise_cannot_tell():
+    assert set(found_in("embeddings of noise").values()) == {"cannot tell"}
+
+
+def test_what_only_few_images_show_beyond_their_class_says_so():
+    world = plant(row("at 0.95"), 5, 0)
+    ignored = next(f for f in audit_arrays(**world.arrays).findings if f.group == "ignored")
+    assert ignored.finding in ("strong", "cannot tell")
+    if ignored.finding == "cannot tell":
+        assert "beyond the class" in ignored.rule
+
+
+def arrays(**changes):
+    rng = np.random.default_rng(0)
+    given = {
+        "weight": rng.normal(size=(3, 8)), "bias": np.zeros(3), "features": rng.normal(size=(60, 8)),
+        "embeddings": rng.normal(size=(60, 6)), "class_texts": rng.normal(size=(3, 6)),
+        "groups": {"hue": rng.normal(size=(2, 6))},
+    }  # fmt: skip
+    return given | changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"features": np.zeros((60, 9))}, "features"),
+        ({"bias": np.zeros(4)}, "bias"),
+        ({"embeddings": np.full((60, 6), np.nan)}, "NaN"),
+        ({"embeddings": np.zeros((60, 6))}, "zeros"),
+        ({"class_texts": np.ones((2, 6))}, "class_texts"),
+        ({"groups": {"hue": np.ones((1, 6))}}, "two values"),
+        ({"groups": {"class": np.ones((2, 6))}}, "class"),
+        ({"labels": {"size": np.zeros(60, int)}}, "size"),
+        ({"labels": {"hue": np.full(60, 2)}}, "hue"),
+        ({"class_labels": np.zeros(59, int)}, "class_labels"),
+        ({"units": np.zeros(3, int)}, "units"),
+        ({"probe_features": np.ones((70, 8))}, "probe_embeddings"),
+        ({"features": np.array([["a"] * 8] * 60)}, "real numbers"),
+    ],
+)
+def test_what_does_not_fit_together_is_said_in_words(changes, said):
+    with pytest.raises(SingauditError, match=said) as raised:
+        audit_arrays(**arrays(**changes))
+    assert raised.value.hint
+
+
+def test_rates_of_a_row_count_worlds():
+    good = [("ignored", "strong"), ("used", "not detected")]
+    bad = [("ignored", "redundant"), ("used", "partial"), ("absent", "strong")]
+    one = summarise(BASE, [good, good, bad])
+    assert [one[key]["count"] for key in ("false_assurance", "false_alarm", "found")] == [1, 1, 2]
+    lines = rows_table([one, one])
+    assert lines[-1].startswith("| all | 6 | 33.3 %")
