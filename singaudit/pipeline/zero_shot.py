@@ -19,7 +19,7 @@ from singaudit.pipeline.observe import Observer
 from singaudit.repair.split import Balanced
 from singaudit.report.result.repair import FindingChangePart
 
-NO_READER = "not evaluated: no language model was given (--vlm NAME)"
+NO_READER = "not evaluated here: singaudit compare shows those of both files"
 
 
 class Reader:
@@ -66,4 +66,4 @@ def findings_change(
     or why there is nothing."""
     if reader is None:
         return [], NO_READER
-    return [], "not evaluated"
+    return [], NO_READER
