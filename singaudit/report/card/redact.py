@@ -32,6 +32,10 @@ def redacted(result: AuditResult) -> AuditResult:
         for part in ("audit", "probe"):
             if plain["data"][part] is not None:
                 plain["data"][part]["source"] = "(redacted)"
+        for part in ("units", "probe_units"):
+            if plain["data"][part] is not None:
+                joined = plain["data"][part]["joined"]
+                plain["data"][part]["joined"] = [[short_hash(name) for name in unit] for unit in joined]
         plain["data"]["labels_source"] = "(redacted)"
     plain["reproduce"]["command"] = "(redacted)"
     plain["warnings"] = [_said(text, names) for text in plain["warnings"]]
