@@ -83,7 +83,7 @@ class RayEngine:
         if self._ray.is_initialized():
             return False
         address = self._settings.address
-        local = {"include_dashboard": False, "num_cpus": cores()} if address is None else {}
+        local: dict[str, Any] = {"include_dashboard": False, "num_cpus": cores()} if address is None else {}
         for attempt in range(_STARTS):
             try:
                 self._ray.init(address=address or "local", logging_level="error", log_to_driver=False, **local)

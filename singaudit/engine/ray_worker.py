@@ -96,7 +96,8 @@ class Stretches:
             if digest not in seen and digest not in self._task.exclude and not self._outside(digest):
                 fresh.append(row)
             seen.add(digest)
-        computed, arrays = {}, {}
+        computed: dict[str, tuple[list[int], int]] = {}
+        arrays: dict[str, Any] = {}
         for key, model in self._models.items():
             if (found := compute(model, batch, key, fresh)) is not None:
                 computed[key] = (found[0], len(found[1]))

@@ -66,7 +66,7 @@ def _without_pictures(node: Any, inside: str) -> Any:
         return [_without_pictures(item, inside) for item in node]
     if not isinstance(node, dict):
         return node
-    out = {}
+    out: dict[str, Any] = {}
     for key, value in node.items():
         if key in _PICTURE_KEYS:
             out[key] = ""
