@@ -5,23 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from singaudit.report.brief.make import brief_of
+from singaudit.report.brief.model import Untold
 from singaudit.report.formats.interface import Files, Pages
 from singaudit.report.pages.markdown_text import code, prose, table
-from singaudit.report.pages.text import parts, shorten
-from singaudit.report.pages.view import shown_findings
+from singaudit.report.pages.text import shorten
 from singaudit.report.result.audit import AuditResult
-from singaudit.report.result.base import Statistic
 
 MAX_CHARACTERS = 60_000
 """A comment takes 65,536."""
 MARKS = {"pass": "✅", "fail": "❌", "inconclusive": "⚠️", "waived": "⏸️", "no gates set": "⚪"}
-WORDS = {"pass": "Pass", "fail": "Fail", "inconclusive": "Inconclusive", "no gates set": "No gates set"}
+_STATES = {"ok": "🟢", "amber": "🟡", "red": "🔴"}
 _ORDER = ("fail", "inconclusive", "waived", "pass")
 _MAX_GATES = 40
-_MAX_GROUPS = 6
 _MAX_STEPS = 3
+_MAX_NOTES = 5
 _MAX_CELL = 160
-_CLAIMED = ("strong", "partial", "redundant", "unstable")
 
 
 def render(result: AuditResult, pages: Pages, files: Files) -> dict[str, bytes]:
@@ -43,16 +41,16 @@ def summary(shown: AuditResult) -> str:
 
 
 def headline(shown: AuditResult, heading: str) -> Iterator[str]:
-    """Word, model and the verdict's sentence."""
-    v = shown.verdict
-    model = code(shorten(shown.model.name, 100), cell=False)
-    yield f"{heading} {MARKS[v.status]} singaudit: {WORDS[v.status]}, {model}"
+    """Word and model, the brief's sentence and how sure it is, and what a decision must not overlook."""
+    brief = brief_of(shown)
+    yield f"{heading} {MARKS[brief.status]} singaudit: {brief.word}, {code(shorten(brief.model, 100), cell=False)}"
     yield ""
-    yield f"**{prose(shorten(v.sentence, 600))}**"
-    reasons = v.reasons[:_MAX_STEPS] if v.status == "inconclusive" else []
-    if reasons:
+    yield f"**{prose(shorten(brief.sentence, 600))}** {prose(shorten(brief.certainty, 600))}"
+    reasons = shown.verdict.reasons[:_MAX_STEPS] if brief.status == "inconclusive" else []
+    noted = [*brief.notes[:_MAX_NOTES], *reasons]
+    if noted:
         yield ""
-        yield from (f"- {prose(shorten(reason, 400))}" for reason in reasons)
+        yield from (f"- {prose(shorten(text, 400))}" for text in noted)
 
 
 def gates(shown: AuditResult, heading: str = "###", most: int = _MAX_GATES) -> Iterator[str]:
@@ -74,47 +72,45 @@ def gates(shown: AuditResult, heading: str = "###", most: int = _MAX_GATES) -> I
 
 
 def findings(shown: AuditResult, heading: str = "###") -> Iterator[str]:
-    """What is ignored, worst first; groups of which nothing can be said share one line."""
+    """The brief's rows, worst first; groups of which nothing can be said share a line a reason."""
     if not shown.findings:
         return
-    ranked, _ = shown_findings(shown)
-    claimed = [f for f in ranked if f.finding in _CLAIMED]
-    silent = [f for f in ranked if f.finding == "cannot tell"]
+    brief = brief_of(shown)
     yield f"{heading} What the head ignores"
     yield ""
     rows = [
-        [prose(shorten(f.group, 60)), f"**{f.finding}**" if f.finding in ("strong", "partial") else f.finding,
-         _share(f.carried_share), prose(shorten(f.sentence, 300))]
-        for f in claimed[:_MAX_GROUPS]
+        [prose(shorten(row.name, 60)), f"**{row.word}**" if row.style in ("bad", "warn") else row.word,
+         prose(f"{row.bar.text} {row.bar.measure}") if row.bar is not None else "–", prose(shorten(row.sentence, 300))]
+        for row in brief.rows
     ]  # fmt: skip
     if rows:
-        yield from table(("Group", "Finding", "Carried by the null space", "In words"), rows)
+        yield from table(("Group", "Finding", "Decided by", "In words"), rows)
     else:
-        yield "No concept group was found to be carried by the null space alone."
-    if len(claimed) > _MAX_GROUPS:
+        yield "Nothing can be said of what the head ignores."
+    if brief.more:
         yield ""
-        yield f"{len(claimed) - _MAX_GROUPS} more groups stand in report.html."
-    if silent:
+        yield f"{prose(brief.more)}: they stand in report.html."
+    if brief.untold:
         yield ""
-        yield f"Cannot tell: {', '.join(prose(shorten(f.group, 60)) for f in silent[:12])}."
+        for untold in brief.untold:
+            names = ", ".join(prose(shorten(name, 60)) for name in untold.groups[:12])
+            yield f"- Cannot be told: {names}. {prose(_because(untold))}"
+
+
+def _because(untold: Untold) -> str:
+    reason = untold.reason[:1].upper() + untold.reason[1:]
+    return f"{reason}; what helps: {untold.help}." if untold.help else f"{reason}."
 
 
 def instrument(shown: AuditResult, heading: str = "###") -> Iterator[str]:
-    """What every number rests on."""
-    rows = []
-    if shown.encoder is not None:
-        rows.append(f"language model: {prose(shorten(shown.encoder.name, 100))}")
-    if shown.data is not None:
-        used = f"images: {shown.data.audit.used:,}"
-        rows.append(used if shown.data.accuracy is None else f"{used}, accuracy {_share(shown.data.accuracy)}")
-    if shown.translator is not None:
-        rows.append(f"translator: R² {prose(_text(shown.translator.r2))}")
-    if shown.certificate is not None:
-        rows.append(f"shadow copy: {shown.certificate.status}")
-    if rows or shown.not_evaluated:
+    """What every number rests on: the brief's marks, and what was not evaluated."""
+    brief = brief_of(shown)
+    if brief.marks or shown.not_evaluated:
         yield f"{heading} What this rests on"
         yield ""
-        yield from (f"- {row}" for row in rows)
+        for mark in brief.marks:
+            doubt = f" (makes doubtful: {mark.doubtful})" if mark.doubtful else ""
+            yield f"- {_STATES[mark.state]} {mark.name}: {prose(shorten(mark.text + doubt, 400))}"
         yield from (f"- {prose(shorten(text, 400))}" for text in shown.not_evaluated[:_MAX_STEPS])
 
 
@@ -131,12 +127,3 @@ def steps(shown: AuditResult, heading: str = "###") -> Iterator[str]:
 def _footer(shown: AuditResult) -> str:
     version = shown.reproduce.versions.get("singaudit", "")
     return f"<sub>singaudit {prose(version)}, model sha256 {code(shown.model.sha256[:16], cell=False)}</sub>"
-
-
-def _text(s: Statistic, unit: str = "") -> str:
-    shown = parts(s, unit)
-    return f"{shown['value']} {shown['interval']}"
-
-
-def _share(s: Statistic | None) -> str:
-    return "–" if s is None else prose(_text(s, "%"))

@@ -1,10 +1,13 @@
 """summary.md: the brief, inert whatever names it holds, and never longer than a comment."""
 
 import re
+from html import unescape
 
 import pytest
 from markdown_it import MarkdownIt
 from verdict_cases import TEXTS, cases, gate, rendered, with_gates
+
+from singaudit.report.brief.make import brief_of
 
 CASES = cases()
 WORDS = {
@@ -62,3 +65,14 @@ def test_it_is_never_longer_than_a_comment() -> None:
     assert len(found) < 60_000
     assert "460 more gates" in found
     assert "data:" not in found
+
+
+@pytest.mark.parametrize("outcome", ["pass", "fail", "undecided", "no gates", "no images"])
+def test_it_says_what_the_first_screen_says(outcome) -> None:
+    brief, said = brief_of(CASES[outcome]), READER.render(text(outcome))
+    shown = unescape(re.sub(r"<[^>]+>", "", said))
+    assert brief.sentence in shown
+    assert brief.certainty in shown
+    assert all(row.sentence in shown and row.word in shown for row in brief.rows)
+    assert all(mark.text in shown for mark in brief.marks)
+    assert all(step.why in shown for step in brief.steps)
