@@ -33,6 +33,13 @@ def trim_command(words: Sequence[str]) -> str:
     return shlex.join(["singaudit", "trim", *_kept(words, _OF_MODEL), "-o", f"{_stem(words[2])}-seen.onnx"])
 
 
+def compare_command(words: Sequence[str]) -> str:
+    """``singaudit compare`` of an audit's model and its successor, on the same images by the same language model."""
+    names = ("--classes", "--images", "--vlm", "--probe", "--labels", "--units", "--concepts", "--preprocess", "--pack")
+    model, *kept = _kept(words, names)
+    return shlex.join(["singaudit", "compare", model, "NEW_MODEL", *kept])
+
+
 def _kept(words: Sequence[str], names: Sequence[str]) -> list[str]:
     """The model, and those of the options that both commands know, with their values."""
     kept = [words[2]]

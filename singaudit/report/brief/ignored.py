@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from singaudit.metrics.findings import THRESHOLDS
@@ -22,7 +23,7 @@ WORDS: dict[str, tuple[str, Style]] = {
     "partial": ("partly ignored", "warn"),
     "nonlinear": ("ignored, nonlinearly", "warn"),
     "redundant": ("seen by the logits", "plain"),
-    "not detected": ("not found there", "good"),
+    "not detected": ("not ignored", "good"),
     "not applicable": ("nothing is ignored", "plain"),
 }
 """Reader's word and style of every finding that says something, the gravest first."""
@@ -32,7 +33,7 @@ _SENTENCES = {
     "partial": "Part of what carries it in the features is ignored by the head.",
     "nonlinear": "Ignored by the head, in a form that only a nonlinear reading finds.",
     "redundant": "Not ignored: the logits show it as well.",
-    "not detected": "Next to nothing of it is found in what the head ignores.",
+    "not detected": "Next to nothing of it is found in what the head ignores; whether the logits use it was not asked.",
     "not applicable": "The head ignores no direction of feature space.",
 }
 # How a rule that could not tell begins, what that means, and what would help.
@@ -54,6 +55,8 @@ _REASONS = (
 )
 _TOO_FEW = ("were audited, fewer than", "are too few, at least")
 _FEW_VALUES = "values are read in enough images"
+_MOSTLY = 0.75
+"""Share from which a partial finding is called most of it."""
 _BEYOND = "the class alone tells the value"
 """How the rule of a finding begins that rests on the numbers with the class taken out."""
 
@@ -73,12 +76,20 @@ def rows(
     return tuple(r for _, r in kept), f"{sum(rest.values())} more: {more}" if more else ""
 
 
+def decided_first(rows: Sequence[Row], every: Sequence[Row], groups: Sequence[str]) -> tuple[Row, ...]:
+    """As many rows, those of ``groups``, whose gates failed, first and as grave as the verdict, whatever their word."""
+    first = tuple(replace(row, style="bad") for row in every if row.group in groups)[: len(rows)]
+    return (*first, *(row for row in rows if row.group not in groups))[: max(len(rows), 1)]
+
+
 def row(finding: FindingPart, two_class: bool = False) -> Row:
     """One finding; it must be one that says something."""
     word, style = WORDS[finding.finding]
     shown, meaning = bar(finding, two_class), _SENTENCES[finding.finding]
     if finding.finding == "redundant" and shown is not None and shown.value > THRESHOLDS.redundant_gain:
         word, meaning = "mostly seen", "The logits show most of it, and lack the rest."
+    if finding.finding == "partial" and shown is not None and shown.value >= _MOSTLY:
+        word, meaning = "mostly ignored", "Most of what carries it in the features is ignored by the head."
     return Row(
         finding.group, readable(finding.group), finding.finding, word, style, meaning, shown
     )  # fmt: skip

@@ -9,6 +9,7 @@ from singaudit.report.brief.words import counted, per_cent
 from singaudit.report.gates.instrument import unreadable
 from singaudit.report.result.audit import AuditResult
 
+BUILTIN = "builtin:shapes"
 _MANY_SKIPPED = 0.02
 """Share of unreadable images from which they may matter."""
 
@@ -24,6 +25,12 @@ def _language_model(result: AuditResult) -> Mark:
     name = "language model"
     if result.encoder is None:
         return Mark(name, "red", "was not asked", "what anything means")
+    if (
+        result.encoder.name == BUILTIN
+        and result.data is not None
+        and not result.data.audit.source.startswith("shapes:")
+    ):
+        return Mark(name, "red", "reads generated shapes alone", "everything read in words: these are other images")
     read = class_reading(result)
     if read is None:
         return Mark(name, "amber", "not checked: no labels", "whether it reads these images")
@@ -69,6 +76,9 @@ def _images(result: AuditResult) -> Mark:
     if data.audit.skipped_count > _MANY_SKIPPED * max(1, data.audit.found):
         text += f", {counted(data.audit.skipped_count, 'other')} unreadable"
         return Mark(name, "amber", text, "whether they stand for all")
+    if data.probe is None and used < THRESHOLDS.min_translator_images:
+        text += f", {THRESHOLDS.min_translator_images:,} are needed where none are added for the translator"
+        return Mark(name, "amber", text, "every finding")
     return Mark(name, "ok", text, "")
 
 

@@ -22,6 +22,7 @@ def brief_of(result: AuditResult) -> Brief:
     gates = asked(result.gates)
     groups = [f for f in result.findings if f.kind != "concept"]
     every = ignored.rows(groups, two_class, limit=len(groups))[0]
+    rows = ignored.decided_first(rows, every, _deciding(gates))
     return Brief(
         model=result.model.name, facts=_facts(result), status=result.verdict.status,
         word=sentences.WORDS[result.verdict.status],
@@ -30,6 +31,12 @@ def brief_of(result: AuditResult) -> Brief:
         untold=ignored.untold(result.findings), picture=picture(result, rows),
         steps=steps(result, gates, every, marks), notes=(*_waived(gates), *_notes(result)),
     )  # fmt: skip
+
+
+def _deciding(gates: Sequence[Asked]) -> list[str]:
+    """Groups whose gates failed, the classes' own for the gate on what the logits lose of them."""
+    failed = [a for a in gates if a.gate.status == "fail"]
+    return ["class" if a.loses_class else a.group for a in failed if a.loses_class or (a.group and a.forbids)]  # type: ignore[misc]
 
 
 def _waived(gates: Sequence[Asked]) -> tuple[str, ...]:

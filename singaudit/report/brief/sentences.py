@@ -36,6 +36,8 @@ def sentence(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row], m
     waived = any(a.gate.status == "waived" for a in gates)
     every = "what fails is waived" if waived else "all of them hold"
     passed = f"By your gates it may ship: {f'the head does not ignore {held}' if held else every}"
+    doubts = [f"{mark.name} {mark.text}" for mark in marks if mark.state != "ok" and mark.name != "shadow copy"]
+    passed += f", in doubt: {'; '.join(doubts)}" if doubts else ""
     return f"{passed}. But {beyond}, which no gate asks about." if beyond else f"{passed}."
 
 
@@ -55,9 +57,11 @@ def certainty(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row]) 
         )
     accuracy = result.data.accuracy
     if failed and all(a.loses_class for a in failed) and accuracy is not None:
+        probe = result.data.class_probe
+        read = f" ({share_text(probe)} of what is possible above chance)" if probe is not None else ""
         return (
             f"It is right in {share_text(accuracy)} of {counted(used, 'image')}; a probe of its features reads the "
-            "classes better, so that a better last layer is possible."
+            f"classes better{read}, so that a better last layer is possible."
         )
     if worst is not None and worst.bar is not None:
         measure = worst.bar.measure.replace("its reading", f"the reading of {worst.name}")
@@ -95,7 +99,7 @@ def _faults(gates: Sequence[Asked], rows: Sequence[Row], gain: Statistic | None)
     by_group = {row.group: row for row in rows}
     groups = [a.group for a in failed if a.group is not None and a.forbids]
     found = _ignored([by_group[g] for g in groups if g in by_group])
-    parts = [found.replace("the head", "its head", 1)] if found else []
+    parts = [f"{found.replace('the head', 'its head', 1)}, and your gates say that it must count"] if found else []
     parts += [
         f"its head ignores {listed([a.subject])}" for a in failed if a.group in groups and a.group not in by_group
     ]

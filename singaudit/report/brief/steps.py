@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 
-from singaudit.repair.suggest import refit_command, trim_command
+from singaudit.repair.suggest import compare_command, refit_command, trim_command
 from singaudit.report.brief.gates import Asked
 from singaudit.report.brief.ignored import reason, says_something
 from singaudit.report.brief.model import MAX_STEPS, Mark, Row, Step
@@ -55,39 +55,40 @@ def _all(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row], marks
     if result.verdict.status == "no gates set":
         gate = f"finding[{ignored[0].group}] not in (strong, partial)" if ignored else "default"
         yield Step("Say what must not be ignored, so that the audit can decide.", _plus(words, "--gate", gate))
-    others = [row for row in ignored if row.group != "class"]
-    if others:
-        yield Step(
-            f"If features are stored or shared, hand on what the logits see alone: the rest shows {others[0].name}.",
-            trim_command(words),
-        )
     unasked = [row for row in ignored if row.group not in {a.group for a in gates}]
     if gates and unasked and result.verdict.status == "pass":
         gate = f"finding[{unasked[0].group}] not in (strong, partial)"
         yield Step(f"If {unasked[0].name} matters, let a gate say so.", _plus(words, "--gate", gate))
+    others = [row for row in ignored if row.group != "class"]
+    # Beside a failure it would look like a remedy, and is none.
+    if others and result.verdict.status != "fail":
+        yield Step(
+            f"If features are stored or shared, hand on what the logits see alone: the rest shows {others[0].name}.",
+            trim_command(words),
+        )
 
 
 def _refit(result: AuditResult, gates: Sequence[Asked], words: list[str]) -> Iterator[Step]:
-    """A last layer fitted anew: where a gate failed on what the head ignores, or the features know the class better.
+    """A last layer fitted anew, where the features know the class better than the logits do.
 
-    On the audit's own images where these have labels; without, labelled ones are to be named.
+    On the audit's own images where these have labels; without, labelled ones are to be named. Labels of the class do
+    not make another group count, so that none is offered for such a group.
     """
-    failed = [a.group for a in gates if a.gate.status == "fail" and a.group is not None and a.forbids]
     data = result.data
-    loses_class = any(a.gate.status == "fail" and "class_gain" in a.gate.rule for a in gates) or (
+    loses_class = any(a.gate.status == "fail" and a.loses_class for a in gates) or (
         data is not None and data.class_gain is not None and data.class_gain.low > MAX_CLASS_GAIN
     )
     ignores_class = any(f.kind == "class" and f.finding in ("strong", "partial") for f in result.findings)
-    if not failed and not loses_class and not ignores_class:
+    if not loses_class and not ignores_class:
         return
     if data is None or data.labels != "true":
         words = shlex.split(_with(words, "--images", "LABELLED_PHOTOS"))
-    command = refit_command(words, failed)
-    names = listed([readable(g) for g in failed]) if failed else "what they know of the classes"
+    command = refit_command(words, [f.group for f in result.findings if f.own_value == "labels" and f.kind == "group"])
     if command is not None:
         yield Step(
-            f"Fit the last layer anew so that {names} can count; it is judged on images it did not see.", command
-        )
+            "Fit the last layer anew, so that what the features know of the classes counts; it is judged on images it "
+            "did not see.", command,
+        )  # fmt: skip
 
 
 def _instrument(result: AuditResult, words: list[str], marks: dict[str, Mark]) -> Iterator[Step]:
@@ -100,15 +101,23 @@ def _instrument(result: AuditResult, words: list[str], marks: dict[str, Mark]) -
         yield _more_images(result, words, "Give the translator enough images; they need no labels.")
     if marks["language model"].state == "red" and result.encoder is not None:
         yield Step("Ask a language model that reads your classes.", _other_vlm(result, words))
+    elif marks["language model"].state == "amber" and result.data is not None and result.data.labels != "true":
+        yield Step("Let labels show whether the language model reads these images.",
+                   _with(words, "--labels", "LABELS.csv"))  # fmt: skip
 
 
 def _failed(result: AuditResult, gates: Sequence[Asked], words: list[str]) -> Iterator[Step]:
-    failed = [a.group for a in gates if a.gate.status == "fail" and a.group is not None and a.forbids]
+    failed = [a.group for a in gates if a.gate.status == "fail" and a.group not in (None, "class") and a.forbids]
     made = result.generation is not None and result.generation.group in failed and result.generation.success is not None
+    names = [readable(str(group)) for group in failed]
     if failed and not made:
         yield Step(
-            f"See it: images with the same logits and another {readable(failed[0])}.",
-            _with(words, "--toward", failed[0]),
+            f"See it: images with the same logits and another {names[0]}.", _with(words, "--toward", str(failed[0]))
+        )
+    if failed:
+        yield Step(
+            f"If {listed(names)} must count, label and train for it, then compare both models; if not, drop the gate.",
+            compare_command(words),
         )
 
 

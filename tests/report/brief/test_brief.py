@@ -95,19 +95,19 @@ def test_every_command_of_a_brief_can_be_typed(name: str) -> None:
 def test_of_a_failed_gate_is_said_what_is_ignored_and_how_sure() -> None:
     brief = brief_of(judged("fail", (GATE.format("colour"), "fail")))
     assert brief.word == "Fail"
-    assert brief.sentence == "Do not ship as it is: its head ignores colour."
+    assert brief.sentence == ("Do not ship as it is: its head ignores colour, and your gates say that it must count.")
     assert brief.certainty.startswith("81\u00a0% [78, 84] of the reading of colour lies in what the head ignores")
     assert "800 images" in brief.certainty
-    assert brief.steps[0].command == (
-        "singaudit refit leaky.onnx --images shapes:800 --vlm builtin:shapes --seed 0 --balance class,colour "
-        "-o leaky-refit.onnx"
-    )
+    # Labels of the class do not make colour count.
+    assert not any("refit" in step.command for step in brief.steps)
+    assert any(s.command.startswith("singaudit compare leaky.onnx NEW_MODEL --images shapes:800") for s in brief.steps)
 
 
 def test_a_pass_names_what_is_ignored_though_no_gate_asks() -> None:
     brief = brief_of(judged("pass", (GATE.format("size"), "pass")))
     assert brief.sentence == (
-        "By your gates it may ship: the head does not ignore size. "
+        "By your gates it may ship: the head does not ignore size, in doubt: language model not checked: no labels; "
+        "images 800, 1,000 are needed where none are added for the translator. "
         "But the head ignores colour and part of what shows texture, which no gate asks about."
     )
     assert any("finding[colour]" in step.command for step in brief.steps)
@@ -163,7 +163,7 @@ def test_rows_stand_worst_first_and_the_rest_is_counted() -> None:
     many = findings(*((f"s{i}", "not detected") for i in range(5)), ("a", "partial"), ("b", "strong"), ("c", "strong"))
     brief = brief_of(judged("pass", findings=many))
     assert [row.word for row in brief.rows[:3]] == ["ignored", "ignored", "partly ignored"]
-    assert brief.more == "2 more: 2 not found there"
+    assert brief.more == "2 more: 2 not ignored"
 
 
 def test_what_cannot_be_told_is_one_line_with_its_reasons() -> None:
@@ -186,8 +186,7 @@ def test_the_picture_is_an_equivalent_that_keeps_the_class() -> None:
     assert brief.picture.same_logits
     assert brief.picture.title == "Same logits, another colour"
     assert brief.picture.caption.startswith("Red becomes blue.")
-    assert brief_of(changed(full(), pictures=[])).picture.kind == "retrieved"
-    assert brief_of(changed(full(), pictures=[], gallery=[])).picture is None
+    assert brief_of(changed(full(), pictures=[])).picture is None  # what was retrieved has logits of its own
 
 
 def test_a_language_model_at_chance_is_red() -> None:
@@ -244,3 +243,28 @@ def test_a_waived_gate_is_no_assurance() -> None:
     assert "does not ignore size" in brief.sentence
     assert "does not ignore colour" not in brief.sentence
     assert brief.notes[0].startswith("Waived, it fails all the same: colour.")
+
+
+def test_a_pass_does_not_hide_what_was_not_checked() -> None:
+    unlabelled = judged(
+        "pass", (GATE.format("size"), "pass"), data=lambda d: d | {"labels": "predicted", "accuracy": None},
+        findings=findings(("size", "redundant")), encoder=lambda e: e | {"class_reading": None},
+    )  # fmt: skip
+    brief = brief_of(unlabelled)
+    assert "in doubt: language model not checked: no labels" in brief.sentence
+    assert any("--labels" in step.command for step in brief.steps)
+
+
+def test_a_reader_of_generated_shapes_is_no_reader_of_photographs() -> None:
+    photos = judged("no gates set", data=lambda d: d | {"audit": d["audit"] | {"source": "photos"}},
+                    encoder=lambda e: e | {"name": "builtin:shapes"})  # fmt: skip
+    brief = brief_of(photos)
+    assert brief.marks[0].state == "red"
+    assert any("--vlm" in step.command and "builtin:shapes" not in step.command for step in brief.steps)
+
+
+def test_what_decided_stands_first_and_is_as_grave_as_the_verdict() -> None:
+    told = findings(("hat", "strong"), ("class", "redundant"))
+    lost = brief_of(judged("fail", ("data.class_gain < 0.2", "fail"), findings=told))
+    assert [(row.group, row.style) for row in lost.rows] == [("class", "bad"), ("hat", "bad")]
+    assert "refit" in lost.steps[0].command
