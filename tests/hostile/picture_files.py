@@ -75,7 +75,6 @@ REFUSED: dict[str, tuple[str, Callable[[], bytes]]] = {
     "a PDF": ("x.png", lambda: b"%PDF-1.7\n1 0 obj\n<<>>\nendobj\n"),
     "an icon": ("x.png", lambda: encoded(NOISE, "ICO")),
     "a TGA": ("x.bmp", lambda: encoded(NOISE, "TGA")),
-    "a PPM": ("x.png", lambda: encoded(NOISE, "PPM")),
     "JPEG 2000 under another name": ("x.jpg", lambda: b"\0\0\0\x0cjP  \r\n\x87\n" + b"\0" * 100),
     "a program": ("x.png", lambda: b"\x7fELF" + b"\0" * 200),
     "a zip": ("x.png", lambda: b"PK\x03\x04" + b"\0" * 100),

@@ -87,7 +87,7 @@ CASES = [
     Case("a date in a text's place", configured("images = 2020-01-01"), "expected a text"),
     Case("a table in a text's place", configured("[images]\na = 1"), "expected a text"),
     Case("a list of tables", configured("[[images]]\na = 1"), "expected a text"),
-    Case("gates of numbers", configured("gates = [1, 2]"), "expected a text"),
+    Case("gates of numbers", configured("gates = [1, 2]"), "a text each"),
     Case("a choice that is none", configured("progress = 'fancy'"), "progress"),
     Case("formats that are a number", configured("report = 7", "--images", "shapes:8"), ("a text", "report")),
     Case("a key twice", configured("seed = 1\nseed = 2"), "TOML"),

@@ -29,6 +29,8 @@ REFUSED = {
     "weight_normalised_in_the_graph": "computed in the graph",
     "heads_concatenated_of_two_features": "do not all see the same features",
     "gathered_classes": "copies of one another",
+    "low_rank_branch": "several linear layers",
+    "low_rank_branches_alone": "several linear layers",
 }
 """Float heads that have no room for any weight, and why."""
 

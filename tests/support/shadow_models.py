@@ -7,6 +7,7 @@ import warnings
 
 import onnx
 import torch
+from onnxruntime import quantization
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -201,3 +202,25 @@ def cosine(a: Tensor, b: Tensor) -> float:
     """Return the cosine between two tensors, in float64."""
     a, b = a.double().flatten(), b.double().flatten()
     return float(a @ b / (a.norm() * b.norm()))
+
+
+class Calibration(quantization.CalibrationDataReader):
+    def __init__(self):
+        self.batches = iter([{"image": images(2, seed).numpy()} for seed in range(8)])
+
+    def get_next(self):
+        return next(self.batches, None)
+
+
+def range_share(a, b) -> float:
+    return float((a - b).detach().abs().max() / (b.max() - b.min()).detach())
+
+
+def quantised(model, form, tmp_path):
+    source, target = tmp_path / "float.onnx", tmp_path / "int8.onnx"
+    onnx.save(model, source)
+    if form == "dynamic":
+        quantization.quantize_dynamic(source, target)
+    else:
+        quantization.quantize_static(source, target, Calibration(), quant_format=quantization.QuantFormat[form])
+    return target

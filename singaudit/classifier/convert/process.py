@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from singaudit import child
-from singaudit.classifier.files.taken import take_all
+from singaudit.classifier.files.taken import take, take_all
 from singaudit.classifier.interface import Head, Preprocessing, StoredDtype
 from singaudit.classifier.options import ModelOptions
 from singaudit.classifier.preprocessing.syntax import parse_preprocess
@@ -23,6 +24,9 @@ from singaudit.errors import MachineError, ModelError
 PATIENCE = 4.0
 """Time limits of one answer that a conversion may take: it imports torch, builds the network, exports and compares."""
 _COARSENESS: list[StoredDtype] = ["float32", "float16", "bfloat16"]
+
+
+CONFIG = "config.json"
 
 
 @dataclass(frozen=True)
@@ -48,12 +52,20 @@ def converted(request: Mapping[str, Any], original: Original, options: ModelOpti
     stated = parse_preprocess(options.preprocess) if options.preprocess else {}
     folder, copies = PrivateFolder(), PrivateFolder()
     files, sha256 = take_all(original.files, copies.path)
+    _bring_configuration(original.files, copies.path)
     graph = folder.path / f"{file_name(original.name).replace('/', '_')}.onnx"
     asked = {**request, "files": [str(path) for path in files], "out": str(graph), "preprocess": options.preprocess}
     answer = _ask(asked, original, options.limits)
     copies.cleanup()
     classifier = open_onnx(graph, replace(options, arch=None), folder)
     return replace(_presented(classifier, answer, original, stated), sha256=sha256)
+
+
+def _bring_configuration(sources: Sequence[Path], folder: Path) -> None:
+    """The config.json that lies beside the weights beside their copies, where it is none of them itself."""
+    for beside in {source.parent / CONFIG for source in sources}:
+        if beside.is_file() and not (folder / CONFIG).exists():
+            take(beside, folder / CONFIG, hashlib.sha256())
 
 
 def _ask(request: Mapping[str, Any], original: Original, limits: Limits) -> dict[str, Any]:

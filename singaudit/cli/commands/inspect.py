@@ -17,8 +17,9 @@ def inspect_file(settings: dict[str, Any]) -> dict[str, Any]:
     from singaudit.cli.terminal import Reporter, safe
     from singaudit.pipeline.inspect import inspect_model
 
+    quiet = settings.get("quiet") or settings.get("output_format") == "json"  # whose stderr holds an error alone
     title = f"Reading {safe(str(settings.get('model', '')), 100)}: head, null space, shadow copy"
-    with Reporter("none" if settings.get("quiet") else settings.get("progress", "auto"), title=title) as progress:
+    with Reporter("none" if quiet else settings.get("progress", "auto"), title=title) as progress:
         return inspect_model(settings, progress)
 
 

@@ -140,6 +140,9 @@ def _in_place(folder: Path, files: Mapping[str, bytes], dropped: Collection[str]
                 _move(aside / "new" / name, folder / name, moves)
             for inside in {(folder / name).parent for name in files}:
                 sync_folder(inside)
+            for emptied in {(folder / name).parent for name in dropped} - {folder}:
+                with contextlib.suppress(OSError):  # not empty
+                    emptied.rmdir()
         except BaseException:
             for source, target in reversed(moves):
                 with contextlib.suppress(OSError):

@@ -11,8 +11,18 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from shadow_models import FAMILIES, Gates, InvertedResidual, ShiftedWindows, ViTBlock, build, export, gradient, images
-from test_shadow_models import quantised
+from shadow_models import (
+    FAMILIES,
+    Gates,
+    InvertedResidual,
+    ShiftedWindows,
+    ViTBlock,
+    build,
+    export,
+    gradient,
+    images,
+    quantised,
+)
 
 from singaudit.classifier.shadow import carriers
 from singaudit.classifier.shadow.certificate import certify

@@ -8,8 +8,7 @@ import backend_suite
 import onnx
 import pytest
 import torch
-from shadow_models import FAMILIES, build, cosine, export, gradient, images
-from test_shadow_models import quantised, range_share
+from shadow_models import FAMILIES, build, cosine, export, gradient, images, quantised, range_share
 
 from singaudit.classifier.graph.session import CUDA, providers, why_unusable
 from singaudit.classifier.options import ModelOptions
