@@ -76,7 +76,8 @@ def _images(result: AuditResult) -> Mark:
     if data.audit.skipped_count > _MANY_SKIPPED * max(1, data.audit.found):
         text += f", {counted(data.audit.skipped_count, 'other')} unreadable"
         return Mark(name, "amber", text, "whether they stand for all")
-    if data.probe is None and used < THRESHOLDS.min_translator_images:
+    fitted = result.translator
+    if data.probe is None and fitted is not None and fitted.images < THRESHOLDS.min_translator_images:
         text += f", {THRESHOLDS.min_translator_images:,} are needed where none are added for the translator"
         return Mark(name, "amber", text, "every finding")
     return Mark(name, "ok", text, "")

@@ -106,8 +106,7 @@ def test_of_a_failed_gate_is_said_what_is_ignored_and_how_sure() -> None:
 def test_a_pass_names_what_is_ignored_though_no_gate_asks() -> None:
     brief = brief_of(judged("pass", (GATE.format("size"), "pass")))
     assert brief.sentence == (
-        "By your gates it may ship: the head does not ignore size, in doubt: language model not checked: no labels; "
-        "images 800, 1,000 are needed where none are added for the translator. "
+        "By your gates it may ship: the head does not ignore size, in doubt: language model not checked: no labels. "
         "But the head ignores colour and part of what shows texture, which no gate asks about."
     )
     assert any("finding[colour]" in step.command for step in brief.steps)

@@ -32,7 +32,7 @@ def test_pdf_holds_the_report_and_its_result(tmp_path) -> None:
     first = " ".join(reader.pages[0].extract_text().split())
     for expected in ("Do not ship as it is", "What the head ignores", "Same logits, another colour", "What to do next"):
         assert expected in first
-    assert "singaudit refit leaky.onnx" in first
+    assert "singaudit compare leaky.onnx" in first
     assert reader.attachments["result.json"] == [canonical_json(result)]
     assert b"pdfaid" in reader.root_object["/Metadata"].get_data()
     assert [p.name for p in tmp_path.iterdir()] == ["report.pdf"]

@@ -8,7 +8,7 @@ from singaudit.report.brief.make import brief_of
 
 def test_a_notebook_shows_the_brief_and_nothing_foreign() -> None:
     html = Audit(full(), {})._repr_html_()
-    for expected in ("Do not ship as it is", "What the head ignores", "What to do next", "singaudit compare"):
+    for expected in ("Do not ship as it is", "What the head ignores", "What to do next", "NEW_MODEL"):
         assert expected in html
     assert brief_of(full()).sentence in html.replace("&lt;", "<")
     assert "<script" not in html
