@@ -33,12 +33,12 @@ from singaudit.cli.options import (
     PDF_OPTIONS,
     PHOTO_PICTURE_OPTIONS,
     PICTURE_OPTIONS,
-    PRECISION_OPTION,
     PROBE_OPTION,
     REFIT_OPTIONS,
     TRANSLATOR_OPTION,
     TRANSLATOR_OUTPUT,
     TRIM_OPTIONS,
+    VLM_OPTIONS,
     option,
     output_option,
     report_option,
@@ -197,7 +197,7 @@ def card(**given: Any) -> None:
 @with_options(
     CLASSES_OPTION, IMAGE_OPTIONS, LANGUAGE_OPTIONS, PACK_FILE_OPTIONS,
     click.option("--force", is_flag=True, help="Replace a file that is not a pack."), OUTPUT_OPTIONS, DEVICE_OPTION,
-    PRECISION_OPTION, BATCH_OPTION, CACHE_OPTIONS, CONFIG_OPTIONS,
+    BATCH_OPTION, CACHE_OPTIONS, CONFIG_OPTIONS,
 )  # fmt: skip
 @click.pass_context
 def pack(ctx: click.Context, /, **given: Any) -> None:
@@ -334,7 +334,7 @@ def translator() -> None:
 )
 @click.argument("model")
 @with_options(
-    CLASSES_OPTION, MODEL_OPTIONS, IMAGES_ONLY, LANGUAGE_OPTIONS[:1], TRANSLATOR_OUTPUT, FORCE_OPTION, OUTPUT_OPTIONS,
+    CLASSES_OPTION, MODEL_OPTIONS, IMAGES_ONLY, VLM_OPTIONS, TRANSLATOR_OUTPUT, FORCE_OPTION, OUTPUT_OPTIONS,
     MACHINE_OPTIONS, CACHE_OPTIONS, CONFIG_OPTIONS,
 )  # fmt: skip
 @click.pass_context
@@ -388,7 +388,7 @@ def concepts() -> None:
 )
 @click.argument("file")
 @with_options(
-    IMAGE_OPTIONS, LANGUAGE_OPTIONS[:1], OUTPUT_OPTIONS, DEVICE_OPTION, PRECISION_OPTION, BATCH_OPTION, CACHE_OPTIONS,
+    IMAGE_OPTIONS, VLM_OPTIONS, OUTPUT_OPTIONS, DEVICE_OPTION, BATCH_OPTION, CACHE_OPTIONS,
     CONFIG_OPTIONS,
 )  # fmt: skip
 @click.pass_context

@@ -112,13 +112,21 @@ TRANSLATOR_OUTPUT = click.option(
 TRANSLATOR_OPTION = option(
     "--translator", metavar="FILE", help="Translator made by singaudit translator. Default: fit one."
 )
-LANGUAGE_OPTIONS = [
+VLM_OPTIONS = [
     option(
         "--vlm",
         metavar="NAME|DIR",
         help="CLIP or SigLIP model: ORG/NAME[@REVISION] on the hub, folder, open_clip:NAME/PRETRAINED, builtin:shapes. "
         "[default: openai/clip-vit-large-patch14]",
     ),
+    option(
+        "--precision",
+        type=click.Choice(["fp32", "bf16"]),
+        help="Of the vision-language model; bf16 is faster on GPUs made for it, and less exact. [default: fp32]",
+    ),
+]
+LANGUAGE_OPTIONS = [
+    *VLM_OPTIONS,
     option(
         "--class-prompts",
         metavar="FILE",
@@ -217,10 +225,6 @@ OUTPUT_OPTIONS = [
     click.option("-q", "--quiet", is_flag=True, help="No progress and no summary; one line where a gate did not pass."),
     click.option("-v", "--verbose", is_flag=True, help="Show the traceback of errors."),
 ]  # fmt: skip
-PRECISION_OPTION = option(
-    "--precision", type=click.Choice(["fp32", "bf16"]),
-    help="Of the vision-language model; bf16 is faster on GPUs made for it, and less exact. [default: fp32]",
-)  # fmt: skip
 DEVICE_OPTION = option("--device", metavar="auto|cpu|cuda[:i]", help="Where to compute. [default: auto]")
 BATCH_OPTION = option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per batch. Default: 16.")
 LIMIT_OPTIONS = [
@@ -238,7 +242,6 @@ PDF_OPTIONS = [
 ]  # fmt: skip
 MACHINE_OPTIONS = [
     DEVICE_OPTION,
-    PRECISION_OPTION,
     BATCH_OPTION,
     option("--seed", type=click.IntRange(0), metavar="N", help="Of controls and intervals. [default: 0]"),
     *LIMIT_OPTIONS,
