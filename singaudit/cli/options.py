@@ -116,7 +116,7 @@ VLM_OPTIONS = [
     option(
         "--vlm",
         metavar="NAME|DIR",
-        help="CLIP or SigLIP model: ORG/NAME[@REVISION] on the hub, folder, open_clip:NAME/PRETRAINED, builtin:shapes. "
+        help="CLIP, SigLIP or kin: ORG/NAME[@REVISION], folder, open_clip:NAME/PRETRAINED or /FILE, builtin:shapes. "
         "[default: openai/clip-vit-large-patch14]",
     ),
     option(

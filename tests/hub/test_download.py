@@ -260,7 +260,8 @@ def test_a_repository_of_another_kind_is_refused_before_its_weights_come(client)
     files_of(client)["config.json"] = b'{"model_type": "bert", "architectures": ["BertModel"]}'
     if client.local == "--vlm DIR":
         files_of(client).pop("model.safetensors")
-        client.refused("pickled weights are never loaded")
+        files_of(client).pop("pytorch_model.bin", None)
+        client.refused("expected weights as model.safetensors")
     else:
         client.refused("expected an image classifier, config.json names BertModel")
     assert not [name for name in client.hub.fetched() if name.endswith((".safetensors", ".bin"))]

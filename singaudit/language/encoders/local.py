@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from singaudit.language.encoders.transformers import FAMILIES
+
 
 def cached_models() -> list[tuple[str, str, int]]:
     """(name, commit, bytes) of every snapshot in the hub's cache that looks like a vision-language model, by name."""
@@ -19,9 +21,9 @@ def cached_models() -> list[tuple[str, str, int]]:
         except (OSError, ValueError, RecursionError):
             continue
         kind = isinstance(document, dict) and (document.get("model_type") or ("model_cfg" in document and "open_clip"))
-        if kind not in ("clip", "siglip", "siglip2", "open_clip"):
+        if kind not in (*FAMILIES, "open_clip"):
             continue
-        weights = [path.stat().st_size for path in folder.glob("*.safetensors") if path.is_file()]
+        weights = [p.stat().st_size for end in ("safetensors", "bin") for p in folder.glob(f"*.{end}") if p.is_file()]
         if weights:
             name = folder.parent.parent.name.removeprefix("models--").replace("--", "/")
             found.append((f"open_clip:hf-hub:{name}" if kind == "open_clip" else name, folder.name, sum(weights)))

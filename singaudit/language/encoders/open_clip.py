@@ -16,17 +16,20 @@ from singaudit.classifier.files.folder import Held, check_numbers, check_safeten
 from singaudit.errors import LanguageError, ModelError, SingauditError
 from singaudit.language.encoders.checks import PROBES, check_description
 from singaudit.language.encoders.exports import Exports
+from singaudit.language.encoders.text_towers import KNOWN_TEXT_TOWERS, is_known, with_text_tower
 from singaudit.language.encoders.towers import TorchTowers, Towers, embed_texts, unit
 from singaudit.machine import on_device
 from singaudit.torchvision_import import import_torchvision
 
 PREFIX = "open_clip:"
-_HUB = "hf-hub:"
+HUB = "hf-hub:"
 CONFIG = "open_clip_config.json"
-_WEIGHTS = ("open_clip_model.safetensors", "model.safetensors")
+WEIGHTS = (
+    "open_clip_model.safetensors", "model.safetensors", "open_clip_pytorch_model.bin", "pytorch_model.bin",
+)  # fmt: skip
 _TOKENIZER = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt", "spiece.model",
-    "tokenizer.model",
+    "tokenizer.model", "vocab.txt",
 )  # fmt: skip
 
 
@@ -105,15 +108,15 @@ def _torch_towers(name: str, model: Any, device: str) -> TorchTowers:
 
 def repository_of(name: str) -> str:
     """The hub's repository (ORG/NAME[@REVISION]) of an ``open_clip:`` name. Raises ``LanguageError``."""
-    open_clip = _library()
+    open_clip = library()
     wanted = name.removeprefix(PREFIX)
-    if wanted.startswith(_HUB):
-        return wanted.removeprefix(_HUB)
+    if wanted.startswith(HUB):
+        return wanted.removeprefix(HUB)
     model, _, tag = wanted.rpartition("/")
     tags = open_clip.list_pretrained_tags_by_model(model) if model else []
     if not tags or tag not in tags:
         raise LanguageError(
-            f"expected open_clip:NAME/PRETRAINED or open_clip:hf-hub:ORG/NAME, got {name[:120]!r}"
+            f"expected open_clip:NAME/PRETRAINED, open_clip:NAME/FILE or open_clip:hf-hub:ORG/NAME, got {name[:120]!r}"
             + (f"; {model} has {', '.join(tags)[:300]}" if tags else ""),
             hint="e.g. open_clip:EVA02-L-14-336/merged2b_s6b_b61k; python -c 'import open_clip; "
             "print(open_clip.list_pretrained())' lists them all.",
@@ -122,8 +125,8 @@ def repository_of(name: str) -> str:
     repository = stated.strip("/")
     if repository.count("/") != 1:
         raise LanguageError(
-            f"{name} is published as a pickled file alone, which is never loaded",
-            hint="Name another PRETRAINED, or the same weights as open_clip:hf-hub:ORG/NAME.",
+            f"{name} is published on no hub, as a file alone",
+            hint=f"Fetch that file and pass open_clip:{model}/FILE, or the same weights as open_clip:hf-hub:ORG/NAME.",
         )
     return repository
 
@@ -135,10 +138,10 @@ def needed_files(files: Sequence[str]) -> list[str]:
             f"expected an open_clip model, {CONFIG} is missing",
             hint="A CLIP or SigLIP model in the transformers format is --vlm ORG/NAME, without open_clip:.",
         )
-    weights = next((name for name in _WEIGHTS if name in files), None)
+    weights = next((name for name in WEIGHTS if name in files), None)
     if weights is None:
         raise LanguageError(
-            f"expected weights as {_WEIGHTS[0]}, found none; pickled weights are never loaded",
+            f"expected weights as {WEIGHTS[0]}, found none",
             hint="Name a repository or revision that has them.",
         )
     return [CONFIG, *(name for name in _TOKENIZER if name in files), weights]
@@ -152,7 +155,7 @@ def open_folder(
     ``revision`` None for a digest of the weights. Nothing is downloaded on its configuration's word and no pickle is
     read. With ``exports`` the towers run through ONNX Runtime where that computes the same. Raises ``LanguageError``.
     """
-    open_clip = _library()
+    open_clip = library()
     weights, held = _checked(name, folder)
     disabled = logging.root.manager.disable
     logging.disable(logging.ERROR)  # it warns of random weights that are loaded a line later
@@ -188,7 +191,8 @@ def _load(
     import torch
     from open_clip.transform import PreprocessCfg, image_transform_v2
 
-    where = f"local-dir:{folder}"
+    home = with_text_tower(folder, read_json(folder / CONFIG))
+    where = f"local-dir:{home.path if home else folder}"
     empty = {"load_weights": False, "pretrained_image": False, "pretrained_text": False}
     check_description(name, [held], lambda: open_clip.create_model(where, device="meta", **empty))
     model = open_clip.create_model(where, **empty)
@@ -219,17 +223,21 @@ def _checked(name: str, folder: Path) -> tuple[Path, Held]:
     if not all(isinstance(part, dict) for part in parts):
         raise LanguageError(f"{CONFIG} of {name} states no model_cfg", hint="Download it again.")
     # A text tower of transformers is built from a configuration that the name in it would be fetched for.
-    led_away = [str(p["hf_model_name"]) for p in parts if p and p.get("hf_model_name")]
+    led_away = [
+        str(p["hf_model_name"]) for p in parts if p and p.get("hf_model_name") and not is_known(p["hf_model_name"])
+    ]
     led_away += [str(p["timm_model_name"]) for p in parts if p and ":" in str(p.get("timm_model_name", ""))]
     if led_away:
         raise LanguageError(
             f"{name} builds on another repository, {led_away[0][:80]!r}, which is not fetched on a file's word",
-            hint="Choose a model whose towers are open_clip's or timm's own.",
+            hint="Choose a model whose towers are open_clip's or timm's own, or a text tower as published under one of "
+            f"the names {', '.join(KNOWN_TEXT_TOWERS)}.",
         )
     return weights, held
 
 
-def _library() -> Any:
+def library() -> Any:
+    """The open_clip library. Raises ``LanguageError`` where it is not installed."""
     import_torchvision()
     try:
         import open_clip

@@ -12,6 +12,7 @@ from singaudit.cache.store import Cache
 from singaudit.hub.cache import COMMIT, cached_commit
 from singaudit.language.encoders.table import BUILTIN, CALLER, builtin_folder
 
+_WEIGHTS = (".safetensors", ".bin")
 _SETTINGS = (".json", ".txt", ".model")
 _MAX_SETTINGS_BYTES = 256 * 2**20
 # A file system's clock is coarse: a file changed this recently may change again under the same time stamp.
@@ -57,8 +58,8 @@ def _commit(name: str) -> str | None:
 def _fingerprint(folder: Path, cache: Cache) -> str:
     """Over the names and contents of the weights and of the small files beside them."""
     whole = hashlib.sha256()
-    for path in sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", *_SETTINGS) and p.is_file()):
-        if path.suffix != ".safetensors" and path.stat().st_size > _MAX_SETTINGS_BYTES:
+    for path in sorted(p for p in folder.iterdir() if p.suffix in (*_WEIGHTS, *_SETTINGS) and p.is_file()):
+        if path.suffix not in _WEIGHTS and path.stat().st_size > _MAX_SETTINGS_BYTES:
             raise ValueError(f"{path.name} is too large to be a model's settings")
         whole.update(f"{path.name} {_file_digest(path, cache)}\n".encode("utf-8", "surrogateescape"))
     return whole.hexdigest()

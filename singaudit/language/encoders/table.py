@@ -11,6 +11,8 @@ from singaudit.hub.download import FileSelection, Snapshot, fetch
 from singaudit.language.encoders import open_clip as open_clip_encoder
 from singaudit.language.encoders import transformers as transformers_encoder
 from singaudit.language.encoders.exports import Exports
+from singaudit.language.encoders.open_clip_file import local_file, open_file
+from singaudit.language.encoders.pickled import with_safetensors
 from singaudit.language.interface import Encoder
 
 BUILTIN = "builtin:shapes"
@@ -34,10 +36,10 @@ def open_encoder(
     progress: Progress = lambda stage, done, total: None,
     exports: Exports | None = None,
 ) -> Encoder:
-    """Open a CLIP or SigLIP checkpoint: ``builtin:shapes``, a folder, ``ORG/NAME[@REVISION]`` or ``open_clip:...``.
+    """Open a two-tower model: ``builtin:shapes``, a folder, ``ORG/NAME[@REVISION]`` or ``open_clip:...``.
 
-    Weights are read from safetensors only, remote code is never run, and a checkpoint that lacks part of the
-    weights is refused instead of being filled with random ones. Both towers compute in
+    Weights are safetensors, or a pickle of which the tensors alone are read; remote code is never run, and a checkpoint
+    that lacks part of the weights is refused instead of being filled with random ones. Both towers compute in
     ``precision``, fp32 or bf16; embeddings are float32 either way. ``progress`` is told the bytes of a download. With
     ``exports``, those of this checkpoint, the towers run through ONNX Runtime on a CPU where that computes the same.
     Raises ``LanguageError``.
@@ -49,12 +51,15 @@ def open_encoder(
     folder = Path(name).expanduser()
     if not name.startswith(open_clip_encoder.PREFIX) and folder.is_dir():
         theirs = (folder / open_clip_encoder.CONFIG).is_file() and not (folder / "config.json").is_file()
-        return (open_clip_encoder if theirs else transformers_encoder).open_folder(
-            name, folder, None, device, precision, exports
-        )
-    snapshot = fetch_encoder(name, progress)
-    library = open_clip_encoder if name.startswith(open_clip_encoder.PREFIX) else transformers_encoder
-    return library.open_folder(name, snapshot.folder, snapshot.revision, device, precision, exports)
+        library, revision = open_clip_encoder if theirs else transformers_encoder, None
+    elif (file := local_file(name)) is not None:
+        return open_file(name, *file, device, precision, exports)
+    else:
+        snapshot = fetch_encoder(name, progress)
+        library = open_clip_encoder if name.startswith(open_clip_encoder.PREFIX) else transformers_encoder
+        folder, revision = snapshot.folder, snapshot.revision
+    with with_safetensors(name, folder, library.needed_files) as (readable, digest):
+        return library.open_folder(name, readable, revision or digest, device, precision, exports)
 
 
 def fetch_encoder(name: str, progress: Progress = lambda stage, done, total: None) -> Snapshot:

@@ -1,4 +1,4 @@
-"""CLIP and SigLIP checkpoints in the hub's format, opened by transformers from a folder and nothing else."""
+"""Checkpoints of transformers' own two-tower classes, opened by transformers from a folder and nothing else."""
 
 from __future__ import annotations
 
@@ -21,8 +21,15 @@ from singaudit.machine import on_device
 from singaudit.torchvision_import import import_torchvision
 
 # SigLIP was trained with padding and without attention mask; CLIP's causal tower does not look past a text's end.
-_PADDING: dict[str, str | bool] = {"clip": False, "siglip": "max_length", "siglip2": "max_length"}
+# Towers that look both ways are asked for texts of one length at a time, so that none is padded.
+_PADDING: dict[str, str | bool] = {
+    "clip": False, "siglip": "max_length", "siglip2": "max_length", "chinese_clip": False, "altclip": False,
+    "metaclip_2": False, "align": False, "vision-text-dual-encoder": False,
+}  # fmt: skip
+FAMILIES = frozenset(_PADDING)
+"""Kinds of models that are read, as config.json calls them."""
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 _CONFIG = "config.json"
 _PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 """Either holds the image processor: the second since transformers 5, which saves processors as a whole."""
@@ -37,14 +44,14 @@ _BESIDE = (
 
 @dataclass(frozen=True)
 class TransformersEncoder:
-    """An opened checkpoint of the CLIP or SigLIP families; implements ``Encoder``."""
+    """An opened checkpoint of one of ``FAMILIES``; implements ``Encoder``."""
 
     name: str
     """As the user named it."""
     revision: str
     """Commit on the hub, or sha256 of the local weights."""
     family: str
-    """clip, siglip, or siglip2 where the images keep their shape (NaFlex); SigLIP2 of a fixed size is siglip."""
+    """One of ``FAMILIES``; siglip2 where the images keep their shape (NaFlex), SigLIP2 of a fixed size is siglip."""
     embedding_dim: int
     """d: width of both towers' outputs."""
     _towers: Towers
@@ -81,7 +88,7 @@ class TransformersEncoder:
 
 
 def _tokens(tokenizer: Any, family: str, length: int, texts: Sequence[str]) -> list[list[int]]:
-    said = [text.lower() for text in texts] if family != "clip" else list(texts)
+    said = [text.lower() for text in texts] if family.startswith("siglip") else list(texts)
     found: list[list[int]] = tokenizer(said, padding=_PADDING[family], truncation=True, max_length=length)["input_ids"]
     return found
 
@@ -151,12 +158,12 @@ def needed_files(files: Sequence[str]) -> list[str]:
             f"expected a tokenizer ({', '.join(_TOKENIZER)}), found none",
             hint="Save the processor with save_pretrained() beside the model.",
         )
-    weights = next((name for name in (_WEIGHTS, _INDEX) if name in files), None)
+    weights = next((name for name in (_WEIGHTS, _INDEX, *_PICKLED) if name in files), None)
     if weights is None:
         raise LanguageError(
-            "expected weights as model.safetensors, found none; pickled weights are never loaded",
-            hint="Convert the checkpoint with save_pretrained(..., safe_serialization=True), or name a revision that "
-            "has them: many repositories hold one under ORG/NAME@refs/pr/N.",
+            f"expected weights as {_WEIGHTS} or {_PICKLED[0]}, found none",
+            hint="Save the model with save_pretrained(), or name a revision that has them: many repositories hold one "
+            "under ORG/NAME@refs/pr/N.",
         )
     return [_CONFIG, *(f for f in (*_PROCESSORS, *_TOKENIZER, *_BESIDE) if f in files), weights]
 
@@ -166,17 +173,17 @@ def listed_weights(folder: Path, held: Sequence[str]) -> list[str]:
 
     Raises ``LanguageError``.
     """
-    if _WEIGHTS in held or _INDEX not in held:
+    index = next((name for name in (_WEIGHTS, _INDEX, *_PICKLED) if name in held), _WEIGHTS)
+    if not index.endswith(".json"):
         return []
     try:
-        names = shard_names(folder, _INDEX)
+        names = shard_names(folder, index)
     except ModelError as error:
         raise LanguageError(f"the vision-language model in {folder}: {error.message}", hint=error.hint) from error
+    kind = ".safetensors" if index == _INDEX else ".bin"
     for name in names:
-        if not name.endswith(".safetensors"):
-            raise LanguageError(
-                f"{_INDEX} lists {name[:80]!r}; expected safetensors only", hint="Name another repository."
-            )
+        if not name.endswith(kind):
+            raise LanguageError(f"{index} lists {name[:80]!r}; expected {kind} only", hint="Name another repository.")
     return names
 
 
@@ -199,7 +206,7 @@ def open_folder(
     except Exception as error:  # transformers raises many kinds for one fact
         reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
         raise LanguageError(
-            f"expected a CLIP or SigLIP model at {name!r}, but it could not be loaded: {reason}",
+            f"expected a vision-language model at {name!r}, but it could not be loaded: {reason}",
             hint="Download or save it again: config.json, model.safetensors, tokenizer, preprocessor_config.json.",
         ) from error
     return TransformersEncoder(name, revision or _digest(weights), *opened)
@@ -240,8 +247,8 @@ def _load(
             f"expected a model of the families {', '.join(_PADDING)} at {name!r}, found {config.model_type!r}",
             hint="The default is openai/clip-vit-large-patch14.",
         )
-    family, length = config.model_type, int(config.text_config.max_position_embeddings)
-    dim = int(config.projection_dim if family == "clip" else config.vision_config.hidden_size)
+    family, length = config.model_type, _context_length(config)
+    dim = int(config.vision_config.hidden_size if family.startswith("siglip") else config.projection_dim)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **options)
     processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil", **options)
     check_tokenizer(name, tokenizer, config.text_config.vocab_size)
@@ -255,6 +262,13 @@ def _load(
                 made, lambda pixels: _prepared(processor, family, pixels), _tokens(tokenizer, family, length, PROBES)
             )
     return family, dim, towers, tokenizer, processor, length
+
+
+def _context_length(config: Any) -> int:
+    """Tokens of the longest text. Text towers of RoBERTa's kind count positions from behind the padding's."""
+    text = config.text_config
+    roberta = text.model_type in ("altclip_text_model", "roberta", "xlm-roberta", "camembert")
+    return int(text.max_position_embeddings) - (int(text.pad_token_id or 0) + 1 if roberta else 0)
 
 
 def _model(

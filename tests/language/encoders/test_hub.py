@@ -60,9 +60,11 @@ def test_a_copy_is_plain_files_that_open_as_a_folder(hub, cli, tmp_path):
     refused(cli("vlm", "pull", NAME, "-o", "clip"), "new or empty folder")
 
 
-def test_a_repository_without_safetensors_is_refused_before_any_download(hub, cli):
-    hub.repositories[f"models/{NAME}"].files.pop("model.safetensors")
-    refused(cli("vlm", "pull", NAME), "pickled weights are never loaded")
+def test_a_repository_without_weights_is_refused_before_any_download(hub, cli):
+    held = hub.repositories[f"models/{NAME}"].files
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        held.pop(name, None)
+    refused(cli("vlm", "pull", NAME), "expected weights as model.safetensors")
     assert not hub.fetched()
 
 

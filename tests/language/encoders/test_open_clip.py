@@ -116,10 +116,84 @@ def test_a_configuration_beyond_the_weights_is_refused_before_anything_is_built(
         open_encoder(str(folder))
 
 
-def test_pickled_weights_are_never_loaded(folder):
-    (folder / "open_clip_model.safetensors").rename(folder / "open_clip_pytorch_model.bin")
-    with pytest.raises(LanguageError, match="pickled"):
-        open_encoder(str(folder))
+@pytest.fixture
+def at_once(monkeypatch):
+    """Pickled weights are read in this process, not in one of its own."""
+    from singaudit.classifier.convert import pickled as reader
+    from singaudit.language.encoders import pickled
+
+    monkeypatch.setattr(pickled, "write_safetensors", lambda files, out: reader._written([str(f) for f in files], out))
+
+
+def test_pickled_weights_give_the_same_embeddings(folder, built, at_once):
+    whole = open_encoder(str(folder)).encode_texts(["a dog"])
+    (folder / "open_clip_model.safetensors").unlink()
+    torch.save({"state_dict": {f"module.{k}": v for k, v in built.state_dict().items()}},
+               folder / "open_clip_pytorch_model.bin")  # fmt: skip
+    np.testing.assert_array_equal(open_encoder(str(folder)).encode_texts(["a dog"]), whole)
+
+
+def test_a_file_of_weights_in_an_architecture_of_the_librarys(built, tmp_path, monkeypatch, at_once):
+    monkeypatch.setattr(open_clip, "list_models", lambda: ["ViT-Tiny"])
+    monkeypatch.setattr(open_clip, "get_model_config", lambda name: json.loads(json.dumps(CONFIG["model_cfg"])))
+    torch.save(built.state_dict(), tmp_path / "Remote.pt")
+    encoder = open_encoder(f"open_clip:ViT-Tiny/{tmp_path}/Remote.pt")
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    own = open_clip.image_transform(
+        32, is_train=False, mean=open_clip.constants.OPENAI_DATASET_MEAN, std=open_clip.constants.OPENAI_DATASET_STD
+    )  # fmt: skip
+    from PIL import Image
+
+    prepared = encoder.prepare(pixels)
+    np.testing.assert_allclose(prepared, own(Image.fromarray(pixels)).numpy(), atol=1e-6)
+    with torch.no_grad():
+        image = built.encode_image(torch.from_numpy(prepared[None]), normalize=True)
+        text = built.encode_text(open_clip.SimpleTokenizer(context_length=16)(["a dog"]), normalize=True)
+    np.testing.assert_allclose(encoder.encode_images(prepared[None]), image.numpy(), atol=1e-5)
+    np.testing.assert_allclose(encoder.encode_texts(["a dog"]), text.numpy(), atol=1e-5)
+
+
+def test_a_text_tower_known_by_name_is_built_without_fetching(tmp_path, monkeypatch):
+    """As BiomedCLIP has it: an architecture of transformers that the configuration calls by its repository."""
+    import transformers
+    from safetensors.torch import save_file
+
+    from singaudit.language.encoders.text_towers import KNOWN_TEXT_TOWERS
+
+    tower = {"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
+             "intermediate_size": 32, "vocab_size": 8, "max_position_embeddings": 16, "pad_token_id": 0}  # fmt: skip
+    monkeypatch.setitem(KNOWN_TEXT_TOWERS, "org/tiny-bert", tower)
+    (tmp_path / "tower").mkdir()
+    (tmp_path / "tower" / "config.json").write_text(json.dumps(tower))
+    text = {"hf_model_name": "org/tiny-bert", "hf_tokenizer_name": "org/tiny-bert", "hf_proj_type": "mlp",
+            "hf_pooler_type": "cls_last_hidden_state_pooler", "context_length": 12}  # fmt: skip
+    model = {"embed_dim": 16, "vision_cfg": _TIMM, "text_cfg": text}
+    local = {**text, "hf_model_name": str(tmp_path / "tower"), "hf_model_pretrained": False}
+    built = open_clip.CustomTextCLIP(embed_dim=16, vision_cfg=_TIMM, text_cfg=local).eval()
+    folder = tmp_path / "bio"
+    folder.mkdir()
+    (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "dog", "cat"]))
+    transformers.BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": model, "preprocess_cfg": {}}))
+    save_file({k: v.contiguous().clone() for k, v in built.state_dict().items()}, folder / "model.safetensors")
+    encoder = open_encoder(str(folder))
+    texts = ["a dog", "a cat a cat"]
+    with torch.no_grad():
+        own = built.encode_text(open_clip.tokenizer.HFTokenizer(str(folder), context_length=12)(texts), normalize=True)
+    np.testing.assert_allclose(encoder.encode_texts(texts), own.numpy(), atol=1e-5)
+    assert not np.allclose(own[0], own[1])
+
+
+def test_known_text_towers_are_as_transformers_describes_them():
+    import transformers
+
+    from singaudit.language.encoders.text_towers import KNOWN_TEXT_TOWERS
+
+    for name, stated in KNOWN_TEXT_TOWERS.items():
+        made = transformers.CONFIG_MAPPING[stated["model_type"]].from_dict(dict(stated))
+        assert made.hidden_size == 64 * made.num_attention_heads, name  # every one of them has heads of 64
+    plain = transformers.BertConfig()
+    assert all(getattr(plain, k) == v for k, v in KNOWN_TEXT_TOWERS["bert-base-uncased"].items())
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,55 @@
+"""Weights of somebody's own in an architecture of open_clip's: ``open_clip:NAME/FILE``."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from singaudit.disk import PrivateFolder, open_plain
+from singaudit.errors import LanguageError
+from singaudit.language.encoders.exports import Exports
+from singaudit.language.encoders.open_clip import (
+    CONFIG,
+    HUB,
+    PREFIX,
+    WEIGHTS,
+    OpenClipEncoder,
+    library,
+    needed_files,
+    open_folder,
+)
+from singaudit.language.encoders.pickled import with_safetensors
+
+
+def local_file(name: str) -> tuple[str, Path] | None:
+    """(architecture, weights) of ``open_clip:NAME/FILE``, a file on this machine; None for other names."""
+    model, slash, rest = name.removeprefix(PREFIX).partition("/")
+    if not slash or not name.startswith(PREFIX) or name.startswith(PREFIX + HUB):
+        return None
+    path = Path(rest).expanduser()
+    return (model, path) if path.is_file() and model in library().list_models() else None
+
+
+def open_file(
+    name: str, model: str, weights: Path, device: str, precision: str = "fp32", exports: Exports | None = None
+) -> OpenClipEncoder:
+    """Weights of somebody's own in an architecture that open_clip registers, as RemoteCLIP's are published.
+
+    Preprocessing and tokenizer are the library's for that architecture. Raises ``LanguageError``.
+    """
+    folder = PrivateFolder()
+    try:
+        config = {"model_cfg": library().get_model_config(model), "preprocess_cfg": {}}
+        (folder.path / CONFIG).write_text(json.dumps(config), encoding="utf-8")
+        safe = weights.suffix == ".safetensors"
+        with open_plain(weights) as source, (folder.path / WEIGHTS[1 if safe else 3]).open("xb") as copy:
+            shutil.copyfileobj(source, copy)
+        with with_safetensors(name, folder.path, needed_files) as (readable, digest):
+            return open_folder(name, readable, digest, device, precision, exports)
+    except (OSError, ValueError) as error:
+        raise LanguageError(
+            f"cannot read {weights}: {error}", hint="Check the file, and the room on the disk."
+        ) from error
+    finally:
+        folder.cleanup()
