@@ -1,6 +1,25 @@
-"""The errors a user may meet; imports nothing, so that every stage can raise them."""
+"""The errors a user may meet and what a command ends with; imports nothing of the package: every stage may use it."""
 
 from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What a command ends with; 128 and its number where a signal ended it."""
+
+    PASSED = 0
+    """Gates passed, or none were set; the command did what it is for."""
+    GATE_FAILED = 1
+    """A gate failed, and nothing else ever gives 1."""
+    WRONG = 2
+    """What was typed, or a file that it names, cannot be used."""
+    MACHINE_FAILED = 3
+    """The machine failed, or singaudit itself."""
+    INCONCLUSIVE = 4
+    """It cannot be told, or was refused because it could not be shown to be right."""
+    INTERRUPTED = 130
+    """Ctrl-C, or an interrupt that cost pictures."""
 
 
 class SingauditError(Exception):
@@ -10,7 +29,7 @@ class SingauditError(Exception):
     read and the position in it where it went wrong.
     """
 
-    exit_code = 2
+    exit_code = ExitCode.WRONG
     code = "input"
     default_hint = "Run the command again with --help."
     """What to try where the place that raised it knows nothing better: no message is without a way on."""
@@ -66,7 +85,7 @@ class ReportError(SingauditError):
 class MachineError(SingauditError):
     """The machine failed: disk full, out of memory, a worker killed. Exits 3."""
 
-    exit_code = 3
+    exit_code = ExitCode.MACHINE_FAILED
     code = "machine"
     default_hint = "Free memory or disk space and run the same command again."
 

@@ -18,10 +18,7 @@ from typing import Any, TextIO
 
 import click
 
-FAILED = 3
-"""Exit code where the machine failed."""
-WRONG = 2
-"""Exit code where what was typed cannot be used."""
+from singaudit.errors import ExitCode
 
 
 class Ended(SystemExit):
@@ -57,7 +54,7 @@ def exit_code(command: Callable[[], Any]) -> int:
         try:
             code = _run(command)
         except BaseException as error:  # a message that cannot be written, or a signal while one is
-            code = ended_by(error) if isinstance(error, KeyboardInterrupt) else FAILED
+            code = ended_by(error) if isinstance(error, KeyboardInterrupt) else ExitCode.MACHINE_FAILED
     return _flushed(code)
 
 
@@ -69,7 +66,7 @@ def _run(command: Callable[[], Any]) -> int:
         return int(error.code or 0)
     except click.ClickException as error:
         error.show()
-        return error.exit_code if error.exit_code != 1 else WRONG
+        return error.exit_code if error.exit_code != ExitCode.GATE_FAILED else ExitCode.WRONG
     except (KeyboardInterrupt, click.Abort) as error:
         cause = error if isinstance(error, KeyboardInterrupt) else error.__cause__
         click.echo(told(cause), err=True)
@@ -79,14 +76,14 @@ def _run(command: Callable[[], Any]) -> int:
             silence(sys.stdout, sys.stderr)
             return 0
         click.echo(f"singaudit: the output could not be written: {error.__cause__}\n  try: Free space.", err=True)
-        return FAILED
+        return ExitCode.MACHINE_FAILED
     except BaseException as error:
         import traceback
 
         traceback.print_exception(error)
         click.echo(f"singaudit: a bug in singaudit: {type(error).__name__}: {error}", err=True)
         click.echo("  try: Please report the traceback above.", err=True)
-        return FAILED
+        return ExitCode.MACHINE_FAILED
 
 
 def _flushed(code: int) -> int:
@@ -98,7 +95,7 @@ def _flushed(code: int) -> int:
             silence(stream)
         except (OSError, ValueError):
             silence(stream)
-            code = FAILED
+            code = ExitCode.MACHINE_FAILED
     return code
 
 

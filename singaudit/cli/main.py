@@ -85,7 +85,7 @@ def run(ctx: click.Context, /, **given: Any) -> None:
         code, result, files = run_audit(
             outcome.heeds(merged_settings(ctx, given)), requested_formats(ctx, given), sys.argv[1:]
         )
-        outcome.done(result, 0 if given["exit_zero"] and code in (1, 4) else code, files)
+        outcome.done(result, code, files, exit_zero=given["exit_zero"])
 
 
 @main.command(cls=Command, example="singaudit inspect model.onnx --format json")

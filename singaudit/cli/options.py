@@ -8,6 +8,9 @@ from typing import Any
 import click
 
 from singaudit.cli.settings import merged_settings
+from singaudit.dataset.sources.table import source_help
+from singaudit.language.encoders.table import DEFAULT as DEFAULT_ENCODER
+from singaudit.language.encoders.table import encoder_help
 from singaudit.report.formats.table import FORMATS, chosen_formats, usual_formats
 
 
@@ -55,8 +58,7 @@ IMAGE_OPTIONS = [
     option(
         "--images",
         metavar="SOURCE",
-        help="Folder (flat, or one subfolder per class), list (.txt), table (.csv, .parquet) with a column path or "
-        "image, .tar shards, hf:ORG/NAME[:SPLIT], or shapes:N[:SEED].",
+        help=source_help(),
     ),
     option(
         "--labels",
@@ -116,8 +118,7 @@ VLM_OPTIONS = [
     option(
         "--vlm",
         metavar="NAME|DIR",
-        help="CLIP, SigLIP or kin: ORG/NAME[@REVISION], folder, open_clip:NAME/PRETRAINED or /FILE, builtin:shapes. "
-        "[default: openai/clip-vit-large-patch14]",
+        help=f"{encoder_help()} [default: {DEFAULT_ENCODER}]",
     ),
     option(
         "--precision",

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from singaudit.cli.ending import Ended, ended_by, silence, told
-from singaudit.errors import ConfigError, MachineError, SingauditError
+from singaudit.errors import ConfigError, ExitCode, MachineError, SingauditError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FAILED = (errno.EIO, errno.ESTALE, errno.ENODEV)
@@ -53,7 +53,7 @@ class Outcome:
         self._json = given.get("output_format") == "json"
         self._verbose = bool(given.get("verbose"))
         self._quiet = bool(given.get("quiet"))
-        self._code = 0
+        self._code: int = ExitCode.PASSED
         self._reached = False  # whether what the command is for was done, and only remains to be shown
 
     def __enter__(self) -> Outcome:
@@ -64,14 +64,15 @@ class Outcome:
         self._json = settings.get("output_format") == "json"
         return settings
 
-    def done(self, result: Any, code: int, files: Sequence[Path] = ()) -> None:
+    def done(self, result: Any, code: int, files: Sequence[Path] = (), exit_zero: bool = False) -> None:
         """Show an audit's result and where its ``files`` are, and remember its exit code.
 
-        Quiet, a line on stderr still says that a gate did not pass.
+        With ``exit_zero`` what a gate says does not decide it. Quiet, a line on stderr says that a gate did not pass.
         """
         from singaudit.cli.summary import quiet_line, show_result
 
-        self._code, self._reached = code, True
+        gated = code in (ExitCode.GATE_FAILED, ExitCode.INCONCLUSIVE)
+        self._code, self._reached = ExitCode.PASSED if gated and exit_zero else code, True
         if self._json:
             from singaudit.report.result.checksum import sealed
 
@@ -112,7 +113,7 @@ class Outcome:
             # The reader of stdout went away (| head): the outcome stands, and exit code 1 would mean a failed gate.
             # Where progress lost its reader, there is no outcome yet, and exit code 0 would mean one.
             silence(sys.stdout, sys.stderr)
-            raise Ended(self._code if self._reached else MachineError.exit_code)
+            raise Ended(self._code if self._reached else ExitCode.MACHINE_FAILED)
         if isinstance(error, Ended | GeneratorExit | click.ClickException | click.exceptions.Exit):
             return
         self._fail(as_ours(error), error)

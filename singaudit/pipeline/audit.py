@@ -14,7 +14,7 @@ from singaudit.classifier.class_names import class_names
 from singaudit.classifier.interface import Classifier
 from singaudit.classifier.openers.table import open_classifier
 from singaudit.config import AuditConfig, GateText
-from singaudit.errors import ConfigError
+from singaudit.errors import ConfigError, ExitCode
 from singaudit.geometry.null_space import NullSpace, null_space
 from singaudit.language.class_prompts import worded_classes
 from singaudit.language.concepts import (
@@ -69,6 +69,12 @@ from singaudit.report.result.data import EncoderPart, LogitCheck
 
 # Fewer images than this and no translator is fitted at all: cross-validation would have next to nothing to hold out.
 _MIN_FIT_IMAGES = 50
+_EXIT_CODES = {
+    "pass": ExitCode.PASSED,
+    "no gates set": ExitCode.PASSED,
+    "fail": ExitCode.GATE_FAILED,
+    "inconclusive": ExitCode.INCONCLUSIVE,
+}
 
 
 @dataclass(frozen=True)
@@ -93,9 +99,10 @@ class Audit:
     @property
     def exit_code(self) -> int:
         """0 passed or no gates set, 1 a gate failed, 4 inconclusive; 130 where an interrupt cost pictures."""
-        code = {"pass": 0, "no gates set": 0, "fail": 1, "inconclusive": 4}[self.result.verdict.status]
+        code = _EXIT_CODES[self.result.verdict.status]
         made = self.result.generation
-        return 130 if code == 0 and made is not None and made.status == "stopped" else code
+        stopped = made is not None and made.status == "stopped"
+        return ExitCode.INTERRUPTED if code == ExitCode.PASSED and stopped else code
 
 
 def audit(
@@ -230,20 +237,7 @@ def _conclude(
     )  # fmt: skip
     progress("collect pictures", 1, 1)
     certificate = certified(config, facts.classifier, progress, (seen.source, seen.images.indices))
-    pictured = make_pictures(
-        config,
-        facts.classifier,
-        seen,
-        subject,
-        measured,
-        findings,
-        groups,
-        facts.names,
-        logits,
-        certificate,
-        facts.decoding,
-        progress,
-    )
+    pictured = make_pictures(facts, subject, measured, findings, logits, certificate, progress)
     data = data_part(facts, *accuracy_of(facts, logits), measured.groups[0] if len(facts.names) > 1 else None)
     result = AuditResult(
         method=MethodPart(version=METHOD_VERSION),

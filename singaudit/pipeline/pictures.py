@@ -18,8 +18,9 @@ from singaudit.metrics.measure import Measured
 from singaudit.metrics.subject import Subject
 from singaudit.pictures.interrupt import first_interrupt_stops
 from singaudit.pictures.units import units
+from singaudit.pipeline.context import AuditContext
 from singaudit.pipeline.decoding import Decoding
-from singaudit.pipeline.observe import Observed, Progress
+from singaudit.pipeline.observe import Progress
 from singaudit.report.result.findings import FindingPart
 from singaudit.report.result.model import CertificatePart
 
@@ -33,10 +34,14 @@ STAGE = "make equivalent images"
 
 
 def make_pictures(
-    config: AuditConfig, classifier: Classifier, seen: Observed, subject: Subject, measured: Measured,
-    findings: Sequence[FindingPart], groups: Sequence[Group], class_names: Sequence[str],
-    logits: NDArray[np.float32], certificate: CertificatePart, decoding: Decoding | None, progress: Progress,
-) -> Pictured:  # fmt: skip
+    facts: AuditContext,
+    subject: Subject,
+    measured: Measured,
+    findings: Sequence[FindingPart],
+    logits: NDArray[np.float32],
+    certificate: CertificatePart,
+    progress: Progress,
+) -> Pictured:
     """Neighbours, natural pairs, equivalents and decoded pictures.
 
     The first interrupt ends the making of pictures, not the audit.
@@ -44,20 +49,17 @@ def make_pictures(
     from singaudit.pictures.audited import Audited
     from singaudit.pipeline.audit_pictures import pictured
 
+    config, classifier, seen = facts.config, facts.classifier, facts.seen
     world = Audited(
         classifier, seen.encoder, seen.source, seen.images.indices, subject, logits,
         units(subject.features, logits, subject.space),
     )  # fmt: skip
+    why_not = blocked(certificate, classifier.preprocessing, seen.pack is not None)
     probe = None if subject.probe is None else subject.probe[0]
-    with _wanted(
-        config,
-        classifier,
-        blocked(certificate, classifier.preprocessing, seen.pack is not None),
-        progress,
-        probe,
-        decoding,
-    ) as wanted:
-        found = pictured(world, seen.images.names, measured, findings, groups, class_names, wanted, config.seed)
+    with _wanted(config, classifier, why_not, progress, probe, facts.decoding) as wanted:
+        found = pictured(
+            world, seen.images.names, measured, findings, facts.groups, facts.names, wanted, config.seed
+        )  # fmt: skip
     if found.generation.status != "none":
         progress(STAGE, config.generate, config.generate)
     return found

@@ -43,8 +43,6 @@ from singaudit.report.result.repair import (
 )
 from singaudit.report.result.store import canonical_part
 
-REFUSED = 4
-"""Exit code where no file was written because something speaks against it."""
 HOLDOUT = 0.3
 
 

@@ -9,14 +9,13 @@ from singaudit.cli.commands.run import config_from
 from singaudit.cli.lock import hold
 from singaudit.cli.terminal import Reporter
 from singaudit.dataset.sources.one_file import open_file
+from singaudit.errors import ExitCode
 from singaudit.pipeline.photo import PAGE, check_photo_settings, describe_photo
 from singaudit.report.formats.folder import check_output_folder
 from singaudit.report.formats.writer import write_page
 from singaudit.report.pages.image import render_image
 from singaudit.report.result.image import ImageResult
 from singaudit.report.result.pictures import GenerationPart
-
-INCONCLUSIVE = 4
 
 
 def describe_image(settings: dict[str, Any]) -> tuple[int, ImageResult, list[Path]]:
@@ -33,7 +32,7 @@ def describe_image(settings: dict[str, Any]) -> tuple[int, ImageResult, list[Pat
     with Reporter("none" if settings.get("quiet") else settings["progress"]) as progress:
         result, files = describe_photo(config, photo, progress)
     page = write_page(render_image(result), output, PAGE, files)
-    return (INCONCLUSIVE if _undecided(result.generation) else 0), result, [page]
+    return ExitCode.INCONCLUSIVE if _undecided(result.generation) else ExitCode.PASSED, result, [page]
 
 
 def _undecided(generation: GenerationPart | None) -> bool:

@@ -8,7 +8,8 @@ from typing import Any
 
 from singaudit.classifier.class_files import parse_classes
 from singaudit.config import AuditConfig, make_config
-from singaudit.pipeline.repair import REFUSED, RefitOptions, refit
+from singaudit.errors import ExitCode
+from singaudit.pipeline.repair import RefitOptions, refit
 from singaudit.report.result.repair import GroupChangePart, PairedPart, RefitResult
 
 _SHOWN = 4
@@ -37,7 +38,7 @@ def refit_file(settings: dict[str, Any]) -> tuple[int, RefitResult]:
     )  # fmt: skip
     with Reporter("none" if settings.get("quiet") else settings["progress"]) as progress:
         result = refit(config_of(settings), options, progress)
-    return (0 if result.written else REFUSED), result
+    return (ExitCode.PASSED if result.written else ExitCode.INCONCLUSIVE), result
 
 
 def show(result: RefitResult, path: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from singaudit.cli.commands.refit import config_of
-from singaudit.pipeline.repair import REFUSED
+from singaudit.errors import ExitCode
 from singaudit.pipeline.trim import TrimOptions, trim
 from singaudit.report.result.base import Statistic
 from singaudit.report.result.repair import TrimResult
@@ -22,7 +22,7 @@ def trim_file(settings: dict[str, Any]) -> tuple[int, TrimResult]:
     )  # fmt: skip
     with Reporter("none" if settings.get("quiet") else settings["progress"]) as progress:
         result = trim(config_of(settings), options, progress)
-    return (0 if result.written else REFUSED), result
+    return (ExitCode.PASSED if result.written else ExitCode.INCONCLUSIVE), result
 
 
 def show(result: TrimResult, path: str) -> None:

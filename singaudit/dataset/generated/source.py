@@ -130,3 +130,8 @@ class ShapesSource:
                     self._blocks.popitem(last=False)
             self._blocks.move_to_end(block)
             return self._blocks[block]
+
+
+def open_shapes(text: str, label: str | None = None) -> ShapesSource:
+    """The images of ``shapes:N[:SEED]``; they have one label each. Raises ``DatasetError``."""
+    return ShapesSource(*parse_shapes(text))

@@ -1,61 +1,90 @@
-"""Open an image source by the text a user gives: each kind is one file and one line in this table."""
+"""Image sources by the text a user gives: each kind is one file and one line in this table, its words in --help too.
+
+A module is imported when its kind is opened, so that the help of a command costs nothing.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from singaudit.dataset.formats import SUFFIXES
-from singaudit.dataset.generated.source import ShapesSource, parse_shapes
-from singaudit.dataset.interface import ImageSource
-from singaudit.dataset.sources.file_list import open_csv, open_list
-from singaudit.dataset.sources.folder import open_folder
-from singaudit.dataset.sources.hub import open_hub_dataset
-from singaudit.dataset.sources.parquet import open_parquet
-from singaudit.dataset.sources.tar_shards import open_shards
+if TYPE_CHECKING:
+    from singaudit.dataset.interface import ImageSource
 
-_PREFIXES: dict[str, Callable[[str, str | None], ImageSource]] = {
-    "shapes:": lambda text, label: ShapesSource(*parse_shapes(text)),
-    "hf:": open_hub_dataset,
-}
-_SUFFIXES: dict[str, Callable[[str, str | None], ImageSource]] = {
-    ".txt": open_list,
-    ".lst": open_list,
-    ".csv": open_csv,
-    ".tsv": open_csv,
-    ".parquet": open_parquet,
-    ".tar": open_shards,
-    # Refused with what to do: members of a compressed archive cannot be reached one by one.
-    ".tar.gz": open_shards,
-    ".tgz": open_shards,
-}
+
+@dataclass(frozen=True)
+class Source:
+    """One kind of image source."""
+
+    help: str
+    """What a user may write, as --images' help lists it."""
+    module: str
+    """Where its ``open_...`` is, below ``singaudit.dataset``."""
+    function: str
+    """Opens a text, with the name of the column of labels or None."""
+    prefix: str = ""
+    """The start of every text that means it."""
+    suffixes: tuple[str, ...] = ()
+    """Endings of the files that mean it."""
+    shards: str = ""
+    """A folder of files with this ending, and no other images, means it too."""
+
+    def open(self, text: str, label_column: str | None) -> ImageSource:
+        """The source that ``text`` names. Raises ``DatasetError``."""
+        module = import_module(f"singaudit.dataset.{self.module}")
+        opened: ImageSource = getattr(module, self.function)(text, label_column)
+        return opened
+
+
+FOLDER = Source("folder (flat, or one subfolder per class)", "sources.folder", "open_folder")
+SOURCES = (
+    FOLDER,
+    Source("list (.txt)", "sources.file_list", "open_list", suffixes=(".txt", ".lst")),
+    Source(
+        "table (.csv, .tsv) with a column path or image", "sources.file_list", "open_csv", suffixes=(".csv", ".tsv")
+    ),
+    Source(".parquet tables", "sources.parquet", "open_parquet", suffixes=(".parquet",), shards=".parquet"),
+    # Compressed archives are refused with what to do: their members cannot be reached one by one.
+    Source(".tar shards", "sources.tar_shards", "open_shards", suffixes=(".tar", ".tar.gz", ".tgz"), shards=".tar"),
+    Source("hf:ORG/NAME[:SPLIT]", "sources.hub", "open_hub_dataset", prefix="hf:"),
+    Source("shapes:N[:SEED]", "generated.source", "open_shapes", prefix="shapes:"),
+)
+"""In the order in which help lists them."""
+
+
+def source_help() -> str:
+    """What --images takes."""
+    words = [source.help for source in SOURCES]
+    text = f"{', '.join(words[:-1])} or {words[-1]}."
+    return text[0].upper() + text[1:]
 
 
 def open_source(text: str, label_column: str | None = None) -> ImageSource:
-    """The image source that ``text`` names.
+    """The image source that ``text`` names, as ``SOURCES`` say.
 
-    ``shapes:N[:SEED]``, ``hf:ORG/NAME[:SPLIT]``, a list (.txt), a table (.csv, .tsv, .parquet), .tar shards, or a
-    folder: of images, or of shards or Parquet files alone. ``label_column`` names the column of a table that holds the
-    labels, where several could be meant. Raises ``DatasetError``.
+    ``label_column`` names the column of a table that holds the labels, where several could be meant. Raises
+    ``DatasetError``.
     """
-    for prefix, opened in _PREFIXES.items():
-        if text.startswith(prefix):
-            return opened(text, label_column)
+    return _meant(text).open(text, label_column)
+
+
+def _meant(text: str) -> Source:
+    for source in SOURCES:
+        if source.prefix and text.startswith(source.prefix):
+            return source
     folder = Path(os.path.expanduser(text))
-    if not folder.is_dir():
-        for suffix, opened in _SUFFIXES.items():
-            if text.lower().endswith(suffix):
-                return opened(text, label_column)
-        return open_folder(text, label_column)
-    for suffix, opened in ((".tar", open_shards), (".parquet", open_parquet)):
-        if _holds_only(folder, suffix):
-            return opened(text, label_column)
-    return open_folder(text, label_column)
+    if folder.is_dir():
+        return next((source for source in SOURCES if source.shards and _holds_only(folder, source.shards)), FOLDER)
+    return next((source for source in SOURCES if source.suffixes and text.lower().endswith(source.suffixes)), FOLDER)
 
 
 def _holds_only(folder: Path, suffix: str) -> bool:
     """True for a folder of files with this suffix and no subfolder; other files, such as a licence, may lie beside."""
+    from singaudit.dataset.formats import SUFFIXES
+
     try:
         entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
     except OSError:

@@ -147,6 +147,11 @@ def needed_files(files: Sequence[str]) -> list[str]:
     return [CONFIG, *(name for name in _TOKENIZER if name in files), weights]
 
 
+def listed_weights(folder: Path, held: Sequence[str]) -> list[str]:
+    """None: weights in several files are of transformers' format."""
+    return []
+
+
 def open_folder(
     name: str, folder: Path, revision: str | None, device: str, precision: str = "fp32", exports: Exports | None = None
 ) -> OpenClipEncoder:

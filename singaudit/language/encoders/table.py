@@ -1,19 +1,22 @@
-"""Open a vision-language model by the text a user gives: built in, a folder, open_clip's, or a name on the hub."""
+"""Vision-language models by the text a user gives: each library is one file and one line in this table.
+
+A library's module, and the hub's, are imported when a model is opened, so that the help of a command costs nothing.
+"""
 
 from __future__ import annotations
 
-from importlib import resources
+from dataclasses import dataclass
+from importlib import import_module, resources
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from singaudit.errors import LanguageError
 from singaudit.hub.caller import Caller, Progress
-from singaudit.hub.download import FileSelection, Snapshot, fetch
-from singaudit.language.encoders import open_clip as open_clip_encoder
-from singaudit.language.encoders import transformers as transformers_encoder
-from singaudit.language.encoders.exports import Exports
-from singaudit.language.encoders.open_clip_file import local_file, open_file
-from singaudit.language.encoders.pickled import with_safetensors
-from singaudit.language.interface import Encoder
+
+if TYPE_CHECKING:
+    from singaudit.hub.download import Snapshot
+    from singaudit.language.encoders.exports import Exports
+    from singaudit.language.interface import Encoder
 
 BUILTIN = "builtin:shapes"
 DEFAULT = "openai/clip-vit-large-patch14"
@@ -26,6 +29,36 @@ CALLER = Caller(
     "make a pack there (singaudit pack) and pass --pack FILE.",
 )
 """Language models, to the hub."""
+
+
+@dataclass(frozen=True)
+class Library:
+    """One library's way of keeping a CLIP or SigLIP model."""
+
+    help: str
+    """What a user may write, as --vlm's help lists it."""
+    module: str
+    """Where its ``open_folder``, ``repository_of``, ``needed_files`` and ``listed_weights`` are, in this folder."""
+    config: str
+    """The file that says that a folder is its own."""
+    prefix: str = ""
+    """The start of every name that means it."""
+
+    @property
+    def reader(self) -> Any:
+        """Its module."""
+        return import_module(f"{__package__}.{self.module}")
+
+
+TRANSFORMERS = Library("ORG/NAME[@REVISION] on the hub", "transformers", "config.json")
+OPEN_CLIP = Library("open_clip:NAME/PRETRAINED or /FILE", "open_clip", "open_clip_config.json", prefix="open_clip:")
+LIBRARIES = (TRANSFORMERS, OPEN_CLIP)
+"""In the order in which a folder is tried, and help lists them."""
+
+
+def encoder_help() -> str:
+    """What --vlm takes."""
+    return f"CLIP, SigLIP or kin: {', '.join(line.help for line in LIBRARIES)}, a folder of either, or {BUILTIN}."
 
 
 def open_encoder(
@@ -46,34 +79,41 @@ def open_encoder(
     """
     if device.partition(":")[0] != "cpu" or precision != "fp32":
         exports = None
+    from singaudit.language.encoders.open_clip_file import local_file, open_file
+    from singaudit.language.encoders.pickled import with_safetensors
+
+    library, folder, revision = _library_of(name), Path(name).expanduser(), None
+    opened: Encoder
     if name == BUILTIN:
-        return transformers_encoder.open_folder(name, builtin_folder(), None, device, precision, exports)
-    folder = Path(name).expanduser()
-    if not name.startswith(open_clip_encoder.PREFIX) and folder.is_dir():
-        theirs = (folder / open_clip_encoder.CONFIG).is_file() and not (folder / "config.json").is_file()
-        library, revision = open_clip_encoder if theirs else transformers_encoder, None
+        opened = library.reader.open_folder(name, builtin_folder(), None, device, precision, exports)
+        return opened
+    if library is TRANSFORMERS and folder.is_dir():
+        library = next((line for line in LIBRARIES if (folder / line.config).is_file()), TRANSFORMERS)
     elif (file := local_file(name)) is not None:
         return open_file(name, *file, device, precision, exports)
     else:
-        snapshot = fetch_encoder(name, progress)
-        library = open_clip_encoder if name.startswith(open_clip_encoder.PREFIX) else transformers_encoder
-        folder, revision = snapshot.folder, snapshot.revision
-    with with_safetensors(name, folder, library.needed_files) as (readable, digest):
-        return library.open_folder(name, readable, revision or digest, device, precision, exports)
+        found = fetch_encoder(name, progress)
+        folder, revision = found.folder, found.revision
+    with with_safetensors(name, folder, library.reader.needed_files) as (readable, digest):
+        opened = library.reader.open_folder(name, readable, revision or digest, device, precision, exports)
+    return opened
+
+
+def _library_of(name: str) -> Library:
+    return next((line for line in LIBRARIES if line.prefix and name.startswith(line.prefix)), TRANSFORMERS)
 
 
 def fetch_encoder(name: str, progress: Progress = lambda stage, done, total: None) -> Snapshot:
     """The files of a model of the hub, downloaded where the hub's cache lacks them. Raises ``LanguageError``."""
-    if name.startswith(open_clip_encoder.PREFIX):
-        wanted = FileSelection(open_clip_encoder.needed_files)
-        return fetch(open_clip_encoder.repository_of(name), CALLER, wanted, progress)
+    from singaudit.hub.download import FileSelection, fetch
+
     if name.startswith("builtin:"):
         raise LanguageError(
             f"{BUILTIN} is the one built-in model and needs no download, got {name!r}", hint=f"Pass --vlm {BUILTIN}."
         )
-    return fetch(
-        name, CALLER, FileSelection(transformers_encoder.needed_files, transformers_encoder.listed_weights), progress
-    )
+    reader = _library_of(name).reader
+    wanted = FileSelection(reader.needed_files, reader.listed_weights)
+    return fetch(reader.repository_of(name), CALLER, wanted, progress)
 
 
 def builtin_folder() -> Path:

@@ -142,6 +142,11 @@ def _torch_towers(name: str, family: str, model: Any, device: str) -> TorchTower
     return TorchTowers(name, Images().eval(), Texts().eval(), device)
 
 
+def repository_of(name: str) -> str:
+    """The hub's repository of a name, which is its own."""
+    return name
+
+
 def needed_files(files: Sequence[str]) -> list[str]:
     """Those of a repository's files that opening needs, of sharded weights the index. Raises ``LanguageError``."""
     missing = [] if _CONFIG in files else [_CONFIG]

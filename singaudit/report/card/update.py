@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from singaudit.errors import ConfigError, ReportError
+from singaudit.errors import ConfigError, ExitCode, ReportError
 from singaudit.report.card.picture import telling_picture
 from singaudit.report.card.readme import MAX_BYTES, Card
 from singaudit.report.card.redact import redacted
@@ -21,8 +21,6 @@ from singaudit.report.formats.writer import render_formats
 from singaudit.report.result.audit import AuditResult
 from singaudit.report.result.store import canonical_json, load_result
 
-CHANGED = 4
-"""Exit code of --check where the card is not this result's."""
 _MAX_PDF = 256 * 2**20
 
 
@@ -55,7 +53,11 @@ def update_card(settings: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     same = target.card.section() == section
     if settings.get("check"):
         state = "has this result's section" if same and not stale else "does not have this result's section"
-        return (0 if same and not stale else CHANGED), {"card": str(target.path), "state": state, "changed": []}
+        return (ExitCode.PASSED if same and not stale else ExitCode.INCONCLUSIVE), {
+            "card": str(target.path),
+            "state": state,
+            "changed": [],
+        }
     changed = {name: files[name] for name in stale}
     if not same:
         changed[target.path.name] = target.card.with_section(section)
