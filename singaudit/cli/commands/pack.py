@@ -10,7 +10,7 @@ from singaudit.cli.commands.run import config_from
 from singaudit.cli.terminal import Reporter
 from singaudit.errors import DatasetError
 from singaudit.language.packs.file import looks_like_pack
-from singaudit.pipeline.pack import pack_images
+from singaudit.pipeline.passes.pack import pack_images
 
 
 def make_pack(settings: dict[str, Any]) -> dict[str, Any]:
