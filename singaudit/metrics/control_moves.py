@@ -18,6 +18,7 @@ from singaudit.language.translators.statistics import solve_ridge
 from singaudit.metrics.controls import random_subspace
 from singaudit.metrics.subject import Block, Subject
 
+Array = NDArray[np.float64]
 Single = NDArray[np.float32]
 
 HAAR, MATCHED, DIRECTIONS, SHUFFLED = (
@@ -118,15 +119,11 @@ class Shuffles:
         rows = np.sort(self._generator.permutation(len(features))[:_MAX_SHUFFLED])
         self._z = np.asarray(z[rows], dtype=np.float32)
         training, fold = np.asarray(features[rows], dtype=np.float32), fold[rows]
-        self._fold = block.fold
-        # A translator is linear in the embeddings it was fitted on: T f = share Z + (f - mean) A^-1 (F - mean)' Z for
-        # its pairs (F, Z). What stands before Z is the same in all draws: rows (., pairs), 0 for pairs it does not use.
-        count, translators = len(self._fold), len(fitted.translators)
-        seen, null = (np.zeros((count, len(rows)), np.float32) for _ in range(2))
-        null_mean, share = (np.zeros((translators, len(rows)), np.float32) for _ in range(2))
+        self._count = len(block.fold)
+        self._parts = []
         for k, translator in enumerate(fitted.translators):
-            used, own = fold != k, block.fold == k
-            if not own.any():
+            used, own = np.flatnonzero(fold != k), np.flatnonzero(block.fold == k)
+            if not len(own):
                 continue
             mean = training[used].mean(axis=0, dtype=np.float64)
             centred = training[used] - mean
@@ -134,17 +131,41 @@ class Shuffles:
             like = translator if translator.penalty > 0 else fitted.principal[min(k, len(fitted.principal) - 1)]
             stacked = np.concatenate([block.features[own] - mean, block.null[own], block.null_mean[own][:1]])
             penalty = like.penalty * len(centred) / like.images
-            before = solve_ridge(centred.T @ centred, stacked.T, penalty).T @ centred.T
-            seen[np.ix_(own, used)], null[np.ix_(own, used)] = np.split(before[:-1], 2)
-            null_mean[k, used], share[k, used] = before[-1], 1 / len(centred)
-        self._before = np.concatenate([seen, null, null_mean, share])
-        self._parts = np.cumsum([count, count, translators])
+            solved = solve_ridge(centred.T @ centred, stacked.T, penalty).T
+            self._parts.append(_Pairs(own, used, _through(solved, centred.T)))
 
     def draw(self) -> Moved:
         """Translated features and equivalents by translators of one permutation."""
         z = self._z[self._generator.permutation(len(self._z))]
-        centre = z.mean(axis=0)
-        seen, moved, mean, share = np.split(self._before @ (z - centre), self._parts)
-        original, mean = centre + share[self._fold] + seen, mean[self._fold]
-        zero = original - moved
-        return Moved(original, zero, zero + mean)
+        original, zero, mean = np.empty((3, self._count, z.shape[1]), np.float32)
+        for pairs in self._parts:
+            paired, own = z[pairs.used], pairs.own
+            centre = paired.mean(axis=0)
+            found = paired - centre
+            for matrix in pairs.through:
+                found = matrix @ found
+            seen, moved = np.split(found[:-1], 2)
+            original[own] = centre + seen
+            zero[own] = original[own] - moved
+            mean[own] = zero[own] + found[-1]
+        return Moved(original, zero, mean)
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """One fold's translator of shuffled pairs (F, Z): T f = mean of Z + (f - mean) A^-1 (F - mean)' (Z - mean)."""
+
+    own: NDArray[np.intp]
+    """Images it is for."""
+    used: NDArray[np.intp]
+    """Pairs it is fitted on."""
+    through: list[Single]
+    """What stands before Z, the same in all draws, one matrix after the other: rows of the images' features, of their
+    null parts, and of the mean's null part."""
+
+
+def _through(solved: Array, centred: Array) -> list[Single]:
+    """``solved`` (r, m) by ``centred`` (m, pairs), as one matrix or two, whichever a draw costs less with."""
+    (rows, m), pairs = solved.shape, centred.shape[1]
+    matrices = [centred, solved] if m * (rows + pairs) < rows * pairs else [solved @ centred]
+    return [matrix.astype(np.float32) for matrix in matrices]

@@ -57,26 +57,34 @@ def quadratic_hits(
     if not len(groups):
         return hits
     x = np.concatenate([part for _, part in rotated.rows(rows)])
+    own = layout.own[np.ix_(rows, groups)]
+    own = np.where(own < 0, -1, own - layout.starts[groups])
     for p, part in enumerate(rotated.parts()):
         if part.stop > part.start:
-            for g in groups:
-                start = layout.starts[g]
-                own = layout.own[rows, g] - start
-                own[layout.own[rows, g] < 0] = -1
-                hits[p, rows, g] = _cross_fitted(x[:, part], own, int(layout.sizes[g]), fold[rows])
+            hits[p, rows[:, None], groups] = _cross_fitted(x[:, part], own, layout.sizes[groups], fold[rows])
     return hits
 
 
-def _cross_fitted(x: Array, own: NDArray[np.int32], values: int, fold: NDArray[np.intp]) -> NDArray[np.float32]:
-    """(n,) 1 where rows (n, k) are read right; ``own`` (n,) from 0, -1 where unknown."""
-    right = np.zeros(len(x), np.float32)
-    for k in range(FOLDS):
-        test = np.flatnonzero((fold == k) & (own >= 0))
-        train = np.flatnonzero((fold != k) & (own >= 0))
-        if len(test) and len(train) > values:
-            mean, root = _whitening(x[train])
-            scores = _scores(_clipped((x[train] - mean) @ root), own[train], values, _clipped((x[test] - mean) @ root))
-            right[test] = np.argmax(scores, axis=1) == own[test]
+def _cross_fitted(
+    x: Array, own: NDArray[np.int32], values: NDArray[np.intp], fold: NDArray[np.intp]
+) -> NDArray[np.float32]:  # fmt: skip
+    """(n, G) 1 where rows (n, k) are read right; ``own`` (n, G) from 0, -1 where unknown, of so many ``values`` (G,).
+
+    Groups of which the same rows are known share what whitens them.
+    """
+    right = np.zeros(own.shape, np.float32)
+    patterns, pattern_of = np.unique(own >= 0, axis=1, return_inverse=True)
+    for j, known in enumerate(patterns.T):
+        same = np.flatnonzero(pattern_of.ravel() == j)
+        for k in range(FOLDS):
+            test, train = np.flatnonzero((fold == k) & known), np.flatnonzero((fold != k) & known)
+            enough = same[values[same] < len(train)]
+            if len(test) and len(enough):
+                mean, root = _whitening(x[train])
+                seen, asked = (_clipped((x[some] - mean) @ root) for some in (train, test))
+                for g in enough:
+                    scores = _scores(seen, own[train, g], int(values[g]), asked)
+                    right[test, g] = np.argmax(scores, axis=1) == own[test, g]
     return right
 
 
@@ -100,19 +108,20 @@ def _scores(train: Array, own: NDArray[np.int32], values: int, test: Array) -> A
     width = train.shape[1]
     shown = [v for v in range(values) if np.count_nonzero(own == v) > 1]
     scores = np.full((len(test), values), -np.inf)
+    rows = [train[own == v] for v in shown]
+    means = np.stack([mine.mean(axis=0) for mine in rows])
     # About each value's own mean: where values differ in their means a linear probe has found them.
-    moments = np.stack([np.cov(train[own == v].T, bias=True).reshape(width, width) for v in shown])
+    moments = np.stack([(mine - mean).T @ (mine - mean) / len(mine) for mine, mean in zip(rows, means, strict=True)])
     everyone = moments.mean(axis=0)
-    centre = np.mean([train[own == v].mean(axis=0) for v in shown], axis=0)
-    test = test - centre
+    test = test - means.mean(axis=0)
     square = np.einsum("ij,ij->i", test, test) - np.trace(everyone)
-    for v, moment in zip(shown, moments, strict=True):
-        difference = moment - everyone
-        level = np.trace(difference) / width
-        strength, axes = np.linalg.eigh(difference - level * np.eye(width))
+    differences = moments - everyone
+    levels = np.trace(differences, axis1=1, axis2=2) / width
+    strengths, every = np.linalg.eigh(differences - levels[:, None, None] * np.eye(width))
+    for v, level, strength, axes in zip(shown, levels, strengths, every, strict=True):
         kept = np.argsort(-np.abs(strength))[:LEADING]
         strength, axes = strength[kept], axes[:, kept]
-        along = (test @ axes) ** 2 - np.einsum("ik,ij,jk->k", axes, everyone, axes)
+        along = (test @ axes) ** 2 - np.einsum("ik,ik->k", axes, everyone @ axes)
         size = level**2 * width + strength @ strength + 2 * level * strength.sum()
         scores[:, v] = level * square + along @ strength - size / 2
     return scores
@@ -137,8 +146,8 @@ def plant_controls(
     found = [_linear(linear, one, fold[rows])]
     if len(axes) > 1:
         codes = NONLINEAR_STRENGTH * np.stack([(2 * one - 1) * spread[0], (2 * other - 1) * spread[1]], axis=1)
-        right = _cross_fitted(x + codes @ axes, (one ^ other).astype(np.int32), 2, fold[rows])
-        found.append(right.astype(np.float64))
+        right = _cross_fitted(x + codes @ axes, (one ^ other).astype(np.int32)[:, None], np.array([2]), fold[rows])
+        found.append(right[:, 0].astype(np.float64))
     return Planted(*_lower(found, len(units)))
 
 
