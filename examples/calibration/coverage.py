@@ -1,15 +1,18 @@
 """How often do the 95 % intervals hold the truth? Audits of linear-Gaussian worlds, a table on stdout.
 
-    python examples/calibration/coverage.py --worlds 8 --audits 40
+    python examples/calibration/coverage.py --worlds 8 --audits 64
+    python examples/calibration/coverage.py --worlds 8 --audits 64 --images 300 --frames 10
 
 Every world's translator is fitted once, on images of its own: intervals do not contain the translator's variance, and
 the truth is what the same translator shows of 20,000 further images. Probes are fitted on the audited images; their
-truth is their mean over all audits of a world. Worlds differ in classes, widths, roles, strengths and rare values.
+truth is their mean over all audits of a world. Worlds differ in classes, widths, roles, strengths and rare values. With
+``--frames`` every audited image is a scene of so many frames, which differ by a fiftieth of its spread.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,6 +26,7 @@ from singaudit.metrics.measure import MODEL_COLUMNS, Measured, measure
 from singaudit.metrics.subject import Subject
 
 TRUTH, TRANSLATOR = 20_000, 4_000
+FRAME = 0.02
 _AT = {name: i for i, name in enumerate(MODEL_COLUMNS)}
 _OWN_TRUTH = ("probe of f", "probe of P_p f", "probe of P_n f")
 """Statistics that depend on how many images the audit has: their truth is the mean over audits."""
@@ -34,6 +38,24 @@ def part(subject: Subject, rows: slice) -> Subject:
         subject, features=subject.features[rows], embeddings=subject.embeddings[rows], sha256=subject.sha256[rows],
         class_of=subject.class_of[rows], fitted=replace(subject.fitted, fold=subject.fitted.fold[rows]),
         groups=tuple(replace(g, labels=None if g.labels is None else g.labels[rows]) for g in subject.groups),
+    )  # fmt: skip
+
+
+def framed(subject: Subject, frames: int, seed: int) -> Subject:
+    """Every image as a scene of ``frames`` near-identical ones, one unit together."""
+    rng = np.random.default_rng([seed, 19])
+    scene = np.repeat(np.arange(len(subject.features)), frames)
+
+    def shaken(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        noise = FRAME * rows.std(axis=0) * rng.normal(size=(len(scene), rows.shape[1]))
+        return (rows[scene] + noise).astype(np.float32)
+
+    sha = [hashlib.sha256(f"{subject.sha256[s]}:{i % frames}".encode()).hexdigest() for i, s in enumerate(scene)]
+    return replace(
+        subject, features=shaken(subject.features), embeddings=shaken(subject.embeddings), sha256=sha,
+        class_of=subject.class_of[scene], fitted=replace(subject.fitted, fold=subject.fitted.fold[scene]),
+        groups=tuple(replace(g, labels=None if g.labels is None else g.labels[scene]) for g in subject.groups),
+        units=scene,
     )  # fmt: skip
 
 
@@ -65,8 +87,8 @@ Misses = dict[str, list[int]]
 """Per statistic: intervals, those below the truth, those above it."""
 
 
-def count(worlds: int, audits: int, images: int, seed: int) -> Misses:
-    """Audit every world ``audits`` times with ``images`` images each."""
+def count(worlds: int, audits: int, images: int, frames: int, seed: int) -> Misses:
+    """Audit every world ``audits`` times with ``images`` scenes of ``frames`` images each."""
     found: Misses = defaultdict(lambda: [0, 0, 0])
     for index in range(worlds):
         whole = linear_world(index, seed, TRUTH + audits * images, TRANSLATOR).subject
@@ -75,6 +97,8 @@ def count(worlds: int, audits: int, images: int, seed: int) -> Misses:
         for audit in range(audits):
             start = TRUTH + audit * images
             subject = replace(part(whole, slice(start, start + images)), seed=audit)
+            if frames > 1:
+                subject = framed(subject, frames, audit)
             for name, g, estimate in statistics(measure(subject)):
                 drawn[name, g].append(estimate)
         for (name, g), estimates in drawn.items():
@@ -106,11 +130,12 @@ def main() -> None:
     """Count and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--worlds", type=int, default=8)
-    parser.add_argument("--audits", type=int, default=40)
+    parser.add_argument("--audits", type=int, default=64)
     parser.add_argument("--images", type=int, nargs="+", default=[300, 1000])
+    parser.add_argument("--frames", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    print(table({n: count(asked.worlds, asked.audits, n, asked.seed) for n in asked.images}))
+    print(table({n: count(asked.worlds, asked.audits, n, asked.frames, asked.seed) for n in asked.images}))
 
 
 if __name__ == "__main__":
