@@ -34,6 +34,7 @@ from singaudit.cli.options import (
     PHOTO_PICTURE_OPTIONS,
     PICTURE_OPTIONS,
     PROBE_OPTION,
+    REDACT_OPTION,
     REFIT_OPTIONS,
     TRANSLATOR_OPTION,
     TRANSLATOR_OUTPUT,
@@ -69,7 +70,8 @@ def main() -> None:
     CLASSES_OPTION, MODEL_OPTIONS, IMAGE_OPTIONS, PROBE_OPTION, GEOMETRY_OPTION, LANGUAGE_OPTIONS, TRANSLATOR_OPTION,
     PACK_OPTION,
     PICTURE_OPTIONS, GATE_OPTIONS,
-    output_option("singaudit-out"), report_option(), FORCE_OPTION, OUTPUT_OPTIONS, MACHINE_OPTIONS, PDF_OPTIONS,
+    output_option("singaudit-out"), report_option(), REDACT_OPTION, FORCE_OPTION, OUTPUT_OPTIONS, MACHINE_OPTIONS,
+    PDF_OPTIONS,
     CACHE_OPTIONS, ENGINE_OPTIONS,
     CONFIG_OPTIONS,
 )  # fmt: skip
@@ -154,7 +156,7 @@ def calibrate(**given: Any) -> None:
 
 @main.command(cls=Command, example="singaudit report singaudit-out/result.json -o again/")
 @click.argument("result")
-@with_options(output_option("singaudit-report"), report_option(again=True), FORCE_OPTION, OUTPUT_OPTIONS,
+@with_options(output_option("singaudit-report"), report_option(again=True), REDACT_OPTION, FORCE_OPTION, OUTPUT_OPTIONS,
               PDF_OPTIONS)  # fmt: skip
 @click.pass_context
 def report(ctx: click.Context, /, **given: Any) -> None:
@@ -173,7 +175,7 @@ def report(ctx: click.Context, /, **given: Any) -> None:
     click.option("--remove", is_flag=True, help="Take the section out again, with the files it links to."),
     click.option("--annex-iv", is_flag=True, help="Add the date of the audit and lines to name and sign."),
     click.option("--responsible", metavar="NAME", help="Who answers for the audit, with --annex-iv."),
-    click.option("--redact", is_flag=True, help="No pictures, no names of images, no paths."),
+    REDACT_OPTION,
     OUTPUT_OPTIONS,
 )
 def card(**given: Any) -> None:

@@ -217,6 +217,10 @@ TRIM_OPTIONS = [
     click.option("--erase", metavar="GROUP",
                  help="Take a group of the labels out of the features as well, by least-squares concept erasure."),
 ]  # fmt: skip
+REDACT_OPTION = click.option(
+    "--redact", is_flag=True,
+    help="For what leaves the house: no pictures, names of images as short hashes, no paths and no host.",
+)  # fmt: skip
 FORCE_OPTION = click.option("--force", is_flag=True, help="Write into a folder that holds other files.")
 OUTPUT_OPTIONS = [
     option("--format", "output_format", type=click.Choice(["text", "json"]), default="text", show_default=True,

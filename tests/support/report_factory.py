@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from singaudit.metrics.findings import METHOD_VERSION
 from singaudit.report.result.audit import AuditResult
 
 HOSTILE = [
@@ -294,6 +295,7 @@ def full(
     ]
     return AuditResult.model_validate(
         {
+            "method": {"version": METHOD_VERSION},
             "model": _model(names, names[1] if hostile else name),
             "geometry": _geometry(len(names), dim),
             "data": {

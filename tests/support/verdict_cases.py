@@ -20,6 +20,16 @@ TEXTS = [
 ]
 
 
+CASE_OF = {
+    "pass": "pass",
+    "a gate failed": "fail",
+    "inconclusive": "undecided",
+    "waived": "waived",
+    "no gates set": "no gates",
+}
+"""Outcome, as the guide's table heads it -> case."""
+
+
 def gate(status: str, rule: str = "scores.attribute_score_deg < 3", name: str | None = None) -> dict:
     return {
         "name": name, "rule": rule, "found": "4.13 [4.01, 4.25], n = 800", "value": 4.13, "low": 4.01, "high": 4.25,
@@ -27,11 +37,19 @@ def gate(status: str, rule: str = "scores.attribute_score_deg < 3", name: str | 
     }  # fmt: skip
 
 
-def with_gates(gates: list[dict], verdict: str, base: AuditResult | None = None, sentence: str = "") -> AuditResult:
+def waiver(status: str, gate: str = "colour", reason: str = "the new head is trained by then") -> dict:
+    said = f"the waiver of {gate[:300]!r} is {status}"
+    return {"gate": gate, "until": "2027-01-31", "reason": reason[:4096], "status": status, "sentence": said}
+
+
+def with_gates(
+    gates: list[dict], verdict: str, base: AuditResult | None = None, sentence: str = "", waivers: tuple = ()
+) -> AuditResult:
     plain = (base or full(points=40)).model_dump(mode="json")
     doubts = ["87 images are too few"] if verdict == "inconclusive" else []
     plain |= {
-        "gates": gates, "verdict": {"status": verdict, "reasons": doubts, "sentence": sentence or f"It is {verdict}."},
+        "gates": gates, "waivers": list(waivers),
+        "verdict": {"status": verdict, "reasons": doubts, "sentence": sentence or f"It is {verdict}."},
     }  # fmt: skip
     return AuditResult.model_validate(plain)
 
@@ -41,10 +59,15 @@ def cases() -> dict[str, AuditResult]:
     base = full(points=40)
     return {
         "pass": with_gates([gate("pass"), gate("pass", name="b")], "pass", base),
-        "fail": with_gates([gate("pass"), gate("fail", name="colour"), gate("inconclusive", name="c")], "fail", base),
+        "fail": with_gates([gate("pass"), gate("inconclusive", name="c"), gate("fail", name="colour")], "fail", base),
         "undecided": with_gates([gate("pass"), gate("inconclusive", name="c")], "inconclusive", base),
         "doubtful": with_gates([gate("pass")], "inconclusive", base),
-        "waived": with_gates([gate("waived", name="colour"), gate("pass")], "pass", base),
+        "waived": with_gates(
+            [gate("pass"), gate("waived", name="colour")],
+            "pass",
+            base,
+            waivers=(waiver("applied"), waiver("unmatched", "colours")),
+        ),
         "no gates": with_gates([], "no gates set", base),
         "no images": geometry_only(),
         "hostile": hostile(base),
@@ -65,7 +88,7 @@ def hostile(base: AuditResult) -> AuditResult:
              for text in TEXTS]  # fmt: skip
     result = AuditResult.model_validate(plain)
     return with_gates([*gates, gates[0], gate("inconclusive", name="same"), gate("inconclusive", name="same")], "fail",
-                      result, TEXTS[7])  # fmt: skip
+                      result, TEXTS[7], tuple(waiver("expired", text, text) for text in TEXTS))  # fmt: skip
 
 
 def rendered(name: str, result: AuditResult, **known) -> bytes:

@@ -6,6 +6,7 @@ import platform
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from singaudit.cli.terminal import Reporter, safe
 from singaudit.config import AuditConfig, make_config
 from singaudit.errors import ReportError
 from singaudit.pipeline.audit import Audit, audit
+from singaudit.report.build.redact import redacted, redacted_rows, redacted_run
 from singaudit.report.formats.folder import check_output_folder
 from singaudit.report.formats.interface import Files, PdfSettings
 from singaudit.report.formats.pdf import pdf_available
@@ -37,8 +39,9 @@ def run_audit(
     wanted = possible_formats(formats)
     with Reporter("none" if settings.get("quiet") else settings["progress"]) as reporter:
         found, files = audit_into(
-            config, output, wanted, bool(settings.get("force")), reporter, argv, pdf_settings(settings, formats)
-        )
+            config, output, wanted, bool(settings.get("force")), reporter, argv, pdf_settings(settings, formats),
+            redact=bool(settings.get("redact")),
+        )  # fmt: skip
     places = {"model_path": in_repository(config.model), "gate_places": gate_places(found.rules)}
     announce(found.result, Files.of_run(places, b"", {}, None), quiet=bool(settings.get("quiet")))
     return found.exit_code, found.result, files
@@ -46,9 +49,9 @@ def run_audit(
 
 def audit_into(
     config: AuditConfig, output: Path, formats: Sequence[str], force: bool, reporter: Reporter, argv: Sequence[str],
-    pdf: PdfSettings,
+    pdf: PdfSettings, redact: bool = False,
 ) -> tuple[Audit, list[Path]]:  # fmt: skip
-    """Audit and write the report into ``output``; what was found and the files.
+    """Audit and write the report into ``output``; what was found and the files, both redacted where ``redact`` says so.
 
     Raises ``SingauditError``; then nothing is written.
     """
@@ -65,6 +68,9 @@ def audit_into(
         "model_path": in_repository(config.model),
         "gate_places": gate_places(found.rules),
     }
+    if redact:
+        info = redacted_run(info)
+        found = replace(found, result=redacted(found.result), per_image=redacted_rows(found.per_image), files={})
     files = write_report(
         found.result, found.per_image, output, formats=formats, force=force, run_info=info, pictures=found.files,
         pdf=pdf,

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from singaudit.errors import ReportError
 from singaudit.metrics.comparison import Score, differences, mean_score
+from singaudit.metrics.findings import METHOD_VERSION
 from singaudit.report.result.audit import AuditResult
 from singaudit.report.result.base import Statistic
 from singaudit.report.result.baseline import (
@@ -34,14 +35,27 @@ _RANKS = {"strong": 2, "partial": 1, "redundant": 0, "not detected": 0}
 _SCORES = {"image_score_deg": "the image score", "attribute_score_deg": "the class attribute score"}
 
 
-def check_baseline(now: AuditResult, before: AuditResult, name: str) -> None:
-    """Raise ReportError, in words, where the two say nothing about each other."""
-    if now.data is None or now.encoder is None or now.scores is None:
-        return
+def check_usable(before: AuditResult, name: str) -> None:
+    """Raise ReportError, in words, for an earlier result that no audit of this version can be compared with."""
     if before.data is None or before.encoder is None or before.scores is None:
         raise ReportError(
             f"expected a baseline with images and scores, {name} has none", hint="Audit the last release with --images."
         )
+    if before.method.version != METHOD_VERSION:
+        raise ReportError(
+            f"expected a baseline whose findings were made by version {METHOD_VERSION} of the method, those of {name} "
+            f"were made by version {before.method.version} and are not comparable",
+            hint="Audit the last release again with this version of singaudit.",
+        )
+
+
+def check_baseline(now: AuditResult, before: AuditResult, name: str) -> None:
+    """Raise ReportError, in words, where the two say nothing about each other."""
+    if now.data is None or now.encoder is None or now.scores is None:
+        return
+    check_usable(before, name)
+    assert before.data is not None
+    assert before.encoder is not None
     apart = []
     if now.data.audit.digest != before.data.audit.digest:
         apart.append(f"other images ({before.data.audit.used:,} of {before.data.audit.source} against "
@@ -49,13 +63,10 @@ def check_baseline(now: AuditResult, before: AuditResult, name: str) -> None:
     if now.encoder.revision != before.encoder.revision:
         apart.append(f"another vision-language model ({before.encoder.name} {before.encoder.revision[:12]} against "
                      f"{now.encoder.name} {now.encoder.revision[:12]})")  # fmt: skip
-    methods = [getattr(result, "method_version", None) for result in (before, now)]
-    if methods[0] != methods[1]:
-        apart.append(f"another version of the method ({methods[0]} against {methods[1]})")
     if apart:
         raise ReportError(
             f"expected a baseline that this audit can be compared with, but {name} has {' and '.join(apart)}",
-            hint="Audit the last release again, with this version, on these images and by this language model.",
+            hint="Audit the last release again on these images and by this language model.",
         )
 
 

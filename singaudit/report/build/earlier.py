@@ -10,7 +10,7 @@ from typing import Any
 from singaudit.config import AuditConfig
 from singaudit.dataset.columns import read_csv
 from singaudit.errors import ConfigError, DatasetError
-from singaudit.report.build.baseline import baseline_part
+from singaudit.report.build.baseline import baseline_part, check_usable
 from singaudit.report.formats.table import RESULT_FILE, SCORES_FILE
 from singaudit.report.gates.rules import Rule
 from singaudit.report.result.audit import AuditResult
@@ -33,7 +33,7 @@ def open_baseline(config: AuditConfig, rules: Sequence[Rule]) -> Baseline | None
     """The baseline that ``config`` names, a result.json or its folder; None where it names none.
 
     Raises ConfigError for a gate over a baseline that was not given, and for a baseline without images to compare on;
-    ReportError for a result that cannot be read.
+    ReportError for a result that cannot be read, or was made by another version of the method.
     """
     if config.baseline is None:
         asked = next((rule for rule in rules if rule.path[0].name == "baseline"), None)
@@ -51,6 +51,7 @@ def open_baseline(config: AuditConfig, rules: Sequence[Rule]) -> Baseline | None
     path = Path(config.baseline)
     path = path / RESULT_FILE if path.is_dir() else path
     result = load_result(path)
+    check_usable(result, config.baseline)  # before any work; what the images say comes after it
     return Baseline(config.baseline, result, _rows(path.with_name(SCORES_FILE)))
 
 

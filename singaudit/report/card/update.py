@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from singaudit.errors import ConfigError, ExitCode, ReportError
+from singaudit.report.build.redact import redacted
 from singaudit.report.card.picture import telling_picture
 from singaudit.report.card.readme import MAX_BYTES, Card
-from singaudit.report.card.redact import redacted
 from singaudit.report.card.section import PDF, PICTURE, AnnexIV, Attached, section_text
 from singaudit.report.formats.atomic import write_files
 from singaudit.report.formats.folder import run_info_of, start_of

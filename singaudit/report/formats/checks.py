@@ -53,6 +53,16 @@ def conclusion(shown: AuditResult) -> str:
     return shorten(" ".join([shown.verdict.sentence, *shown.verdict.reasons]), MAX_MESSAGE)
 
 
+def waivers(shown: AuditResult) -> list[str]:
+    """A line a waiver of the configuration, whatever became of it: what it does and why somebody wrote it."""
+    return [
+        shorten(
+            f"{part.sentence[:1].upper()}{part.sentence[1:]}. Until {part.until}, because: {part.reason}", MAX_MESSAGE
+        )
+        for part in shown.waivers
+    ]
+
+
 def model_path(shown: AuditResult, files: Files) -> str:
     """The model as a location: its path in the repository, else its name."""
     return inside(files.model or shown.model.name)

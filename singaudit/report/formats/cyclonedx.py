@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+from singaudit.report.formats.checks import waivers
 from singaudit.report.formats.interface import Files, Pages
 from singaudit.report.result.audit import AuditResult
 from singaudit.report.result.base import Statistic
@@ -107,6 +108,7 @@ def _limitations(shown: AuditResult) -> Iterator[str]:
     verdict = shown.verdict
     yield f"Verdict of the audit: {verdict.status}. {verdict.sentence}"
     yield from verdict.reasons
+    yield from waivers(shown)
     yield from (f"{f.group}: {f.finding}. {f.sentence}" for f in shown.findings if f.finding in ("strong", "partial"))
     yield from shown.not_evaluated
     yield from shown.warnings
@@ -126,4 +128,6 @@ def _properties(shown: AuditResult, checksum: str) -> Iterator[dict[str, str]]:
         yield {"name": "singaudit:encoder", "value": f"{shown.encoder.name}@{shown.encoder.revision}"}
     for gate in shown.gates:
         yield {"name": f"singaudit:gate:{gate.status}", "value": f"{gate.name or gate.rule}: found {gate.found}"}
+    for part, text in zip(shown.waivers, waivers(shown), strict=True):
+        yield {"name": f"singaudit:waiver:{part.status}", "value": text}
     yield {"name": "singaudit:command", "value": shown.reproduce.command}

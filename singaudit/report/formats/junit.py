@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
-from singaudit.report.formats.checks import Check, Status, checks, conclusion, model_path
+from singaudit.report.formats.checks import Check, Status, checks, conclusion, model_path, waivers
 from singaudit.report.formats.interface import Files, Pages, Place
 from singaudit.report.result.audit import AuditResult
 from singaudit.version import __version__
@@ -68,6 +68,7 @@ def _properties(result: AuditResult, shown: AuditResult) -> list[tuple[str, str]
         ("singaudit.verdict", shown.verdict.status),
         ("model.sha256", shown.model.sha256),
         ("result.checksum", result.checksum),
+        *((f"waiver.{i}", text) for i, text in enumerate(waivers(shown), 1)),
     ]
 
 

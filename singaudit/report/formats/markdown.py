@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from singaudit.report.brief.make import brief_of
 from singaudit.report.brief.model import Untold
+from singaudit.report.formats.checks import waivers
 from singaudit.report.formats.interface import Files, Pages
 from singaudit.report.pages.markdown_text import code, prose, table
 from singaudit.report.pages.text import shorten
@@ -17,6 +18,7 @@ MARKS = {"pass": "✅", "fail": "❌", "inconclusive": "⚠️", "waived": "⏸�
 _STATES = {"ok": "🟢", "amber": "🟡", "red": "🔴"}
 _ORDER = ("fail", "inconclusive", "waived", "pass")
 _MAX_GATES = 40
+_MAX_WAIVERS = 20
 _MAX_STEPS = 3
 _MAX_NOTES = 5
 _MAX_CELL = 160
@@ -54,8 +56,8 @@ def headline(shown: AuditResult, heading: str) -> Iterator[str]:
 
 
 def gates(shown: AuditResult, heading: str = "###", most: int = _MAX_GATES) -> Iterator[str]:
-    """A row a gate, those that did not pass first."""
-    if not shown.gates:
+    """A row a gate, those that did not pass first, and a line a waiver."""
+    if not shown.gates and not shown.waivers:
         return
     ranked = sorted(shown.gates, key=lambda g: _ORDER.index(g.status))
     yield f"{heading} Gates"
@@ -65,10 +67,15 @@ def gates(shown: AuditResult, heading: str = "###", most: int = _MAX_GATES) -> I
         name = "" if gate.name is None else prose(shorten(gate.name, _MAX_CELL)) + "<br>"
         rows.append([f"{MARKS[gate.status]} {gate.status}", name + code(shorten(gate.rule, _MAX_CELL)),
                      prose(shorten(gate.found, 80)), prose(shorten(gate.reason, 300))])  # fmt: skip
-    yield from table(("", "Gate", "Found", "Why"), rows)
+    yield from table(("", "Gate", "Found", "Why"), rows) if rows else ["No gates were set."]
     if len(ranked) > most:
         yield ""
         yield f"{len(ranked) - most} more gates stand in report.html."
+    if shown.waivers:
+        yield ""
+        yield from (f"- {prose(shorten(text, 400))}" for text in waivers(shown)[:_MAX_WAIVERS])
+    if len(shown.waivers) > _MAX_WAIVERS:
+        yield f"- {len(shown.waivers) - _MAX_WAIVERS} more waivers stand in report.html."
 
 
 def findings(shown: AuditResult, heading: str = "###") -> Iterator[str]:

@@ -11,7 +11,7 @@ import json
 from typing import Any
 from urllib.parse import quote
 
-from singaudit.report.formats.checks import Check, checks, conclusion, fingerprint, model_path
+from singaudit.report.formats.checks import Check, checks, conclusion, fingerprint, model_path, waivers
 from singaudit.report.formats.interface import Files, Pages, Place
 from singaudit.report.result.audit import AuditResult
 from singaudit.version import __version__
@@ -71,17 +71,24 @@ def render(result: AuditResult, pages: Pages, files: Files) -> dict[str, bytes]:
             {
                 "tool": {"driver": _driver()},
                 "automationDetails": {"id": f"singaudit/{quote(path, safe='/')}/"},
-                "invocations": [{"executionSuccessful": True}],
+                "invocations": [_invocation(shown)],
                 "results": [_result(rule, rules.index(rule), check, path) for rule, check in found],
                 "properties": {
                     "verdict": shown.verdict.status,
                     "modelSha256": shown.model.sha256,
                     "resultChecksum": result.checksum,
+                    **({"waivers": waivers(shown)} if shown.waivers else {}),
                 },
             }
         ],
     }
     return {"singaudit.sarif": json.dumps(log, indent=1).encode("ascii") + b"\n"}
+
+
+def _invocation(shown: AuditResult) -> dict[str, Any]:
+    """The run itself; waivers are notes on its configuration, for a waived gate has no result to hold them."""
+    notes = [{"level": "note", "message": {"text": text}} for text in waivers(shown)]
+    return {"executionSuccessful": True, **({"toolConfigurationNotifications": notes} if notes else {})}
 
 
 def _driver() -> dict[str, Any]:

@@ -21,7 +21,7 @@ Rests = Literal["model", "instrument", "language"]
 """On what the model does, to images and labels; on what measures it; or on what a language model says it means."""
 
 _MODEL = ("model", "geometry")
-_INSTRUMENT = ("translator", "certificate", "logit_check", "encoder", "schema_version", "method_version")
+_INSTRUMENT = ("translator", "certificate", "logit_check", "encoder", "schema_version", "method")
 _MODEL_DATA = ("accuracy", "chance_accuracy", "class_gain", "class_probe")
 _INSTRUMENT_FINDING = ("readable", "readability", "stable", "values_judged", "own_value")
 _COUNTS = ("n", "images")

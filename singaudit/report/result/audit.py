@@ -76,6 +76,10 @@ class AuditResult(Part):
         default="",
         description="sha256 of the other keys as JSON: keys sorted, no spaces, ASCII; empty until stored.",
     )
+    redacted: bool = Field(
+        default=False,
+        description="Whether pictures, names of images and paths were left out, and hashes put for names.",
+    )
     method: MethodPart = Field(default=MethodPart())
     model: ModelPart
     geometry: GeometryPart

@@ -1,15 +1,23 @@
 """The last release beside this one: worse, same or better, by paired differences where there are rows."""
 
+import json
+
 import numpy as np
 import pytest
 from report_factory import full
 
+from singaudit.config import make_config
 from singaudit.errors import ConfigError, ReportError
+from singaudit.metrics.findings import METHOD_VERSION
 from singaudit.report.build.baseline import baseline_part
+from singaudit.report.build.earlier import open_baseline, with_baseline
 from singaudit.report.gates.judge import judge
 from singaudit.report.gates.names import Known, check_rules
 from singaudit.report.gates.rules import parse_rules
+from singaudit.report.result.audit import MethodPart
 from singaudit.report.result.base import Statistic
+from singaudit.report.result.checksum import checksum_of
+from singaudit.report.result.store import canonical_json
 
 N = 400
 IDS = [f"{i:064x}" for i in range(N)]
@@ -84,7 +92,7 @@ def test_a_group_without_a_share_is_judged_by_its_word(base) -> None:
     assert next(f.change for f in part(now, before).findings if f.group == "background") == "worse"
 
 
-@pytest.mark.parametrize("what", ["images", "encoder", "scores"])
+@pytest.mark.parametrize("what", ["images", "encoder", "scores", "method"])
 def test_a_baseline_that_says_nothing_is_refused_in_words(base, what) -> None:
     now, before = audit(base), audit(base)[0]
     if what == "images":
@@ -92,9 +100,12 @@ def test_a_baseline_that_says_nothing_is_refused_in_words(base, what) -> None:
         before = before.model_copy(update={"data": before.data.model_copy(update={"audit": images})})
     elif what == "encoder":
         before = before.model_copy(update={"encoder": before.encoder.model_copy(update={"revision": "other"})})
-    else:
+    elif what == "scores":
         before = before.model_copy(update={"scores": None})
-    words = {"images": "other images", "encoder": "another vision-language model", "scores": "has none"}
+    else:
+        before = before.model_copy(update={"method": MethodPart(version=METHOD_VERSION - 1)})
+    words = {"images": "other images", "encoder": "another vision-language model", "scores": "has none",
+             "method": f"made by version {METHOD_VERSION - 1} and are not comparable"}  # fmt: skip
     with pytest.raises(ReportError, match=words[what]):
         baseline_part(*now, before, None, "last")
 
@@ -113,3 +124,29 @@ def test_gates_over_the_baseline(base) -> None:
     assert [g.status for g in judge(rules, now[0], "upper")] == ["inconclusive"] * 4  # without a baseline none passes
     with pytest.raises(ConfigError, match="purple"):
         check_rules(parse_rules(("baseline.finding[purple] not worse",)), Known((), (), ("colour",)))
+
+
+def stored(tmp_path, result, **changes):
+    """``result`` as a file of its own checksum, with ``changes`` to its keys."""
+    plain = {**json.loads(canonical_json(result)), **changes}
+    plain.pop("checksum")
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps({**plain, "checksum": checksum_of(plain)}))
+    return path
+
+
+def test_another_method_is_refused_before_any_work_and_an_older_schema_is_read(base, tmp_path) -> None:
+    now, before = audit(base + 0.15), audit(base)
+    other = stored(tmp_path, before[0], method={"version": METHOD_VERSION + 1})
+    config = make_config(model="builtin:clean", images="shapes:400", baseline=str(other))
+    with pytest.raises(ReportError, match=f"made by version {METHOD_VERSION + 1} and are not comparable"):
+        open_baseline(config, [])
+    stored(tmp_path, before[0], schema_version="1.0", no_longer_there=[1])
+    found = with_baseline(*now, open_baseline(config, [])).baseline
+    assert (found.paired, found.scores.attribute_score_deg.before.n) == (False, N)
+    stored(tmp_path, before[0].model_copy(update={"scores": None}))
+    with pytest.raises(ReportError, match="has none"):
+        open_baseline(config, [])
+    stored(tmp_path, before[0], schema_version="9.0")
+    with pytest.raises(ReportError, match="this version reads"):
+        open_baseline(config, [])

@@ -230,16 +230,21 @@ def test_lines_for_a_dated_and_signed_report(tmp_path) -> None:
     card(tmp_path, "--responsible", "A. Person", code=2)
 
 
-def test_a_redacted_card_shows_no_picture_and_no_command(tmp_path) -> None:
-    audited(tmp_path)
+def test_a_redacted_card_shows_no_picture_and_no_place(tmp_path) -> None:
+    result = full(points=40)
+    command = "singaudit run /home/jane/leaky.onnx --images /home/jane/photos --seed 3"
+    audited(tmp_path, result.model_copy(update={"reproduce": result.reproduce.model_copy(update={"command": command})}))
     (tmp_path / "README.md").write_bytes(b"# x\n")
     (tmp_path / "audit" / "report.pdf").write_bytes(b"%PDF-1.7 with pictures")
     card(tmp_path, "--redact")
     text = (tmp_path / "README.md").read_text()
     assert "equivalent.png" not in text
-    assert "shapes:800" not in text
+    assert "jane" not in text
+    assert "singaudit run leaky.onnx --images IMAGES --seed 3" in text
     pdf = tmp_path / "singaudit" / "report.pdf"
     assert not pdf.exists() or pdf.read_bytes() != b"%PDF-1.7 with pictures"
+    card(tmp_path, "--redact", "--check")
+    card(tmp_path, "--check", code=4)
 
 
 @pytest.mark.parametrize("kind", ["symlink", "missing", "read-only", "folder in the picture's place"])

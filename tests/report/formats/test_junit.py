@@ -45,7 +45,7 @@ def test_the_verdict_is_green_only_where_the_audit_passed(outcome, verdict) -> N
 
 
 def test_a_failed_gate_is_a_failure_and_an_undecided_one_an_error() -> None:
-    passed, failed, undecided, _ = suite(CASES["fail"])
+    passed, undecided, failed, _ = suite(CASES["fail"])
     assert [kinds(t) for t in (passed, failed, undecided)] == [[], [Failure], [Error]]
     assert "found 4.13" in failed.result[0].text
     assert failed.result[0].text == failed.result[0].message
@@ -54,7 +54,7 @@ def test_a_failed_gate_is_a_failure_and_an_undecided_one_an_error() -> None:
 
 
 def test_a_waived_gate_is_skipped_with_its_reason() -> None:
-    waived, passed, _ = suite(CASES["waived"])
+    passed, waived, _ = suite(CASES["waived"])
     assert [kinds(t) for t in (waived, passed)] == [[Skipped], []]
     assert waived.result[0].message
 

@@ -34,6 +34,12 @@ def test_only_what_did_not_pass_is_an_alert() -> None:
     assert found["doubtful"] == found["no images"] == [("singaudit/inconclusive", "warning")]
 
 
+def test_waivers_are_notes_on_the_configuration_and_no_alert() -> None:
+    (invocation,) = run(CASES["waived"])["invocations"]
+    assert [note["level"] for note in invocation["toolConfigurationNotifications"]] == ["note", "note"]
+    assert "toolConfigurationNotifications" not in run(CASES["pass"])["invocations"][0]
+
+
 @pytest.mark.parametrize("outcome", CASES)
 def test_every_result_has_a_location_inside_the_repository(outcome) -> None:
     for found in results(CASES[outcome], model="../out/model ü%.onnx"):
