@@ -131,10 +131,12 @@ def test_the_real_command_writes_nothing_that_must_not_leave(tmp_path, models) -
     for i in range(60):
         (photos / source.labels[i]).mkdir(parents=True, exist_ok=True)
         Image.fromarray(source.load(i).pixels).save(photos / source.labels[i] / f"patient smith {i}.png")
+    words = tmp_path / "words of jane.doe.txt"
+    words.write_text("red\nblue\n")
     (photos / source.labels[0] / "patient broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno")
     done = subprocess.run(
         [sys.executable, "-m", "singaudit", "run", str(models / "leaky.onnx"), "--images", str(photos), "--vlm",
-         "builtin:shapes", "--generate", "0", "--redact", "--progress", "none", "--format", "json", "-o", "out",
+         "builtin:shapes", "--concepts", str(words), "--generate", "0", "--redact", "--progress", "none", "--format", "json", "-o", "out",
          "--report", ",".join(name for name in FORMATS if name != "pdf")],
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
