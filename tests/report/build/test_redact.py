@@ -136,8 +136,8 @@ def test_the_real_command_writes_nothing_that_must_not_leave(tmp_path, models) -
     (photos / source.labels[0] / "patient broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno")
     done = subprocess.run(
         [sys.executable, "-m", "singaudit", "run", str(models / "leaky.onnx"), "--images", str(photos), "--vlm",
-         "builtin:shapes", "--concepts", str(words), "--generate", "0", "--redact", "--progress", "none", "--format", "json", "-o", "out",
-         "--report", ",".join(name for name in FORMATS if name != "pdf")],
+         "builtin:shapes", "--concepts", str(words), "--generate", "0", "--redact", "--progress", "none", "--format",
+         "json", "-o", "out", "--report", ",".join(name for name in FORMATS if name != "pdf")],
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 4, done.stderr
