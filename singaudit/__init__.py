@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from singaudit.classifier.shadow.module import shadow_copy
     from singaudit.config import AuditConfig
     from singaudit.errors import SingauditError
-    from singaudit.pipeline.arrays import audit_arrays
+    from singaudit.pipeline.arrays.audit import audit_arrays
     from singaudit.pipeline.audit import Audit, audit
     from singaudit.pipeline.repair import RefitOptions, refit
     from singaudit.pipeline.trim import TrimOptions, trim
@@ -51,7 +51,7 @@ _HOMES = {
     "TrimOptions": "singaudit.pipeline.trim",
     "audit": "singaudit.pipeline.audit",
     "export": "singaudit.classifier.own_network",
-    "audit_arrays": "singaudit.pipeline.arrays",
+    "audit_arrays": "singaudit.pipeline.arrays.audit",
     "refit": "singaudit.pipeline.repair",
     "shadow_copy": "singaudit.classifier.shadow.module",
     "trim": "singaudit.pipeline.trim",

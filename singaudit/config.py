@@ -7,7 +7,7 @@ from collections import Counter
 from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from singaudit.errors import ConfigError
 
@@ -53,6 +53,7 @@ class AuditConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str = Field(min_length=1, description="Model file, folder, or name such as timm:NAME.")
+    arrays: str | None = Field(default=None, min_length=1, description="Folder of arrays, in the place of a model.")
     classes: tuple[str, ...] | None = Field(default=None, description="Class names in logit order.")
     classes_from: str | None = Field(default=None, description="How --classes was given, for the report.")
     images: str | None = Field(default=None, description="Images to audit on: a folder, or shapes:N.")
@@ -109,6 +110,13 @@ class AuditConfig(BaseModel):
     ray_cpus: float = Field(default=1.0, gt=0, le=1024, description="CPUs of each worker.")
     ray_gpus: float = Field(default=0.0, ge=0, le=64, description="GPUs of each worker.")
     limit: int | None = Field(default=None, ge=1, description="Audit only the first N images of the source.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _arrays_stand_for_a_model(cls, values: object) -> object:
+        if isinstance(values, dict) and values.get("arrays") and "model" not in values:
+            return {**values, "model": values["arrays"]}
+        return values
 
     @field_validator("gates", mode="before")
     @classmethod

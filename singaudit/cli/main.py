@@ -11,6 +11,7 @@ import click
 
 from singaudit.cli.command import Command, CommandGroup
 from singaudit.cli.options import (
+    ARRAYS_OPTION,
     BATCH_OPTION,
     CACHE_OPTIONS,
     CLASSES_OPTION,
@@ -65,10 +66,10 @@ def main() -> None:
 @main.command(
     cls=Command, example="singaudit run model.onnx --classes dog,cat --images photos/ --gate default -o audit/"
 )
-@click.argument("model")
+@click.argument("model", required=False)
 @with_options(
-    CLASSES_OPTION, MODEL_OPTIONS, IMAGE_OPTIONS, PROBE_OPTION, GEOMETRY_OPTION, LANGUAGE_OPTIONS, TRANSLATOR_OPTION,
-    PACK_OPTION,
+    CLASSES_OPTION, MODEL_OPTIONS, IMAGE_OPTIONS, PROBE_OPTION, ARRAYS_OPTION, GEOMETRY_OPTION,
+    LANGUAGE_OPTIONS, TRANSLATOR_OPTION, PACK_OPTION,
     PICTURE_OPTIONS, GATE_OPTIONS,
     output_option("singaudit-out"), report_option(), REDACT_OPTION, FORCE_OPTION, OUTPUT_OPTIONS, MACHINE_OPTIONS,
     PDF_OPTIONS,

@@ -78,6 +78,12 @@ IMAGE_OPTIONS = [
     ),
     option("--limit", type=click.IntRange(1), metavar="N", help="Use the first N images of each source only."),
 ]
+ARRAYS_OPTION = click.option(
+    "--arrays",
+    metavar="DIR",
+    help="In the place of MODEL and its images: a folder of weight.npy, bias.npy, features.npy, embeddings.npy, "
+    "class_texts.npy, group.NAME.npy and more, and names.json; see the guide on arrays.",
+)
 GEOMETRY_OPTION = click.option(
     "--geometry-only", is_flag=True, help="Audit the head and the shadow copy alone; no image is looked at."
 )

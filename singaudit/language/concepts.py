@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from singaudit.errors import LanguageError
 from singaudit.language.encoders.table import BUILTIN
 from singaudit.language.interface import Encoder
+from singaudit.language.meaningless import WORDS
 
 Array = NDArray[np.float64]
 
@@ -175,7 +176,21 @@ def all_prompts(groups: tuple[Group, ...], concepts: tuple[str, ...]) -> list[st
     """Every text that an audit with these groups and single concepts asks a vision-language model for, once each."""
     said = [(group.template, value) for group in groups for value in group.said] + [("{}", c) for c in concepts]
     texts = [text for template, value in said for text in prompts(template, value)]
+    templates = dict.fromkeys(template for template, _ in said)
+    texts += [text for template in templates for text in meaningless_prompts(template)]
     return list(dict.fromkeys(texts + (absent_prompts(LEADS) if concepts else [])))
+
+
+def meaningless_prompts(template: str) -> list[str]:
+    """Words that no image shows, said once each as the values of a group with that template are."""
+    return [text for word in WORDS for text in prompts(template, word, LEADS[:1])]
+
+
+def embed_meaningless(encoder: Encoder, group: Group) -> Array:
+    """(k, d) unit embeddings of the words that no image shows, as the group's values are said."""
+    each = encoder.encode_texts(meaningless_prompts(group.template)).astype(np.float64)
+    result: Array = each / np.linalg.norm(each, axis=1, keepdims=True)
+    return result
 
 
 def absent_prompts(leads: tuple[str, ...]) -> list[str]:

@@ -21,7 +21,7 @@ Change = Literal["lost", "gained", "none", "cannot tell"]
 LEVEL = 0.05
 """Of the false discovery rate of picking and confirming, and of the false coverage rate of the intervals."""
 MIN_HALF = 20
-"""Images that a concept or class needs in each half."""
+"""Units that a concept or class needs in each half."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Changes:
     excess_variance: Array
     """(2, ...) its sample variance over images."""
     n: Array
-    """(2, ...) images."""
+    """(2, ...) units: images of one scene say no more than one of them."""
 
 
 @dataclass(frozen=True)
@@ -55,30 +55,42 @@ class Judged:
     control: Array
     """Mean change with other images' null components."""
     n: NDArray[np.intp]
-    """Images in the half that confirms."""
+    """Units in the half that confirms."""
 
 
 class Sums:
-    """Per half: count, and sums and squares of the change and of its excess over the control."""
+    """Per half: images, units, and sums and squares of the change and of its excess over the control.
+
+    Means are over images. Their errors are those of as many images as there are units, which is right where images of a
+    unit change alike, as near-copies do, and too wide where they do not.
+    """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
-        self.n = np.zeros((2, *shape))
+        self.n, self.units = np.zeros((2, *shape)), np.zeros((2, *shape))
         self._sums, self._squares = np.zeros((2, 2, *shape)), np.zeros((2, 2, *shape))
 
-    def add(self, half: int, change: Array, control: Array, mask: NDArray[np.bool_]) -> None:
-        """Add images (b, k) of one half where ``mask`` (b, k) says that they count."""
+    def add(
+        self, half: int, change: Array, control: Array, mask: NDArray[np.bool_], units: NDArray[np.intp]
+    ) -> None:  # fmt: skip
+        """Add images (b, k) of one half where ``mask`` (b, k) says that they count; ``units`` (b,) of each."""
         self.n[half] += mask.sum(axis=0)
+        self.units[half] += _any_of_unit(units, mask)[1].sum(axis=0)
         for i, values in enumerate((change, change - control)):
             self._sums[i, half] += np.einsum("ij,ij->j", values, mask)
             self._squares[i, half] += np.einsum("ij,ij,ij->j", values, values, mask)
 
     def add_by(
-        self, half: int, change: Array, control: Array, place: NDArray[np.intp],
+        self, half: int, change: Array, control: Array, place: NDArray[np.intp], units: NDArray[np.intp],
         mask: NDArray[np.bool_] | None = None,
     ) -> None:  # fmt: skip
         """Add images (b, k) of one half to the rows ``place`` (b,); -1 and ``mask`` (b, k) leave out."""
-        member = one_hot(place, self.n.shape[1])
-        self.n[half] += member.sum(axis=0)[:, None] if mask is None else member.T @ mask
+        rows = self.n.shape[1]
+        member = one_hot(place, rows)
+        shown = np.ones((len(place), 1), bool) if mask is None else mask
+        self.n[half] += member.T @ shown
+        # A unit counts once in every row that it has images of.
+        of_row, seen = _any_of_unit(units * np.intp(rows + 1) + place + 1, shown)
+        self.units[half] += one_hot(of_row % (rows + 1) - 1, rows).T @ seen
         for i, values in enumerate((change, change - control)):
             if mask is not None:
                 values = np.where(mask, values, 0.0)
@@ -90,7 +102,17 @@ class Sums:
         n = np.maximum(self.n, 1)
         mean = self._sums / n
         variance = np.maximum(self._squares - n * mean**2, 0.0) / np.maximum(n - 1, 1)
-        return Changes(mean[0], variance[0], mean[1], variance[1], self.n)
+        return Changes(mean[0], variance[0], mean[1], variance[1], self.units)
+
+
+def _any_of_unit(key: NDArray[np.intp], mask: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """(u,) distinct keys of images (b,), and (u, k) whether ``mask`` (b, k) holds for any image of each."""
+    order = np.argsort(key, kind="stable")
+    ordered = key[order]
+    starts = np.flatnonzero(np.diff(ordered, prepend=-1))
+    if not len(starts):
+        return ordered, mask
+    return ordered[starts], np.logical_or.reduceat(mask[order], starts, axis=0)
 
 
 def adjusted_p(p: Array) -> Array:

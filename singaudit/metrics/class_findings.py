@@ -30,7 +30,7 @@ class ClassCarried:
     high: Array
     """Of its interval."""
     n: NDArray[np.intp]
-    """Images."""
+    """Units."""
 
     def finding(self, row: int, column: int, whole: Finding) -> Finding:
         """What follows for a class from its numbers and from the finding over all images.
@@ -60,24 +60,25 @@ class ClassSums:
 
     def add(
         self, half: NDArray[np.intp], place: NDArray[np.intp], change: Array, control: Array, margin: Array,
-        mask: NDArray[np.bool_],
+        mask: NDArray[np.bool_], units: NDArray[np.intp],
     ) -> None:  # fmt: skip
         """Add images: class rows ``place`` (b,), own-value changes, their control and margins (b, g) in degrees.
 
-        ``mask`` (b, g) says which images have a judged value of a group at all; others count for nothing.
+        ``units`` (b,) are the images' scenes; ``mask`` (b, g) says which images have a judged value of a group at all;
+        others count for nothing.
         """
         for h in (0, 1):
             at = half == h
-            self._tests.add_by(h, change[at], control[at], place[at], mask[at])
+            self._tests.add_by(h, change[at], control[at], place[at], units[at], mask[at])
         member = one_hot(place, self._moments.shape[1])
         for i, values in enumerate((change, margin, change**2, margin**2, change * margin)):
             self._moments[i] += member.T @ np.where(mask, values, 0.0)
 
     def result(self, negligible: Array) -> ClassCarried:
         """Judge every class and group; ``negligible`` (g,) degrees."""
-        count = self._tests.n.sum(axis=0)
+        count = self._tests.units.sum(axis=0)
         n = np.maximum(count, 1)
-        change, margin, cc, mm, cm = self._moments / n
+        change, margin, cc, mm, cm = self._moments / np.maximum(self._tests.n.sum(axis=0), 1)
         var_c, var_m, cov = cc - change**2, mm - margin**2, cm - change * margin
         # A margin that is not clearly above 0 leaves nothing to share out.
         clear = (count >= 2 * MIN_HALF) & (margin > 3 * np.sqrt(np.maximum(var_m, 0) / n)) & (margin > negligible)

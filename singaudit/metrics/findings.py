@@ -304,6 +304,11 @@ def _cannot_tell(e: Evidence, limits: Thresholds) -> str:
     return "" if e.labelled else _unread(e, limits)
 
 
+def readable(e: Evidence, limits: Thresholds = THRESHOLDS) -> bool:
+    """Whether the vision-language model reads the group from the images themselves, without which nothing is said."""
+    return e.readable.low > limits.readable and (e.labelled or not _unread(e, limits))
+
+
 def _unread(e: Evidence, limits: Thresholds) -> str:
     """Why values read zero-shot are no reading, or an empty text."""
     if e.class_readable is not None and e.class_readable.high < limits.class_at_chance:
@@ -314,11 +319,17 @@ def _unread(e: Evidence, limits: Thresholds) -> str:
     if e.texts is not None and not e.texts.p <= limits.text_p:
         return (
             f"the vision-language model does not read this group: texts that mean nothing separate the images as well "
-            f"({e.texts.beaten:.0%} of {e.texts.draws} random ones do), and no label states the values"
+            f"({beaten(e.texts)}), and no label states the values"
         )
     if e.values_judged < limits.min_values_read * e.values_listed:
         return f"only {e.values_judged} of {e.values_listed} values are read in enough images, and no label states them"
     return ""
+
+
+def beaten(test: TextTest) -> str:
+    """How many texts that mean nothing separate the images as well."""
+    words = "" if test.words_beaten is None else f", {test.words_beaten:.0%} of {test.word_draws} sets of words"
+    return f"{test.beaten:.0%} of {test.draws} random directions do{words}"
 
 
 def unstable(full: Finding, halves: tuple[Finding, Finding]) -> bool:

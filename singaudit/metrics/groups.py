@@ -158,7 +158,7 @@ class _Table:
     def __init__(self, subject: Subject, groups: Sequence[GroupTexts], values: Sequence[Values]) -> None:
         self._subject, self._values, self._groups = subject, values, groups
         self._layout = layout = arrange(groups, values)
-        self._within = within = compare_within(layout, subject.class_of, subject.unit_of)
+        self._within = within = compare_within(layout, subject.within, subject.unit_of)
         n, count = layout.own.shape
         self.margin, self.contrast = np.empty((n, count)), np.empty((n, count))
         self._sums = Bootstrap(subject.seed)
@@ -172,7 +172,7 @@ class _Table:
         centres = [_centres(subject, layout, choose) for choose in ("full", 0, 1)]
         for full, *halves in zip(*(blocks(subject, choose) for choose in ("full", 0, 1)), strict=True):
             rows, own = full.rows, layout.own[full.rows]
-            donors = find_donors(full, subject.class_of[rows], layout)
+            donors = find_donors(full, subject.within[rows], layout)
             weight, inside = layout.weight(own), within.weight(rows, own)
             moved = self._moved(full, own, donors, borders[0], centres[0])
             self.margin[rows], self.contrast[rows] = moved[0], moved[1]

@@ -11,7 +11,7 @@ import numpy as np
 from singaudit.metrics.changes import adjusted_p
 from singaudit.metrics.control_moves import SHUFFLED
 from singaudit.metrics.control_run import Family
-from singaudit.metrics.findings import THRESHOLDS, Evidence, Finding, Thresholds, decide, reads, unstable
+from singaudit.metrics.findings import THRESHOLDS, Evidence, Finding, Thresholds, decide, readable, reads, unstable
 from singaudit.metrics.groups import Carried, GroupMeasure
 from singaudit.metrics.intervals import ROUNDING, Estimate
 from singaudit.metrics.measure import Measured
@@ -95,10 +95,7 @@ def _judge(evidence: Sequence[Evidence], limits: Thresholds) -> Judged:
     shaky = unstable(found, (first, second))
     if shaky:
         rule = f"{found!r} by the whole, {first!r} and {second!r} by translators of either half: {rule}"
-    return Judged(
-        "unstable" if shaky else found, rule, not shaky, whole.readable.low > limits.readable, reads(whole, limits),
-        whole,
-    )  # fmt: skip
+    return Judged("unstable" if shaky else found, rule, not shaky, readable(whole, limits), reads(whole, limits), whole)
 
 
 def _evidence(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from singaudit.language.translators.fit import by_fold
 from singaudit.metrics.groups import GroupMeasure, measure_groups, plant
 from singaudit.metrics.intervals import BLOCK, Bootstrap, Estimate
+from singaudit.metrics.label_cells import label_cells
 from singaudit.metrics.nonlinear import Planted
 from singaudit.metrics.readability import TextTest, TextTests
 from singaudit.metrics.scores import image_score, text_angles, unit
@@ -77,6 +78,9 @@ def _measure(subject: Subject) -> Measured:
             stored[block.rows] = columns[:, column]
         concepts.add(_concept_columns(subject.concept_texts, block), block.units)
     values = [read_values(subject, group) for group in subject.groups]
+    if subject.labels is not None:
+        attributes = [v.own for v, g in zip(values, subject.groups, strict=True) if g.kind == "group"]
+        subject = replace(subject, cells=label_cells(subject.labels, attributes))
     tests = TextTests(subject)
     texts = [tests.of(group, own) for group, own in zip(subject.groups, values, strict=True)]
     groups, contrast, margin = measure_groups(subject, values)

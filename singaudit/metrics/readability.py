@@ -2,7 +2,9 @@
 
 Two sets of prompts of the same words agree on noise. What noise does not have is spread along the directions in which a
 group's texts differ: so the images' spread there, within classes, is compared with that along random directions that
-have the same angles to each other (the same Gram matrix, turned at random).
+have the same angles to each other (the same Gram matrix, turned at random). Texts of any kind lie in directions of
+their own, though, along which images may vary whatever the texts say: so the spread is also compared with that along as
+many words that no image shows, said in the group's own template, where these are given.
 """
 
 from __future__ import annotations
@@ -33,11 +35,18 @@ class TextTest:
     """Share of the random texts along which images vary as much."""
     draws: int
     """How many there were."""
+    words_beaten: float | None = None
+    """Share of sets of words that no image shows along which images vary as much; None where none were given."""
+    word_draws: int = 0
+    """How many such sets there were."""
 
     @property
     def p(self) -> float:
-        """One-sided p-value."""
-        return (1 + self.beaten * self.draws) / (1 + self.draws)
+        """One-sided p-value: the larger of both."""
+        turned = (1 + self.beaten * self.draws) / (1 + self.draws)
+        if self.words_beaten is None:
+            return turned
+        return max(turned, (1 + self.words_beaten * self.word_draws) / (1 + self.word_draws))
 
 
 class TextTests:
@@ -54,18 +63,34 @@ class TextTests:
             return None
         covariance = self._covariance(group.kind != "class")
         texts = group.texts[values.present]
-        if group.kind == "concept":
-            # "An image" says nothing of its own: a concept stands out from the other concepts.
-            directions = texts[:1] - self._subject.concept_texts.mean(axis=0)
-        else:
-            directions = centred_texts(texts)
+        usual = self._subject.concept_texts.mean(axis=0)
+        # "An image" says nothing of its own: a concept stands out from the other concepts.
+        directions = texts[:1] - usual if group.kind == "concept" else centred_texts(texts)
         _, strength, axes = np.linalg.svd(directions, full_matrices=False)
         kept = strength > 1e-9 * strength[0]
         weight, axes = strength[kept] ** 2 / np.sum(strength[kept] ** 2), axes[kept]
         observed = float(weight @ np.einsum("kd,de,ke->k", axes, covariance, axes))
         spreads = self._random(len(axes), covariance) @ weight
         mean = max(float(np.trace(covariance)) / len(covariance), np.finfo(np.float64).tiny)
-        return TextTest(observed / mean, float(np.mean(spreads >= observed)), len(spreads))
+        beaten = float(np.mean(spreads >= observed))
+        if group.meaningless is None:
+            return TextTest(observed / mean, beaten, len(spreads))
+        if group.kind == "concept":
+            raw, words = directions, (group.meaningless - group.meaningless.mean(axis=0))[:, None]
+        else:
+            raw, words = texts - texts.mean(axis=0), self._sets(group.meaningless, len(texts))
+        # As well as the group does it: by the scores as they are, and by each word's own direction.
+        as_they_are, along = _spreads(words, covariance)
+        of_group = _spreads(raw[None], covariance)
+        by_words = min(float(np.mean(as_they_are >= of_group[0])), float(np.mean(along >= of_group[1])))
+        return TextTest(observed / mean, beaten, len(spreads), by_words, len(words))
+
+    def _sets(self, words: Array, size: int) -> Array:
+        """(draws, size, d) sets of ``words`` (k, d) drawn at random, each less its mean."""
+        size = max(2, min(size, len(words) // 2))
+        generator = np.random.default_rng([self._subject.seed, 7, size])
+        chosen = words[np.stack([generator.choice(len(words), size, replace=False) for _ in range(DRAWS)])]
+        return np.asarray(chosen - chosen.mean(axis=1, keepdims=True))
 
     def _random(self, count: int, covariance: Array) -> Array:
         """(draws, count) the images' variance along random orthonormal directions."""
@@ -80,7 +105,7 @@ class TextTests:
         """(d, d) of the images' embeddings, with the classes' means taken out where there are enough images of each."""
         if within not in self._covariances:
             subject = self._subject
-            place = np.unique(subject.class_of, return_inverse=True)[1]
+            place = np.unique(subject.within, return_inverse=True)[1]
             sizes = np.bincount(place)
             if not within or len(place) < _MIN_PER_CLASS * len(sizes):
                 place, sizes = np.zeros(len(place), np.intp), np.array([len(place)])
@@ -93,3 +118,10 @@ class TextTests:
             means = by_class / sizes[:, None]
             self._covariances[within] = (total - by_class.T @ means) / len(place)
         return self._covariances[within]
+
+
+def _spreads(directions: Array, covariance: Array) -> tuple[Array, Array]:
+    """((s,), (s,)) images' variance along ``directions`` (s, v, d), mean of each set: as they are, and at length 1."""
+    varied = np.einsum("svd,svd->sv", directions @ covariance, directions)
+    squares = np.maximum(np.einsum("svd,svd->sv", directions, directions), np.finfo(np.float64).tiny)
+    return varied.mean(axis=1), (varied / squares).mean(axis=1)

@@ -36,6 +36,8 @@ class GroupTexts:
     """(n,) the images' own values where they are known, -1 for an image without one; None: read zero-shot."""
     kind: Literal["class", "group", "concept"] = "group"
     """The classes' own group; values of one attribute; or one concept, present or absent."""
+    meaningless: Array | None = None
+    """(k, d) unit text embeddings of words that no image shows, said as the values are; None: not compared with."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,15 @@ class Subject:
     """Features (k, m) and embeddings (k, d) that the translator was fitted on, where these are not the images' own."""
     units: NDArray[np.intp] | None = None
     """(n,) unit of each image: those of one number show the same scene; None: each image is its own."""
+    labels: NDArray[np.bool_] | None = None
+    """(n, l) labels of each image, of a head that gives several and where no class is stated; None: classes."""
+    cells: NDArray[np.intp] | None = None
+    """(n,) what is taken out as the class, where that is another than ``class_of``."""
+
+    @property
+    def within(self) -> NDArray[np.intp]:
+        """(n,) what is taken out as the class."""
+        return self.class_of if self.cells is None else self.cells
 
     @cached_property
     def unit_of(self) -> NDArray[np.intp]:

@@ -89,10 +89,10 @@ def read_values(subject: Subject, group: GroupTexts) -> Values:
         first, second = (_cosines(subject, texts) for texts in (group.texts, group.second_texts))
         own, readable = _present_or_absent(first[:, 0] - first[:, 1], second[:, 0] - second[:, 1])
     elif group.labels is None:
-        own = _read(_cosines(subject, centred_texts(group.texts)))
+        own = nearest_value(subject, group.texts)
     else:
         own = group.labels
-    units = _units_with(own, subject.unit_of, listed)
+    units = units_with(own, subject.unit_of, listed)
     enough = units >= MIN_VALUE_IMAGES
     if group.labels is None:
         enough &= units >= RARE_SHARE * units.sum() / max(int((units > 0).sum()), 1)
@@ -105,30 +105,35 @@ def read_values(subject: Subject, group: GroupTexts) -> Values:
             scores = _cosines(subject, centred_texts(texts[present]))
             known = np.full(listed + 1, -1, np.intp)
             known[present] = np.arange(len(present))
-            readable = present[np.argmax(scores - _middle(scores, known[own]), axis=1)] == own
+            readable = present[np.argmax(scores - middle(scores, known[own]), axis=1)] == own
     counts = np.bincount(own[own >= 0], minlength=listed)
     return Values(own, readable, present, counts[present], units[present], listed)
 
 
-def _units_with(own: NDArray[np.intp], unit_of: NDArray[np.intp], listed: int) -> NDArray[np.intp]:
+def nearest_value(subject: Subject, texts: Array) -> NDArray[np.intp]:
+    """(n,) which of ``texts`` (v, d) each image's own embedding is read as, texts and embeddings centred."""
+    return read_scores(_cosines(subject, centred_texts(texts)))
+
+
+def units_with(own: NDArray[np.intp], unit_of: NDArray[np.intp], listed: int) -> NDArray[np.intp]:
     """(v,) how many units have an image of each value."""
     known = own >= 0
     pairs = np.unique(unit_of[known] * np.intp(listed) + own[known])
     return np.bincount(pairs % listed, minlength=listed)
 
 
-def _read(scores: Array) -> NDArray[np.intp]:
+def read_scores(scores: Array) -> NDArray[np.intp]:
     """(n,) the value of the largest centred score of (n, v); border and values found in turns."""
     own = np.argmax(scores - scores.mean(axis=0), axis=1)
     for _ in range(_ROUNDS):
-        again = np.argmax(scores - _middle(scores, own), axis=1)
+        again = np.argmax(scores - middle(scores, own), axis=1)
         if np.array_equal(again, own):
             break
         own = again
     return own
 
 
-def _middle(scores: Array, own: NDArray[np.intp]) -> Array:
+def middle(scores: Array, own: NDArray[np.intp]) -> Array:
     """(v,) mean score of (n, v) over the values that enough images have, each value counting equally."""
     counts = np.bincount(own[own >= 0], minlength=scores.shape[1])
     shown = counts >= min(MIN_VALUE_IMAGES, counts.max(initial=1))

@@ -11,17 +11,16 @@ Words are picked on one half of the images and confirmed on the other (``changes
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.metrics.changes import Judged, Sums, judge, one_hot
 from singaudit.metrics.class_findings import ClassCarried, ClassSums
-from singaudit.metrics.intervals import BLOCK
 from singaudit.metrics.scores import text_angles
 from singaudit.metrics.subject import Block, Subject, blocks
-from singaudit.metrics.values import MIN_VALUE_IMAGES
+from singaudit.metrics.values import MIN_VALUE_IMAGES, nearest_value, units_with
 
 Array = NDArray[np.float64]
 
@@ -75,12 +74,11 @@ def _layout(subject: Subject, own: Sequence[NDArray[np.intp]]) -> tuple[NDArray[
     singles = subject.concept_texts[bounds[-1] :]
     if not len(singles):
         return bounds[:-1], np.stack(columns, axis=1)
-    nearest = np.empty(len(subject.embeddings), np.intp)
-    for begin in range(0, len(nearest), BLOCK):
-        rows = slice(begin, begin + BLOCK)
-        nearest[rows] = np.argmax(subject.embeddings[rows].astype(np.float64) @ singles.T, axis=1)
     # One concept has no rivals: nothing can be said of it beside what moves every text.
-    columns.append(nearest + bounds[-1] if len(singles) > 1 else np.full(len(nearest), -1, np.intp))
+    if len(singles) > 1:
+        columns.append(nearest_value(subject, singles) + bounds[-1])
+    else:
+        columns.append(np.full(len(subject.embeddings), -1, np.intp))
     return bounds, np.stack(columns, axis=1)
 
 
@@ -98,13 +96,14 @@ def _find(
     carried = ClassSums(len(classes), len(starts))
     angles = np.zeros((2, len(classes), len(texts)))
     # As over all images, a group's own reading is compared with the values that images have, not with every listed one.
-    present = _present(own, len(texts))
+    present = _present(own, len(texts), subject.unit_of)
     judged = np.where((own >= 0) & present[own], own, -1)
     # margin = mean angle to the others less the own angle = - v / (v - 1) * own angle centred on the group's mean.
     sizes = np.add.reduceat(present, starts, dtype=np.intp)
     scale = sizes / np.maximum(sizes - 1, 1)
     for block in blocks(subject, limit=MAX_IMAGES):
-        half = half_of([subject.sha256[row] for row in block.rows])
+        # By unit: copies of an image in both halves would confirm what they picked.
+        half = half_of([subject.keys[row] for row in block.rows])
         before, after, control = _angles(block, texts)
         change, against = centred(before - after, starts), centred(before - control, starts)
         member = place[subject.class_of[block.rows]]
@@ -113,19 +112,23 @@ def _find(
             scale * _own(centred(table, starts, present), own_judged)
             for table in (before - after, before - control, before)
         )
-        carried.add(half, member, change_own, against_own, -angle, own_judged >= 0)
+        carried.add(half, member, change_own, against_own, -angle, own_judged >= 0, block.units)
         mine = np.zeros(change.shape, bool)
         rows, columns = np.nonzero(own[block.rows] >= 0)
         mine[rows, own[block.rows][rows, columns]] = True
         for h in (0, 1):
             at = half == h
-            shown.add(h, change[at], against[at], mine[at])
-            absent.add(h, change[at], against[at], ~mine[at])
+            shown.add(h, change[at], against[at], mine[at], block.units[at])
+            absent.add(h, change[at], against[at], ~mine[at], block.units[at])
             mine_of_class = subject.class_of[block.rows[at]][:, None] == pairs[:, 0]
             of_pair.add(
-                h, change[at][:, pairs[:, 1]], against[at][:, pairs[:, 1]], mine[at][:, pairs[:, 1]] & mine_of_class
+                h,
+                change[at][:, pairs[:, 1]],
+                against[at][:, pairs[:, 1]],
+                mine[at][:, pairs[:, 1]] & mine_of_class,
+                block.units[at],
             )
-            by_class.add_by(h, change[at], against[at], member[at])
+            by_class.add_by(h, change[at], against[at], member[at], block.units[at])
         belongs = one_hot(member, len(classes))
         angles += np.stack([belongs.T @ before, belongs.T @ after])
     negligible = NEGLIGIBLE_SHARE * spreads(texts, starts)
@@ -135,6 +138,18 @@ def _find(
         both[0], both[1], classes, judge([by_class.tests()], negligible)[0], angles[0] / n, angles[1] / n,
         judge([of_pair.tests()], negligible[pairs[:, 1]])[0],
         carried.result(NEGLIGIBLE_SHARE * spreads(texts, starts, present)[starts]),
+    )  # fmt: skip
+
+
+def without_unread(words: Words, unread: NDArray[np.bool_], asked: Sequence[tuple[int, int]]) -> Words:
+    """``words`` with nothing claimed of concepts (k,) that the language model does not read from the images."""
+
+    def untold(judged: Judged, mask: NDArray[np.bool_] = unread) -> Judged:
+        return replace(judged, change=np.where(mask, "cannot tell", judged.change))
+
+    return replace(
+        words, shown=untold(words.shown), absent=untold(words.absent), by_class=untold(words.by_class),
+        asked=untold(words.asked, unread[[concept for _, concept in asked]]),
     )  # fmt: skip
 
 
@@ -158,10 +173,10 @@ def _own(table: Array, own: NDArray[np.intp]) -> Array:
     return found
 
 
-def _present(own: NDArray[np.intp], count: int) -> NDArray[np.bool_]:
-    """(k,) which of ``count`` texts are judged as values: those that enough images have, of own values (n, g)."""
-    present: NDArray[np.bool_] = np.bincount(own[own >= 0], minlength=count) >= MIN_VALUE_IMAGES
-    return present
+def _present(own: NDArray[np.intp], count: int, unit_of: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """(k,) which of ``count`` texts are judged as values: those that enough units have, of own values (n, g)."""
+    units: NDArray[np.intp] = sum((units_with(column, unit_of, count) for column in own.T), np.zeros(count, np.intp))
+    return units >= MIN_VALUE_IMAGES
 
 
 def centred(change: Array, starts: NDArray[np.intp], present: NDArray[np.bool_] | None = None) -> Array:

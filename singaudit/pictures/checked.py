@@ -12,7 +12,7 @@ from singaudit.pictures.attempts import Attempts
 from singaudit.pictures.audited import Audited
 from singaudit.pictures.inputs import window
 from singaudit.pictures.round_trip import Difference, Reading, differences, equally_far, png, read_back
-from singaudit.pictures.targets import Aim, Readings
+from singaudit.pictures.targets import Aim, Readings, shown_values
 from singaudit.pictures.units import LOGIT_BOUND
 
 Array = NDArray[np.float64]
@@ -70,7 +70,7 @@ def checked(
 ) -> list[Equivalent]:  # fmt: skip
     """Save, read back and compare every finished picture."""
     made = [i for i in range(len(values)) if work.windows[i] is not None and work.finished[i]]
-    checks = _round_trip(audited, aim, values, work, made) if made else {}
+    checks = _round_trip(audited, aim, readings, values, work, made) if made else {}
     result = []
     for i, row in enumerate(work.positions):
         common: dict[str, Any] = {
@@ -89,7 +89,7 @@ def checked(
 
 
 def _round_trip(
-    audited: Audited, aim: Aim, values: NDArray[np.intp], work: Attempts, made: list[int]
+    audited: Audited, aim: Aim, readings: Readings, values: NDArray[np.intp], work: Attempts, made: list[int]
 ) -> dict[int, dict[str, Any]]:
     """Per picture what its round trip showed, beside a control as far away in pixels."""
     how, head = audited.classifier.preprocessing, audited.classifier.head
@@ -112,8 +112,10 @@ def _round_trip(
 
     difference, control = against(seen["picture"]), against(seen["control"])
     assert difference.attribute_score_deg is not None
-    nearest = np.argmax(seen["picture"].embeddings.astype(np.float64) @ aim.texts.T, axis=1)
-    shows = difference.attribute_score_deg > 0 if aim.is_text else nearest == wished
+    if aim.is_text:
+        shows = difference.attribute_score_deg > 0
+    else:
+        shows = shown_values(seen["picture"].embeddings, aim, readings) == wished
     return {
         i: {
             "reason": _reason(difference, k, bool(shows[k])), "shows": bool(shows[k]),

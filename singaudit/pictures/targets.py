@@ -13,6 +13,7 @@ from singaudit.language.concepts import Group
 from singaudit.language.interface import Encoder
 from singaudit.language.translators.statistics import accumulate
 from singaudit.metrics.scores import unit
+from singaudit.metrics.values import centred_texts, middle, read_scores
 from singaudit.pictures.units import Units
 
 Array = NDArray[np.float64]
@@ -59,6 +60,8 @@ class Readings:
     """(n,) value each image shows; -1 where it does not show a free text."""
     typical: Array
     """(v, v) mean similarities of the images that show a value; NaN for one that none shows."""
+    middle: Array
+    """(v,) where values border on each other: what centred scores are compared by."""
     already: NDArray[np.bool_]
     """(n,) images that need not be led toward a free text: nearer to those that show it than to all others."""
 
@@ -76,16 +79,28 @@ def read(embeddings: NDArray[np.floating], aim: Aim) -> Readings:
     similarity = np.empty((len(embeddings), len(aim.texts)))
     for start in range(0, len(similarity), _BLOCK):
         similarity[start : start + _BLOCK] = unit(embeddings[start : start + _BLOCK]) @ aim.texts.T
-    already = np.zeros(len(similarity), np.bool_)
+    already, border = np.zeros(len(similarity), np.bool_), np.zeros(len(aim.texts))
     if aim.is_text:
         share = _shown_share(similarity[:, 0])
         value, already = np.where(share >= _SHOWN, 0, -1), share >= _ALREADY
     else:
-        value = np.argmax(similarity, axis=1)
+        # As everywhere else: centred, values weighing equally.
+        scores = np.concatenate([_scores(embeddings[i : i + _BLOCK], aim) for i in range(0, len(similarity), _BLOCK)])
+        value = read_scores(scores)
+        border = middle(scores, value)
     typical = np.full((len(aim.values), len(aim.values)), np.nan)
     for v in np.unique(value[value >= 0]):
         typical[v] = similarity[value == v].mean(axis=0)
-    return Readings(similarity, value, typical, already)
+    return Readings(similarity, value, typical, border, already)
+
+
+def shown_values(embeddings: NDArray[np.floating], aim: Aim, readings: Readings) -> NDArray[np.intp]:
+    """(k,) the value that unit embeddings (k, d) of other images are read as, by the border of ``readings``."""
+    return np.argmax(_scores(embeddings, aim) - readings.middle, axis=1)
+
+
+def _scores(embeddings: NDArray[np.floating], aim: Aim) -> Array:
+    return unit(np.asarray(embeddings, np.float64)) @ centred_texts(aim.texts).T
 
 
 def _shown_share(similarity: Array) -> Array:

@@ -22,6 +22,7 @@ from singaudit.language.concepts import (
     concept_group,
     embed_group,
     embed_groups,
+    embed_meaningless,
     open_vocabulary,
 )
 from singaudit.language.packs.encoder import check_pack
@@ -35,7 +36,7 @@ from singaudit.metrics.logit_check import Toward, check_logits
 from singaudit.metrics.measure import Measured, measure
 from singaudit.metrics.steering import steer_all
 from singaudit.metrics.subject import GroupTexts, Subject, unit_keys
-from singaudit.metrics.words import find_words
+from singaudit.pipeline.arrays.report import audit_folder
 from singaudit.pipeline.certificate import certified
 from singaudit.pipeline.context import (
     AuditContext,
@@ -52,14 +53,13 @@ from singaudit.pipeline.observe import Progress, model_options, observe_images
 from singaudit.pipeline.passes.asked import what_is_asked
 from singaudit.pipeline.passes.foregone import foregone
 from singaudit.pipeline.pictures import make_pictures
+from singaudit.pipeline.worded import worded
 from singaudit.report.build import scores
 from singaudit.report.build.earlier import open_baseline, with_baseline
 from singaudit.report.build.findings import control_parts, finding_parts
 from singaudit.report.build.gallery import gallery_items
 from singaudit.report.build.reproduce import reproduce
 from singaudit.report.build.steering import steering_part
-from singaudit.report.build.words import with_changes, with_class_words, words_part
-from singaudit.report.gates.instrument import unreadable
 from singaudit.report.gates.names import Known, check_rules
 from singaudit.report.gates.policy import class_concepts, policy_rules
 from singaudit.report.gates.rules import Rule, parse_rules
@@ -124,6 +124,9 @@ def audit(
 
 def _found(config: AuditConfig, rules: list[Rule], progress: Progress, warn: Callable[[str], None]) -> Audit:
     """Everything that the audit finds; gates and verdict are left open."""
+    if config.arrays is not None:
+        of_arrays = audit_folder(config, rules, progress, warn)
+        return Audit(of_arrays.result, of_arrays.per_image, {}, of_arrays.rules)
     decoding = decoding_of(config, progress)
     progress("open the model", 0, 1)
     classifier = open_classifier(config.model, model_options(config), progress)
@@ -206,10 +209,11 @@ def _interpret(
     known = {name: values[seen.images.indices] for name, values in seen.own.items()}
     if seen.labels is not None:
         known["class"] = class_of
-    texts = [
-        GroupTexts(group.name, first, second, known.get(group.name) if group.kind != "concept" else None, group.kind)
-        for group, (first, second) in zip(facts.groups, embed_groups(encoder, facts.groups), strict=True)
-    ]
+    texts = []
+    for group, (first, second) in zip(facts.groups, embed_groups(encoder, facts.groups), strict=True):
+        own = known.get(group.name) if group.kind != "concept" else None
+        words = embed_meaningless(encoder, group) if own is None else None
+        texts.append(GroupTexts(group.name, first, second, own, group.kind, words))
     classes = worded_classes(facts.names, facts.config.class_prompts)
     class_texts = texts[0].texts if len(facts.names) > 1 else embed_group(encoder, classes)
     # A single concept's second value is its absence, no concept of its own.
@@ -217,7 +221,7 @@ def _interpret(
     return Subject(
         features, embeddings, seen.images.sha256, class_of, class_texts,
         np.concatenate(concept_texts) if concept_texts else class_texts, tuple(texts), facts.space, fitted,
-        facts.config.seed, probe, seen.units.of.astype(np.intp),
+        facts.config.seed, probe, seen.units.of.astype(np.intp), facts.labels(logits),
     )  # fmt: skip
 
 
@@ -243,7 +247,7 @@ def _conclude(
         method=MethodPart(version=METHOD_VERSION),
         model=scores.model_part(facts.classifier, facts.names, facts.names_source),
         geometry=scores.geometry_part(
-            facts.space, facts.classifier, near_null(facts.classifier, subject.features), measured
+            facts.space, facts.classifier.head, near_null(facts.classifier.head.weight, subject.features), measured
         ),
         certificate=certificate,
         data=data,
@@ -270,25 +274,9 @@ def _conclude(
         warnings=warnings_of(facts, data),
         reproduce=reproduce(config),
     )  # fmt: skip
-    result = _with_words(facts, subject, measured, result)
+    asked = class_concepts(facts.rules, facts.known)
+    result = worded(result, subject, measured, groups, facts.known.concepts, asked)
     return Audit(result, per_image(facts, subject, measured, logits), pictured.files, facts.rules)
-
-
-def _with_words(facts: AuditContext, subject: Subject, measured: Measured, result: AuditResult) -> AuditResult:
-    """The result with what images lose and gain in words, where the translator can be read at all."""
-    if facts.space.null_dim == 0 or unreadable(result.translator):
-        return result
-    concepts, asked = facts.known.concepts, class_concepts(facts.rules, facts.known)
-    grouped = [part for part in result.findings if part.kind != "concept"]
-    own = [v.own for v, group in zip(measured.values, facts.groups, strict=True) if group.kind != "concept"]
-    words = find_words(subject, own, asked)
-    return result.model_copy(
-        update={
-            "words": words_part(words, concepts),
-            "concepts": with_changes(result.concepts, words),
-            "classes": with_class_words(result.classes, words, concepts, grouped, asked),
-        }
-    )
 
 
 def _geometry_only(
@@ -298,7 +286,7 @@ def _geometry_only(
     result = AuditResult(
         method=MethodPart(version=METHOD_VERSION),
         model=scores.model_part(classifier, names, names_source),
-        geometry=scores.geometry_part(space, classifier),
+        geometry=scores.geometry_part(space, classifier.head),
         certificate=certified(config, classifier, progress),
         verdict=UNDECIDED,
         not_evaluated=[
@@ -317,7 +305,9 @@ def _without_language(facts: AuditContext, progress: Progress, reason: str) -> A
     result = AuditResult(
         method=MethodPart(version=METHOD_VERSION),
         model=scores.model_part(facts.classifier, facts.names, facts.names_source),
-        geometry=scores.geometry_part(facts.space, facts.classifier, near_null(facts.classifier, features)),
+        geometry=scores.geometry_part(
+            facts.space, facts.classifier.head, near_null(facts.classifier.head.weight, features)
+        ),
         certificate=certified(facts.config, facts.classifier, progress, (facts.seen.source, facts.seen.images.indices)),
         data=data,
         logit_check=_logit_check(facts, logits),

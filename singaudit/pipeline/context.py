@@ -72,6 +72,11 @@ class AuditContext:
             return np.asarray(self.seen.labels, np.intp)[self.seen.images.indices]
         return predicted(logits, len(self.names))
 
+    def labels(self, logits: NDArray[np.float32]) -> NDArray[np.bool_] | None:
+        """(n, c) labels that a head of several gives each image; None where classes stand for them."""
+        several = self.classifier.head.activation == "sigmoid" and logits.shape[1] > 1
+        return logits > 0 if several and self.seen.labels is None else None
+
 
 def accuracy_of(facts: AuditContext, logits: NDArray[np.float32]) -> tuple[Statistic | None, float | None]:
     """Share of right top-1 predictions, and the share of the most frequent class; None without labels."""
@@ -95,8 +100,8 @@ def data_part(
     seen = facts.seen
     return DataPart(
         audit=scores.images_part(seen.images), probe=scores.images_part(seen.probe) if seen.probe else None,
-        units=scores.units_part(seen.units, seen.images),
-        probe_units=scores.units_part(seen.probe_units, seen.probe) if seen.probe and seen.probe_units else None,
+        units=scores.units_part(seen.units, seen.images.names),
+        probe_units=scores.units_part(seen.probe_units, seen.probe.names) if seen.probe and seen.probe_units else None,
         probe_told_apart=_domains(seen),
         labels="true" if seen.labels is not None else "predicted", labels_source=seen.labels_source,
         accuracy=accuracy, chance_accuracy=chance,
@@ -138,11 +143,11 @@ def pack_part(pack: Pack | None) -> PackPart | None:
     return None if pack is None else PackPart(name=pack.file.name, sha256=pack.file.sha256, images=len(pack))
 
 
-def near_null(classifier: Classifier, features: NDArray[np.float32]) -> tuple[float, int, float]:
+def near_null(weight: NDArray[np.float64], features: NDArray[np.float32]) -> tuple[float, int, float]:
     """The fraction that counts as near-null, how many directions lie in it and what share of variance they hold."""
     data = accumulate(features, features[:, :0], np.zeros(len(features), np.intp), 1)[0]
     covariance = data.centred_at(data.f / data.n, data.z)[0] / data.n
-    return NEAR_NULL_FRACTION, *near_null_dim(classifier.head.weight, covariance, NEAR_NULL_FRACTION)
+    return NEAR_NULL_FRACTION, *near_null_dim(weight, covariance, NEAR_NULL_FRACTION)
 
 
 def _relabelled(seen: Observed) -> list[str]:
@@ -230,17 +235,29 @@ def warnings_of(facts: AuditContext, data: DataPart) -> list[str]:
     if not facts.classifier.head.activation_stated:
         assumed = facts.classifier.head.activation
         warnings.append(f"the file does not say whether softmax or sigmoid follows the logits; {assumed} was assumed")
-    return warnings + _null_share(facts.space) + _far_below(data) + _other_domain(data)
+    return warnings + doubts_of_geometry(facts.space, data)
+
+
+def doubts_of_geometry(space: NullSpace, data: DataPart) -> list[str]:
+    """What the share of feature space that is null, accuracy and the probe images make doubtful."""
+    return _null_share(space) + _far_below(data) + _other_domain(data)
 
 
 def per_image(
     facts: AuditContext, subject: Subject, measured: Measured, logits: NDArray[np.float32]
 ) -> dict[str, Sequence[Any]]:
     """Columns of scores.csv, in the source's order."""
-    names = facts.names
+    return image_columns(facts.seen.images.names, facts.names, facts.groups, subject, measured, logits)
+
+
+def image_columns(
+    images: Sequence[str], names: Sequence[str], groups: Sequence[Group], subject: Subject, measured: Measured,
+    logits: NDArray[np.float32],
+) -> dict[str, Sequence[Any]]:  # fmt: skip
+    """Columns of scores.csv, of ``images`` by their names; ``names`` are the classes'."""
     columns: dict[str, Sequence[Any]] = {
-        "image": facts.seen.images.names,
-        "sha256": facts.seen.images.sha256,
+        "image": images,
+        "sha256": subject.sha256,
         "class": [names[i] for i in subject.class_of],
         "predicted": [names[i] for i in predicted(logits, len(names))],
         "image_score_deg": measured.image_score.tolist(),
@@ -249,7 +266,7 @@ def per_image(
         "mean_removal_attribute_score_deg": measured.attribute_score_mean.tolist(),
     }
     for group, values, margin, contrast in zip(
-        facts.groups, measured.values, measured.margin, measured.contrast, strict=True
+        groups, measured.values, measured.margin, measured.contrast, strict=True
     ):
         if margin is None or contrast is None:
             continue

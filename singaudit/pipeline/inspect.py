@@ -40,7 +40,7 @@ def inspect_model(settings: dict[str, Any], progress: Progress) -> dict[str, Any
     return {
         **_model_facts(classifier),
         **_head_facts(classifier, space),
-        "geometry": geometry_part(space, classifier, (NEAR_NULL_FRACTION, *near_null)).model_dump(),
+        "geometry": geometry_part(space, classifier.head, (NEAR_NULL_FRACTION, *near_null)).model_dump(),
         "certificate": certificate_part(
             certify_on_noise(classifier, torch_device(config.device), thorough=bool(settings.get("thorough")))
         ).model_dump(),

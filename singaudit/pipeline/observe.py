@@ -221,15 +221,15 @@ def observe_images(
     check_finite(classifier, *images.outputs["classifier"])
     if labels is None and config.labels == "auto" and pack is not None:
         labels, labels_source = packed_labels(pack, source, images, names)
-    units = _units(config, images, asked.scenes, progress)
+    units = units_of(config, images, asked.scenes, progress)
     probe_units = None
     if probe is not None and asked.probe is not None:
-        probe_units = _units(config, probe, resolve_units(asked.probe, "none", "auto"), progress)
+        probe_units = units_of(config, probe, resolve_units(asked.probe, "none", "auto"), progress)
     same = unchanged(source, images)
     return Observed(same, images, probe, observer.encoder, pack, labels, labels_source, asked.own, units, probe_units)
 
 
-def _units(config: AuditConfig, images: Pass, scenes: NDArray[np.int64] | None, progress: Progress) -> Units:
+def units_of(config: AuditConfig, images: Pass, scenes: NDArray[np.int64] | None, progress: Progress) -> Units:
     """Which of ``images`` show the same scene: as ``scenes`` (of all images of the source) says, else found."""
     if config.units == "none":
         return distinct(len(images.names))

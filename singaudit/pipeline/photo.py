@@ -25,9 +25,10 @@ from singaudit.language.class_prompts import worded_classes
 from singaudit.language.concepts import Group, embed_group, open_vocabulary
 from singaudit.language.translators.file import StoredTranslator, read_translator, to_bytes
 from singaudit.metrics.fidelity import fit_for_keeping
+from singaudit.metrics.subject import unit_keys
 from singaudit.pictures.one_photo import photo_world
 from singaudit.pipeline.certificate import certified
-from singaudit.pipeline.observe import Observer, Progress, check_finite, model_options, unchanged
+from singaudit.pipeline.observe import Observer, Progress, check_finite, model_options, unchanged, units_of
 from singaudit.pipeline.pictures import make_photo_pictures
 from singaudit.report.build.image import Described, image_result
 from singaudit.report.build.thumbnails import thumbnail
@@ -103,6 +104,7 @@ def _fitted(
         identity = forward_identity(classifier, providers(config.device)[0])
         meaning = {
             "encoder": observer.encoder.revision, "precision": config.precision, "images": digest, "seed": config.seed,
+            "units": config.units,
         }  # fmt: skip
         shelf = cache.shelf("translators", {**identity, **meaning})
         if digest in shelf:
@@ -111,7 +113,7 @@ def _fitted(
     stored = fit_for_keeping(
         images.outputs["classifier"][0], images.outputs["encoder"][0], images.sha256, space,
         (classifier.name, classifier.sha256), (observer.encoder.name, observer.encoder.revision), config.seed,
-        config.precision,
+        config.precision, unit_keys(images.sha256, units_of(config, images, None, progress).of),
     )  # fmt: skip
     data = to_bytes(stored)
     if shelf is not None:

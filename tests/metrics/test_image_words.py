@@ -70,3 +70,21 @@ def test_without_uncertainty_nothing_is_judged():
     assert judge_image(x[0], x[1], replace(kept, halves=None), texts, np.array([0]), none) is None
     # A translator of noise says nothing of any word.
     assert not np.isin(judge_image(x[0], x[1], kept, texts, np.array([0, 3]), none).change, ("lost", "gained")).all()
+
+
+def test_copies_of_the_images_are_no_further_images_to_a_stored_translator():
+    rng = np.random.default_rng(4)
+    x = rng.standard_normal((200, 10)).astype(np.float32)
+    z = x @ rng.standard_normal((10, 8)) + rng.standard_normal((200, 8))
+    sha = [hashlib.sha256(str(i).encode()).hexdigest() for i in range(200)]
+    alone = fit_for_keeping(x, z, sha, space(10), ("a", "0"), ("b", "1"), 0)
+    names = [hashlib.sha256(f"{i} {k}".encode()).hexdigest() for i in range(200) for k in range(5)]
+    copied = np.repeat(x, 5, axis=0), np.repeat(z, 5, axis=0), names
+    kept = fit_for_keeping(*copied, space(10), ("a", "0"), ("b", "1"), 0, keys=np.repeat(sha, 5).tolist())
+    assert kept.facts.images == alone.facts.images == 200
+    np.testing.assert_allclose(kept.translator.weight, alone.translator.weight, atol=1e-3)
+    np.testing.assert_allclose(kept.leverage, alone.leverage, rtol=0.02, atol=1e-6)
+    # By itself each copy would look like one more image.
+    assert abs(kept.facts.r2.high - kept.facts.r2.low) == pytest.approx(
+        alone.facts.r2.high - alone.facts.r2.low, rel=0.2
+    )

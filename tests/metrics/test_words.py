@@ -12,7 +12,7 @@ from singaudit.geometry.null_space import null_space
 from singaudit.language.translators.fit import fit
 from singaudit.metrics.changes import MIN_HALF, Changes, benjamini_hochberg, judge
 from singaudit.metrics.subject import GroupTexts, Subject
-from singaudit.metrics.words import find_words
+from singaudit.metrics.words import find_words, without_unread
 
 CLASSES, VALUES, DIM = 3, 4, 24
 
@@ -180,3 +180,42 @@ def test_a_class_s_carried_share_is_that_of_a_loop_over_its_images():
             angles = np.degrees(np.arccos(texts @ z / np.linalg.norm(z)))
             margins[k, klass] += np.delete(angles, value).mean() - angles[value]
     np.testing.assert_allclose(carried.share[:, 1], 1 - margins[1] / margins[0], atol=1e-9)
+
+
+def in_scenes(subject, frames):
+    """The subject with ``frames`` near-copies of every image, which are one unit."""
+
+    def each(array):
+        return np.repeat(array, frames, axis=0)
+
+    names = [f"{digest} {k}" for digest in subject.sha256 for k in range(frames)]
+    return replace(
+        subject, features=each(subject.features), embeddings=each(subject.embeddings), class_of=each(subject.class_of),
+        sha256=[hashlib.sha256(name.encode()).hexdigest() for name in names],
+        units=each(np.arange(len(subject.sha256))),
+        groups=tuple(replace(g, labels=each(g.labels)) for g in subject.groups),
+        fitted=replace(subject.fitted, fold=each(subject.fitted.fold)),
+    )  # fmt: skip
+
+
+def test_frames_of_a_scene_are_one_image_to_words_and_to_findings_per_class():
+    subject, own = world(3, n=500, null=1.5)
+    alone = find_words(subject, own)
+    scenes = find_words(in_scenes(subject, 6), [np.repeat(values, 6) for values in own])
+    np.testing.assert_array_equal(scenes.carried.n, alone.carried.n)
+    np.testing.assert_allclose(scenes.carried.share, alone.carried.share, rtol=1e-6)
+    np.testing.assert_allclose(scenes.carried.high, alone.carried.high, rtol=1e-3)
+    assert scenes.shown.n[CLASSES:].sum() < 500
+    width = [np.mean(words.shown.high[CLASSES:] - words.shown.low[CLASSES:]) for words in (alone, scenes)]
+    assert 0.75 < width[1] / width[0] < 1.33
+
+
+def test_nothing_is_claimed_of_words_that_are_not_read():
+    subject, own = world(0, null=1.5)
+    words = find_words(subject, own, [(0, CLASSES), (1, 0)])
+    unread = np.arange(CLASSES + VALUES) >= CLASSES
+    dark = without_unread(words, unread, [(0, CLASSES), (1, 0)])
+    assert set(dark.shown.change[CLASSES:]) == set(dark.by_class.change[:, CLASSES:].ravel()) == {"cannot tell"}
+    np.testing.assert_array_equal(dark.shown.change[:CLASSES], words.shown.change[:CLASSES])
+    assert words.asked.change[0] == "lost"
+    assert dark.asked.change.tolist() == ["cannot tell", words.asked.change[1]]

@@ -17,7 +17,7 @@ from singaudit.cli.lock import hold
 from singaudit.cli.repository import in_repository
 from singaudit.cli.terminal import Reporter, safe
 from singaudit.config import AuditConfig, make_config
-from singaudit.errors import ReportError
+from singaudit.errors import ConfigError, ReportError
 from singaudit.pipeline.audit import Audit, audit
 from singaudit.report.build.redact import redacted, redacted_rows, redacted_run
 from singaudit.report.formats.folder import check_output_folder
@@ -32,6 +32,11 @@ def run_audit(
     settings: dict[str, Any], formats: tuple[tuple[str, ...], bool], argv: Sequence[str]
 ) -> tuple[int, AuditResult, list[Path]]:
     """Audit and write the report. Returns the exit code, the result and the files; raises ``SingauditError``."""
+    if bool(settings.get("model")) == bool(settings.get("arrays")):
+        raise ConfigError(
+            "expected a MODEL or --arrays DIR, got " + ("both" if settings.get("model") else "neither"),
+            hint="singaudit run model.onnx --images photos/",
+        )
     config = config_from(settings)
     output = Path(settings["output"])
     check_output_folder(output, force=bool(settings.get("force")))

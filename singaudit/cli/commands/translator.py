@@ -15,6 +15,7 @@ from singaudit.geometry.null_space import null_space
 from singaudit.language.translators.file import StoredTranslator, read_translator, to_bytes
 from singaudit.language.translators.published import import_published
 from singaudit.metrics.fidelity import fit_for_keeping
+from singaudit.metrics.subject import unit_keys
 from singaudit.pipeline.observe import model_options, observe_images
 from singaudit.pipeline.passes.asked import what_is_asked
 from singaudit.report.formats.atomic import write_files
@@ -38,6 +39,7 @@ def fit_file(settings: dict[str, Any]) -> dict[str, Any]:
             seen.images.outputs["classifier"][0], seen.images.outputs["encoder"][0], seen.images.sha256,
             null_space(classifier.head), (classifier.name, classifier.sha256),
             (seen.encoder.name, seen.encoder.revision), config.seed, config.precision,
+            unit_keys(seen.images.sha256, seen.units.of),
         )  # fmt: skip
         progress("fit the translator", 1, 1)
     return _write(stored, output)

@@ -10,7 +10,7 @@ from singaudit.demo.calibration.rows import Row
 from singaudit.demo.calibration.table import percent
 from singaudit.demo.calibration.worlds import plant
 from singaudit.metrics.intervals import wilson
-from singaudit.pipeline.arrays import audit_arrays
+from singaudit.pipeline.arrays.audit import audit_arrays
 
 _CLAIM = ("strong", "partial")
 _HARMLESS = ("redundant", "not detected")

@@ -51,7 +51,7 @@ class TranslatorFacts(BaseModel):
     encoder_precision: Literal["fp32", "bf16"] = "fp32"
     feature_dim: int = Field(ge=1)
     embedding_dim: int = Field(ge=1)
-    images: int = Field(ge=0, description="Images it was fitted on.")
+    images: int = Field(ge=0, description="Images it was fitted on; those of one scene count once.")
     images_digest: str | None = Field(description="sha256 over the sorted sha256 of the images.")
     penalty: float | None
     r2: Measure | None = Field(description="Held out, cross-fitted; None: not measured.")

@@ -16,14 +16,14 @@ from singaudit.engine.interface import Step
 from singaudit.engine.local import run_pass
 from singaudit.geometry.null_space import NullSpace
 from singaudit.hub.caller import Progress
-from singaudit.language.concepts import Group, concept_group, embed_groups, open_vocabulary
+from singaudit.language.concepts import Group, concept_group, embed_groups, embed_meaningless, open_vocabulary
 from singaudit.language.encoders.cached import CachedEncoder
 from singaudit.language.encoders.exports import Exports
 from singaudit.language.encoders.table import open_encoder
 from singaudit.language.interface import Encoder
 from singaudit.language.translators.fit import Fitted
 from singaudit.machine import torch_device
-from singaudit.metrics.findings import THRESHOLDS
+from singaudit.metrics.findings import THRESHOLDS, beaten
 from singaudit.metrics.intervals import Estimate, at_least_wilson
 from singaudit.metrics.readability import TextTests
 from singaudit.metrics.subject import GroupTexts, Subject
@@ -88,10 +88,11 @@ def read_concepts(config: AuditConfig, progress: Progress) -> ConceptsRead:
         source, {"encoder": Step(recipe, encoder.images, EncoderModel(encoder))}, batch_size=config.batch_size or 16,
         limit=count, progress=advance,
     )  # fmt: skip
-    texts = [
-        GroupTexts(g.name, *said, own[g.name][seen.indices] if g.name in own else None, g.kind)
-        for g, said in zip(groups, embed_groups(encoder, groups), strict=True)
-    ]
+    texts = []
+    for g, said in zip(groups, embed_groups(encoder, groups), strict=True):
+        labels = own[g.name][seen.indices] if g.name in own else None
+        words = embed_meaningless(encoder, g) if labels is None else None
+        texts.append(GroupTexts(g.name, *said, labels, g.kind, words))
     subject = _subject(seen.outputs["encoder"][0], seen.sha256, tuple(texts), config.seed)
     tests = TextTests(subject)
     found = tuple(_read(subject, tests, g, t) for g, t in zip(groups, texts, strict=True))
@@ -141,7 +142,7 @@ def _why_not(tests: TextTests, texts: GroupTexts, values: Values, score: Estimat
         return ""
     test = tests.of(texts, values)
     if test is not None and not test.p <= THRESHOLDS.text_p:
-        return f"texts that mean nothing separate these images as well ({test.beaten:.0%} of {test.draws} do)"
+        return f"texts that mean nothing separate these images as well ({beaten(test)})"
     if len(values.present) < THRESHOLDS.min_values_read * len(texts.texts):
         return f"only {len(values.present)} of {len(texts.texts)} values are seen in enough of these images"
     return ""

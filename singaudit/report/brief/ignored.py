@@ -90,6 +90,9 @@ def row(finding: FindingPart, two_class: bool = False) -> Row:
         word, meaning = "mostly seen", "The logits show most of it, and lack the rest."
     if finding.finding == "partial" and shown is not None and shown.value >= _MOSTLY:
         word, meaning = "mostly ignored", "Most of what carries it in the features is ignored by the head."
+    if two_class and finding.finding in ("strong", "partial"):
+        # What is read there says nothing; what counts is what the logits lack of what the features decode.
+        meaning = f"{meaning[:-1]}, as any two-class head would ignore it: what tells is what its logits lack."
     return Row(
         finding.group, readable(finding.group), finding.finding, word, style, meaning, shown
     )  # fmt: skip

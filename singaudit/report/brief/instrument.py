@@ -104,6 +104,8 @@ def _translator(result: AuditResult) -> Mark:
 
 def _shadow_copy(result: AuditResult) -> Mark:
     name, c = "shadow copy", result.certificate
+    if result.model.format == "arrays":
+        return Mark(name, "amber", "none: arrays hold no model", "that a model computes these logits")
     if c is None:
         return Mark(name, "amber", "not certified", "generated pictures")
     if c.status == "passed":

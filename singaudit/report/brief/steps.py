@@ -18,6 +18,8 @@ from singaudit.report.result.audit import AuditResult
 
 _CLIP, _SIGLIP = "openai/clip-vit-large-patch14", "google/siglip-so400m-patch14-384"
 _MORE_SHAPES = 4000
+ARRAYS = "arrays"
+"""Format of what was audited as a folder of arrays."""
 
 
 def steps(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row], marks: Sequence[Mark]) -> tuple[Step, ...]:
@@ -35,6 +37,10 @@ def _all(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row], marks
     if result.data is None:
         yield Step("Show it images, so that what is ignored gets a name.", _with(words, "--images", "PHOTOS"))
         return
+    if result.model.format == ARRAYS:
+        # No other command opens a folder of arrays.
+        yield from _gates(result, gates, rows, words)
+        return
     yield from _instrument(result, words, {mark.name: mark for mark in marks})
     yield from _refit(result, gates, words)
     yield from _failed(result, gates, words)
@@ -51,6 +57,18 @@ def _all(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row], marks
             yield Step(f"State the values of {readable(f.group)} in a table.", _with(words, "--labels", "LABELS.csv"))
         elif help_:
             yield _more_images(result, words, f"Settle {readable(f.group)} and what else cannot be told.")
+    yield from _gates(result, gates, rows, words)
+    others = [row for row in rows if row.style in ("bad", "warn") and row.group != "class"]
+    # Beside a failure it would look like a remedy, and is none.
+    if others and result.verdict.status != "fail":
+        yield Step(
+            f"If features are stored or shared, hand on what the logits see alone: the rest shows {others[0].name}.",
+            trim_command(words),
+        )
+
+
+def _gates(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row], words: list[str]) -> Iterator[Step]:
+    """What a gate could be set on."""
     ignored = [row for row in rows if row.style in ("bad", "warn")]
     if result.verdict.status == "no gates set":
         gate = f"finding[{ignored[0].group}] not in (strong, partial)" if ignored else "default"
@@ -59,13 +77,6 @@ def _all(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row], marks
     if gates and unasked and result.verdict.status == "pass":
         gate = f"finding[{unasked[0].group}] not in (strong, partial)"
         yield Step(f"If {unasked[0].name} matters, let a gate say so.", _plus(words, "--gate", gate))
-    others = [row for row in ignored if row.group != "class"]
-    # Beside a failure it would look like a remedy, and is none.
-    if others and result.verdict.status != "fail":
-        yield Step(
-            f"If features are stored or shared, hand on what the logits see alone: the rest shows {others[0].name}.",
-            trim_command(words),
-        )
 
 
 def _refit(result: AuditResult, gates: Sequence[Asked], words: list[str]) -> Iterator[Step]:

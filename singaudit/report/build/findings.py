@@ -8,7 +8,7 @@ from singaudit.language.concepts import Group
 from singaudit.metrics.control_moves import DIRECTIONS, HAAR, MATCHED, SHUFFLED
 from singaudit.metrics.control_run import Family
 from singaudit.metrics.controls import Against
-from singaudit.metrics.findings import sentence
+from singaudit.metrics.findings import THRESHOLDS, sentence
 from singaudit.metrics.groups import GroupMeasure
 from singaudit.metrics.judge import Judged
 from singaudit.report.build.scores import maybe, rounded, statistic
@@ -63,7 +63,9 @@ def _finding(
     carried = measure.carried if measure else None
     return FindingPart(
         group=group.name, kind=group.kind, finding=judged.finding, rule=judged.rule,
-        sentence=sentence(group.name, judged.finding, e.carried_share if share else None) + _read(judged),
+        sentence=sentence(group.name, judged.finding, e.carried_share if share else None)
+        + _read(judged)
+        + _as_any_head(judged, controls),
         values=list(group.values),
         values_judged=[group.values[v] for v in measure.values.present] if measure else [],
         own_value="labels" if labelled else "zero-shot",
@@ -88,6 +90,23 @@ def _read(judged: Judged) -> str:
     if e.labelled or judged.finding in ("cannot tell", "not applicable") or e.values_judged == e.values_listed:
         return ""
     return f" Of its {e.values_listed} values, {e.values_judged} are read in enough images to be judged."
+
+
+def _as_any_head(judged: Judged, controls: list[ControlPart]) -> str:
+    """That a random head would take as much of the reading along, where it would: then the share says nothing.
+
+    So it is where nearly all directions are null, as with two classes.
+    """
+    if judged.finding not in ("strong", "partial"):
+        return ""
+    scores = [s for part in controls if part.name == HAAR for s in part.scores if s.score == "carried_share"]
+    if not scores or scores[0].observed > scores[0].control_high or scores[0].control_low < THRESHOLDS.partial_share:
+        return ""
+    gain = judged.evidence.probe_gain
+    return (
+        f" Of its reading any head of so few classes would ignore as much (random subspaces of this size carry "
+        f"{scores[0].control_mean:.0%}): what tells is that the logits lack {gain.value:.0%} of what features decode."
+    )
 
 
 def _shuffled(controls: list[ControlPart]) -> Statistic | None:
@@ -142,4 +161,9 @@ def _quadratic(measure: GroupMeasure | None) -> ProbePart | None:
 
 def _texts(judged: Judged) -> TextTest | None:
     test = judged.evidence.texts
-    return TextTest(spread=rounded(test.spread), beaten=rounded(test.beaten), draws=test.draws) if test else None
+    if test is None:
+        return None
+    return TextTest(
+        spread=rounded(test.spread), beaten=rounded(test.beaten), draws=test.draws,
+        words_beaten=None if test.words_beaten is None else rounded(test.words_beaten), word_draws=test.word_draws,
+    )  # fmt: skip

@@ -18,6 +18,7 @@ from singaudit.language.translators.file import StoredTranslator
 from singaudit.metrics.changes import Judged
 from singaudit.metrics.image_words import decompose, judge_image
 from singaudit.metrics.scores import image_score, text_angles, unit
+from singaudit.metrics.values import centred_texts
 from singaudit.report.build.gallery import predicted_name, probability
 from singaudit.report.build.words import word
 from singaudit.report.result.audit import Neighbour
@@ -95,7 +96,7 @@ def image_result(
         lost=_words(judged, "lost", concepts), gained=_words(judged, "gained", concepts),
         words_tested=len(concepts) if judged is not None else 0,
         decomposition=_decomposition(reads, texts, stored, space, concepts, seed),
-        readings=_readings(seen, reads),
+        readings=_readings(seen, reads, translator(mean[None])[0]),
         near_original=_near(reads["features"], seen, names, reference, picture),
         near_equivalent=_near(reads["equivalent"], seen, names, reference, picture),
         warnings=warnings,
@@ -170,12 +171,14 @@ def _decomposition(
     )  # fmt: skip
 
 
-def _readings(seen: Described, reads: dict[str, Array]) -> list[Reading]:
+def _readings(seen: Described, reads: dict[str, Array], mean: Array) -> list[Reading]:
+    """The value that each group is read as, as in an audit: texts and embeddings centred, at ``mean`` (d,)."""
     found = []
     for group, texts in zip(seen.groups, seen.texts, strict=True):
         if group.name:
             image = seen.embedding.astype(np.float64)[None]
-            nearest = [group.values[int(np.argmax(unit(z) @ texts.T))] for z in (image, *reads.values())]
+            directions = centred_texts(texts)
+            nearest = [group.values[int(np.argmax((z - mean) @ directions.T))] for z in (image, *reads.values())]
             found.append(Reading(group=group.name, image=nearest[0], features=nearest[1], equivalent=nearest[3]))
     return found
 

@@ -36,7 +36,7 @@ def command_line(config: AuditConfig) -> str:
     """The shell command that runs this audit, without settings at their default and those that change no number."""
     import shlex
 
-    words = ["singaudit", "run", config.model]
+    words = ["singaudit", "run"] + ([config.model] if config.arrays is None else [])
     if config.classes is not None:
         words += ["--classes", config.classes_from or ",".join(config.classes)]
     for name, field in AuditConfig.model_fields.items():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.classifier.interface import Classifier, Preprocessing
+from singaudit.classifier.interface import Classifier, Head, Preprocessing
 from singaudit.engine.interface import Pass
 from singaudit.geometry.null_space import NullSpace
 from singaudit.language.concepts import Group, prompts
@@ -108,14 +108,14 @@ def model_part(classifier: Classifier, class_names: Sequence[str], names_source:
 
 def geometry_part(
     space: NullSpace,
-    classifier: Classifier,
+    head: Head,
     near_null: tuple[float, int, float] | None = None,
     measured: Measured | None = None,
 ) -> GeometryPart:
     """What the logits see. ``near_null`` is (fraction, dimension, share)."""
-    sigmoid = classifier.head.activation == "sigmoid"
+    sigmoid = head.activation == "sigmoid"
     return GeometryPart(
-        classes=len(classifier.head.weight),
+        classes=len(head.weight),
         feature_dim=space.feature_dim,
         rank=space.rank,
         null_dim=space.null_dim,
@@ -130,13 +130,13 @@ def geometry_part(
     )
 
 
-def units_part(units: Units, images: Pass) -> UnitsPart:
-    """Which of ``images`` count as one."""
+def units_part(units: Units, images: Sequence[str]) -> UnitsPart:
+    """Which of the images, by their names, count as one."""
     return UnitsPart(
         count=units.count, images=len(units.of),
         how="column" if units.search == "given" else "none" if units.search == "none" else "found",
         joined_units=len(units.joined),
-        joined=[[images.names[row] for row in unit[:_NAMED_IMAGES]] for unit in units.joined[:_NAMED_UNITS]],
+        joined=[[images[row] for row in unit[:_NAMED_IMAGES]] for unit in units.joined[:_NAMED_UNITS]],
         recall=None if units.recall is None else rounded(units.recall),
     )  # fmt: skip
 

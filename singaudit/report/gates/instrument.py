@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel
 
 from singaudit.metrics.findings import THRESHOLDS
 from singaudit.report.gates.names import SINGULAR
@@ -25,6 +27,7 @@ _INSTRUMENT = ("translator", "certificate", "logit_check", "encoder", "schema_ve
 _MODEL_DATA = ("accuracy", "chance_accuracy", "class_gain", "class_probe")
 _INSTRUMENT_FINDING = ("readable", "readability", "stable", "values_judged", "own_value")
 _COUNTS = ("n", "images")
+_P = TypeVar("_P", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -127,11 +130,42 @@ def withheld(result: AuditResult) -> AuditResult:
     if not faults:
         return result
     findings = [_withheld(part, faults) for part in result.findings]
-    return result.model_copy(update={"findings": findings})
+    untold = {part.group for part in result.findings if _fault_of(part, faults)}
+    classes = [
+        part.model_copy(
+            update={
+                "findings": [_untold(f, "finding") if f.group in untold else f for f in part.findings],
+                "concepts": [_untold(c, "change") if (c.group or c.name) in untold else c for c in part.concepts],
+                "words": [word for word in part.words if (word.group or word.name) not in untold],
+            }
+        )
+        for part in result.classes
+    ]
+    concepts = [_untold(c, "change") if (c.group or c.name) in untold else c for c in result.concepts]
+    words = result.words
+    if words is not None:
+        kept = {
+            kind: [word for word in getattr(words, kind) if (word.group or word.name) not in untold]
+            for kind in ("lost", "gained")
+        }
+        words = words.model_copy(update=kept)
+    return result.model_copy(
+        update={"findings": findings, "classes": classes, "concepts": concepts, "words": words}
+    )  # fmt: skip
+
+
+def _untold(part: _P, field: str) -> _P:
+    """The part with nothing claimed; what was never judged stays so."""
+    return part if getattr(part, field) is None else part.model_copy(update={field: "cannot tell"})
+
+
+def _fault_of(part: FindingPart, faults: Sequence[Fault]) -> str:
+    """The first reason for which nothing can be said about the part's group, or an empty text."""
+    return next((f.text for f in faults if f.labelled_too or part.own_value != "labels"), "")
 
 
 def _withheld(part: FindingPart, faults: Sequence[Fault]) -> FindingPart:
-    reason = next((f.text for f in faults if f.labelled_too or part.own_value != "labels"), "")
+    reason = _fault_of(part, faults)
     if not reason or part.finding in ("cannot tell", "not applicable"):
         return part
     name = part.group.replace("_", " ")

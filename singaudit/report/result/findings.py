@@ -59,6 +59,10 @@ class TextTest(Part):
     )
     beaten: Finite = Field(description="Share of random texts along which images vary as much.")
     draws: int
+    words_beaten: Finite | None = Field(
+        default=None, description="The same share of sets of words that no image shows; null where none were embedded."
+    )
+    word_draws: int = Field(default=0, description="Such sets.")
 
 
 class FindingPart(Part):

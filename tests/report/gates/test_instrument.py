@@ -10,6 +10,8 @@ from singaudit.report.gates.verdict import decided
 from singaudit.report.result.base import Statistic
 from singaudit.report.result.data import ClassReading
 from singaudit.report.result.model import CertificatePart
+from singaudit.report.result.scores import ClassPart
+from singaudit.report.result.words import ClassFinding, WordPart, WordsPart
 
 
 def statistic(value, low, high, n=500):
@@ -89,6 +91,23 @@ def test_with_a_broken_instrument_nothing_is_found(sound, fault):
     findings = decided(FAULTS[fault](sound), [], "upper").findings
     assert {part.finding for part in findings} == {"cannot tell"}
     assert all("'strong'" in part.rule for part in findings)
+
+
+def test_with_a_broken_instrument_nothing_is_said_of_a_class_or_in_words(sound):
+    word = WordPart(name="red", group="colour", change="lost", change_deg=None, control_deg=None)
+    other = word.model_copy(update={"group": "elsewhere"})
+    mine = ClassFinding(group="colour", finding="strong", contrast_deg=None, carried_share=None, control_deg=None)
+    part = ClassPart(
+        name="dog", images=9, image_score_deg=None, attribute_score_deg=None, signed_attribute_score_deg=None,
+        quantiles_deg=[], words=[word, other], concepts=[word], findings=[mine],
+    )  # fmt: skip
+    words = WordsPart(lost=[word, other], gained=[word], tested=2, level=0.05)
+    said = _few(sound).model_copy(update={"classes": [part], "words": words})
+    found = decided(said, [], "upper")
+    assert found.classes[0].findings[0].finding == found.classes[0].concepts[0].change == "cannot tell"
+    assert found.classes[0].words == found.words.lost == [other]
+    assert not found.words.gained
+    assert decided(sound.model_copy(update={"classes": [part]}), [], "upper").classes == [part]
 
 
 def test_a_blind_language_model_leaves_groups_whose_values_are_labelled(sound):

@@ -1,0 +1,1 @@
+"""Audits of arrays: features of any framework and embeddings of any encoder, from memory or from a folder."""
