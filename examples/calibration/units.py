@@ -16,6 +16,7 @@ import io
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -28,6 +29,7 @@ from singaudit.metrics.units import Units, find_units
 
 Picture = PIL.Image.Image
 COPIES = 200
+FRAMES = 10
 
 
 def saved(quality: int) -> Callable[[Picture], Picture]:
@@ -47,13 +49,29 @@ def reduced(share: float) -> Callable[[Picture], Picture]:
 
 
 def cropped(share: float) -> Callable[[Picture], Picture]:
-    """The middle, of that share of its sides."""
+    """A part of that share of its sides, anywhere, saved again."""
+    generator = np.random.default_rng(5)
 
     def copy(image: Picture) -> Picture:
-        across, down = (round(side * (1 - share) / 2) for side in image.size)
-        return image.crop((across, down, image.width - across, image.height - down))
+        wide, high = (int(side * share) for side in image.size)
+        left, top = (int(generator.integers(0, most + 1)) for most in (image.width - wide, image.height - high))
+        return saved(85)(image.crop((left, top, left + wide, top + high)))
 
     return copy
+
+
+def scene(image: Picture, frames: int, generator: np.random.Generator) -> list[Picture]:
+    """Frames of a camera that moves over a photograph, with changing light, noise and zoom."""
+    wide, high = (int(side * 0.8) for side in image.size)
+    start, end = generator.uniform(size=(2, 2))
+    made = []
+    for t in np.linspace(0, 1, frames):
+        place, zoom = start + (end - start) * t, 1 - 0.06 * generator.uniform()
+        left, top = int(place[0] * (image.width - wide)), int(place[1] * (image.height - high))
+        part = np.asarray(image.crop((left, top, left + int(wide * zoom), top + int(high * zoom))), np.float32)
+        lit = part * generator.uniform(0.92, 1.08) + generator.normal(0, 4, part.shape)
+        made.append(saved(80)(PIL.Image.fromarray(np.clip(lit, 0, 255).astype(np.uint8))))
+    return made
 
 
 WAYS: dict[str, Callable[[Picture], Picture]] = {
@@ -65,6 +83,15 @@ WAYS: dict[str, Callable[[Picture], Picture]] = {
 }  # fmt: skip
 
 
+def in_order(stored: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Weights that are published under other names, in the same order; the classifier's own come last."""
+    given = [value for key, value in stored.items() if "num_batches" not in key]
+    names = [key for key in own if "num_batches" not in key]
+    if any(given[i].shape != own[name].shape for i, name in enumerate(names)):
+        raise SystemExit("expected the weights of that network, in its order")
+    return dict(zip(names, given, strict=False))
+
+
 def network(said: str) -> Callable[[list[Picture]], NDArray[np.float32]]:
     """Features by a timm network, NAME or NAME=FILE of its weights."""
     import timm
@@ -73,10 +100,8 @@ def network(said: str) -> Callable[[list[Picture]], NDArray[np.float32]]:
     name, _, file = said.partition("=")
     model = timm.create_model(name, pretrained=not file, num_classes=0)
     if file:
-        weights = torch.load(file, map_location="cpu", weights_only=True)
-        own = model.state_dict()
-        # Published under other names, in the same order: as many as fit, of the same shapes.
-        model.load_state_dict({k: v.reshape(own[k].shape) for k, v in zip(own, weights.values(), strict=False)})
+        stored = torch.load(file, map_location="cpu", weights_only=True)
+        model.load_state_dict(in_order(stored, model.state_dict()), strict=False)
     model.eval()
     how = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
 
@@ -86,6 +111,11 @@ def network(said: str) -> Callable[[list[Picture]], NDArray[np.float32]]:
         return np.asarray(torch.cat(parts).numpy())
 
     return features
+
+
+def small_of(images: list[Picture]) -> NDArray[np.float32]:
+    """(n, 256) thumbnails."""
+    return np.stack([thumbnail(np.asarray(image)) for image in images])
 
 
 def joined_wrongly(units: Units, photo: NDArray[np.intp]) -> int:
@@ -99,7 +129,7 @@ def photographs(folder: Path, models: list[str]) -> None:
     images = [PIL.Image.open(file).convert("RGB") for file in sorted(folder.glob("*.jpg"))]
     networks = [network(said) for said in models]
     alone = [see(images) for see in networks]
-    small = np.stack([thumbnail(np.asarray(image)) for image in images])
+    small = small_of(images)
     count = len(images)
     print("| copies | found | images joined with one of another photograph |\n|---|---|---|")
     units = find_units(alone[0], alone[-1], small)
@@ -108,11 +138,17 @@ def photographs(folder: Path, models: list[str]) -> None:
         chosen = np.random.default_rng(0).choice(count, min(COPIES, count), replace=False)
         copies = [copy(images[i]) for i in chosen]
         seen = [np.concatenate([a, see(copies)]) for a, see in zip(alone, networks, strict=True)]
-        pixels = np.concatenate([small, [thumbnail(np.asarray(image)) for image in copies]])
+        pixels = np.concatenate([small, small_of(copies)])
         units = find_units(seen[0], seen[-1], pixels)
         found = int((units.of[chosen] == units.of[count:]).sum())
         wrong = joined_wrongly(units, np.concatenate([np.arange(count), chosen]))
         print(f"| {way} | {found} of {len(chosen)} | {wrong} of {count + len(chosen)} |", flush=True)
+    generator = np.random.default_rng(6)
+    scenes = [scene(image, FRAMES, generator) for image in images[1::8]]
+    frames = [frame for one in scenes for frame in one]
+    units = find_units(*(see(frames) for see in (networks[0], networks[-1])), small_of(frames)).of
+    apart = [len(set(units[i : i + FRAMES])) for i in range(0, len(frames), FRAMES)]
+    print(f"\n{len(scenes)} scenes of {FRAMES} frames fell into {np.mean(apart):.1f} units each")
 
 
 def shapes(count: int, seeds: int) -> None:
