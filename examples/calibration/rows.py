@@ -16,10 +16,10 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from singaudit import audit_arrays
 from singaudit.demo.calibration.rows import MANY, ROWS
 from singaudit.demo.calibration.settings import rows_table, summarise
 from singaudit.demo.calibration.worlds import plant
-from singaudit.pipeline.arrays import audit_arrays
 
 FOUND = ("strong", "partial", "nonlinear")
 
