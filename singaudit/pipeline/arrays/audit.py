@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from singaudit.classifier.interface import Activation, Head
+from singaudit.classifier.interface import Activation, Head, StoredDtype
 from singaudit.errors import ConfigError
 from singaudit.geometry.null_space import NullSpace, null_space
 from singaudit.language.concepts import Group
@@ -204,7 +204,7 @@ def check_arrays(
         scenes("units", units, n)
     if probe_units is not None:
         scenes("probe_units", probe_units, len(probe[0]) if probe else 0)
-    stored = "float16" if np.asarray(weight).dtype == np.float16 else "float32"
+    stored: StoredDtype = "float16" if np.asarray(weight).dtype == np.float16 else "float32"
     head = Head(w, b, stored, None, "arrays", (), "features", "", 0.0, activation, activation_stated)
     return Given(head, f, z, said, tuple(arranged), classes, units, probe, probe_units)
 
