@@ -8,7 +8,7 @@ from singaudit.language.concepts import Group
 from singaudit.metrics.control_moves import DIRECTIONS, HAAR, MATCHED, SHUFFLED
 from singaudit.metrics.control_run import Family
 from singaudit.metrics.controls import Against
-from singaudit.metrics.findings import THRESHOLDS, sentence
+from singaudit.metrics.findings import sentence
 from singaudit.metrics.groups import GroupMeasure
 from singaudit.metrics.judge import Judged
 from singaudit.report.build.scores import maybe, rounded, statistic
@@ -18,6 +18,8 @@ from singaudit.report.result.scores import ControlPart, ControlScore
 
 # Most telling first: what reads one control reads this one.
 _ORDER = (MATCHED, HAAR, DIRECTIONS, SHUFFLED)
+# Share of an observed carried share from which random subspaces are said to carry as much.
+_AS_MUCH = 0.9
 
 
 def control_parts(families: Iterable[Family]) -> list[ControlPart]:
@@ -100,7 +102,7 @@ def _as_any_head(judged: Judged, controls: list[ControlPart]) -> str:
     if judged.finding not in ("strong", "partial"):
         return ""
     scores = [s for part in controls if part.name == HAAR for s in part.scores if s.score == "carried_share"]
-    if not scores or scores[0].observed > scores[0].control_high or scores[0].control_low < THRESHOLDS.partial_share:
+    if not scores or not scores[0].control_mean >= _AS_MUCH * scores[0].observed:
         return ""
     gain = judged.evidence.probe_gain
     return (

@@ -59,14 +59,16 @@ def test_a_kept_translator_says_what_it_is(kept):
     shown = run("translator", "show", path)
     assert shown.exit_code == 0
     assert "leaky.onnx" in shown.output
-    assert "1,100" in shown.output
+    # Images that show the same count once; of generated shapes a few do.
+    assert 1080 <= facts["images"] <= 1100
+    assert f"{facts['images']:,}" in shown.output
 
 
 def test_an_audit_by_a_kept_translator(kept):
-    path, _ = kept
+    path, facts = kept
     config = AuditConfig(model="builtin:leaky", images="shapes:300:6", vlm=VLM, translator=str(path))
     result = audit(config).result
-    assert (result.translator.fitted_on, result.translator.images) == ("a file's images", 1100)
+    assert (result.translator.fitted_on, result.translator.images) == ("a file's images", facts["images"])
     assert {f.group: f.finding for f in result.findings}["colour"] == "strong"
     assert "--translator" in result.reproduce.command
     with pytest.raises(LanguageError, match="belongs to"):
