@@ -38,7 +38,18 @@ def small(example, tmp_path):
 @pytest.fixture(scope="module")
 def reported(written, tmp_path_factory):
     out = tmp_path_factory.mktemp("out") / "audit"
-    given = ["--arrays", str(written), "--gate", GATE, "-o", str(out), "--report", "html,json,csv,md,junit,sarif"]
+    given = [
+        "--arrays",
+        str(written),
+        "--gate",
+        GATE,
+        "--gate",
+        "default",
+        "-o",
+        str(out),
+        "--report",
+        "html,json,csv,md,junit,sarif",
+    ]
     return CliRunner().invoke(main, ["run", *given, "--quiet"]), out
 
 
@@ -50,6 +61,8 @@ def test_the_planted_answer_comes_back_and_the_gate_fails(reported):
         "class": "not detected", "colour": "strong", "size": "not detected",
     }  # fmt: skip
     assert result["data"]["accuracy"]["value"] > 0.9
+    # The ready policy is decided without the model that arrays do not hold.
+    assert {g["status"] for g in result["gates"] if g["rule"] != GATE} == {"pass"}
     assert result["reproduce"]["command"].startswith("singaudit run --arrays ")
     assert not result["pictures"]
     assert not result["gallery"]
