@@ -118,7 +118,7 @@ def audit_folder(
         warnings=[
             "arrays were audited: that they are a model's, its images' and a language model's was not looked at, and "
             "there are no pictures"
-            + (f"; the gate {_CERTIFIED!r} of the ready policy, which is about those, was left out" if left_out else ""),
+            + (f"; the ready policy's gate {_CERTIFIED!r}, about those, was left out" if left_out else ""),
             *_assumed(given.head),
             *doubts_of_geometry(space, data),
         ],
