@@ -1,4 +1,4 @@
-"""The first import of torchvision, which timm and transformers need: it may fail beside a CPU build of torch.
+"""The first import of torchvision, which timm needs: it may fail beside a CPU build of torch.
 
 torchvision's wheel on the package index is compiled for the CUDA build of torch. Beside a CPU build its compiled
 operators do not load, and registering their fake kernels then ends in "operator torchvision::nms does not exist".
@@ -15,10 +15,27 @@ from types import ModuleType
 _REGISTRATIONS = "torchvision._meta_registrations"
 
 
+def import_transformers() -> ModuleType:
+    """transformers, which prepares images by Pillow, as singaudit does, and leaves torchvision alone.
+
+    Importing torchvision takes longer than torch: it brings torch's compiler. It stays with transformers where
+    something else has imported it already.
+    """
+    if "transformers" in sys.modules or "torchvision" in sys.modules:
+        return importlib.import_module("transformers")
+    sys.modules["torchvision"] = None  # type: ignore[assignment]  # as the import system marks what must not be found
+    try:
+        transformers = importlib.import_module("transformers")
+        transformers.utils.is_torchvision_available()  # which remembers its answer
+    finally:
+        del sys.modules["torchvision"]
+    return transformers
+
+
 def import_torchvision() -> ModuleType | None:
     """torchvision, imported so that it works beside this torch; None where it is not installed.
 
-    To be called before the first import of timm or transformers. Any other failure is raised as it is.
+    To be called before the first import of timm. Any other failure is raised as it is.
     """
     if importlib.util.find_spec("torchvision") is None:
         return None

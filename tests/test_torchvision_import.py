@@ -21,3 +21,18 @@ def test_the_transforms_work_whatever_build_of_torch_is_installed():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.split() == ["4", "3"]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torchvision") is None, reason="torchvision is not installed")
+def test_transformers_is_imported_without_torchvision_which_still_imports_after_it():
+    code = (
+        "import sys\n"
+        "from singaudit.torchvision_import import import_torchvision, import_transformers\n"
+        "transformers = import_transformers()\n"
+        "transformers.CLIPImageProcessorPil()\n"
+        "print('torchvision' in sys.modules)\n"
+        "print(import_torchvision().__name__)\n"
+        "import timm"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["False", "torchvision"]

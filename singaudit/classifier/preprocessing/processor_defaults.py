@@ -44,11 +44,9 @@ def with_class_defaults(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _defaults(kind: str) -> dict[str, Any]:
-    from singaudit.torchvision_import import import_torchvision
+    from singaudit.torchvision_import import import_transformers
 
-    import_torchvision()
-    import transformers
-
+    transformers = import_transformers()
     for name in (f"{kind}ImageProcessorPil", f"{kind}ImageProcessor"):
         try:
             made = getattr(transformers, name)()

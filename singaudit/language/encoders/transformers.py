@@ -18,7 +18,7 @@ from singaudit.language.encoders.checks import PROBES, check_description, check_
 from singaudit.language.encoders.exports import Exports
 from singaudit.language.encoders.towers import TorchTowers, Towers, embed_texts, unit
 from singaudit.machine import on_device
-from singaudit.torchvision_import import import_torchvision
+from singaudit.torchvision_import import import_transformers
 
 # SigLIP was trained with padding and without attention mask; CLIP's causal tower does not look past a text's end.
 # Towers that look both ways are asked for texts of one length at a time, so that none is padded.
@@ -240,9 +240,7 @@ def _load(
     # Advisory chatter has no place in an audit's output.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    import_torchvision()
-    import transformers
-
+    transformers = import_transformers()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
