@@ -80,7 +80,7 @@ def on_device(module: Module, device: str) -> Module:
         moved: Module = cast(Any, module).to(device)
     except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
         reason = str(error).partition("\n")[0]
-        raise ConfigError(f"torch cannot use {device} here: {reason}", hint="run on the CPU: --device cpu") from error
+        raise ConfigError(f"torch cannot use {device} here: {reason}", hint="Run on the CPU: --device cpu") from error
     return moved
 
 

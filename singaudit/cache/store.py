@@ -80,7 +80,7 @@ class Cache:
         if folder is not None and folder.exists() and not folder.is_dir():
             raise ConfigError(
                 f"expected a folder for the cache, but {folder} is a file",
-                hint="name another folder with --cache DIR, or pass --no-cache",
+                hint="Name another folder with --cache DIR, or pass --no-cache",
             )
         if folder is not None and not is_private(folder.resolve()):
             _log.warning(

@@ -24,7 +24,7 @@ def timm_class_names(name: str) -> tuple[str, ...]:
     if wanted not in _LISTS:
         raise ConfigError(
             f"expected --classes a,b,c, a file, or one of timm's lists, there is no list {name!r}",
-            hint=f"timm:imagenet, or {', '.join(PREFIX + known for known in _LISTS[1:])}.",
+            hint=f"Name one: timm:imagenet, or {', '.join(PREFIX + known for known in _LISTS[1:])}.",
         )
     return _list(wanted)[1]
 

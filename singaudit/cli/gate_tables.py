@@ -92,7 +92,7 @@ def _waiver(entry: dict[str, Any], path: Path) -> dict[str, Any]:
     ):
         raise ConfigError(
             f"expected model as sha256: and 64 hex digits in {whose}, got {model[:80]!r}",
-            hint="result.json and singaudit inspect show a model's sha256.",
+            hint="See result.json or singaudit inspect for a model's sha256.",
         )
     return {**entry, "until": _day(entry.get("until"), whose)}
 

@@ -41,7 +41,7 @@ def hold(folder: Path) -> None:
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 return
             raise ReportError(
-                f"another run is writing into {folder} right now", hint="wait for it, or choose another folder with -o"
+                f"another run is writing into {folder} right now", hint="Wait for it, or choose another folder with -o"
             ) from error
         try:
             ours = os.stat(path).st_ino == os.fstat(descriptor).st_ino

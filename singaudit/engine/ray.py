@@ -38,7 +38,7 @@ class RayEngine:
             import ray.data
         except ImportError as error:
             raise ConfigError(
-                "expected Ray for --engine ray, it is not installed", hint="pip install 'singaudit[ray]'"
+                "expected Ray for --engine ray, it is not installed", hint="Run pip install 'singaudit[ray]'"
             ) from error
         self._ray, self._settings = ray, settings
 

@@ -17,11 +17,15 @@ def check_output(output: str | Path, classifier_path: Path | None = None) -> Pat
     """The path a new model may be written to. Raises ``ConfigError`` for one that exists, or that cannot."""
     path = Path(output)
     if path.suffix.lower() != ".onnx":
-        raise ConfigError(f"expected a new file that ends in .onnx, got {str(output)[:200]!r}", hint="-o new.onnx")
+        raise ConfigError(
+            f"expected a new file that ends in .onnx, got {str(output)[:200]!r}", hint="Pass -o new.onnx."
+        )
     if classifier_path is not None and path.resolve() == classifier_path.resolve():
-        raise ConfigError("expected another name for the new file than the model's own", hint="-o new.onnx")
+        raise ConfigError("expected another name for the new file than the model's own", hint="Pass -o new.onnx.")
     if not path.parent.is_dir():
-        raise ConfigError(f"expected an existing folder for the new file, there is no {path.parent}", hint="mkdir it")
+        raise ConfigError(
+            f"expected an existing folder for the new file, there is no {path.parent}", hint="Make it first."
+        )
     for item in (path, *beside(path).values()):
         if item.is_symlink() or item.exists():
             raise ConfigError(

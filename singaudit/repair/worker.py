@@ -126,7 +126,7 @@ class RepairWorker(Worker):
     def _unwritable(self, reason: str) -> ModelError:
         return ModelError(
             f"a new head cannot be written into this file: {reason}",
-            hint="export the model again with a plain final linear layer of float weights (torch.nn.Linear)",
+            hint="Export the model again with a plain final linear layer of float weights (torch.nn.Linear)",
         )
 
     def _serialised(self, model: onnx.ModelProto, name: str, facts: dict[str, Any]) -> Answer:
@@ -144,7 +144,7 @@ class RepairWorker(Worker):
         except ValueError as error:
             raise ModelError(
                 "the new model exceeds the 2 GiB that an ONNX file can hold",
-                hint="export the model with external data (onnx.save_model(..., save_as_external_data=True))",
+                hint="Export the model with external data (onnx.save_model(..., save_as_external_data=True))",
             ) from error
         return {**facts, "files": [str(file) for file in files], "names": names}, {
             "data": np.frombuffer(data, np.uint8)

@@ -252,7 +252,7 @@ def test_without_the_extra_the_line_to_type_is_shown(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "diffusers" else real(name, *a))
     with pytest.raises(LanguageError, match="diffusers") as caught:
         located(str(tmp_path))
-    assert caught.value.hint == "pip install 'singaudit[unclip]'"
+    assert caught.value.hint == "Run pip install 'singaudit[unclip]'"
 
 
 def test_of_a_repository_only_what_is_read_is_downloaded(folder, tmp_path):

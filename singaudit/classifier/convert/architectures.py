@@ -117,7 +117,7 @@ def known(text: str, arguments: Mapping[str, Any] | None = None) -> list[Archite
     near = difflib.get_close_matches(name.partition(".")[0], list(dict.fromkeys(names)), 4)
     raise ModelError(
         f"no architecture named {text[:100]!r} is registered in timm or torchvision",
-        hint=f"Near names: {', '.join(near)}." if near else "--arch takes a name of timm.list_models() or torchvision.",
+        hint=f"Near names: {', '.join(near)}." if near else "Give --arch a name of timm.list_models() or torchvision.",
     )
 
 

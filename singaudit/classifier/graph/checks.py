@@ -41,20 +41,20 @@ def check_file(path: Path) -> None:
     except OSError as error:
         raise ModelError(
             f"no such model file: {path}" if isinstance(error, FileNotFoundError) else f"cannot read {path}: {error}",
-            hint="give the path of an .onnx file",
+            hint="Give the path of an .onnx file",
         ) from error
     if not stat.S_ISREG(state.st_mode):
         what = "a folder" if stat.S_ISDIR(state.st_mode) else "not a regular file"
-        raise ModelError(f"expected an ONNX file, {path} is {what}", hint="give the path of an .onnx file")
+        raise ModelError(f"expected an ONNX file, {path} is {what}", hint="Give the path of an .onnx file")
     if state.st_size == 0:
-        raise ModelError(f"{path} is empty; expected an ONNX model", hint="export or download it again")
+        raise ModelError(f"{path} is empty; expected an ONNX model", hint="Export or download it again")
     if state.st_size > _LARGEST_FILE:
         raise ModelError(
             f"{path} has {state.st_size:,} bytes; an ONNX file cannot exceed 2 GiB",
-            hint="export it with external data (onnx.save_model(..., save_as_external_data=True))",
+            hint="Export it with external data (onnx.save_model(..., save_as_external_data=True))",
         )
     if not os.access(path, os.R_OK):
-        raise ModelError(f"cannot read {path}: permission denied", hint="make the file readable")
+        raise ModelError(f"cannot read {path}: permission denied", hint="Make the file readable")
 
 
 def take_model(path: Path, folder: Path) -> tuple[Path, str]:
@@ -93,15 +93,15 @@ def parse(path: Path, original: Path | None = None) -> tuple[onnx.ModelProto, by
     except Exception as error:  # protobuf's own classes differ between its implementations
         if data.startswith(_LFS):
             raise ModelError(
-                f"{shown} is a pointer of Git LFS, not the model itself", hint="run git lfs pull"
+                f"{shown} is a pointer of Git LFS, not the model itself", hint="Run git lfs pull"
             ) from error
         raise ModelError(
             f"{shown} is not an ONNX model or is cut short: {type(error).__name__}",
-            hint="give an .onnx file; download or export it again if it is one",
+            hint="Give an .onnx file; download or export it again if it is one",
         ) from error
     if not model.graph.node or not model.graph.output:
         raise ModelError(
-            f"{shown} holds no ONNX graph (no nodes or no outputs)", hint="give an .onnx file of a classifier"
+            f"{shown} holds no ONNX graph (no nodes or no outputs)", hint="Give an .onnx file of a classifier"
         )
     _check_size(model)
     if model.functions:
@@ -126,7 +126,7 @@ def _check_size(model: onnx.ModelProto) -> None:
     if twice is not None:
         raise ModelError(
             f"the model makes the tensor {twice!r} more than once; which of them counts, no standard says",
-            hint="export it again; onnx.checker.check_model names what else is wrong",
+            hint="Export it again; onnx.checker.check_model names what else is wrong",
         )
     versions = opset_imports(model)
     for count, (node, depth) in enumerate(nodes(model), start=1):
@@ -138,7 +138,7 @@ def _check_size(model: onnx.ModelProto) -> None:
         if node.op_type in _RANDOM:
             raise ModelError(
                 f"the model draws random numbers ({node.op_type}); none of its results could be repeated",
-                hint="export it in evaluation mode",
+                hint="Export it in evaluation mode",
             )
     _check_functions(model)
     _check_constants(model)
@@ -159,7 +159,7 @@ def _check_arity(node: onnx.NodeProto, versions: Mapping[str, int]) -> None:
         raise ModelError(
             f"the node {node.name or node.op_type!r} ({node.op_type}) has {len(node.input)} inputs and "
             f"{len(node.output)} outputs; expected at least {inputs} and {outputs}",
-            hint="check the file with onnx.checker.check_model",
+            hint="Check the file with onnx.checker.check_model",
         )
 
 
@@ -216,7 +216,7 @@ def _check_constants(model: onnx.ModelProto) -> None:
             if switch is None or np.any(numpy_helper.to_array(switch)):
                 raise ModelError(
                     "the model draws random numbers (Dropout in training mode); none of its results could be repeated",
-                    hint="export it in evaluation mode",
+                    hint="Export it in evaluation mode",
                 )
 
 

@@ -28,7 +28,7 @@ def settle(model: onnx.ModelProto, folder: Path) -> Path:
     if len(moved) < len(files):
         raise ModelError(
             f"of the model's external data {min(moved)!r} is a link and {min(files.keys() - moved)!r} is not",
-            hint="copy the model with its data out of the hub's cache, links followed (cp -rL)",
+            hint="Copy the model with its data out of the hub's cache, links followed (cp -rL)",
         )
     for tensor in _external(model):
         for item in tensor.external_data:
@@ -89,7 +89,7 @@ def _ends(model: onnx.ModelProto) -> dict[str, int]:
             offset = length = -1
         if min(offset, length) < 0:
             raise ModelError(
-                f"the external data of {tensor.name!r} has no valid offset and length", hint="export the model again"
+                f"the external data of {tensor.name!r} has no valid offset and length", hint="Export the model again"
             )
         ends[location] = max(ends.get(location, 0), offset + length)
     return ends
@@ -115,20 +115,20 @@ def _plain(folder: Path, location: str, end: int) -> Path:
     elif not inside or path.is_symlink() or folder.resolve() not in path.resolve().parents:
         raise ModelError(
             f"the model's external data {location!r} lies outside its folder or is a link",
-            hint="keep external data as plain files beside the .onnx file",
+            hint="Keep external data as plain files beside the .onnx file",
         )
     if not path.is_file():
         raise ModelError(
-            f"the model's external data file {location!r} is missing", hint=f"copy it to {folder} beside the model"
+            f"the model's external data file {location!r} is missing", hint=f"Copy it to {folder} beside the model"
         )
     if path.stat().st_nlink > 1:
         raise ModelError(
             f"the model's external data file {location!r} has a second name, a hard link, that may lie outside",
-            hint="keep external data as plain files beside the .onnx file; cp makes a file of its own",
+            hint="Keep external data as plain files beside the .onnx file; cp makes a file of its own",
         )
     if path.stat().st_size < end:
         raise ModelError(
             f"the model's external data file {location!r} is cut short: {path.stat().st_size:,} of {end:,} bytes",
-            hint="copy it again",
+            hint="Copy it again",
         )
     return path

@@ -157,7 +157,7 @@ def shape_of(value: onnx.ValueInfoProto) -> list[int | None]:
     if not kind.HasField("tensor_type") or not kind.tensor_type.HasField("shape"):
         raise ModelError(
             f"expected the input {value.name!r} to be a tensor with 4 axes; it states no shape",
-            hint="export the classifier with a batch of images as its only input",
+            hint="Export the classifier with a batch of images as its only input",
         )
     return [axis.dim_value if axis.dim_value > 0 else None for axis in kind.tensor_type.shape.dim]
 

@@ -74,7 +74,7 @@ def runtime() -> Any:
     except ImportError as error:
         raise ConfigError(
             f"expected ONNX Runtime, which comes with one of two extras: {short(error)}",
-            hint="pip install 'singaudit[cpu]', or 'singaudit[gpu]' for a machine with an NVIDIA card",
+            hint="Run pip install 'singaudit[cpu]', or 'singaudit[gpu]' for a machine with an NVIDIA card",
         ) from error
     return onnxruntime
 
@@ -122,7 +122,7 @@ def make_session(
     except Exception as error:
         raise ModelError(
             f"ONNX Runtime cannot open the model: {short(error)}",
-            hint="check it with onnx.checker.check_model, or export it again",
+            hint="Check it with onnx.checker.check_model, or export it again",
         ) from error
     if session.get_providers()[0] != names[0]:
         raise _no_provider(names[0])
@@ -140,7 +140,7 @@ def _no_provider(name: str) -> ConfigError:
     return ConfigError(
         f"ONNX Runtime cannot use {name} here; it offers {', '.join(onnxruntime.get_available_providers())}, "
         "those that need a GPU only with its libraries installed",
-        hint="install the libraries it needs, or run on the CPU: --device cpu",
+        hint="Install the libraries it needs, or run on the CPU: --device cpu",
     )
 
 
@@ -153,9 +153,9 @@ def run(session: Any, outputs: Sequence[str], feeds: dict[str, Any]) -> list[Any
     except Exception as error:
         if any(words in str(error) for words in ("bad_alloc", "Failed to allocate memory", "out of memory")):
             raise MachineError(
-                f"memory ran out while the classifier ran: {short(error)}", hint="use a smaller --batch-size"
+                f"memory ran out while the classifier ran: {short(error)}", hint="Use a smaller --batch-size"
             ) from error
         raise ModelError(
             f"the model fails on an input of its own shape: {short(error)}",
-            hint="run it once with onnxruntime; it must accept a batch of images",
+            hint="Run it once with onnxruntime; it must accept a batch of images",
         ) from error

@@ -26,7 +26,7 @@ _STORED: dict[int, StoredDtype] = {
 def _unknown_storage(reason: str) -> ModelError:
     return ModelError(
         f"the model's final linear layer cannot be audited: {reason}",
-        hint="export it with weights in float32, float16, bfloat16 or int8",
+        hint="Export it with weights in float32, float16, bfloat16 or int8",
     )
 
 

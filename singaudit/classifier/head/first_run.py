@@ -46,7 +46,7 @@ def input_spec(graph: GraphIndex, preprocess: str | None, folder: Path) -> Input
         names = ", ".join(repr(item.name) for item in graph.inputs)
         raise ModelError(
             f"expected a model with one input, a batch of images; it has {len(graph.inputs)}: {names}",
-            hint="export the image classifier alone",
+            hint="Export the image classifier alone",
         )
     value = graph.inputs[0]
     shape = shape_of(value)
@@ -55,12 +55,12 @@ def input_spec(graph: GraphIndex, preprocess: str | None, folder: Path) -> Input
         raise ModelError(
             f"expected the input {value.name!r} to be float32, float16 or uint8; "
             f"its element type is number {value.type.tensor_type.elem_type}",
-            hint="export the classifier with a float32 input",
+            hint="Export the classifier with a float32 input",
         )
     if (shape[0] or 1) > _LARGEST_BATCH:
         raise ModelError(
             f"the model takes batches of {shape[0]:,} images; the limit is {_LARGEST_BATCH:,}",
-            hint="export it with a free batch axis, or with one image",
+            hint="Export it with a free batch axis, or with one image",
         )
     properties = {item.key: item.value for item in graph.model.metadata_props}
     stated = parse_preprocess(preprocess) if preprocess else {}
@@ -115,13 +115,13 @@ def trace_tensors(graph: GraphIndex, logits: str | None, features: str | None) -
     if not starts:
         raise ModelError(
             "none of the model's outputs depends on its input; expected logits",
-            hint="name the logits with --logits NAME",
+            hint="Name the logits with --logits NAME",
         )
     data, other = surroundings(graph, starts)
     computed = [name for name in data if name in graph.producers]
     if not computed:
         raise ModelError(
-            "the model's output is its input; nothing is computed between them", hint="export the whole classifier"
+            "the model's output is its input; nothing is computed between them", hint="Export the whole classifier"
         )
     return computed, other
 

@@ -121,7 +121,7 @@ def candidates(graph: GraphIndex, named: str | None) -> list[Peeled]:
         inner = sorted({item.tensor for item in found})
         raise ModelError(
             f"the model's outputs ({', '.join(graph.outputs)}) hold class labels only; expected scores per class",
-            hint=f"export it with its logits as an output, or name them: --logits {inner[0]}" if inner else "",
+            hint=f"Export it with its logits as an output, or name them: --logits {inner[0]}" if inner else "",
         )
     return scores
 
@@ -134,7 +134,7 @@ def check_name(graph: GraphIndex, name: str, option: str) -> None:
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     raise ModelError(
         f"{option} {name}: the model computes no tensor of that name from its input",
-        hint=f"near it: {', '.join(near)}" if near else f"its outputs: {', '.join(graph.outputs)}",
+        hint=f"Near it: {', '.join(near)}" if near else f"Its outputs: {', '.join(graph.outputs)}",
     )
 
 
@@ -159,7 +159,7 @@ def sole(graph: GraphIndex, found: Iterable[Peeled]) -> Peeled:
         names = ", ".join(item.output for item in final)
         raise ModelError(
             f"the model has {len(final)} outputs that could be the logits: {names}",
-            hint=f"name one: --logits {final[0].output}",
+            hint=f"Name one: --logits {final[0].output}",
         )
     return final[0]
 
@@ -194,5 +194,5 @@ def finite(name: str, array: np.ndarray) -> None:
     if bad:
         raise ModelError(
             f"the weight {name!r} holds {bad} numbers that are NaN or infinite; expected finite numbers",
-            hint="export the classifier again from a healthy checkpoint",
+            hint="Export the classifier again from a healthy checkpoint",
         )

@@ -161,7 +161,7 @@ class FoundHead:
 def _unproved(reason: str) -> ModelError:
     return ModelError(
         f"the model's final linear layer could not be proved: {reason}",
-        hint="name the tensors: --logits NAME --features NAME",
+        hint="Name the tensors: --logits NAME --features NAME",
     )
 
 
@@ -186,7 +186,7 @@ def find_head(
     if not found:
         raise ModelError(
             "no final linear layer was found: " + "; ".join(dict.fromkeys(reasons)),
-            hint="if it has one, name its tensors: --logits NAME --features NAME",
+            hint="If it has one, name its tensors: --logits NAME --features NAME",
         )
     chosen = sole(graph, found)
     plan, affine, weight, bias = found[chosen]
@@ -197,7 +197,7 @@ def find_head(
     if not weight.any():
         raise ModelError(
             "the weights of the model's final linear layer are all zero: it says the same of every image",
-            hint="give the trained classifier; a network whose head was set up and never trained looks like this",
+            hint="Give the trained classifier; a network whose head was set up and never trained looks like this",
         )
     stored, step = storage(graph, plan, weight)
     half = (

@@ -19,6 +19,6 @@ def tap_of_logits(trace: Trace, name: str) -> Tap:
     if axis is None:
         raise ModelError(
             f"the axis of the logits {name!r} that counts images could not be told",
-            hint="export the classifier with a dynamic batch size",
+            hint="Export the classifier with a dynamic batch size",
         )
     return Tap(name, axis, tuple(place for place in range(len(shape)) if place != axis), shape)

@@ -19,7 +19,7 @@ def open_torchvision(name: str, options: ModelOptions, progress: Progress) -> Cl
     from singaudit.torchvision_import import import_torchvision
 
     if import_torchvision() is None:
-        raise ModelError("torchvision is not installed", hint="pip install torchvision")
+        raise ModelError("torchvision is not installed", hint="Run pip install torchvision")
     model, _, tag = name.partition("@")
     entry = weights_entry(model, tag)
     path = from_url(entry.url, CALLER, progress)

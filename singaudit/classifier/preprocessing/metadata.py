@@ -62,7 +62,7 @@ def read_metadata(properties: Mapping[str, str], folder: Path | None) -> FileMet
     if activation is not None and activation not in ("softmax", "sigmoid", "none"):
         raise ModelError(
             f"the file's metadata singaudit.activation is {activation[:40]!r}; expected softmax, sigmoid or none",
-            hint="state it with --activation",
+            hint="State it with --activation",
         )
     names, names_source = _class_names(properties, documents)
     activation = activation or _problem_type(documents)
@@ -119,7 +119,7 @@ def _preprocess(
         except ConfigError as error:
             raise ModelError(
                 f"the file's metadata singaudit.preprocess cannot be used: {error.message}",
-                hint="state it with --preprocess",
+                hint="State it with --preprocess",
             ) from error
     for read_own in (_ultralytics, _image_denotation):
         if found := read_own(properties):
@@ -184,7 +184,7 @@ def _class_names(
         if not isinstance(listed, list) or not listed or not all(isinstance(name, str) for name in listed):
             raise ModelError(
                 f"the file's metadata singaudit.classes is {own[:60]!r}; expected a JSON list of names",
-                hint="name the classes with --classes",
+                hint="Name the classes with --classes",
             )
         return tuple(name.strip() for name in listed), "the file's metadata (singaudit.classes)"
     stated = [(f"the file's metadata ({key})", _literal(properties[key])) for key in _NAMED if key in properties]

@@ -86,7 +86,7 @@ def _arithmetic(
             if key in stated and not np.allclose(stated[key], value):
                 raise ConfigError(
                     f"--preprocess: {key} cannot change a model whose input is uint8 (it takes 0-255 as they are)",
-                    hint=f"leave {key}= out",
+                    hint=f"Leave {key}= out",
                 )
         return neutral
     if not ("mean" in known and "std" in known) and "scale" not in known:
@@ -97,7 +97,7 @@ def _arithmetic(
             if len(numbers) != 1 and len(set(numbers)) != 1:
                 raise ConfigError(
                     f"--preprocess: {key} expected 1 number for a gray input, got {len(numbers)}",
-                    hint=f"give one, such as {key}=0.5",
+                    hint=f"Give one, such as {key}=0.5",
                 )
         mean, std = mean[:1], std[:1]
     scale = known.get("scale", 1.0 if max(abs(number) for number in mean) > 1 else 1 / 255)
@@ -116,18 +116,18 @@ def _layout(wanted: str | None, shape: Sequence[int | None]) -> tuple[str, int |
     if len(shape) != 4:
         raise ModelError(
             f"expected an image input of 4 axes (batch, channels, height, width), got shape {list(shape)}",
-            hint="export the classifier with a batch of images as its only input",
+            hint="Export the classifier with a batch of images as its only input",
         )
     fits = [name for name, axis in (("nchw", 1), ("nhwc", 3)) if shape[axis] in (1, 3, None)]
     sure = [name for name, axis in (("nchw", 1), ("nhwc", 3)) if shape[axis] in (1, 3)]
     if wanted is not None and wanted not in fits:
         raise ConfigError(
-            f"--preprocess: layout={wanted} does not fit the model's input {list(shape)}", hint="leave layout= out"
+            f"--preprocess: layout={wanted} does not fit the model's input {list(shape)}", hint="Leave layout= out"
         )
     if not fits:
         raise ModelError(
             f"expected an image input with 1 or 3 channels, got shape {list(shape)}",
-            hint="singaudit audits classifiers of colour or gray images",
+            hint="Give a classifier of colour or gray images.",
         )
     layout = wanted or (sure or fits)[0]
     return layout, shape[1 if layout == "nchw" else 3], wanted is not None or bool(sure)
@@ -146,14 +146,14 @@ def _resolve_size(
                 raise ConfigError(
                     f"--preprocess: size={stated[0]}x{stated[1]} does not fit the model's fixed input, "
                     f"height x width {axes[0]}x{axes[1]}",
-                    hint="leave size= out; a fixed input needs none",
+                    hint="Leave size= out; a fixed input needs none",
                 )
     wanted = stated or metadata or (None, None)
     height, width = (have or want for have, want in zip(axes, wanted, strict=True))
     if height is None or width is None:
         raise ModelError(
             f"the model's input {list(shape)} leaves height or width free, and nothing states them",
-            hint="add --preprocess size=224 (or size=HEIGHTxWIDTH), the size it was trained with",
+            hint="Add --preprocess size=224 (or size=HEIGHTxWIDTH), the size it was trained with",
         )
     return check_size(height, width)
 
@@ -163,14 +163,14 @@ def _channels(stated: str | None, known: str | None, count: int | None) -> str:
         if stated not in (None, "gray"):
             raise ConfigError(
                 f"--preprocess: channels={stated} does not fit a model whose input has 1 channel",
-                hint="leave channels= out, or say channels=gray",
+                hint="Leave channels= out, or say channels=gray",
             )
         return "gray"
     if count == 3 and known == "gray":
         if stated == "gray":
             raise ConfigError(
                 "--preprocess: channels=gray does not fit a model whose input has 3 channels",
-                hint="say channels=rgb or channels=bgr",
+                hint="Say channels=rgb or channels=bgr",
             )
         return "rgb"
     return known or "rgb"

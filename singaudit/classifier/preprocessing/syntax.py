@@ -45,16 +45,16 @@ def parse_preprocess(text: str) -> dict[str, Any]:
         if not equals:
             raise ConfigError(
                 f"--preprocess: expected key=value, got {item!r}",
-                hint="for example size=224,mean=0.485/0.456/0.406,std=0.229/0.224/0.225",
+                hint="For example size=224,mean=0.485/0.456/0.406,std=0.229/0.224/0.225",
             )
         if key not in _KEYS:
             near = difflib.get_close_matches(key.lower(), _KEYS, n=1, cutoff=0.0)[0]
             raise ConfigError(
                 f"--preprocess: unknown key {key!r}; expected one of {', '.join(_KEYS)}",
-                hint=f"the nearest known key is {near!r}",
+                hint=f"The nearest known key is {near!r}",
             )
         if key in found:
-            raise ConfigError(f"--preprocess: {key} is given twice", hint=f"keep one {key}=")
+            raise ConfigError(f"--preprocess: {key} is given twice", hint=f"Keep one {key}=")
         found[key] = _value(key, value)
     return found
 
@@ -81,7 +81,7 @@ def _value(key: str, value: str) -> Any:
             near = difflib.get_close_matches(word, _CHOICES[key], n=1)
             raise ConfigError(
                 f"--preprocess: {key} expected {'|'.join(_CHOICES[key])}, got {value!r}",
-                hint=f"did you mean {key}={near[0]}?" if near else f"for example {key}={_CHOICES[key][0]}",
+                hint=f"Did you mean {key}={near[0]}?" if near else f"For example {key}={_CHOICES[key][0]}",
             )
         return word
     if key == "size":

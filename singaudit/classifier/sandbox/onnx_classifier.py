@@ -107,7 +107,7 @@ def open_onnx(
         raise ConfigError(f"--arch is for files that hold weights alone; {path.name} brings its architecture along")
     if options.activation not in ("auto", "softmax", "sigmoid", "none"):
         raise ConfigError(
-            f"activation expected auto, softmax, sigmoid or none, got {options.activation!r}", hint="--activation auto"
+            f"activation expected auto, softmax, sigmoid or none, got {options.activation!r}", hint="Pass auto."
         )
     try:
         check_file(path)

@@ -107,25 +107,25 @@ class ModelProcess:
         if timed_out:
             return ModelError(
                 f"{self._name}: the model did not {request} within {limit:.0f} s",
-                hint="check the file: a classifier answers within seconds; or allow more: --model-seconds N",
+                hint="Check the file: a classifier answers within seconds; or allow more: --model-seconds N",
             )
         allowed = f"{self._memory / 2**30:.3g} GiB" if self._memory else "memory"
         if code == -9:
             return MachineError(
                 f"{self._name}: the model's process was killed (signal 9) when it should {request}; memory ran out",
-                hint="use a smaller --batch-size or a machine with more memory",
+                hint="Use a smaller --batch-size or a machine with more memory",
             )
         ending = f"signal {-code}" if code < 0 else f"exit status {code}"
         said = self._stderr.line()
         if code == 1 and child.wants_memory(said):  # not even the libraries could be loaded
             return MachineError(
                 f"{self._name}: there is too little memory to {request}: the model's process may take {allowed}",
-                hint="allow more: --model-memory GIB",
+                hint="Allow more: --model-memory GIB",
             )
         return ModelError(
             f"{self._name}: the model crashed its process when it should {request} ({ending})"
             + (f"; its last words: {said}" if said else ""),
-            hint=f"the file is damaged, or needs more than the {allowed} it may take: --model-memory GIB",
+            hint=f"The file is damaged, or needs more than the {allowed} it may take: --model-memory GIB",
         )
 
 

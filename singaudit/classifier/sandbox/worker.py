@@ -46,7 +46,7 @@ class Worker:
             self.model = open_model(path, ModelOptions(**fields), None if private is None else Path(private))
         except MachineError as error:
             # One image is no load: what runs out of memory on it asks for more than a classifier does.
-            raise ModelError(error.message, hint="check the file, or allow more: --model-memory GIB") from error
+            raise ModelError(error.message, hint="Check the file, or allow more: --model-memory GIB") from error
         head = asdict(self.model.head)
         found = {name: head.pop(name) for name in ("weight", "bias", "quantisation_step")}
         kept = {name: array for name, array in found.items() if array is not None}

@@ -22,14 +22,14 @@ def run_calibration(settings: dict[str, Any]) -> dict[str, Any]:
     """Calibrate, write both files and say the held-out rates."""
     output, quiet = Path(settings["output"]), bool(settings.get("quiet"))
     if output.is_symlink() and not settings.get("force"):
-        raise ReportError(f"{output} is a link; nothing was written", hint="choose another folder with -o, or --force")
+        raise ReportError(f"{output} is a link; nothing was written", hint="Choose another folder with -o, or --force")
     check_output_folder(output, force=True)
     hold(output)
     foreign = sorted({p.name for p in output.iterdir()} - {*FILES}) if output.is_dir() else []
     if foreign and not settings.get("force"):
         raise ReportError(
             f"{output} holds files that are no earlier calibration's: {', '.join(foreign[:3])}; nothing was written",
-            hint="choose another folder with -o, or --force",
+            hint="Choose another folder with -o, or --force",
         )
     size = QUICK if settings.get("quick") else FULL
     with Reporter("none" if quiet else settings["progress"], title="Calibration") as reporter:

@@ -34,7 +34,7 @@ def compare_targets(settings: dict[str, Any], argv: Sequence[str]) -> tuple[Comp
     """
     targets = tuple(settings["targets"])
     if len(targets) < 2:
-        raise ConfigError("expected at least two results or models to compare", hint="singaudit compare A B")
+        raise ConfigError("expected at least two results or models to compare", hint="Run singaudit compare A B")
     output, force = Path(settings["output"]), bool(settings.get("force"))
     stored = [_stored(target) for target in targets]
     folders = _folders([t for t, found in zip(targets, stored, strict=True) if found is None])

@@ -35,7 +35,7 @@ def run_audit(
     if bool(settings.get("model")) == bool(settings.get("arrays")):
         raise ConfigError(
             "expected a MODEL or --arrays DIR, got " + ("both" if settings.get("model") else "neither"),
-            hint="singaudit run model.onnx --images photos/",
+            hint="Run singaudit run model.onnx --images photos/",
         )
     config = config_from(settings)
     output = Path(settings["output"])

@@ -61,7 +61,7 @@ def _writable(settings: dict[str, Any]) -> Path:
     output = Path(settings["translator_file"])
     folder = output.absolute().parent
     if (output.exists() and not output.is_file()) or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise ConfigError(f"expected a file to write the translator to, got {output}", hint="-o t.safetensors")
+        raise ConfigError(f"expected a file to write the translator to, got {output}", hint="Name it: -o t.safetensors")
     if output.is_symlink() and not settings.get("force"):
         raise ConfigError(f"{output} is a link; nothing was written", hint="Choose another with -o, or --force.")
     if output.exists() and not settings.get("force"):

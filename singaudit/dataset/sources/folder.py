@@ -61,7 +61,7 @@ def open_folder(text: str, label: str | None = None) -> Listing:
     elif label is not None:
         raise DatasetError(
             f"expected a table with the column {label!r}, the folder {text} has no metadata file",
-            hint="--label-column is for tables: CSV, Parquet, hf: and folders with metadata.csv.",
+            hint="Leave it out: --label-column is for tables: CSV, Parquet, hf: and folders with metadata.csv.",
         )
     if split and kind == "folders":
         source = f"the subfolders of {split}"

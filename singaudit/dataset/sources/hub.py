@@ -45,7 +45,7 @@ def _load(text: str, name: str, revision: str | None, config: str | None, split:
     except ImportError as error:
         raise DatasetError(
             "expected the datasets library, which reads hf: sources; it is not installed",
-            hint="pip install 'singaudit[datasets]'",
+            hint="Run pip install 'singaudit[datasets]'",
         ) from error
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity_error()

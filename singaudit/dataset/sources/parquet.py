@@ -81,7 +81,7 @@ class ParquetFile:
         except ImportError as error:
             raise DatasetError(
                 "expected pyarrow, which reads Parquet files; it is not installed",
-                hint="pip install 'singaudit[parquet]'",
+                hint="Run pip install 'singaudit[parquet]'",
             ) from error
         self.path = path
         if not path.is_file():

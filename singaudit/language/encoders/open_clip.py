@@ -118,7 +118,7 @@ def repository_of(name: str) -> str:
         raise LanguageError(
             f"expected open_clip:NAME/PRETRAINED, open_clip:NAME/FILE or open_clip:hf-hub:ORG/NAME, got {name[:120]!r}"
             + (f"; {model} has {', '.join(tags)[:300]}" if tags else ""),
-            hint="e.g. open_clip:EVA02-L-14-336/merged2b_s6b_b61k; python -c 'import open_clip; "
+            hint="For example open_clip:EVA02-L-14-336/merged2b_s6b_b61k; python -c 'import open_clip; "
             "print(open_clip.list_pretrained())' lists them all.",
         )
     stated = str(open_clip.get_pretrained_cfg(model, tag).get("hf_hub", ""))
@@ -249,6 +249,6 @@ def library() -> Any:
     except ImportError as error:
         raise LanguageError(
             "expected the open_clip library for an open_clip: model; it is not installed",
-            hint="pip install 'singaudit[open-clip]'",
+            hint="Run pip install 'singaudit[open-clip]'",
         ) from error
     return open_clip

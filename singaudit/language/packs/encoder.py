@@ -78,13 +78,13 @@ def check_pack(pack: Pack, vlm: str, precision: str, texts: Sequence[str]) -> No
     if vlm not in (AuditConfig.model_fields["vlm"].default, made_by):
         raise ConfigError(
             f"expected the language model of the pack {pack.file.name}, {made_by!r}, or none, got --vlm {vlm[:200]!r}",
-            hint="leave --vlm out, or --pack",
+            hint="Leave --vlm out, or --pack",
         )
     made_in = pack.manifest.encoder.precision
     if precision not in (AuditConfig.model_fields["precision"].default, made_in):
         raise ConfigError(
             f"expected the precision of the pack {pack.file.name}, {made_in}, or none, got --precision {precision}",
-            hint="leave --precision out, or pack the images again with it",
+            hint="Leave --precision out, or pack the images again with it",
         )
     PackedEncoder(pack).encode_texts(texts)
 

@@ -75,10 +75,10 @@ def write_pack(
     except OSError as error:
         if error.errno in (*FULL, errno.EIO):
             raise MachineError(
-                f"the pack could not be written to {path}: {error.strerror}; nothing was left there", hint="free space"
+                f"the pack could not be written to {path}: {error.strerror}; nothing was left there", hint="Free space"
             ) from error
         raise DatasetError(
-            f"the pack could not be written to {path}: {error.strerror or error}", hint="choose another file with -o"
+            f"the pack could not be written to {path}: {error.strerror or error}", hint="Choose another file with -o"
         ) from error
 
 
@@ -144,11 +144,11 @@ def read_pack(path: Path) -> PackFile:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise DatasetError(f"expected a pack, but {path} cannot be read: {reason}", hint="check the path") from error
+        raise DatasetError(f"expected a pack, but {path} cannot be read: {reason}", hint="Check the path") from error
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
-        raise DatasetError(f"expected a pack, but {path} is not a regular file", hint="name the file itself")
+        raise DatasetError(f"expected a pack, but {path} is not a regular file", hint="Name the file itself")
     with os.fdopen(descriptor, "rb") as file:
         if status.st_size > _MAX_BYTES:
             raise DatasetError(f"expected a pack of at most {_MAX_BYTES >> 40} TiB, {path} is larger", hint=_AGAIN)
@@ -187,7 +187,7 @@ def _read_header(file: BinaryIO, path: Path) -> tuple[dict[str, Any], dict[str, 
     if version != str(VERSION):
         raise DatasetError(
             f"the pack {path} has version {str(version)[:20]!r}, this singaudit reads version {VERSION}",
-            hint="use the singaudit that made it, or pack the images again",
+            hint="Use the singaudit that made it, or pack the images again",
         )
     return about, table, 8 + size
 

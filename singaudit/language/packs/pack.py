@@ -90,7 +90,7 @@ class Pack:
         if not self.has_images:
             raise DatasetError(
                 f"the pack {self.file.name} holds embeddings of {len(self)} images, not the images themselves",
-                hint="add --images with the images that were packed, or pack them with --with-images",
+                hint="Add --images with the images that were packed, or pack them with --with-images",
             )
         offsets, images = self.file.tensors["offsets"], self.file.tensors["images"]
 
@@ -154,4 +154,4 @@ def _check_rows(file: PackFile, name: str) -> None:
 
 
 def _wrong(file: PackFile, what: str) -> DatasetError:
-    return DatasetError(f"the pack {file.name} is not sound: {what}", hint="pack the images again with singaudit pack")
+    return DatasetError(f"the pack {file.name} is not sound: {what}", hint="Pack the images again with singaudit pack")

@@ -110,7 +110,7 @@ def _names(folder: Path) -> Names:
         said = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}"[:200] for e in error.errors()[:5])
         raise ConfigError(
             f"expected classes, and the values of groups, in {file}: {said}",
-            hint='{"classes": ["cat", "dog"], "groups": {"colour": ["red", "blue"]}}',
+            hint='For example {"classes": ["cat", "dog"], "groups": {"colour": ["red", "blue"]}}',
         ) from error
     for group, values in names.groups.items():
         if len(set(values)) < len(values) or not all(v.strip() for v in (group, *values)):
@@ -131,12 +131,12 @@ def _mapped(file: Path) -> AnyArray:
             raise
         raise ConfigError(
             f"expected an array of numbers in {file.name!r}, it cannot be read as one: {str(error)[:300]}",
-            hint="np.save(file, array) writes one; objects are not loaded.",
+            hint="Np.save(file, array) writes one; objects are not loaded.",
         ) from error
     if not isinstance(found, np.ndarray) or found.dtype.kind not in "fiu":
         raise ConfigError(
             f"expected an array of numbers in {file.name!r}, found {getattr(found, 'dtype', 'an archive')}",
-            hint="np.save(file, array.astype(np.float32)), or integers for labels and units.",
+            hint="Np.save(file, array.astype(np.float32)), or integers for labels and units.",
         )
     return found
 

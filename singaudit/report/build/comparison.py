@@ -135,7 +135,7 @@ def _check(results: Sequence[AuditResult], sources: Sequence[str], anyway: bool)
     for source, r in zip(sources, results, strict=True):
         if r.data is None or r.encoder is None or r.scores is None:
             raise ReportError(
-                f"expected an audit with images and scores, {source} has none", hint="run it with --images"
+                f"expected an audit with images and scores, {source} has none", hint="Run it with --images"
             )
     first = results[0]
     for source, r in zip(sources[1:], results[1:], strict=True):
@@ -152,7 +152,7 @@ def _check(results: Sequence[AuditResult], sources: Sequence[str], anyway: bool)
             raise ReportError(
                 f"expected audits of the same images by the same vision-language model, {source} has "
                 f"{' and '.join(apart)} than {sources[0]}",
-                hint="audit both on the same images, or pass --anyway to compare what cannot be compared",
+                hint="Audit both on the same images, or pass --anyway to compare what cannot be compared",
             )
         warnings += [f"{source} has {what} than {sources[0]}: differences say little" for what in apart]
         if r.data.labels != first.data.labels:

@@ -178,5 +178,5 @@ def _explain(error: OSError, folder: Path) -> SingauditError:
             hint="Free space on that disk, or choose another folder with -o.",
         )
     return ReportError(
-        f"the report could not be written to {folder}: {error.strerror or error}", hint="choose another folder with -o"
+        f"the report could not be written to {folder}: {error.strerror or error}", hint="Choose another folder with -o"
     )

@@ -47,12 +47,12 @@ def check_output_folder(
     if not path.exists():
         parent = next(p for p in path.absolute().parents if p.exists())
         if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-            raise ReportError(f"cannot create {path}: {parent} is not a writable folder", hint="choose another with -o")
+            raise ReportError(f"cannot create {path}: {parent} is not a writable folder", hint="Choose another with -o")
         return
     if not path.is_dir():
-        raise ReportError(f"expected a folder to write into, but {path} is a file", hint="choose another with -o")
+        raise ReportError(f"expected a folder to write into, but {path} is a file", hint="Choose another with -o")
     if not os.access(path, os.W_OK | os.X_OK):
-        raise ReportError(f"the folder {path} is not writable", hint="choose another folder with -o")
+        raise ReportError(f"the folder {path} is not writable", hint="Choose another folder with -o")
     if force:
         return
     foreign = _foreign(path, set(folders), set(pages))
@@ -76,7 +76,7 @@ def _try_writing(path: Path) -> None:
         except OSError as e:
             raise ReportError(
                 f"expected a folder that can be written, but {folder} refuses files: {e.strerror}",
-                hint="choose another folder with -o",
+                hint="Choose another folder with -o",
             ) from e
 
 

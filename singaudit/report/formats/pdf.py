@@ -64,7 +64,7 @@ def pdf_bytes(html: str, result_json: bytes, limits: PdfSettings = DEFAULTS) -> 
     except subprocess.TimeoutExpired as e:
         raise ReportError(
             f"the PDF was not ready after {limits.seconds:g} s",
-            hint="leave pdf out of --report, or allow more: --pdf-seconds N",
+            hint="Leave pdf out of --report, or allow more: --pdf-seconds N",
         ) from e
     if done.returncode == 0 and done.stdout.startswith(b"%PDF-"):
         return done.stdout
@@ -77,9 +77,9 @@ def pdf_bytes(html: str, result_json: bytes, limits: PdfSettings = DEFAULTS) -> 
     ):
         raise ReportError(
             f"the PDF could not be drawn within {limits.memory:g} GiB of memory ({last[0][:100]})",
-            hint="leave pdf out of --report, or allow more: --pdf-memory GIB",
+            hint="Leave pdf out of --report, or allow more: --pdf-memory GIB",
         )
-    raise ReportError(f"the PDF cannot be drawn: {reason or last[0][:300]}", hint="leave pdf out of --report")
+    raise ReportError(f"the PDF cannot be drawn: {reason or last[0][:300]}", hint="Leave pdf out of --report")
 
 
 def write_pdf(html: str, result_json: bytes, path: Path) -> None:

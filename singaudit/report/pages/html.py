@@ -31,7 +31,7 @@ def environment() -> Environment:
     if not folders:
         raise ReportError(
             f"the report's templates are missing: expected them in {_FOLDERS[0]}",
-            hint="install singaudit again",
+            hint="Install singaudit again",
         )
     env = Environment(
         loader=FileSystemLoader(folders),

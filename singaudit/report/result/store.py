@@ -56,18 +56,18 @@ def load_result(path: Path) -> AuditResult:
         _check_depth(data, path)
         raw = json.loads(data, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
     except (ValueError, RecursionError) as e:
-        raise ReportError(f"{path} is not a complete JSON file: {str(e)[:200]}", hint="run the audit again") from e
+        raise ReportError(f"{path} is not a complete JSON file: {str(e)[:200]}", hint="Run the audit again") from e
     if not isinstance(raw, dict) or not isinstance(raw.get("schema_version"), str):
         raise ReportError(
             f"expected a result.json of singaudit, but {path} has no schema_version",
-            hint="name the result.json in the folder of an earlier audit",
+            hint="Name the result.json in the folder of an earlier audit",
         )
     version = raw["schema_version"]
     if version not in (SCHEMA_VERSION, *OLDER_VERSIONS):
         known = ", ".join(map(repr, (*OLDER_VERSIONS, SCHEMA_VERSION)))
         raise ReportError(
             f"{path} follows schema {version[:20]!r}, this version reads {known}",
-            hint="use the version of singaudit that wrote it, or run the audit again",
+            hint="Use the version of singaudit that wrote it, or run the audit again",
         )
     try:
         result = _validated(raw, version != SCHEMA_VERSION)
@@ -76,12 +76,12 @@ def load_result(path: Path) -> AuditResult:
         where = ".".join(str(part)[:40] for part in first["loc"])
         raise ReportError(
             f"{path} does not fit the schema: {where}: {first['msg'][:200]}",
-            hint="run the audit again; singaudit schema prints what fits",
+            hint="Run the audit again; singaudit schema prints what fits",
         ) from e
     if not _is_sealed(raw):
         raise ReportError(
             f"{path} was changed after it was written: its checksum does not fit its content",
-            hint="run the audit again, or take the file as the audit wrote it",
+            hint="Run the audit again, or take the file as the audit wrote it",
         )
     return result
 
@@ -120,15 +120,15 @@ def _read(path: Path) -> bytes:
         if not path.is_file():
             raise ReportError(
                 f"expected a result.json, but {path} is not a file",
-                hint="name the result.json in the folder of an earlier audit",
+                hint="Name the result.json in the folder of an earlier audit",
             )
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as e:
-        raise ReportError(f"cannot read {path}: {e.strerror}", hint="check the file's permissions") from e
+        raise ReportError(f"cannot read {path}: {e.strerror}", hint="Check the file's permissions") from e
     if len(data) > MAX_BYTES:
         raise ReportError(
-            f"{path} is larger than {MAX_BYTES >> 20} MB, no result.json is", hint="name a file that an audit wrote"
+            f"{path} is larger than {MAX_BYTES >> 20} MB, no result.json is", hint="Name a file that an audit wrote"
         )
     return data
 
@@ -141,7 +141,7 @@ def _check_depth(data: bytes, path: Path) -> None:
         if depth > _MAX_DEPTH:
             raise ReportError(
                 f"{path} is nested more than {_MAX_DEPTH} levels deep, no result.json is",
-                hint="name a file that an audit wrote",
+                hint="Name a file that an audit wrote",
             )
 
 
