@@ -6,13 +6,17 @@ BIN := $(VENV)/bin
 JOBS ?= 2
 PATHS := singaudit tests examples
 
-.PHONY: demo test check kernels format docs bench setup system clean
+.PHONY: demo test faults check kernels format docs bench setup system clean
 
 demo: setup
 	$(BIN)/singaudit demo -o singaudit-demo
 
 test: setup
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+# Whole audits under faults: limits on memory, files that change, an offline machine that is watched. Some minutes.
+faults: setup
+	$(BIN)/python -m pytest -n $(JOBS) --dist load -m faults
 
 check: setup
 	$(BIN)/ruff format --check $(PATHS)

@@ -19,21 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from singaudit.errors import ConfigError, MachineError, ModelError, SingauditError
+from singaudit.machine import wants_memory
 
 _LIFELINE = "SINGAUDIT_LIFELINE"
 """Variable that tells a child: descriptor of a pipe that only its parent holds open, the parent's process, and 1 where
 it was started by a thread that lives as long as that."""
 _KINDS: dict[str, type[SingauditError]] = {"config": ConfigError, "machine": MachineError}
-_WANT = (
-    "failed to map segment",
-    "annot allocate",
-    "failed to allocate",
-    "bad_alloc",
-    "MemoryError",
-    "out of memory",
-    "Memory allocation",
-)
-"""How the loader, Python and libraries in native code say that a limit on memory was met."""
 _PR_SET_PDEATHSIG = 1
 _pipe: list[int] = []
 _making = threading.Lock()
@@ -115,11 +106,6 @@ def limit_memory(limit: int, address_space: bool = True) -> None:
             resource.setrlimit(kind, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def wants_memory(text: str) -> bool:
-    """Whether the words of an error, or the last words of a process, say that memory ran out."""
-    return any(word in text for word in _WANT)
 
 
 def libraries_want_memory(error: BaseException) -> bool:

@@ -186,6 +186,14 @@ def is_own(status: os.stat_result) -> bool:
     return status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
+def version_of(status: os.stat_result) -> tuple[int, ...]:
+    """What is no longer the same once a file was written to, or another took its name: inode, size and times.
+
+    A change sets the time of the inode, which no program can set back.
+    """
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
 def umask() -> int:
     """The permissions that new files do not get."""
     mask = os.umask(0o077)

@@ -17,6 +17,16 @@ _MEMORY_FILES = ("memory.max", "memory/memory.limit_in_bytes")
 has, the group's own files stand at the top."""
 
 
+_WANT = (
+    "failed to map segment",
+    "annot allocate",
+    "failed to allocate",
+    "bad_alloc",
+    "MemoryError",
+    "out of memory",
+    "Memory allocation",
+)
+"""How the loader, Python and libraries in native code say that a limit on memory was met."""
 _CORES = "_SINGAUDIT_CORES"
 
 
@@ -84,9 +94,16 @@ def on_device(module: Module, device: str) -> Module:
     return moved
 
 
+def wants_memory(text: str) -> bool:
+    """Whether the words of an error, or the last words of a process, say that memory ran out."""
+    return any(word in text for word in _WANT)
+
+
 def memory_ran_out(error: BaseException) -> bool:
-    """Whether torch failed for want of memory: the machine's fault, and nobody else's."""
-    return type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error)
+    """Whether something failed for want of memory: the machine's fault, and nobody else's."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError | ImportError | OSError) and wants_memory(str(error))
 
 
 def arithmetic(device: str) -> str:

@@ -23,11 +23,12 @@ MODELS = Path(str(resources.files("singaudit") / "demo" / "models"))
 
 
 def pytest_collection_modifyitems(config, items):
-    """Tests that run other tests wait until they are asked for."""
-    if "kernels" not in config.option.markexpr:
-        for item in items:
-            if item.get_closest_marker("kernels"):
-                item.add_marker(pytest.mark.skip(reason="asked for with -m kernels"))
+    """Tests that run other tests, and faults that take long, wait until they are asked for."""
+    for marker in ("kernels", "faults"):
+        if marker not in config.option.markexpr:
+            for item in items:
+                if item.get_closest_marker(marker):
+                    item.add_marker(pytest.mark.skip(reason=f"asked for with -m {marker}"))
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,7 @@ import click
 
 from singaudit.cli.ending import Ended, ended_by, silence, told
 from singaudit.errors import ConfigError, ExitCode, MachineError, SingauditError
+from singaudit.machine import memory_ran_out
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FAILED = (errno.EIO, errno.ESTALE, errno.ENODEV)
@@ -27,7 +28,7 @@ def as_ours(error: BaseException) -> SingauditError:
     """What a user is told: their own mistake, a failing machine, or a bug; only the last keeps its traceback."""
     if isinstance(error, SingauditError):
         return error
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if memory_ran_out(error):
         return MachineError("the machine ran out of memory", hint="Try a smaller --batch-size or fewer images.")
     if isinstance(error, OSError) and error.filename is not None and error.errno in _PATHS:
         return ConfigError(f"cannot use {error.filename!r}: {error.strerror}", hint="Check this path.")

@@ -70,8 +70,16 @@ def test_nothing_that_a_library_raises_looks_like_a_failed_gate(tmp_path, error)
     assert "a bug in singaudit" in found.stderr
 
 
-def test_want_of_memory_anywhere_is_one_message(tmp_path):
-    found = planted("MemoryError()", tmp_path)
+@pytest.mark.parametrize(
+    "error",
+    [
+        "MemoryError()",
+        "ImportError('libtorch_cpu.so: failed to map segment from shared object')",
+        "RuntimeError('DefaultCPUAllocator: cannot allocate memory: you tried to allocate 9 bytes')",
+    ],
+)
+def test_want_of_memory_anywhere_is_one_message(tmp_path, error):
+    found = planted(error, tmp_path)
     assert found.returncode == 3
     assert "memory" in found.stderr
     assert "Traceback" not in found.stderr

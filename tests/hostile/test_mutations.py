@@ -23,8 +23,9 @@ from singaudit.dataset.sources.table import open_source
 from singaudit.errors import SingauditError
 from singaudit.language.concepts import open_vocabulary
 from singaudit.language.encoders.table import builtin_folder, open_encoder
-from singaudit.language.packs.file import read_pack, write_pack
+from singaudit.language.packs.file import read_pack
 from singaudit.language.packs.pack import open_pack
+from singaudit.language.packs.write import write_pack
 from singaudit.report.result.store import canonical_json, load_result
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")

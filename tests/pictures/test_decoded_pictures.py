@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -66,6 +67,11 @@ def test_both_sides_are_decoded_with_the_same_noise_and_length(decoder):
     assert (before[0] != before[1]).any()
     changed = decoder.pairs(a, rng.normal(size=a.shape), np.array([12.0, 12.0]), (0, 1), **FEW)[1]
     assert (changed != after).any()
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="no /proc")
+def test_an_opened_decoder_holds_no_file_that_others_can_cut(folder, decoder):
+    assert str(folder) not in Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
 
 
 def test_embeddings_of_another_width_are_refused(decoder):

@@ -20,6 +20,7 @@ from singaudit.classifier.sandbox.onnx_classifier import OnnxClassifier, open_on
 from singaudit.classifier.sandbox.process import SECONDS, Limits, default_memory
 from singaudit.disk import PrivateFolder
 from singaudit.errors import MachineError, ModelError
+from singaudit.machine import wants_memory
 
 PATIENCE = 4.0
 """Time limits of one answer that a conversion may take: it imports torch, builds the network, exports and compares."""
@@ -92,7 +93,7 @@ def _ask(request: Mapping[str, Any], original: Original, limits: Limits) -> dict
                 f"{original.name}: the process that reads the model was killed; memory ran out",
                 hint="Use a machine with more memory.",
             )
-        if code == 1 and child.wants_memory(done.stderr[-4096:]):
+        if code == 1 and wants_memory(done.stderr[-4096:]):
             raise MachineError(
                 f"{original.name}: there is too little memory to read the model: its process may take "
                 f"{memory / 2**30:.3g} GiB",

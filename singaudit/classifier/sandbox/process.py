@@ -16,7 +16,7 @@ from singaudit import child
 from singaudit.classifier.sandbox.messages import Arrays, SharedBytes, receive, send
 from singaudit.classifier.sandbox.stderr import StderrTail
 from singaudit.errors import MachineError, ModelError, SingauditError
-from singaudit.machine import memory
+from singaudit.machine import memory, wants_memory
 
 SECONDS = 120.0
 """Default limit on one answer, plus 60 s per GiB of model."""
@@ -117,7 +117,7 @@ class ModelProcess:
             )
         ending = f"signal {-code}" if code < 0 else f"exit status {code}"
         said = self._stderr.line()
-        if code == 1 and child.wants_memory(said):  # not even the libraries could be loaded
+        if code == 1 and wants_memory(said):  # not even the libraries could be loaded
             return MachineError(
                 f"{self._name}: there is too little memory to {request}: the model's process may take {allowed}",
                 hint="Allow more: --model-memory GIB",

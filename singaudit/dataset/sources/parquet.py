@@ -15,6 +15,7 @@ from singaudit.dataset.columns import LABEL_COLUMNS, PATH_COLUMNS, label_column,
 from singaudit.dataset.decode import UndecodableError, read_regular_file
 from singaudit.dataset.sources.listing import Listing
 from singaudit.dataset.sources.tar_shards import expand
+from singaudit.disk import version_of
 from singaudit.errors import DatasetError
 
 _IMAGE_COLUMNS = ("image", "img", "bytes", "image_bytes", "jpg", "png")
@@ -87,6 +88,7 @@ class ParquetFile:
         if not path.is_file():
             raise DatasetError(f"expected a Parquet file, {path} is no regular file", hint="Check the path.")
         try:
+            self._version = version_of(path.stat())
             self._file = pq.ParquetFile(path)
             self._schema = self._file.schema_arrow
             facts = self._file.metadata
@@ -145,6 +147,7 @@ class ParquetFile:
             cells = self._file.read(columns=[name]).column(name).to_pylist()
             if len(cells) != self.rows:
                 raise ValueError(f"it holds {len(cells)} cells, not {self.rows}")
+            self._check_same()
         except Exception as error:  # as above
             raise DatasetError(
                 f"the column {name!r} of {self.path} cannot be read: {str(error)[:200]}", hint="Write it again."
@@ -173,6 +176,11 @@ class ParquetFile:
             raise UndecodableError("has no bytes")
         return data
 
+    def _check_same(self) -> None:
+        """Labels and images are of one file: ValueError where it was written to, or replaced, since it was opened."""
+        if version_of(self.path.stat()) != self._version:
+            raise ValueError("the file changed since it was opened")
+
     def _group(self, column: str, number: int) -> Any:
         # Read under the lock: threads that want the same row group wait for it instead of reading it again.
         with self._lock:
@@ -188,7 +196,11 @@ class ParquetFile:
                         f"lies in a row group of {size} bytes, over the limit of {_MAX_GROUP_BYTES}: write the file "
                         "with smaller row groups"
                     )
-                self._kept[number] = self._file.read_row_group(number, columns=[column]).column(column)
+                try:
+                    group = self._file.read_row_group(number, columns=[column]).column(column)
+                finally:
+                    self._check_same()  # says better than pyarrow why it is damaged
+                self._kept[number] = group
                 while len(self._kept) > _KEPT_GROUPS:
                     self._kept.popitem(last=False)
             self._kept.move_to_end(number)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import re
 import tarfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from singaudit.dataset.decode import MAX_BYTES, UndecodableError
+from singaudit.disk import open_plain, version_of
 from singaudit.errors import DatasetError
 
 _BLOCK = tarfile.BLOCKSIZE
@@ -32,8 +35,44 @@ class Member:
     """Why it cannot be read, one clause; empty for a regular file."""
 
 
-def index_tar(path: Path) -> list[Member]:
-    """Every entry of an uncompressed tar archive but folders, in its order.
+@dataclass(frozen=True)
+class Shard:
+    """A tar archive as it was when its headers were read; of another in its place nothing is read."""
+
+    path: Path
+    members: Sequence[Member]
+    """Every entry but folders, in its order."""
+    version: tuple[int, ...]
+    """As ``version_of``."""
+
+    @property
+    def name(self) -> str:
+        """File name."""
+        return self.path.name
+
+    def read(self, offset: int, size: int) -> bytes:
+        """``size`` bytes from ``offset``. Raises ``UndecodableError`` where they are fewer, too many, or others by now.
+
+        Opened for each: there may be more shards than one process may hold open.
+        """
+        if size > MAX_BYTES:
+            raise UndecodableError(f"is {size} bytes, over the limit of {MAX_BYTES}")
+        try:
+            with open_plain(self.path) as file:
+                file.seek(offset)
+                data = file.read(size)
+                same = version_of(os.fstat(file.fileno())) == self.version
+        except (OSError, ValueError) as error:
+            raise UndecodableError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        if not same:
+            raise UndecodableError("lies in an archive that changed since its members were listed")
+        if len(data) < size:
+            raise UndecodableError("is cut short")
+        return data
+
+
+def index_tar(path: Path) -> Shard:
+    """An uncompressed tar archive and its entries.
 
     Reads headers only, each bounded. An archive that is cut short or damaged ends in a member that says so. Raises
     ``DatasetError`` for what is no tar archive, or a compressed one: its members could not be reached one by one.
@@ -42,6 +81,7 @@ def index_tar(path: Path) -> list[Member]:
         raise DatasetError(f"expected a tar archive, {path} is no regular file", hint="Check the path.")
     try:
         with path.open("rb") as file:
+            status = os.fstat(file.fileno())
             start = file.read(6)
             for magic, kind in _COMPRESSED.items():
                 if start.startswith(magic):
@@ -49,7 +89,10 @@ def index_tar(path: Path) -> list[Member]:
                         f"expected an uncompressed tar archive, {path} is compressed ({kind})",
                         hint="Decompress it first: images are compressed already, and members are read one by one.",
                     )
-            return _Walk(file.fileno(), os.fstat(file.fileno()).st_size, path).members()
+            members = _Walk(file.fileno(), status.st_size, path).members()
+            if version_of(os.fstat(file.fileno())) != version_of(status):
+                raise DatasetError(f"{path} changed while its members were listed", hint="Run the same command again.")
+            return Shard(path, members, version_of(status))
     except OSError as error:
         raise DatasetError(f"expected a tar archive, {path} cannot be read: {error.strerror}") from error
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from singaudit.dataset.decode import MAX_BYTES, UndecodableError
+from singaudit.dataset.decode import UndecodableError
 from singaudit.dataset.formats import START, SUFFIXES, format_of, looked_into, suffix_of, unread
 from singaudit.dataset.interface import Skipped
-from singaudit.dataset.sources.tar_index import Member
+from singaudit.dataset.sources.tar_index import Member, Shard
 from singaudit.errors import DatasetError
 
 BESIDE = (".cls", ".json", ".txt")
@@ -35,7 +34,7 @@ class Samples:
     """Members that cannot be read, and further images of samples."""
 
 
-def read_samples(shard: Path, members: Sequence[Member]) -> Samples:
+def read_samples(shard: Shard) -> Samples:
     """The samples of an archive.
 
     A key ends at the first dot of the file name, as webdataset has it: KEY.jpg, KEY.cls, KEY.mask.png. Where no image
@@ -46,7 +45,7 @@ def read_samples(shard: Path, members: Sequence[Member]) -> Samples:
     images: dict[str, dict[str, Member]] = {}
     beside: dict[str, dict[str, Member]] = {}
     left_out: list[Skipped] = []
-    for member in members:
+    for member in shard.members:
         if _hidden(member.name):
             continue
         suffix = suffix_of(member.name)
@@ -71,7 +70,7 @@ def read_samples(shard: Path, members: Sequence[Member]) -> Samples:
 
 
 def _of_key(
-    shard: Path, key: str, images: Mapping[str, Member], beside: Mapping[str, Member]
+    shard: Shard, key: str, images: Mapping[str, Member], beside: Mapping[str, Member]
 ) -> tuple[list[Sample], list[Skipped]]:
     """The samples that share a key, and the images among them that are left out."""
     if len(images) == 1:
@@ -96,7 +95,7 @@ def _of_key(
     )
     if shared:
         raise DatasetError(
-            f"expected one image in each sample of {shard}, {key!r} has {', '.join(list(images)[:4])}",
+            f"expected one image in each sample of {shard.path}, {key!r} has {', '.join(list(images)[:4])}",
             hint="Call the photograph KEY.jpg and others KEY.mask.png, or leave the others out.",
         )
     return [
@@ -122,23 +121,8 @@ def _stem(name: str) -> str:
     return folder + slash + (file.rpartition(".")[0] or file)
 
 
-def _is_image(shard: Path, member: Member) -> bool:
+def _is_image(shard: Shard, member: Member) -> bool:
     try:
-        return format_of(read_part(shard, member.offset, min(member.size, START))) is not None
+        return format_of(shard.read(member.offset, min(member.size, START))) is not None
     except UndecodableError:
         return False
-
-
-def read_part(path: Path, offset: int, size: int) -> bytes:
-    """``size`` bytes of a file from ``offset``. Raises ``UndecodableError`` where there are fewer, or too many."""
-    if size > MAX_BYTES:
-        raise UndecodableError(f"is {size} bytes, over the limit of {MAX_BYTES}")
-    try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            data = file.read(size)
-    except OSError as error:
-        raise UndecodableError(f"cannot be read: {error.strerror}") from error
-    if len(data) < size:
-        raise UndecodableError("is cut short")
-    return data

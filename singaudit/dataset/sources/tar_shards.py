@@ -17,8 +17,8 @@ from singaudit.dataset.decode import UndecodableError
 from singaudit.dataset.formats import SUFFIXES
 from singaudit.dataset.interface import LabelKind, Skipped
 from singaudit.dataset.sources.listing import Listing
-from singaudit.dataset.sources.tar_index import Member, index_tar
-from singaudit.dataset.sources.tar_samples import read_part, read_samples
+from singaudit.dataset.sources.tar_index import Member, Shard, index_tar
+from singaudit.dataset.sources.tar_samples import read_samples
 from singaudit.errors import DatasetError
 
 _MAX_SHARDS = 100_000
@@ -35,12 +35,12 @@ def open_shards(text: str, label: str | None = None) -> Listing:
     is a class name; further texts and numbers of KEY.json are columns. A sample's second image, such as KEY.mask.png,
     is left out and counted. Order: shards by name, members as stored. Raises ``DatasetError``.
     """
-    shards = expand(text, ".tar")
+    shards = [index_tar(path) for path in expand(text, ".tar")]
     places: list[tuple[int, Member]] = []
     beside: list[Mapping[str, Member]] = []
     left_out: list[Skipped] = []
     for number, shard in enumerate(shards):
-        found = read_samples(shard, index_tar(shard))
+        found = read_samples(shard)
         places += [(number, sample.image) for sample in found.samples]
         beside += [sample.beside for sample in found.samples]
         left_out += found.left_out
@@ -58,7 +58,7 @@ def open_shards(text: str, label: str | None = None) -> Listing:
 
     def fetch(index: int) -> bytes:
         offset, size = where[index]
-        return read_part(shards[which[index]], int(offset), int(size))
+        return shards[which[index]].read(int(offset), int(size))
 
     return Listing(text, names, fetch, labels, kind, columns=columns, left_out=tuple(left_out))
 
@@ -110,7 +110,7 @@ def _braces(text: str) -> Iterator[str]:
 
 
 def _known(
-    text: str, shards: Sequence[Path], numbers: Sequence[int], beside: Sequence[Mapping[str, Member]],
+    text: str, shards: Sequence[Shard], numbers: Sequence[int], beside: Sequence[Mapping[str, Member]],
     wanted: str | None,
 ) -> tuple[tuple[str | None, ...] | None, LabelKind, dict[str, list[str]]]:  # fmt: skip
     """Labels, where they stand, and columns of the images whose samples are ``beside``."""
@@ -128,16 +128,16 @@ def _known(
     return None, "column", table
 
 
-def _text(shard: Path, member: Member | None) -> str:
+def _text(shard: Shard, member: Member | None) -> str:
     if member is None or member.reason or member.size > _MAX_BESIDE:
         return ""
     try:
-        return read_part(shard, member.offset, member.size).decode("utf-8", "replace").strip()
+        return shard.read(member.offset, member.size).decode("utf-8", "replace").strip()
     except UndecodableError:
         return ""
 
 
-def _json(shard: Path, member: Member | None) -> dict[str, str]:
+def _json(shard: Shard, member: Member | None) -> dict[str, str]:
     try:
         document: Any = json.loads(_text(shard, member) or "{}")
     except (ValueError, RecursionError):

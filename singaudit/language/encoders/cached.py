@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -117,8 +117,17 @@ class CachedEncoder:
             return self._opened
 
     def _same(self, opened: Encoder) -> Encoder:
-        """The model, if its folder still holds what it was named by. Raises ``LanguageError``."""
-        if self._found is not None and Path(self.name).is_dir() and revision_of(self.name, self._cache) != self._found:
+        """The model, if what it was opened from, and what its folder still holds, is what it was named by.
+
+        Raises ``LanguageError``.
+        """
+        found = self._found
+        if found is None:
+            return opened
+        read: Mapping[str, str] = getattr(opened, "digests", {})
+        others = [name for name, digest in read.items() if found.files.get(name, digest) != digest]
+        now = revision_of(self.name, self._cache) if Path(self.name).is_dir() else found
+        if others or now is None or now != found or now.pickled != found.pickled:
             raise LanguageError(
                 f"the files of {self.name} changed while the model was opened: its embeddings could not be told whose "
                 "they are",

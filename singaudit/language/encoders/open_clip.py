@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.classifier.files.folder import Held, check_numbers, check_safetensors, inner_file, read_json
-from singaudit.errors import LanguageError, ModelError, SingauditError
+from singaudit.errors import LanguageError, MachineError, ModelError, SingauditError, short
 from singaudit.language.encoders.checks import PROBES, check_description
 from singaudit.language.encoders.exports import Exports
+from singaudit.language.encoders.taken import TakenFolder, taken
 from singaudit.language.encoders.text_towers import KNOWN_TEXT_TOWERS, is_known, with_text_tower
 from singaudit.language.encoders.towers import TorchTowers, Towers, embed_texts, unit
-from singaudit.machine import on_device
+from singaudit.machine import memory_ran_out, on_device
 from singaudit.torchvision_import import import_torchvision
 
 PREFIX = "open_clip:"
@@ -48,6 +48,8 @@ class OpenClipEncoder:
     _towers: Towers
     _tokenizer: Any
     _transform: Any
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """sha256 (hex) of the files it was opened from, by name."""
 
     @property
     def runtime(self) -> str:
@@ -161,11 +163,13 @@ def open_folder(
     read. With ``exports`` the towers run through ONNX Runtime where that computes the same. Raises ``LanguageError``.
     """
     open_clip = library()
-    weights, held = _checked(name, folder)
     disabled = logging.root.manager.disable
     logging.disable(logging.ERROR)  # it warns of random weights that are loaded a line later
     try:
-        model, tokenizer, transform, width = _load(open_clip, name, folder, weights, held, device, precision)
+        with taken(folder) as copy:
+            weights, held = _checked(name, copy)
+            model, tokenizer, transform, width = _load(open_clip, name, copy.folder, weights, held, device, precision)
+            digests = copy.digests
         towers: Towers | None = exports.kept() if exports is not None else None
         if towers is None:
             made = _torch_towers(name, model, device)
@@ -176,6 +180,11 @@ def open_folder(
     except SingauditError:
         raise
     except Exception as error:  # open_clip and what it stands on raise many kinds
+        if memory_ran_out(error):
+            raise MachineError(
+                f"there is too little memory to open the language model {name!r}: {short(error)}",
+                hint="Allow more memory (ulimit -v, the job's or the container's limit).",
+            ) from error
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise LanguageError(
             f"expected an open_clip model at {name!r}, but it could not be loaded: {reason}",
@@ -183,10 +192,8 @@ def open_folder(
         ) from error
     finally:
         logging.disable(disabled)
-    if revision is None:
-        with weights.open("rb") as file:
-            revision = hashlib.file_digest(file, "sha256").hexdigest()
-    return OpenClipEncoder(name, revision, "open_clip", width, towers, tokenizer, transform)
+    revision = revision or digests[weights.name]
+    return OpenClipEncoder(name, revision, "open_clip", width, towers, tokenizer, transform, digests)
 
 
 def _load(
@@ -211,14 +218,13 @@ def _load(
     return model, tokenizer, transform, width
 
 
-def _checked(name: str, folder: Path) -> tuple[Path, Held]:
-    """The weights' file and what it holds, after the configuration was seen to lead nowhere else."""
-    files = needed_files(sorted(path.name for path in folder.iterdir()))
+def _checked(name: str, copy: TakenFolder) -> tuple[Path, Held]:
+    """The copy of the weights and what it holds, after the configuration was seen to lead nowhere else."""
+    files = needed_files(sorted(path.name for path in copy.source.iterdir()))
     try:
-        for file in files:
-            inner_file(folder, file)
-        document = read_json(folder / CONFIG)
-        weights = inner_file(folder, files[-1])
+        check_safetensors(inner_file(copy.source, files[-1]))
+        weights = copy.take(files)[-1]
+        document = read_json(copy.folder / CONFIG)
         held = check_safetensors(weights)
         check_numbers(document.get("model_cfg"), CONFIG, held.tensors)
     except ModelError as error:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from singaudit.cache.store import Cache
+from singaudit.disk import version_of
 from singaudit.hub.cache import COMMIT, cached_commit
 from singaudit.language.encoders.table import BUILTIN, CALLER, builtin_folder
 
@@ -25,6 +27,10 @@ class Revision:
 
     fingerprint: str
     """sha256 (hex) over everything that decides its embeddings: weights, settings, tokenizer; or over the commit."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """sha256 (hex) of each file of a folder, by name; of the hub's, whose cache names them by their hashes, none."""
+    pickled: tuple[tuple[int, ...], ...] = field(default=(), compare=False)
+    """The state (``version_of``) of weights that are translated before they are opened."""
 
 
 def revision_of(name: str, cache: Cache) -> Revision | None:
@@ -32,7 +38,7 @@ def revision_of(name: str, cache: Cache) -> Revision | None:
     folder = builtin_folder() if name == BUILTIN else Path(name)
     try:
         if folder.is_dir():
-            return Revision(_fingerprint(folder, cache))
+            return _of_folder(folder, cache)
         if ":" in name:
             return None
         commit = _commit(name)
@@ -55,14 +61,17 @@ def _commit(name: str) -> str | None:
     return str(info.sha) if COMMIT.fullmatch(str(info.sha)) else None
 
 
-def _fingerprint(folder: Path, cache: Cache) -> str:
+def _of_folder(folder: Path, cache: Cache) -> Revision:
     """Over the names and contents of the weights and of the small files beside them."""
-    whole = hashlib.sha256()
+    files, pickled = {}, []
     for path in sorted(p for p in folder.iterdir() if p.suffix in (*_WEIGHTS, *_SETTINGS) and p.is_file()):
         if path.suffix not in _WEIGHTS and path.stat().st_size > _MAX_SETTINGS_BYTES:
             raise ValueError(f"{path.name} is too large to be a model's settings")
-        whole.update(f"{path.name} {_file_digest(path, cache)}\n".encode("utf-8", "surrogateescape"))
-    return whole.hexdigest()
+        files[path.name] = _file_digest(path, cache)
+        if path.suffix == ".bin":
+            pickled.append(version_of(path.stat()))
+    whole = "".join(f"{name} {digest}\n" for name, digest in files.items()).encode("utf-8", "surrogateescape")
+    return Revision(hashlib.sha256(whole).hexdigest(), files, tuple(pickled))
 
 
 def _file_digest(path: Path, cache: Cache) -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.classifier.files.folder import Held, check_numbers, check_safetensors, inner_file, read_json, shard_names
-from singaudit.errors import LanguageError, ModelError, SingauditError
+from singaudit.errors import LanguageError, MachineError, ModelError, SingauditError, short
 from singaudit.language.encoders.checks import PROBES, check_description, check_processor, check_tokenizer
 from singaudit.language.encoders.exports import Exports
+from singaudit.language.encoders.taken import TakenFolder, taken, weights_digest
 from singaudit.language.encoders.towers import TorchTowers, Towers, embed_texts, unit
-from singaudit.machine import on_device
+from singaudit.machine import memory_ran_out, on_device
 from singaudit.torchvision_import import import_transformers
 
 # SigLIP was trained with padding and without attention mask; CLIP's causal tower does not look past a text's end.
@@ -58,6 +58,8 @@ class TransformersEncoder:
     _tokenizer: Any
     _processor: Any
     _context_length: int
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """sha256 (hex) of the files it was opened from, by name."""
 
     @property
     def runtime(self) -> str:
@@ -203,29 +205,42 @@ def open_folder(
     is never run, and a checkpoint that lacks part of the weights is refused instead of being filled with random ones.
     Raises ``LanguageError``.
     """
-    weights, held = _checked(folder)
     try:
-        opened = _load(name, folder, held, device, precision, exports)
+        with taken(folder) as copy:
+            weights, held = _checked(copy)
+            opened = _load(name, copy, weights, held, device, precision, exports)
+            digests = dict(copy.digests)
+            if revision is None:
+                revision, unopened = weights_digest(copy, weights)
+                digests |= unopened
     except SingauditError:
         raise
     except Exception as error:  # transformers raises many kinds for one fact
+        if memory_ran_out(error):
+            raise MachineError(
+                f"there is too little memory to open the language model {name!r}: {short(error)}",
+                hint="Allow more memory (ulimit -v, the job's or the container's limit).",
+            ) from error
         reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
         raise LanguageError(
             f"expected a vision-language model at {name!r}, but it could not be loaded: {reason}",
             hint="Download or save it again: config.json, model.safetensors, tokenizer, preprocessor_config.json.",
         ) from error
-    return TransformersEncoder(name, revision or _digest(weights), *opened)
+    return TransformersEncoder(name, revision, *opened, digests=digests)
 
 
-def _checked(folder: Path) -> tuple[list[Path], list[Held]]:
-    """The files of weights and what they hold, after each file to be read was seen to be regular, inside and whole."""
+def _checked(copy: TakenFolder) -> tuple[list[str], list[Held]]:
+    """Names of the files of weights, and what they hold, after each file was seen to be regular, inside and whole.
+
+    All but the weights are copied.
+    """
+    folder = copy.source
     files = needed_files(sorted(path.name for path in folder.iterdir()))
     try:
-        for file in files:
-            inner_file(folder, file)
-        weights = [inner_file(folder, name) for name in listed_weights(folder, files) or [_WEIGHTS]]
-        held = [check_safetensors(path) for path in weights]
-        check_numbers(read_json(folder / "config.json"), "config.json", sum(one.tensors for one in held))
+        copy.take([file for file in files if file != _WEIGHTS])
+        weights = listed_weights(copy.folder, files) or [_WEIGHTS]
+        held = [check_safetensors(inner_file(folder, name)) for name in weights]
+        check_numbers(read_json(copy.folder / "config.json"), "config.json", sum(one.tensors for one in held))
     except ModelError as error:
         raise LanguageError(
             f"the vision-language model in {folder} cannot be opened: {error.message}", hint=error.hint
@@ -234,9 +249,11 @@ def _checked(folder: Path) -> tuple[list[Path], list[Held]]:
 
 
 def _load(
-    name: str, folder: Path, held: Sequence[Held], device: str, precision: str, exports: Exports | None
-) -> tuple[str, int, Towers, Any, Any, int]:
+    name: str, copy: TakenFolder, weights: Sequence[str], held: Sequence[Held], device: str, precision: str,
+    exports: Exports | None,
+) -> tuple[str, int, Towers, Any, Any, int]:  # fmt: skip
     """(family, embedding width, towers, tokenizer, processor, context length)."""
+    folder = copy.folder
     # Advisory chatter has no place in an audit's output.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -258,6 +275,7 @@ def _load(
     check_processor(name, processor)
     towers: Towers | None = exports.kept() if exports is not None else None
     if towers is None:
+        held = [check_safetensors(path) for path in copy.take(weights)]
         made = _torch_towers(name, family, _model(name, folder, held, config, device, precision, options), device)
         towers = made
         if exports is not None:
@@ -297,13 +315,3 @@ def _model(
             hint="Use the complete checkpoint: nothing is filled with random weights.",
         )
     return on_device(model, device).eval().requires_grad_(False)
-
-
-def _digest(weights: Sequence[Path]) -> str:
-    """sha256 over the weights, in name order."""
-    digest = hashlib.sha256()
-    for path in weights:
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
-    return digest.hexdigest()

@@ -6,38 +6,36 @@ and with images ``offsets`` (n + 1,) int64 into ``images``, their encoded bytes 
 
 from __future__ import annotations
 
-import errno
 import hashlib
+import io
 import json
-import os
 import re
-import stat
-from collections.abc import Iterable, Mapping
+import tempfile
+import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.disk import FULL, sweep, written_aside
+from singaudit.disk import FULL, open_plain
 from singaudit.errors import DatasetError, MachineError
 
 VERSION = 1
-_KIND = "singaudit pack"
+KIND = "singaudit pack"
 _TENSORS = {
     "manifest": ("U8", 1), "digests": ("U8", 2), "embeddings": ("F32", 2), "texts": ("F64", 2),
     "offsets": ("I64", 1), "images": ("U8", 1),
 }  # fmt: skip
 _OPTIONAL = {"offsets", "images"}
-_DTYPES: dict[str, np.dtype[Any]] = {
+DTYPES: dict[str, np.dtype[Any]] = {
     "U8": np.dtype("u1"),
     "F32": np.dtype("<f4"),
     "F64": np.dtype("<f8"),
     "I64": np.dtype("<i8"),
 }
-_HEADER = 4096
-"""Bytes that a pack's header takes."""
 _MAX_HEADER = 64 * 2**10
 _MAX_MANIFEST = 512 * 2**20
 _MAX_BYTES = 2**44
@@ -47,7 +45,7 @@ _AGAIN = "pack the images again with singaudit pack"
 
 @dataclass(frozen=True)
 class PackFile:
-    """A pack's tensors, mapped, after its checksum was found to fit."""
+    """A pack's tensors, of a private copy that was made while they were hashed, after its checksum was found to fit."""
 
     name: str
     """File name."""
@@ -56,73 +54,31 @@ class PackFile:
     manifest: dict[str, Any]
     """The JSON inside, unchecked."""
     tensors: Mapping[str, NDArray[Any]]
-    """By name, of the dtypes and numbers of axes above."""
+    """By name, of the dtypes and numbers of axes above; without the images."""
+    images: ImageBytes | None
+    """The images' encoded bytes, where they are inside."""
 
 
-def write_pack(
-    path: Path, manifest: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]], images: Iterable[bytes] | None
-) -> None:
-    """Write a pack: aside, synced, renamed. ``images``, where there are any, are read one by one, in row order.
+class ImageBytes:
+    """The bytes of a pack's images, read when they are asked for from the very file that was checked.
 
-    Raises ``MachineError`` when the disk is full, ``DatasetError`` when the place cannot be written; nothing is left.
+    They are too many to be copied and, unlike the tensors, told by their own hashes whenever they are read.
     """
-    text = np.frombuffer(json.dumps(manifest, sort_keys=True).encode("ascii"), np.uint8)
-    arrays = {name: np.ascontiguousarray(a) for name, a in {**tensors, "manifest": text}.items()}
-    try:
-        sweep(path.parent)
-        with written_aside(path) as file:
-            _write(file, arrays, images)
-    except OSError as error:
-        if error.errno in (*FULL, errno.EIO):
-            raise MachineError(
-                f"the pack could not be written to {path}: {error.strerror}; nothing was left there", hint="Free space"
-            ) from error
-        raise DatasetError(
-            f"the pack could not be written to {path}: {error.strerror or error}", hint="Choose another file with -o"
-        ) from error
+
+    def __init__(self, file: io.FileIO, start: int, length: int) -> None:
+        self._file, self._start, self._length, self._lock = file, start, length, threading.Lock()
+
+    def __len__(self) -> int:
+        return self._length
+
+    def read(self, first: int, last: int) -> bytes:
+        """Those from ``first`` up to ``last``, fewer where the file was cut short. Raises OSError."""
+        with self._lock:
+            self._file.seek(self._start + first)
+            return self._file.read(last - first)
 
 
-def _write(file: BinaryIO, arrays: Mapping[str, NDArray[Any]], images: Iterable[bytes] | None) -> None:
-    """Tensors with wide elements first, so that those are aligned; the header last, in the room left for it."""
-    table: dict[str, Any] = {}
-    digest, start = hashlib.sha256(), 0
-    file.write(_header({}, ""))
-
-    def put(name: str, array: NDArray[Any]) -> None:
-        nonlocal start
-        data = array.data.cast("B") if array.size else b""
-        digest.update(data)
-        file.write(data)
-        add(name, array.dtype, list(array.shape), array.nbytes)
-
-    def add(name: str, dtype: np.dtype[Any], shape: list[int], size: int) -> None:
-        nonlocal start
-        kind = next(kind for kind, known in _DTYPES.items() if known == dtype)
-        table[name] = {"dtype": kind, "shape": shape, "data_offsets": [start, start + size]}
-        start += size
-
-    for name in sorted(arrays, key=lambda name: -arrays[name].itemsize):
-        put(name, arrays[name])
-    if images is not None:
-        offsets = [0]
-        for data in images:
-            digest.update(data)
-            file.write(data)
-            offsets.append(offsets[-1] + len(data))
-        add("images", np.dtype("u1"), [offsets[-1]], offsets[-1])
-        put("offsets", np.asarray(offsets, "<i8"))
-    digest.update(_described(table))
-    file.seek(0)
-    file.write(_header(table, digest.hexdigest()))
-
-
-def _header(table: Mapping[str, Any], checksum: str) -> bytes:
-    about = {"format": _KIND, "version": str(VERSION), "sha256": checksum}
-    text = json.dumps({"__metadata__": about, **table}, separators=(",", ":")).encode("ascii")
-    return (_HEADER - 8).to_bytes(8, "little") + text.ljust(_HEADER - 8)
-
-
-def _described(table: Mapping[str, Any]) -> bytes:
+def described(table: Mapping[str, Any]) -> bytes:
     """What the checksum ends with: dtypes, shapes and places of the tensors."""
     return json.dumps(table, sort_keys=True, separators=(",", ":")).encode("ascii")
 
@@ -133,45 +89,90 @@ def looks_like_pack(path: Path) -> bool:
         if path.is_symlink() or not path.is_file():
             return False
         with path.open("rb") as file:
-            return _KIND.encode() in file.read(256)
+            return KIND.encode() in file.read(256)
     except OSError:
         return False
 
 
 def read_pack(path: Path) -> PackFile:
-    """Check and map the pack at ``path``. Raises ``DatasetError`` with one message for anything but a whole pack."""
+    """Check and copy the pack at ``path``, but for its images.
+
+    Raises ``DatasetError`` with one message for anything but a whole pack, ``MachineError`` where its copy, in the
+    folder for temporary files, finds no room.
+    """
+    file = _opened(path)
+    images = None
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DatasetError(f"expected a pack, but {path} cannot be read: {reason}", hint="Check the path") from error
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        os.close(descriptor)
-        raise DatasetError(f"expected a pack, but {path} is not a regular file", hint="Name the file itself")
-    with os.fdopen(descriptor, "rb") as file:
-        if status.st_size > _MAX_BYTES:
+        size = file.seek(0, 2)
+        file.seek(0)
+        if size > _MAX_BYTES:
             raise DatasetError(f"expected a pack of at most {_MAX_BYTES >> 40} TiB, {path} is larger", hint=_AGAIN)
         about, table, start = _read_header(file, path)
-        _check_table(table, start, status.st_size, path)
-        whole, content = hashlib.sha256(), hashlib.sha256()
-        file.seek(0)
-        whole.update(file.read(start))
-        while chunk := file.read(_CHUNK):
-            whole.update(chunk)
-            content.update(chunk)
-        content.update(_described(table))
-        if content.hexdigest() != about.get("sha256"):
-            raise DatasetError(f"the pack {path} is damaged or was edited: its checksum does not fit", hint=_AGAIN)
-        tensors = {name: _mapped(file, start, entry) for name, entry in table.items()}
-    return PackFile(path.name, whole.hexdigest(), _manifest(tensors["manifest"], path), tensors)
+        _check_table(table, start, size, path)
+        whole, tensors = _copied(file, table, start, about, path)
+        manifest = _manifest(tensors["manifest"], path)
+        if "images" in table:
+            first, last = table["images"]["data_offsets"]
+            images = ImageBytes(file.detach(), start + first, last - first)
+        return PackFile(path.name, whole, manifest, tensors, images)
+    finally:
+        if images is None:
+            file.close()
 
 
-def _mapped(file: BinaryIO, start: int, entry: Mapping[str, Any]) -> NDArray[Any]:
-    """A tensor of the very file that was checked, whatever its name leads to by now."""
+def _opened(path: Path) -> io.BufferedReader:
+    try:
+        return cast(io.BufferedReader, open_plain(path))
+    except OSError as error:
+        raise DatasetError(
+            f"expected a pack, but {path} cannot be read: {error.strerror or error}", hint="Check the path"
+        ) from error
+    except ValueError as error:
+        raise DatasetError(f"expected a pack, but {path} is refused: {error}", hint="Name the file itself") from error
+
+
+def _copied(
+    file: BinaryIO, table: Mapping[str, Any], start: int, about: Mapping[str, Any], path: Path
+) -> tuple[str, dict[str, NDArray[Any]]]:
+    """(sha256 of the whole file, its tensors but for the images), read once. Raises as ``read_pack``.
+
+    The tensors lie in a file without a name: nobody can change or cut what was hashed, and it takes no memory.
+    """
+    whole, content = hashlib.sha256(), hashlib.sha256()
+    file.seek(0)
+    whole.update(file.read(start))
+    places: dict[str, int] = {}
+    try:
+        with tempfile.TemporaryFile() as copy:
+            for name, entry in sorted(table.items(), key=lambda item: item[1]["data_offsets"]):
+                first, last = entry["data_offsets"]
+                places[name], left = copy.tell(), last - first
+                while left and (chunk := file.read(min(_CHUNK, left))):
+                    left -= len(chunk)
+                    whole.update(chunk)
+                    content.update(chunk)
+                    if name != "images":
+                        copy.write(chunk)
+            content.update(described(table))
+            if file.read(1) or content.hexdigest() != about.get("sha256"):
+                raise DatasetError(f"the pack {path} is damaged or was edited: its checksum does not fit", hint=_AGAIN)
+            copy.flush()
+            return whole.hexdigest(), {
+                name: _mapped(copy, places[name], entry) for name, entry in table.items() if name != "images"
+            }
+    except OSError as error:
+        if error.errno in FULL:
+            raise MachineError(
+                f"there is no room for a copy of the pack {path.name} in {tempfile.gettempdir()}: {error.strerror}",
+                hint="Free space on that disk, or set TMPDIR to a folder with more.",
+            ) from error
+        raise DatasetError(f"the pack {path} cannot be read: {error.strerror or error}", hint=_AGAIN) from error
+
+
+def _mapped(copy: Any, start: int, entry: Mapping[str, Any]) -> NDArray[Any]:
     first, last = entry["data_offsets"]
-    dtype, shape = _DTYPES[entry["dtype"]], tuple(entry["shape"])
-    return np.memmap(file, dtype, "r", start + first, shape) if first < last else np.empty(shape, dtype)
+    dtype, shape = DTYPES[entry["dtype"]], tuple(entry["shape"])
+    return np.memmap(copy, dtype, "r", start, shape) if first < last else np.empty(shape, dtype)
 
 
 def _read_header(file: BinaryIO, path: Path) -> tuple[dict[str, Any], dict[str, Any], int]:
@@ -181,7 +182,7 @@ def _read_header(file: BinaryIO, path: Path) -> tuple[dict[str, Any], dict[str, 
         raise DatasetError(f"expected a pack made by singaudit pack, {path} is none", hint=_AGAIN)
     table = _json(file.read(size), path)
     about = table.pop("__metadata__", None)
-    if not isinstance(about, dict) or about.get("format") != _KIND:
+    if not isinstance(about, dict) or about.get("format") != KIND:
         raise DatasetError(f"expected a pack made by singaudit pack, {path} is none", hint=_AGAIN)
     version = about.get("version")
     if version != str(VERSION):
@@ -206,7 +207,7 @@ def _check_table(table: dict[str, Any], start: int, size: int, path: Path) -> No
                 and (entry["dtype"], len(shape)) == _TENSORS[name]
                 and all(type(n) is int and 0 <= n <= _MAX_BYTES for n in numbers)
                 and first == end
-                and last - first == _DTYPES[entry["dtype"]].itemsize * _product(shape)
+                and last - first == DTYPES[entry["dtype"]].itemsize * _product(shape)
             )
             if not sound:
                 raise ValueError(name)

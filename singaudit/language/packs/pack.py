@@ -76,7 +76,7 @@ class Pack:
     @property
     def has_images(self) -> bool:
         """True when the images themselves are inside."""
-        return "images" in self.file.tensors
+        return self.file.images is not None
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -87,15 +87,18 @@ class Pack:
 
     def source(self) -> Listing:
         """Its own images as an image source. Raises ``DatasetError`` when they are not inside."""
-        if not self.has_images:
+        images, offsets = self.file.images, self.file.tensors.get("offsets")
+        if images is None or offsets is None:
             raise DatasetError(
                 f"the pack {self.file.name} holds embeddings of {len(self)} images, not the images themselves",
                 hint="Add --images with the images that were packed, or pack them with --with-images",
             )
-        offsets, images = self.file.tensors["offsets"], self.file.tensors["images"]
 
         def fetch(index: int) -> bytes:
-            data = images[int(offsets[index]) : int(offsets[index + 1])].tobytes()
+            try:
+                data = images.read(int(offsets[index]), int(offsets[index + 1]))
+            except OSError as error:
+                raise UndecodableError(f"cannot be read: {error.strerror}") from error
             if hashlib.sha256(data).digest() != self.file.tensors["digests"][index].tobytes():
                 raise UndecodableError("is not the image that was packed")
             return data
@@ -129,7 +132,7 @@ def _check_counts(file: PackFile, m: Manifest) -> None:
     tensors, n = file.tensors, len(m.names)
     dim = m.encoder.embedding_dim
     expected: dict[str, tuple[int, ...]] = {"digests": (n, 32), "embeddings": (n, dim), "texts": (len(m.prompts), dim)}
-    if "images" in tensors:
+    if file.images is not None:
         expected["offsets"] = (n + 1,)
     for name, shape in expected.items():
         if tensors[name].shape != shape:
@@ -139,9 +142,9 @@ def _check_counts(file: PackFile, m: Manifest) -> None:
         raise _wrong(file, f"labels or columns do not fit its {n} images")
     if len(set(m.prompts)) != len(m.prompts) or len(np.unique(tensors["digests"], axis=0)) != n:
         raise _wrong(file, "an image or text occurs twice")
-    if "images" in tensors:
+    if file.images is not None:
         steps = np.diff(tensors["offsets"])
-        if tensors["offsets"][0] != 0 or (steps < 0).any() or tensors["offsets"][-1] != len(tensors["images"]):
+        if tensors["offsets"][0] != 0 or (steps < 0).any() or tensors["offsets"][-1] != len(file.images):
             raise _wrong(file, "its images do not lie one after the other")
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from singaudit.classifier.files.folder import check_numbers, check_safetensors, inner_file, read_json
-from singaudit.errors import LanguageError, ModelError
+from singaudit.errors import LanguageError, MachineError, ModelError, short
 from singaudit.hub.caller import Caller, Progress
 from singaudit.hub.download import FileSelection, fetch
 from singaudit.language.encoders.checks import check_description
-from singaudit.machine import on_device
+from singaudit.machine import memory_ran_out, on_device
 from singaudit.pictures.decoding.decode import Decoder, ImageTower
 from singaudit.torchvision_import import import_torchvision
 
@@ -160,7 +160,12 @@ def _described(pipeline: Pipeline, part: str, kind: Any) -> Any:
 def _opened(pipeline: Pipeline, part: str, kind: Any) -> Any:
     """One part, by the class that it must be: what its files say of classes and code is not asked."""
     network = part in _NETWORKS
-    asked = {"use_safetensors": True, "output_loading_info": True} if network else {}
+    asked: dict[str, Any] = {"use_safetensors": True, "output_loading_info": True} if network else {}
+    # Read, not mapped: of a mapped file that somebody cuts short, the next look kills the process.
+    if network and (
+        hasattr(kind, "load_config") or "disable_mmap" in inspect.signature(kind.from_pretrained).parameters
+    ):
+        asked["disable_mmap"] = True
     try:
         if network:
             held = [check_safetensors(p) for p in (pipeline.folder / part).iterdir() if p.name in _WEIGHTS]
@@ -169,6 +174,11 @@ def _opened(pipeline: Pipeline, part: str, kind: Any) -> Any:
     except LanguageError:
         raise
     except Exception as error:  # diffusers and transformers raise many kinds for one fact
+        if memory_ran_out(error):
+            raise MachineError(
+                f"there is too little memory to open the decoder {pipeline.name!r}: {short(error)}",
+                hint="Allow more memory (ulimit -v, the job's or the container's limit).",
+            ) from error
         reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
         raise LanguageError(
             f"expected an unCLIP pipeline at {pipeline.name!r}, but its {part} could not be loaded: {reason}",

@@ -22,8 +22,8 @@ from singaudit.language.class_prompts import worded_classes
 from singaudit.language.concepts import Vocabulary, all_prompts, open_vocabulary
 from singaudit.language.encoders.cached import CachedEncoder
 from singaudit.language.encoders.table import open_encoder
-from singaudit.language.packs.file import write_pack
 from singaudit.language.packs.pack import Pack, open_pack
+from singaudit.language.packs.write import write_pack
 from singaudit.machine import torch_device
 from singaudit.pipeline.observe import Progress
 from singaudit.pipeline.passes.recipes import EncoderModel, EncoderRecipe

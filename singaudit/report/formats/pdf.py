@@ -9,6 +9,7 @@ from pathlib import Path
 
 from singaudit import child
 from singaudit.errors import MachineError, ReportError
+from singaudit.machine import wants_memory
 from singaudit.report.formats.atomic import write_files
 from singaudit.report.formats.interface import Files, Pages, PdfSettings
 from singaudit.report.result.audit import AuditResult
@@ -72,9 +73,7 @@ def pdf_bytes(html: str, result_json: bytes, limits: PdfSettings = DEFAULTS) -> 
         raise MachineError("the process that draws the PDF was killed (signal 9); memory ran out")
     last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no reason given"]
     reason = pdf_available()
-    if reason is None and (
-        done.returncode < 0 or child.wants_memory(last[0]) or any(words in last[0] for words in _STARVED)
-    ):
+    if reason is None and (done.returncode < 0 or wants_memory(last[0]) or any(words in last[0] for words in _STARVED)):
         raise ReportError(
             f"the PDF could not be drawn within {limits.memory:g} GiB of memory ({last[0][:100]})",
             hint="Leave pdf out of --report, or allow more: --pdf-memory GIB",

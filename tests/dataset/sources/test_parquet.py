@@ -1,6 +1,7 @@
 """Parquet: bytes in a column as the datasets library stores them, or paths that stay in the file's folder."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -96,3 +97,12 @@ def test_a_row_group_that_claims_too_much_is_skipped(tmp_path, monkeypatch):
 def test_labels_that_pandas_made_floating_are_positions(tmp_path):
     path = write(tmp_path / "x.parquet", {"image": [png(1), png(2), png(3)], "label": [2.0, None, 0.0]})
     assert open_source(path).labels == ("2", None, "0")
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "b.parquet"])
+def test_of_a_file_that_changed_nothing_more_is_read(tmp_path, name):
+    path = write(tmp_path / "a.parquet", {"image": [png(i) for i in range(6)], "label": [0] * 6})
+    source = open_source(path)
+    assert source.load(0).pixels[0, 0, 0] == 0
+    os.replace(write(tmp_path / name, {"image": [png(9)] * 6, "label": [1] * 6}), path)
+    assert "changed since" in source.load(5).reason

@@ -102,7 +102,7 @@ def test_archives_cut_short_or_damaged_give_what_they_hold_and_say_so(tmp_path):
     source = open_source(str(path))
     assert values(source) == [1]
     assert "cut short" in source.left_out[0].reason
-    second = next(m.offset for m in index_tar(path) if m.name == "b.png") - 512
+    second = next(m.offset for m in index_tar(path).members if m.name == "b.png") - 512
     path.write_bytes(whole[:second] + b"\xff" * 512 + whole[second + 512 :])
     source = open_source(str(path))
     assert values(source) == [1]
@@ -168,3 +168,21 @@ def test_a_member_replaced_by_a_later_one_is_counted_and_its_label_is_the_later_
     found = open_source(str(tar(tmp_path / "a.tar", members)))
     assert (values(found), found.labels) == ([2], ("1",))
     assert found.left_out[0].reason == "is replaced by a later member of this name"
+
+
+@pytest.mark.parametrize("fate", ["replaced", "written to", "gone", "a FIFO"])
+def test_of_an_archive_that_changed_nothing_is_read(tmp_path, fate):
+    path, other = tmp_path / "a.tar", tmp_path / "b.tar"
+    tar(path, [("a.png", png(1)), ("a.cls", b"dog")])
+    source = open_source(str(path))
+    assert source.load(0).pixels[0, 0, 0] == 1
+    tar(other, [("a.png", png(2)), ("a.cls", b"cat")])
+    if fate == "replaced":
+        os.replace(other, path)
+    elif fate == "written to":
+        path.write_bytes(other.read_bytes())
+    else:
+        path.unlink()
+        if fate == "a FIFO":
+            os.mkfifo(path)
+    assert ("changed since" if fate in ("replaced", "written to") else "cannot be read") in source.load(0).reason

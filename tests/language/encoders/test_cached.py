@@ -1,5 +1,7 @@
 """The cached encoder: the model is opened for what is new and for nothing else."""
 
+import hashlib
+import os
 import shutil
 
 import numpy as np
@@ -115,8 +117,6 @@ def test_the_fingerprint_follows_every_file_that_decides_an_embedding(tmp_path):
 
 
 def test_a_remembered_digest_is_dropped_when_times_are_set_back(tmp_path, monkeypatch):
-    import os
-
     monkeypatch.setattr(revision, "_SETTLED_NS", -1)
     path, cache = tmp_path / "w", Cache(tmp_path / "cache")
     path.write_bytes(b"a" * 2**21)
@@ -148,3 +148,51 @@ def test_a_folder_that_changes_while_the_model_is_opened_is_refused(tmp_path, mo
 
     with pytest.raises(LanguageError, match="changed while the model was opened"):
         CachedEncoder(str(folder), "cpu", Cache(tmp_path / "cache"), opened)
+
+
+def test_a_model_that_is_exchanged_while_it_is_opened_and_put_back_is_refused(tmp_path):
+    """Its folder is what it was, before and after; what was opened is not."""
+    folder = copied(tmp_path / "model")
+    config = folder / "preprocessor_config.json"
+    before = config.read_text()
+
+    def opened(exports):
+        config.write_text(before + " ")
+        found = open_encoder(str(folder))
+        config.write_text(before)
+        return found
+
+    with pytest.raises(LanguageError, match="changed while the model was opened"):
+        CachedEncoder(str(folder), "cpu", Cache(tmp_path / "cache"), opened)
+
+
+def test_an_opened_model_holds_no_file_that_others_can_cut(tmp_path):
+    """Of a mapped file that is cut short the next look kills the process."""
+    folder = copied(tmp_path / "model")
+    found = open_encoder(str(folder))
+    before = found.encode_texts(["a red star"])
+    for path in folder.iterdir():
+        os.truncate(path, 0)
+    np.testing.assert_array_equal(found.encode_texts(["a red star"]), before)
+    if os.path.exists("/proc/self/maps"):
+        with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
+            assert str(tmp_path) not in maps.read()
+
+
+@pytest.mark.parametrize("layout", ["sha256", "git"])
+def test_a_file_of_the_hubs_cache_that_is_not_what_its_name_says_is_refused(tmp_path, layout):
+    repository = tmp_path / "models--org--clip"
+    snapshot, blobs = repository / "snapshots" / ("1" * 40), repository / "blobs"
+    snapshot.mkdir(parents=True)
+    blobs.mkdir()
+    for path in builtin_folder().iterdir():
+        data = path.read_bytes()
+        git = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+        blob = blobs / (git if layout == "git" else hashlib.sha256(data).hexdigest())
+        blob.write_bytes(data)
+        (snapshot / path.name).symlink_to(blob)
+    assert open_encoder(str(snapshot)).family == "clip"
+    blob = (snapshot / "preprocessor_config.json").resolve()
+    blob.write_bytes(blob.read_bytes() + b" ")
+    with pytest.raises(LanguageError, match="not what was downloaded"):
+        open_encoder(str(snapshot))

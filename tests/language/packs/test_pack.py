@@ -14,10 +14,10 @@ from singaudit import AuditConfig, audit
 from singaudit.cli.commands.pack import make_pack
 from singaudit.dataset.sources.table import open_source
 from singaudit.errors import ConfigError, DatasetError, LanguageError, MachineError, SingauditError
-from singaudit.language.packs import file as pack_file
 from singaudit.language.packs.encoder import PackedEncoder
-from singaudit.language.packs.file import looks_like_pack, read_pack, write_pack
+from singaudit.language.packs.file import looks_like_pack, read_pack
 from singaudit.language.packs.pack import open_pack
+from singaudit.language.packs.write import write_pack
 
 VLM = "builtin:shapes"
 N = 80
@@ -185,7 +185,7 @@ def test_a_full_disk_leaves_the_earlier_pack(made, monkeypatch):
     def full(handle):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pack_file.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(MachineError, match="No space left"):
         packed(made)
     assert (made / "probe.pack").read_bytes() == before
@@ -294,6 +294,29 @@ def test_an_image_that_is_not_what_its_hash_says_is_left_out(made, tmp_path):
     rewritten(made, tmp_path / "other.pack", lambda m, t: None)
     source = open_pack(str(tmp_path / "other.pack")).source()
     assert source.load(0).reason == "is not the image that was packed"
+
+
+@pytest.mark.parametrize("fate", ["cut", "edited", "replaced"])
+def test_a_pack_that_changes_while_it_is_used_stays_what_was_hashed(made, tmp_path, fate):
+    path = tmp_path / "x.pack"
+    path.write_bytes((made / "whole.pack").read_bytes())
+    pack = open_pack(str(path))
+    before = {name: np.array(values) for name, values in pack.file.tensors.items()}
+    image = pack.source().load(1)
+    if fate == "cut":
+        os.truncate(path, 5000)  # of a mapped file the next look would kill the process
+    elif fate == "edited":
+        path.write_bytes(bytes(path.stat().st_size))
+    else:
+        os.replace(made / "probe.pack", path)
+        packed(made)
+    for name, values in pack.file.tensors.items():
+        np.testing.assert_array_equal(values, before[name])
+    found = pack.source().load(1)
+    if fate == "replaced":  # the open file is still the old one
+        np.testing.assert_array_equal(found.pixels, image.pixels)
+    else:
+        assert found.reason == "is not the image that was packed"
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")

@@ -1,0 +1,120 @@
+"""Whole audits where it is tight or odd: little memory, stripped code, odd names, other threads and batches, many."""
+
+import gc
+import math
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+import threadpoolctl
+
+from singaudit import AuditConfig, audit, machine
+from singaudit.language.encoders import exports, towers
+
+pytestmark = [pytest.mark.faults, pytest.mark.skipif(sys.platform != "linux", reason="limits and /proc of Linux")]
+AUDIT = ["run", "builtin:leaky", "--images", "shapes:60", "--vlm", "builtin:shapes", "--progress", "none", "-q"]
+DONE = (0, 1, 4)
+
+
+def singaudit(folder, *words, python=(), memory=None):
+    def limited():
+        if memory is not None:
+            resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+
+    return subprocess.run(
+        [sys.executable, *python, "-m", "singaudit", *AUDIT, *words], cwd=folder, capture_output=True, text=True,
+        timeout=500, check=False, preexec_fn=limited,
+    )  # fmt: skip
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("gib", [0.5, 1.6, 4, 12])
+def test_a_limit_on_memory_ends_in_a_report_or_in_one_message(tmp_path, gib):
+    found = singaudit(tmp_path, "--no-cache", "--generate", "0", "-o", "out", memory=int(gib * 2**30))
+    assert found.returncode in (*DONE, 3), (found.returncode, found.stderr)  # never a signal, never 2
+    assert "Traceback" not in found.stderr
+    if found.returncode == 3:
+        assert "memory" in found.stderr
+        assert not list(tmp_path.iterdir())
+    else:
+        assert (tmp_path / "out" / "result.json").is_file()
+
+
+@pytest.mark.timeout(600)
+def test_stripped_code_and_a_cache_whose_name_is_no_text(tmp_path):
+    """Under -OO there are neither assertions nor docstrings; a folder's name is bytes, of any encoding."""
+    cache = os.fsencode(tmp_path) + b"/\xff\xfe cache"
+    words = ["--report", "json", "--generate", "0", "-o", "out", "--cache", os.fsdecode(cache)]
+    first = singaudit(tmp_path, *words, python=["-OO"])
+    assert first.returncode in DONE, first.stderr
+    assert "Traceback" not in first.stderr
+    kept = {path: os.stat(path).st_mtime_ns for path in Path(os.fsdecode(cache)).glob("features-*/*.npy")}
+    assert len(kept) == 1
+    before = (tmp_path / "out" / "result.json").read_text()
+    assert singaudit(tmp_path, *words).returncode == first.returncode
+    assert set(Path(os.fsdecode(cache)).glob("features-*/*.npy")) == set(kept)
+    assert (tmp_path / "out" / "result.json").read_text() == before
+
+
+def numbers(value, path=()):
+    """Every number of a result by where it stands."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from numbers(inner, (*path, key))
+    elif isinstance(value, list):
+        for i, inner in enumerate(value):
+            yield from numbers(inner, (*path, i))
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield path, value
+
+
+def audited(threads, batch_size):
+    machine.limit_cores(threads)
+    with threadpoolctl.threadpool_limits(threads):
+        config = AuditConfig(
+            model="builtin:leaky", images="shapes:120", vlm="builtin:shapes", cache="none", generate=0,
+            batch_size=batch_size,
+        )  # fmt: skip
+        return dict(numbers(audit(config).result.model_dump(mode="json")))
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("way", ["torch", "ONNX Runtime"])
+def test_no_number_depends_on_threads_or_batches(monkeypatch, way):
+    """Also where the language model runs through ONNX Runtime, as all but the smallest do."""
+    monkeypatch.setenv("_SINGAUDIT_CORES", "1")
+    if way == "ONNX Runtime":
+        monkeypatch.setattr(exports, "SMALL_PARAMETERS", 0)
+        monkeypatch.setattr(towers, "SMALL_PARAMETERS", 0)
+    one, two = audited(1, 7), audited(2, 64)
+    assert one.keys() == two.keys()
+    assert len(one) > 2000
+    apart = {path: (one[path], two[path]) for path in one if not math.isclose(one[path], two[path], rel_tol=1e-5)}
+    assert not apart
+
+
+def state():
+    """(resident bytes, descriptors, threads, children, folders for temporary files) of this process."""
+    gc.collect()
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    left = [name for name in os.listdir(tempfile.gettempdir()) if name.startswith(".singaudit")]
+    return int(status["VmRSS"].split()[0]) * 1024, len(os.listdir("/proc/self/fd")), int(status["Threads"]), \
+        len(children), len(left)  # fmt: skip
+
+
+@pytest.mark.timeout(600)
+def test_one_audit_after_the_other_leaves_nothing_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    seen = []
+    for _ in range(5):
+        audit(AuditConfig(model="builtin:leaky", images="shapes:60", vlm="builtin:shapes", cache="none", generate=0))
+        seen.append(state())
+    warm, last = seen[1], seen[-1]
+    assert last[1:] == warm[1:], seen
+    assert last[4] == 0
+    assert last[0] - warm[0] < 40 * 2**20, seen
