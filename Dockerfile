@@ -23,7 +23,7 @@ ENV HF_HUB_DISABLE_TELEMETRY=1 \
     SINGAUDIT_CACHE=/tmp/singaudit-cache \
     HOME=/tmp
 RUN useradd --create-home --uid 10001 audit
-USER audit
+USER 10001
 WORKDIR /work
 ENTRYPOINT ["singaudit"]
 CMD ["--help"]

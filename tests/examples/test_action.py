@@ -72,6 +72,27 @@ def test_hostile_inputs_are_arguments_and_nothing_else(tmp_path) -> None:
         assert not (tmp_path / "owned").exists()
 
 
+def test_a_line_break_in_an_input_stays_in_its_argument(tmp_path) -> None:
+    recorder = tmp_path / "recorder"
+    recorder.write_text(
+        f"#!{sys.executable}\nimport json, sys\njson.dump(sys.argv[1:], open('got.json', 'w'))\nsys.exit(2)\n"
+    )
+    recorder.chmod(0o755)
+    text = "a\n; touch owned\n$(touch owned)\n--force"
+    run(tmp_path, str(recorder), **dict.fromkeys(("model", "images", "classes", "vlm", "pack", "baseline"), text))
+    got = json.loads((tmp_path / "got.json").read_text())
+    assert got[5:] == [f"--{name}={text}" for name in ("images", "classes", "vlm", "pack", "baseline")] + ["--", text]
+    assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize("python", ["; touch owned", "$(touch owned)", "a\ntouch owned"])
+def test_the_install_step_runs_its_python_and_nothing_else(tmp_path, python) -> None:
+    env = {**os.environ, "PYTHON": python, "SOURCE": "$(touch owned); touch owned"}
+    done = subprocess.run(["bash", "-e", "-c", INSTALL["run"]], env=env, cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 127
+    assert not (tmp_path / "owned").exists()
+
+
 def test_an_output_name_cannot_write_outputs_of_its_own(tmp_path) -> None:
     done, outputs = run(tmp_path, model="builtin:clean", output="x\nverdict=pass")
     assert (done.returncode, outputs) == (2, {})

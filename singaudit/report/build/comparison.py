@@ -148,6 +148,10 @@ def _check(results: Sequence[AuditResult], sources: Sequence[str], anyway: bool)
             apart.append(f"other images ({r.data.audit.used} against {first.data.audit.used})")
         if r.encoder.revision != first.encoder.revision:
             apart.append(f"another vision-language model ({r.encoder.name} against {first.encoder.name})")
+        if r.method.version != first.method.version:
+            apart.append(
+                f"findings of another version of the method ({r.method.version} against {first.method.version})"
+            )
         if apart and not anyway:
             raise ReportError(
                 f"expected audits of the same images by the same vision-language model, {source} has "

@@ -9,6 +9,8 @@ from report_factory import full, geometry_only
 
 from singaudit.cli.main import main
 from singaudit.report.formats.writer import write_report
+from singaudit.report.result.audit import MethodPart
+from singaudit.report.result.checksum import checksum_of
 from singaudit.report.result.findings import GatePart
 
 
@@ -21,6 +23,28 @@ def kept(folder, result, **update):
         result = result.model_copy(update=update)
     write_report(result, {}, folder, ("json",), run_info={})
     return folder
+
+
+def test_results_of_an_older_schema_compare(tmp_path):
+    folders = [kept(tmp_path / name, full(points=40)) for name in ("a", "b")]
+    for folder in folders:
+        old = json.loads((folder / "result.json").read_text())
+        for part in ("waivers", "baseline", "redacted", "checksum"):
+            old.pop(part)
+        old |= {"schema_version": "1.0", "no_longer_there": [1]}
+        (folder / "result.json").write_text(json.dumps({**old, "checksum": checksum_of(old)}))
+    found = run(*folders, "-o", tmp_path / "out", "--format", "json")
+    assert found.exit_code == 0, found.output
+    assert len(json.loads(found.stdout)["models"]) == 2
+
+
+def test_findings_of_another_version_of_the_method_are_not_compared(tmp_path):
+    new = kept(tmp_path / "new", full(points=40))
+    old = kept(tmp_path / "old", full(points=40), method=MethodPart(version=1))
+    found = run(new, old, "-o", tmp_path / "out")
+    assert (found.exit_code, "another version of the method (1 against" in found.output) == (2, True)
+    assert not (tmp_path / "out").exists()
+    assert run(new, old, "-o", tmp_path / "out", "--anyway").exit_code == 0
 
 
 @pytest.fixture(scope="module")

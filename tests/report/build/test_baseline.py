@@ -9,6 +9,7 @@ from report_factory import full
 from singaudit.config import make_config
 from singaudit.errors import ConfigError, ReportError
 from singaudit.metrics.findings import METHOD_VERSION
+from singaudit.report.brief.make import brief_of
 from singaudit.report.build.baseline import baseline_part
 from singaudit.report.build.earlier import open_baseline, with_baseline
 from singaudit.report.gates.judge import judge
@@ -108,6 +109,14 @@ def test_a_baseline_that_says_nothing_is_refused_in_words(base, what) -> None:
              "method": f"made by version {METHOD_VERSION - 1} and are not comparable"}  # fmt: skip
     with pytest.raises(ReportError, match=words[what]):
         baseline_part(*now, before, None, "last")
+
+
+def test_the_brief_says_what_got_worse_and_how_it_was_judged(base) -> None:
+    now = audit(base + 0.15)
+    for rows, how in ((True, "judged image by image"), (False, "by intervals alone")):
+        notes = brief_of(now[0].model_copy(update={"baseline": part(now, audit(base), rows)})).notes
+        assert any(note.startswith("Against the last release: ") and how in note for note in notes)
+    assert "attribute score went from" in notes[0] or "nothing was found to be worse" in notes[0]
 
 
 def test_gates_over_the_baseline(base) -> None:
