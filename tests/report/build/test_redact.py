@@ -106,7 +106,9 @@ def test_an_earlier_result_is_rendered_redacted_into_another_folder(tmp_path) ->
     )
     assert done.exit_code == 0, done.output
     check_files(tmp_path / "r", ["jane", "secret", "patient", "own-clip", "h0st"])
-    assert "Redacted" in (tmp_path / "r" / "report.html").read_text(encoding="utf-8")
+    page = (tmp_path / "r" / "report.html").read_text(encoding="utf-8")
+    assert "This report is redacted" in page
+    assert "(no picture in the result)" not in page
     assert load_result(tmp_path / "out" / "result.json") != load_result(tmp_path / "r" / "result.json")
 
 
