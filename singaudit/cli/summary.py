@@ -23,6 +23,7 @@ _STATES = {"ok": "●", "amber": "▲", "red": "◆"}
 _STATE_COLOURS = {"ok": "green", "amber": "yellow", "red": "red"}
 _ROW_COLOURS = {"bad": "red", "warn": "yellow", "plain": "", "good": "green"}
 _BAR = 10
+_MAX_COMMAND = 1500
 
 Line = tuple[str, str]
 """A line's text and its style."""
@@ -139,10 +140,13 @@ def _row(row: Row) -> str:
 
 
 def _step(why: str, command: str) -> list[Line]:
-    """What to do and its command, which stays one command where it takes several lines."""
+    """What to do and its command, which stays one command where it takes several lines; the report has longer ones."""
     lines: list[str] = []
     room = _WIDTH - 6
-    for word in map(shlex.quote, shlex.split(safe(command, 1500))):
+    words = [shlex.quote(safe(word, len(word))) for word in shlex.split(command)]
+    if sum(map(len, words)) > _MAX_COMMAND:
+        return _wrapped(f"→ {safe(why, 150)} The command is long: it stands in the report.", "", "  ")
+    for word in words:
         if lines and len(lines[-1]) + len(word) < room:
             lines[-1] += f" {word}"
         else:

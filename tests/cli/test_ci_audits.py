@@ -32,7 +32,8 @@ def run(folder: Path, *arguments: str, toml: str = "", code: int | None = None):
 
 def test_names_of_any_text_and_length_in_every_format(tmp_path) -> None:
     names = [text.replace("\0", "") for text in TEXTS]
-    gates = "\n".join(f"{json.dumps(name)} = {json.dumps(BROKEN)}" for name in names)
+    keys = [json.dumps(name, ensure_ascii=False).replace("\x7f", "\\u007f") for name in names]
+    gates = "\n".join(f"{key} = {json.dumps(BROKEN)}" for key in keys)
     classes = [name[:900] for name in names[:8]]
     (tmp_path / "classes.json").write_text(json.dumps(classes), encoding="utf-8")
     run(tmp_path, "--classes", str(tmp_path / "classes.json"), toml=f"[gates]\n{gates}\n", code=1)

@@ -48,3 +48,12 @@ def test_quiet_says_what_did_not_pass_and_nothing_else() -> None:
     line = quiet_line(full())
     assert line.startswith("singaudit: fail: leaky.onnx: Do not ship as it is")
     assert "\n" not in line
+
+
+@pytest.mark.parametrize("command", ["singaudit run m.onnx --gate '" + "n" * 4000 + "'", "singaudit run 'never closed"])
+def test_a_command_that_is_too_long_or_broken_breaks_nothing(command: str) -> None:
+    result = geometry_only()
+    result = result.model_copy(update={"reproduce": result.reproduce.model_copy(update={"command": command})})
+    text = " ".join(line.strip() for line, _ in brief_lines(brief_of(result), result.warnings, FILES))
+    assert ("it stands in the report" in text) == ("n" * 4000 in command)
+    assert "n" * 100 not in text
