@@ -176,7 +176,7 @@ def all_prompts(groups: tuple[Group, ...], concepts: tuple[str, ...]) -> list[st
     """Every text that an audit with these groups and single concepts asks a vision-language model for, once each."""
     said = [(group.template, value) for group in groups for value in group.said] + [("{}", c) for c in concepts]
     texts = [text for template, value in said for text in prompts(template, value)]
-    templates = dict.fromkeys(template for template, _ in said)
+    templates = dict.fromkeys(group.template for group in groups)
     texts += [text for template in templates for text in meaningless_prompts(template)]
     return list(dict.fromkeys(texts + (absent_prompts(LEADS) if concepts else [])))
 

@@ -15,4 +15,4 @@ WORDS = (
     "tenancy", "usage", "virtue", "welfare", "zeal", "accord", "bias", "clemency", "doctrine", "equity", "fallacy",
     "hypothesis", "interest rate",
 )  # fmt: skip
-"""64: as many as the smallest p-value that a single concept needs asks for."""
+"""64: many sets of as many as a group has values."""

@@ -75,10 +75,7 @@ class TextTests:
         beaten = float(np.mean(spreads >= observed))
         if group.meaningless is None:
             return TextTest(observed / mean, beaten, len(spreads))
-        if group.kind == "concept":
-            raw, words = directions, (group.meaningless - group.meaningless.mean(axis=0))[:, None]
-        else:
-            raw, words = texts - texts.mean(axis=0), self._sets(group.meaningless, len(texts))
+        raw, words = texts - texts.mean(axis=0), self._sets(group.meaningless, len(texts))
         # As well as the group does it: by the scores as they are, and by each word's own direction.
         as_they_are, along = _spreads(words, covariance)
         of_group = _spreads(raw[None], covariance)

@@ -212,7 +212,7 @@ def _interpret(
     texts = []
     for group, (first, second) in zip(facts.groups, embed_groups(encoder, facts.groups), strict=True):
         own = known.get(group.name) if group.kind != "concept" else None
-        words = embed_meaningless(encoder, group) if own is None else None
+        words = embed_meaningless(encoder, group) if own is None and group.kind != "concept" else None
         texts.append(GroupTexts(group.name, first, second, own, group.kind, words))
     classes = worded_classes(facts.names, facts.config.class_prompts)
     class_texts = texts[0].texts if len(facts.names) > 1 else embed_group(encoder, classes)

@@ -91,7 +91,7 @@ def read_concepts(config: AuditConfig, progress: Progress) -> ConceptsRead:
     texts = []
     for g, said in zip(groups, embed_groups(encoder, groups), strict=True):
         labels = own[g.name][seen.indices] if g.name in own else None
-        words = embed_meaningless(encoder, g) if labels is None else None
+        words = embed_meaningless(encoder, g) if labels is None and g.kind != "concept" else None
         texts.append(GroupTexts(g.name, *said, labels, g.kind, words))
     subject = _subject(seen.outputs["encoder"][0], seen.sha256, tuple(texts), config.seed)
     tests = TextTests(subject)
