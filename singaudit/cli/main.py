@@ -138,7 +138,7 @@ def demo(**given: Any) -> None:
 @main.command(cls=Command, example="singaudit calibrate --quick -o calibration/")
 @with_options(
     output_option("singaudit-calibration", "Folder of calibration.json and calibration.md."), FORCE_OPTION,
-    click.option("--quick", is_flag=True, help="A dozen models instead of over a hundred: a look, no calibration."),
+    click.option("--quick", is_flag=True, help="One world of every setting, no model of images: only a look."),
     click.option(
         "--seed", type=click.IntRange(0, 2**31), default=0, show_default=True, metavar="N", help="Of all worlds."
     ),

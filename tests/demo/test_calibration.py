@@ -1,6 +1,7 @@
 """Planted worlds hold what they say, the table counts right, and the command writes it all or nothing."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -88,6 +89,18 @@ def test_a_linear_world_is_audited_to_its_planted_answer():
     tests = run.audit_world(linear_world(1, 0, 500, 4000))
     assert not [t for t in tests if wrong(t)]
     assert any(t.finding == "strong" for t in tests if t.role == "ignored")
+
+
+def test_a_quick_look_has_a_world_of_every_setting_and_draws_no_image(monkeypatch):
+    def draw(*arguments):
+        raise AssertionError
+
+    monkeypatch.setattr(run, "make_pool", draw)
+    assert (run.QUICK.rows, run.QUICK.worlds) == (run.FULL.rows, 1)
+    tiny = replace(run.QUICK, linear=1, images=90, translator_images=200, fewer=(), rows=())
+    found = run.calibrate(tiny, 0, lambda *_: None)
+    assert found["tests"]
+    assert "0 models, 0 null and 0 planted tests" in markdown(found)
 
 
 def a_test(role, finding, world="w"):

@@ -49,7 +49,7 @@ class Row:
     absent: int = 2
     """Attributes that are nowhere in the features."""
     power: bool = False
-    """Whether at least 95 % of ignored attributes are claimed to be found."""
+    """Whether at least 95 % of ignored attributes are meant to be found."""
 
 
 BASE = Row("as in the first calibration: distinct images, attributes independent of the class", power=True)

@@ -62,7 +62,7 @@ def rows_table(counted: Sequence[dict[str, Any]]) -> list[str]:
     ]
     for one in counted:
         rates = " | ".join(percent(one[key]) for key in ("false_assurance", "false_alarm", "found"))
-        lines.append(f"| {one['row']} | {one['worlds']} | {rates}{' (claimed)' if one['power_claimed'] else ''} |")
+        lines.append(f"| {one['row']} | {one['worlds']} | {rates}{' (goal: 95 %)' if one['power_claimed'] else ''} |")
     pooled = []
     for key in ("false_assurance", "false_alarm"):
         count, n = (sum(one[key][part] for one in counted) for part in ("count", "n"))
