@@ -216,6 +216,11 @@ REFIT_OPTIONS = [
            help="Share of the images that judge the new head and do not fit it."),
     option("--most-lost", type=click.FloatRange(0, 100), metavar="POINTS", default=1.0, show_default=True,
            help="Accuracy that a class, or a group that ends below the old mean, may lose beyond its interval."),
+    # The settings know a language model by default; here none is asked for unless it is named.
+    option("--vlm", metavar="NAME|DIR",
+           help="Vision-language model that tells the findings before and after, and reads groups of --balance that "
+           "nothing states; names as of run. Default: none, and no findings."),
+    *LANGUAGE_OPTIONS[1:],
 ]  # fmt: skip
 TRIM_OPTIONS = [
     click.option("--keep", type=click.Choice(["seen", "projected"]), default="seen", show_default=True,

@@ -134,6 +134,16 @@ def find_units(
     return _numbered(middle, "exact" if recall is None else "hashed", recall)
 
 
+def pixel_rows(thumbnails: NDArray[np.generic]) -> Array:
+    """(n, 256) what stands in for features and embeddings where no model is asked: ``thumbnails`` (n, 256) of unit
+    contrast, averaged with their mirror images, so that brightness, contrast and flipping change next to nothing."""
+    flat = np.asarray(thumbnails, np.float32)
+    flat = flat - flat.mean(axis=1, keepdims=True)
+    flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), np.float32(SIDE))
+    both: Array = (flat + flat.reshape(-1, SIDE, SIDE)[:, :, ::-1].reshape(len(flat), -1)) / 2
+    return both
+
+
 def behind_gap(apart: Array, limits: Limits = LIMITS) -> Rows:
     """(n,) how many of each image's nearest, at distances ``apart`` (n, k) ascending, lie before an unlikely gap.
 

@@ -20,8 +20,9 @@ from singaudit.engine.interface import Pass, Step
 from singaudit.engine.local import run_pass
 from singaudit.errors import ConfigError, DatasetError
 from singaudit.hub.caller import Progress
-from singaudit.pipeline.observe import check_finite, model_options
-from singaudit.pipeline.passes.recipes import ClassifierModel, ClassifierRecipe
+from singaudit.metrics.units import Units, find_units, pixel_rows, unit_hashes
+from singaudit.pipeline.observe import check_finite, model_options, units_of
+from singaudit.pipeline.passes.recipes import ClassifierModel, ClassifierRecipe, ThumbnailRecipe
 from singaudit.repair.split import Balanced
 
 MOST_VALUES = 200
@@ -41,8 +42,8 @@ class Labelled:
     """(n,) the class of each image; None where no labels are known."""
     labels_source: str
     """In words."""
-    units: tuple[str, ...]
-    """(n,) the same text for images of one scene: a column's, or each image's own hash."""
+    scenes: Units
+    """Which images show the same scene: as a column says, or as found."""
     columns: dict[str, Balanced]
     """Every group that the labels or the source state, by its name as it is compared."""
 
@@ -56,13 +57,18 @@ class Labelled:
         """(n, c)."""
         return self.images.outputs["classifier"][1]
 
+    @property
+    def units(self) -> list[str]:
+        """(n,) the same content hash for all images of a scene."""
+        return unit_hashes(self.images.sha256, self.scenes)
+
     def group(self, name: str) -> Balanced:
         """The stated group of that name. Raises ``ConfigError`` naming those there are."""
         found = self.columns.get(key(name))
         if found is None:
             known = ", ".join(group.name for group in self.columns.values())
             raise ConfigError(
-                f"nothing states {name!r} of the images of {self.source.name}",
+                f"nothing states {name[:80]!r} of the images of {self.source.name}",
                 hint=f"There are: {known}."
                 if known
                 else f"Give it as a column: --labels FILE, CSV with path,label,{name}.",
@@ -79,10 +85,11 @@ def open_labelled(
     Raises ``SingauditError``.
     """
     stage = "look at the images"
-    source = open_source(str(config.images))
-    labels, labels_source = resolve_labels(source, config.labels, class_labels(names))
+    source = open_source(str(config.images), config.label_column)
+    labels, labels_source = resolve_labels(source, config.labels, class_labels(names), config.label_column)
     columns = label_columns(source, config.labels)
-    images = looking(stage, source) if looking else look(config, classifier, source, progress, stage)
+    stated = resolve_units(source, config.labels, config.units)
+    images = looking(stage, source) if looking else look(config, classifier, source, progress, stage, True)
     check_finite(classifier, *images.outputs["classifier"])
     used = images.indices
     groups = {}
@@ -94,18 +101,19 @@ def open_labelled(
     if classes is not None:
         shown = class_labels(names)
         groups[CLASS] = Balanced(CLASS, tuple(shown), classes, labels_source)
-    return Labelled(source, images, classes, labels_source, _units(config, source, images), groups)
+    return Labelled(source, images, classes, labels_source, _scenes(config, images, stated, progress), groups)
 
 
-def _units(config: AuditConfig, source: ImageSource, images: Pass) -> tuple[str, ...]:
-    """The scene of each image by the column that says it (--units, or one called unit), else each its own."""
-    stated = resolve_units(source, config.labels, config.units)
-    if stated is None:
-        return tuple(images.sha256)
-    first: dict[int, str] = {}
-    for scene, digest in sorted(zip(stated[images.indices].tolist(), images.sha256, strict=True)):
-        first.setdefault(scene, digest)
-    return tuple(first[int(scene)] for scene in stated[images.indices])
+def _scenes(config: AuditConfig, images: Pass, stated: NDArray[np.int64] | None, progress: Progress) -> Units:
+    """Which images show the same scene: as a column says, else those whose pixels agree.
+
+    No model is asked, so that the same images are held out whatever is repaired, and whatever reads groups.
+    """
+    if config.units == "none" or stated is not None:
+        return units_of(config, images, stated, progress)
+    thumbnails = images.outputs["thumbnail"][0]
+    rows = pixel_rows(thumbnails)
+    return find_units(rows, rows, thumbnails, progress=lambda done, total: progress("find scenes", done, total))
 
 
 def class_labels(names: Sequence[str]) -> tuple[str, ...]:
@@ -123,12 +131,17 @@ def _balanced(name: str, cells: Sequence[str], where: str) -> Balanced | None:
     return Balanced(name, tuple(values), np.array([index[item] for item in keys], np.intp), where)
 
 
-def look(config: AuditConfig, classifier: Classifier, source: ImageSource, progress: Progress, stage: str) -> Pass:
-    """One pass of ``source`` through the classifier; features that are in the cache are not computed again."""
+def look(
+    config: AuditConfig, classifier: Classifier, source: ImageSource, progress: Progress, stage: str,
+    thumbnails: bool = False,
+) -> Pass:  # fmt: skip
+    """One pass of ``source`` through the classifier; features that are in the cache are not computed again.
+
+    ``thumbnails``: make those as well by which scenes are found.
+    """
     cache = Cache(cache_folder(config.cache))
-    shelf = None
-    if cache.folder is not None:
-        shelf = cache.shelf("features", forward_identity(classifier, providers(config.device)[0]))
+    kept = cache.folder is not None
+    shelf = cache.shelf("features", forward_identity(classifier, providers(config.device)[0])) if kept else None
     done, count = 0, min(len(source), config.limit or len(source))
 
     def advance(n: int) -> None:
@@ -137,10 +150,10 @@ def look(config: AuditConfig, classifier: Classifier, source: ImageSource, progr
         progress(stage, done, count)
 
     recipe = ClassifierRecipe(config.model, model_options(config), classifier.sha256)
-    step = Step(recipe, shelf, ClassifierModel(classifier))
-    return run_pass(
-        source, {"classifier": step}, batch_size=config.batch_size or 16, limit=count, progress=advance
-    )  # fmt: skip
+    steps = {"classifier": Step(recipe, shelf, ClassifierModel(classifier))}
+    if thumbnails:
+        steps["thumbnail"] = Step(ThumbnailRecipe(), cache.shelf("thumbnails", {}) if kept else None)
+    return run_pass(source, steps, batch_size=config.batch_size or 16, limit=count, progress=advance)
 
 
 def require_labels(labelled: Labelled) -> NDArray[np.intp]:

@@ -25,18 +25,19 @@ from singaudit.pipeline.labelled import CLASS, Labelled, class_labels, look, ope
 from singaudit.pipeline.observe import model_options
 from singaudit.pipeline.repaired_files import beside, check_output, publish, size_of, staged
 from singaudit.pipeline.zero_shot import Reader, findings_change, group_of
-from singaudit.repair.judge import MOST_LOST, Decision, GroupChange, Judged, Paired, decide, judged
+from singaudit.repair.judge import MOST_LOST, Decision, Judged, decide, judged
 from singaudit.repair.process import Copies, NewModel
 from singaudit.repair.refit import Refit, Task, folds_of, refit_head
-from singaudit.repair.split import Balanced, Split, cells_of, check_enough, split
-from singaudit.report.build.scores import statistic
+from singaudit.repair.split import Balanced, Split, cells_of, check_enough, one_a_scene, split
+from singaudit.repair.suggest import again
+from singaudit.report.build.repair import judged_fields
+from singaudit.report.build.reproduce import command_line
+from singaudit.report.build.scores import units_part
 from singaudit.report.pages.repair import refit_page
 from singaudit.report.result.repair import (
     BalancedPart,
     ChangedPart,
     FilePart,
-    GroupChangePart,
-    PairedPart,
     PenaltyPart,
     RefitCertificatePart,
     RefitResult,
@@ -89,6 +90,8 @@ def refit(
         raise ConfigError("expected labelled images to fit on", hint="Add --images DIR.")
     if not 0.05 <= options.holdout <= 0.9:
         raise ConfigError(f"expected a share from 0.05 to 0.9 for --holdout, got {options.holdout:g}")
+    if not 0 <= options.most_lost <= 100:
+        raise ConfigError(f"expected 0 to 100 points for --most-lost, got {options.most_lost:g}")
     output = check_output(options.output)
     asked = model_options(config)
     progress("open the model", 0, 1)
@@ -110,7 +113,7 @@ def refit(
         features, logits = images.outputs["classifier"]
         certificate = _certificate(fitted, new, features, logits, _precision(classifier))
         found, decision = _judged(config, options, fitted, classifier, class_labels(names), logits)
-        findings, note = findings_change(reader, fitted.labelled, held, (classifier.head, new.head))
+        findings, note = findings_change(reader, fitted.labelled, fitted.parts, (classifier.head, new.head))
         write = decision.write or options.force
         result = RefitResult(
             written=write, forced=write and not decision.write, reasons=list(decision.reasons),
@@ -126,7 +129,7 @@ def refit(
             activation=classifier.head.activation, biases=int(free.sum()),
             certificate=certificate, changed=_changed(model), findings=findings, findings_note=note,
             warnings=[*decision.notes, *_warnings(fitted, classifier, new)], command=_command(config, options),
-            **_fit_fields(fitted), **_judged_fields(found),
+            **_fit_fields(fitted), **judged_fields(found),
         )  # fmt: skip
         if write:
             pages = beside(output)
@@ -150,18 +153,23 @@ def _fit(
     # Both parts hold every class in the same shares, whether or not the fit is balanced by class.
     cells = cells_of(groups)
     shared = cells_of((*groups, labelled.group(CLASS)))
-    parts = split(labelled.units, shared, options.holdout, config.seed)
-    check_enough(parts, classes, class_labels(names))
+    units, hashes = labelled.units, labelled.images.sha256
+    parts = split(units, shared, options.holdout, config.seed)
+    check_enough(parts, classes, class_labels(names), units)
+    # What judges is independent: one image of each scene. What fits is all of them, a scene counting once.
+    parts = replace(parts, held=one_a_scene(parts.held, units, shared, hashes))
     own = parts.fit
     head = classifier.head
     task = Task(
         labelled.features[own], classes[own], np.unique(cells[own], return_inverse=True)[1], head.weight, head.bias,
         "sigmoid" if head.activation == "sigmoid" or len(head.bias) == 1 else "softmax", free,
+        np.unique(labelled.scenes.of[own], return_inverse=True)[1],
     )  # fmt: skip
-    order = np.argsort(np.array(labelled.images.sha256)[own], kind="stable")
+    order = np.argsort(np.array(hashes)[own], kind="stable")
     stage = "fit the last layer"
     progress(stage, 0, 1)
-    found = refit_head(task, folds_of(shared[own], order), lambda done, total: progress(stage, done, total))
+    folds = folds_of(shared[own], order, task.scenes)
+    found = refit_head(task, folds, lambda done, total: progress(stage, done, total))
     progress(stage, 1, 1)
     return _Fitted(labelled, classes, groups, cells, parts, found, free), reader
 
@@ -250,6 +258,7 @@ def _fit_fields(fitted: _Fitted) -> dict[str, Any]:
         "labels": fitted.labelled.labels_source,
         "fitted_on": len(fitted.parts.fit),
         "held_out": len(fitted.parts.held),
+        "units": units_part(fitted.labelled.scenes, fitted.labelled.images),
         "left_out": int((fitted.cells < 0).sum()),
         "balanced": [
             BalancedPart(name=group.name, values=list(group.values), source=group.source) for group in fitted.groups
@@ -257,34 +266,6 @@ def _fit_fields(fitted: _Fitted) -> dict[str, Any]:
         "penalty": finite(fitted.refit.penalty),
         "candidates": [PenaltyPart(penalty=finite(penalty), loss=loss) for penalty, loss in fitted.refit.losses],
     }
-
-
-def _judged_fields(found: Judged) -> dict[str, Any]:
-    """What the result says of the images held out."""
-    worst = [None if np.isnan(value) else value for value in found.worst]
-    return {
-        "accuracy": paired_part(found.accuracy),
-        "balanced_accuracy": None if found.balanced is None else paired_part(found.balanced),
-        "worst_before": worst[0],
-        "worst_after": worst[1],
-        "class_changes": [_change_part(item) for item in found.classes],
-        "group_changes": [_change_part(item) for item in found.groups],
-        "calibration_before": statistic(found.calibration[0]),
-        "calibration_after": statistic(found.calibration[1]),
-    }
-
-
-def paired_part(found: Paired) -> PairedPart:
-    """Shares before and after as the result states them."""
-    return PairedPart(
-        before=statistic(found.before), after=statistic(found.after), change=statistic(found.change)
-    )  # fmt: skip
-
-
-def _change_part(item: GroupChange) -> GroupChangePart:
-    return GroupChangePart(
-        class_name=item.name, group=item.group, value=item.value, accuracy=paired_part(item.accuracy)
-    )  # fmt: skip
 
 
 def _changed(model: NewModel) -> list[ChangedPart]:
@@ -303,14 +284,8 @@ def file_sha256(path: Path) -> str:
 
 def _command(config: AuditConfig, options: RefitOptions) -> str:
     """The command line that does the same again."""
-    words = ["singaudit", "refit", config.model, "--images", str(config.images)]
-    for name in ("labels", "preprocess", "logits", "features", "limit"):
-        value = getattr(config, name)
-        if value is not None and value != "auto":
-            words += [f"--{name}", str(value)]
-    if config.classes_from:
-        words += ["--classes", config.classes_from]
-    words += ["--balance", ",".join(options.balance) or "none", "--holdout", f"{options.holdout:g}"]
-    if options.vlm:
-        words += ["--vlm", options.vlm]
-    return shlex.join([*words, "--seed", str(config.seed), "-o", options.output])
+    added = ["--balance", ",".join(options.balance) or "none", "--holdout", f"{options.holdout:g}"]
+    added += ["--vlm", options.vlm] if options.vlm else []
+    added += ["--most-lost", f"{options.most_lost:g}"] if options.most_lost != MOST_LOST else []
+    added += ["--force"] if options.force else []
+    return again(shlex.split(command_line(config)), "refit", [*added, "-o", options.output])

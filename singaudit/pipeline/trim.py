@@ -23,7 +23,7 @@ from singaudit.hub.caller import Progress
 from singaudit.metrics.intervals import share_estimate
 from singaudit.pipeline.labelled import Labelled, open_labelled
 from singaudit.pipeline.observe import model_options
-from singaudit.pipeline.repair import file_sha256, paired_part, reopened
+from singaudit.pipeline.repair import file_sha256, reopened
 from singaudit.pipeline.repaired_files import beside, check_output, publish, size_of, staged
 from singaudit.repair.erase import Eraser, eraser
 from singaudit.repair.judge import paired, predictions
@@ -31,7 +31,10 @@ from singaudit.repair.process import Copies, NewModel
 from singaudit.repair.readable import probe_reading
 from singaudit.repair.refit import folds_of
 from singaudit.repair.seen import SeenPart, seen_part
-from singaudit.repair.split import Balanced, split
+from singaudit.repair.split import Balanced, one_a_scene, split
+from singaudit.repair.suggest import again
+from singaudit.report.build.repair import paired_part
+from singaudit.report.build.reproduce import command_line
 from singaudit.report.build.scores import statistic
 from singaudit.report.pages.repair import trim_page
 from singaudit.report.result.repair import ErasedPart, FilePart, ModePart, ReadablePart, TimePart, TrimResult
@@ -213,7 +216,8 @@ def _erasure(labelled: Labelled, name: str, seed: int) -> _Erasure:
             hint="Give more images, or leave the cells of rare values empty.",
         )
     parts = split(labelled.units, group.own, 1 - _ERASED_FROM, seed)
-    return _Erasure(group, eraser(labelled.features[parts.fit], group.own[parts.fit]), len(parts.fit), parts.held)
+    held = one_a_scene(parts.held, labelled.units, group.own, labelled.images.sha256)
+    return _Erasure(group, eraser(labelled.features[parts.fit], group.own[parts.fit]), len(parts.fit), held)
 
 
 def _erased_logits(labelled: Labelled, erasure: _Erasure, classifier: Classifier) -> NDArray[np.float64]:
@@ -264,19 +268,22 @@ def _readable(
     if not labelled.columns:
         return [], "not measured: nothing is stated of the images (--labels FILE)"
     judged = np.arange(len(labelled.features)) if erasure is None else erasure.held
+    units = labelled.units
     order = np.argsort(np.array(labelled.images.sha256), kind="stable")
     rank = np.empty(len(order), np.intp)
     rank[order] = np.arange(len(order))
     judged = judged[np.argsort(rank[judged], kind="stable")][:_MOST_READ]
     parts, few = [], []
     for group in labelled.columns.values():
-        own = judged[group.own[judged] >= 0]
+        own = one_a_scene(judged[group.own[judged] >= 0], units, group.own, labelled.images.sha256)
+        own = own[np.argsort(rank[own])]
         values = group.own[own]
         counts = np.bincount(values, minlength=1)
         if len(own) < _LEAST_READ or np.count_nonzero(counts) < 2:
             few.append(group.name)
             continue
-        folds = folds_of(np.unique(values, return_inverse=True)[1], np.argsort(rank[own], kind="stable"))
+        scenes = np.unique(labelled.scenes.of[own], return_inverse=True)[1]
+        folds = folds_of(np.unique(values, return_inverse=True)[1], np.arange(len(own)), scenes)
         features = labelled.features[own]
         parts.append(
             ReadablePart(
@@ -313,12 +320,6 @@ def _warnings(options: TrimOptions, classifier: Classifier, labelled: Labelled |
 
 def _command(config: AuditConfig, options: TrimOptions) -> str:
     """The command line that does the same again."""
-    words = ["singaudit", "trim", config.model, "--keep", options.keep]
-    words += ["--erase", options.erase] if options.erase else []
-    for name in ("images", "labels", "preprocess", "logits", "features", "limit"):
-        value = getattr(config, name)
-        if value is not None and value != "auto":
-            words += [f"--{name}", str(value)]
-    if config.classes_from:
-        words += ["--classes", config.classes_from]
-    return shlex.join([*words, "-o", options.output])
+    added = ["--keep", options.keep, *(["--erase", options.erase] if options.erase else [])]
+    added += ["--force"] if options.force else []
+    return again(shlex.split(command_line(config)), "trim", [*added, "-o", options.output])

@@ -10,16 +10,35 @@ from numpy.typing import NDArray
 from singaudit.classifier.interface import Classifier, Head
 from singaudit.config import AuditConfig
 from singaudit.dataset.interface import ImageSource
-from singaudit.dataset.labels import key
+from singaudit.dataset.labels import key, resolve_group_labels
 from singaudit.engine.interface import Pass
+from singaudit.errors import SingauditError
+from singaudit.geometry.null_space import null_space
 from singaudit.hub.caller import Progress
-from singaudit.language.concepts import Group, embed_groups, open_vocabulary
+from singaudit.language.class_prompts import worded_classes
+from singaudit.language.concepts import (
+    Group,
+    concept_group,
+    embed_group,
+    embed_groups,
+    embed_meaningless,
+    open_vocabulary,
+)
+from singaudit.language.translators.fit import fit
+from singaudit.metrics.control_run import run_controls
+from singaudit.metrics.judge import judge
+from singaudit.metrics.measure import measure
+from singaudit.metrics.subject import GroupTexts, Subject
 from singaudit.pipeline.labelled import Labelled
 from singaudit.pipeline.observe import Observer
-from singaudit.repair.split import Balanced
+from singaudit.repair.split import Balanced, Split
+from singaudit.report.build.findings import finding_parts
+from singaudit.report.result.findings import FindingPart
 from singaudit.report.result.repair import FindingChangePart
 
-NO_READER = "not evaluated here: singaudit compare shows those of both files"
+LEAST_IMAGES = 50
+"""That fit a translator, and that judge."""
+NO_READER = "not evaluated: no language model was given (--vlm NAME)"
 
 
 class Reader:
@@ -29,8 +48,13 @@ class Reader:
         self, config: AuditConfig, vlm: str, classifier: Classifier, names: Sequence[str], progress: Progress
     ) -> None:
         self._config = config.model_copy(update={"vlm": vlm})
-        self.vlm = vlm
-        self.groups = {key(group.name): group for group in open_vocabulary(config.concepts, vlm).groups}
+        vocabulary = open_vocabulary(config.concepts, vlm)
+        self.vlm, self._names = vlm, tuple(names)
+        self._classes = worded_classes(self._names, config.class_prompts)
+        self.groups = {key(group.name): group for group in vocabulary.groups}
+        self._asked = (
+            *((self._classes,) if len(names) > 1 else ()), *vocabulary.groups, *map(concept_group, vocabulary.concepts),
+        )  # fmt: skip
         self._observer = Observer(self._config, classifier, progress)
 
     def look(self, stage: str, source: ImageSource) -> Pass:
@@ -42,6 +66,42 @@ class Reader:
         texts = embed_groups(self._observer.encoder, (group,))[0][0]
         own = np.argmax(_centred(images.outputs["encoder"][0]) @ _centred(texts).T, axis=1)
         return Balanced(group.name, tuple(group.values), own.astype(np.intp), f"read zero-shot by {self.vlm}")
+
+    def findings(self, labelled: Labelled, parts: Split, head: Head) -> list[FindingPart]:
+        """What an audit finds of a head on the images held out, by translators fitted on the others."""
+        held, used = parts.held, labelled.images.indices[parts.held]
+        own = resolve_group_labels(
+            labelled.source, self._config.labels, {g.name: g.values for g in self._asked if g.kind == "group"}
+        )  # fmt: skip
+        known = {name: values[used] for name, values in own.items()}
+        classes = np.zeros(len(held), np.intp)
+        if labelled.classes is not None and len(self._names) > 1:
+            classes = known["class"] = labelled.classes[held]
+        encoder, embeddings = self._observer.encoder, labelled.images.outputs["encoder"][0]
+        groups = tuple(
+            GroupTexts(
+                group.name, *texts, (values := known.get(group.name) if group.kind != "concept" else None), group.kind,
+                embed_meaningless(encoder, group) if values is None else None,
+            )
+            for group, texts in zip(self._asked, embed_groups(encoder, self._asked), strict=True)
+        )  # fmt: skip
+        names = groups[0].texts if len(self._names) > 1 else embed_group(encoder, self._classes)
+        space, units = null_space(head), np.asarray(labelled.units)
+        features, hashes = labelled.features, np.asarray(labelled.images.sha256)
+        probe = (features[parts.fit], embeddings[parts.fit])
+        fitted = fit(
+            features[held], embeddings[held], list(units[held]), space, (*probe, list(units[parts.fit]))
+        )  # fmt: skip
+        said = np.concatenate([g.texts[:1] if g.kind == "concept" else g.texts for g in groups] or [names])
+        subject = Subject(
+            features[held], embeddings[held], list(hashes[held]), classes, names, said, groups, space, fitted,
+            self._config.seed, probe, labelled.scenes.of[held].astype(np.intp),
+        )  # fmt: skip
+        measured = measure(subject)
+        controls = run_controls(subject, measured)
+        judged = judge(subject, measured, controls)
+        labels = [group.labels is not None for group in groups]
+        return finding_parts(self._asked, labels, measured.groups, judged, controls)
 
 
 def _centred(rows: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -60,10 +120,26 @@ def group_of(labelled: Labelled, name: str, reader: Reader | None) -> Balanced:
 
 
 def findings_change(
-    reader: Reader | None, labelled: Labelled, held: NDArray[np.intp], heads: tuple[Head, Head]
+    reader: Reader | None, labelled: Labelled, parts: Split, heads: tuple[Head, Head]
 ) -> tuple[list[FindingChangePart], str]:
     """What the audit finds of each group under the old head and the new one, on held-out images; and what it rests on,
-    or why there is nothing."""
+    or why there is nothing.
+
+    The translator is fitted on the images that the fit saw: features and embeddings are those of one pass.
+    """
     if reader is None:
         return [], NO_READER
-    return [], NO_READER
+    if min(len(parts.fit), len(parts.held)) < LEAST_IMAGES:
+        return [], f"not evaluated: fewer than {LEAST_IMAGES} images fit or judge"
+    try:
+        before, after = (reader.findings(labelled, parts, head) for head in heads)
+    except SingauditError as error:  # the refit stands without them
+        return [], f"not evaluated: {error.message}"
+    changes = [
+        FindingChangePart(
+            group=old.group, before=old.finding, after=new.finding, carried_before=old.carried_share,
+            carried_after=new.carried_share,
+        )
+        for old, new in zip(before, after, strict=True)
+    ]  # fmt: skip
+    return changes, f"held-out images as {reader.vlm} reads them; the translator is fitted on the others"

@@ -58,6 +58,12 @@ class Task:
     """What follows the logits."""
     free: NDArray[np.bool_]
     """(c,): logits whose bias the model file can hold."""
+    scenes: NDArray[np.intp] | None = None
+    """(n,): images of one number show the same and count as one; None: each is its own."""
+
+    def weights(self, own: NDArray[np.intp] | slice = slice(None)) -> Array:
+        """How much each of the images at positions ``own`` counts."""
+        return weights_of(self.cells[own], None if self.scenes is None else self.scenes[own])
 
 
 def target_of(classes: NDArray[np.intp], logits: int) -> Array:
@@ -81,7 +87,7 @@ def refit_head(
     table = np.full((len(PENALTIES), n), np.nan)
     old = np.asarray(task.features, np.float64) @ task.weight.T + task.bias
     target = target_of(task.classes, len(task.bias))
-    weights = weights_of(task.cells)
+    weights = task.weights()
     paths = [_Path(task, old, target, np.setdiff1d(np.arange(n), own), own) for own in folds]
     candidates = [losses(old, target, task.loss)]
     best, tried = float(weights @ candidates[0]), 0
@@ -99,7 +105,9 @@ def refit_head(
     means = [float(weights @ item) for item in candidates]
     top = int(np.argmin(means))
     chosen = next(
-        i for i, item in enumerate(candidates) if means[i] <= means[top] + _error(item - candidates[top], weights)
+        i
+        for i, item in enumerate(candidates)
+        if means[i] <= means[top] + _error(item - candidates[top], weights, task.scenes)
     )
     grid = (np.inf, *PENALTIES)
     record = tuple((grid[i], mean) for i, mean in enumerate(means))
@@ -117,7 +125,7 @@ class _Path:
     def __init__(
         self, task: Task, old: Array, target: Array, training: NDArray[np.intp], judged: NDArray[np.intp]
     ) -> None:
-        weights = weights_of(task.cells[training])
+        weights = task.weights(training)
         self.scale = scale_of(task.features[training], weights, fixed_bias=not task.free.all())
         self.design = Design(
             self.scale.rows(task.features[training]), old[training], target[training], weights, task.free, task.loss
@@ -132,18 +140,27 @@ class _Path:
         return losses(old + rows @ self._last[:, :-1].T + self._last[:, -1], target, self.design.loss)
 
 
-def _error(differences: Array, weights: Array) -> float:
-    """Standard error of the weighted mean of paired differences (n,)."""
-    mean = float(weights @ differences)
-    return float(np.sqrt(np.sum(weights**2 * (differences - mean) ** 2)))
+def _error(differences: Array, weights: Array, scenes: NDArray[np.intp] | None) -> float:
+    """Standard error of the weighted mean of paired differences (n,), whose scenes are what is independent."""
+    parts = weights * (differences - float(weights @ differences))
+    if scenes is not None:
+        parts = np.bincount(scenes, weights=parts)
+    return float(np.sqrt(np.sum(parts**2)))
 
 
-def folds_of(cells: NDArray[np.intp], order: NDArray[np.intp], count: int = FOLDS) -> list[NDArray[np.intp]]:
-    """``count`` folds, every cell dealt out over them in ``order`` (a permutation of the images)."""
-    fold = np.empty(len(cells), np.intp)
+def folds_of(
+    cells: NDArray[np.intp], order: NDArray[np.intp], scenes: NDArray[np.intp] | None = None, count: int = FOLDS
+) -> list[NDArray[np.intp]]:
+    """``count`` folds, every cell dealt out over them in ``order`` (a permutation of the images).
+
+    Images of one of ``scenes`` (n,) stay in one fold; None: each image is its own.
+    """
+    scenes = np.arange(len(cells)) if scenes is None else scenes
+    fold = np.full(int(scenes.max()) + 1, -1)
     dealt = 0
     for cell in range(int(cells.max()) + 1):
-        own = order[cells[order] == cell]
-        fold[own] = (dealt + np.arange(len(own))) % count
-        dealt += len(own)
-    return [np.flatnonzero(fold == k) for k in range(count)]
+        for scene in dict.fromkeys(scenes[order[cells[order] == cell]].tolist()):
+            if fold[scene] < 0:
+                fold[scene] = dealt % count
+                dealt += 1
+    return [np.flatnonzero(fold[scenes] == k) for k in range(count)]

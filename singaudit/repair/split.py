@@ -82,23 +82,52 @@ def split(units: Sequence[str], cells: NDArray[np.intp], share: float, seed: int
     return Split(np.flatnonzero(known & ~held), np.flatnonzero(held))
 
 
-def check_enough(parts: Split, classes: NDArray[np.intp], names: Sequence[str]) -> None:
-    """Raise ``DatasetError`` naming the classes with too few images to fit on, or to judge by."""
+def one_a_scene(
+    own: NDArray[np.intp], units: Sequence[str], cells: NDArray[np.intp], hashes: Sequence[str]
+) -> NDArray[np.intp]:
+    """Of the images at positions ``own`` one for each scene and cell, that of the smallest content hash.
+
+    Images of one scene are not independent: an interval that takes them for so many images is too narrow.
+    """
+    chosen: dict[tuple[str, int], int] = {}
+    for image in sorted(own.tolist(), key=lambda image: hashes[image]):
+        chosen.setdefault((units[image], int(cells[image])), image)
+    return np.array(sorted(chosen.values()), np.intp)
+
+
+def check_enough(
+    parts: Split, classes: NDArray[np.intp], names: Sequence[str], units: Sequence[str] | None = None
+) -> None:
+    """Raise ``DatasetError`` naming the classes with too few images to fit on, or to judge by.
+
+    Images of one class and one of ``units`` (n,) count once.
+    """
+    scenes = np.arange(len(classes)) if units is None else np.unique(np.asarray(units), return_inverse=True)[1]
     for own, least, purpose in ((parts.fit, LEAST_FIT, "to fit on"), (parts.held, LEAST_HELD, "to judge by")):
-        counts = np.bincount(classes[own], minlength=len(names))
+        different = np.unique(np.stack([classes[own], scenes[own]]), axis=1)
+        counts = np.bincount(different[0], minlength=len(names))
+        once = ", those of one scene counted once" if different.shape[1] < len(own) else ""
         few = [k for k in np.argsort(counts, kind="stable") if counts[k] < least]
         if few:
             shown = ", ".join(f"{names[k]!r} {counts[k]}" for k in few[:8]) + (", ..." if len(few) > 8 else "")
             raise DatasetError(
-                f"expected at least {least} images of each class {purpose}, {len(few)} of {len(names)} classes have "
-                f"fewer: {shown}",
+                f"expected at least {least} images of each class {purpose}{once}, {len(few)} of {len(names)} classes "
+                f"have fewer: {shown}",
                 hint="Give more labelled images, or another share with --holdout.",
             )
 
 
-def weights_of(cells: NDArray[np.intp]) -> NDArray[np.float64]:
-    """(n,) weights that sum to 1: every cell counts the same, but those of fewer than ten images less."""
-    counts = np.bincount(cells)[cells]
-    weights = 1.0 / np.maximum(counts, _FULL_WEIGHT)
+def weights_of(cells: NDArray[np.intp], scenes: NDArray[np.intp] | None = None) -> NDArray[np.float64]:
+    """(n,) weights that sum to 1: every cell counts the same, but those of fewer than ten images less.
+
+    ``scenes`` (n,): images of one number and one cell count as one; None: each is its own.
+    """
+    counts, shared = np.bincount(cells)[cells], np.ones(len(cells))
+    if scenes is not None:
+        pairs, place, times = np.unique(
+            np.stack([cells, scenes]), axis=1, return_inverse=True, return_counts=True
+        )  # fmt: skip
+        counts, shared = np.bincount(pairs[0])[cells], times[place.reshape(-1)].astype(np.float64)
+    weights = 1.0 / np.maximum(counts, _FULL_WEIGHT) / shared
     result: NDArray[np.float64] = weights / weights.sum()
     return result

@@ -7,12 +7,12 @@ import shlex
 from collections.abc import Sequence
 
 _OF_MODEL = (
-    "--classes", "--arch", "--logits", "--features", "--activation", "--preprocess", "--images", "--labels", "--units",
-    "--device", "--seed",
+    "--classes", "--arch", "--logits", "--features", "--activation", "--preprocess", "--images", "--limit", "--labels",
+    "--label-column", "--units", "--device", "--seed",
 )  # fmt: skip
 
-_TO_READ = ("--vlm", "--concepts")
-"""What a group's values are read with where no label states them."""
+_TO_READ = ("--vlm", "--precision", "--class-prompts", "--concepts")
+"""What a group's values are read with where no label states them, and findings are told by."""
 
 
 def refit_command(words: Sequence[str], groups: Sequence[str] = ()) -> str | None:
@@ -24,7 +24,7 @@ def refit_command(words: Sequence[str], groups: Sequence[str] = ()) -> str | Non
         return None
     names = [name for name in dict.fromkeys(groups) if name != "class" and "," not in name]
     balance = ["--balance", ",".join(["class", *names])] if names else []
-    kept = _kept(words, (*_OF_MODEL, *_TO_READ) if names else _OF_MODEL)
+    kept = _kept(words, (*_OF_MODEL, *_TO_READ))
     return shlex.join(["singaudit", "refit", *kept, *balance, "-o", f"{_stem(words[2])}-refit.onnx"])
 
 
@@ -38,6 +38,12 @@ def compare_command(words: Sequence[str]) -> str:
     names = ("--classes", "--images", "--vlm", "--probe", "--labels", "--units", "--concepts", "--preprocess", "--pack")
     model, *kept = _kept(words, names)
     return shlex.join(["singaudit", "compare", model, "NEW_MODEL", *kept])
+
+
+def again(words: Sequence[str], command: str, added: Sequence[str]) -> str:
+    """A repair's own command line, from the words of an audit with the same settings."""
+    asked = _OF_MODEL if command == "trim" else (*_OF_MODEL, *(name for name in _TO_READ if name != "--vlm"))
+    return shlex.join(["singaudit", command, *_kept(words, asked), *added])
 
 
 def _kept(words: Sequence[str], names: Sequence[str]) -> list[str]:

@@ -6,12 +6,13 @@ import language_cases
 import model_files
 import place_cases
 import pytest
+import repair_cases
 import result_cases
 import setting_cases
 import source_cases
 from hostile import refuse
 
-MODULES = (model_files, setting_cases, result_cases, language_cases, source_cases, place_cases)
+MODULES = (model_files, setting_cases, result_cases, language_cases, source_cases, place_cases, repair_cases)
 ALL = [case for module in MODULES for case in module.CASES]
 
 

@@ -181,7 +181,23 @@ def test_a_tied_weight_changes_in_the_head_alone(tmp_path):
     np.testing.assert_array_equal(new.forward(images)[0], old.forward(images)[0])
 
 
-@pytest.mark.parametrize("opset", [9, 11, 12, 13, 15, 17, 18, 20, 22, 24])
+def test_a_tied_bias_changes_in_the_head_alone(tmp_path):
+    g = Build()
+    b = g.const(g.weight(M), "shared")
+    f = g.node("Tanh", g.node("Gemm", g.features(), g.const(g.weight(M, M)), b))
+    y = g.node("Gemm", f, g.const(g.weight(M, M), "last"), b)
+    worker, head = worker_of(saved(tmp_path, g.model(y)))
+    weight, bias = another(head, worker.find({})[1]["free"])
+    facts, arrays = worker.write_head({"weight": weight, "bias": bias}, "new.onnx")
+    assert {item["tensor"] for item in facts["changed"]} == {"last", "shared_refit"}
+    new = open_model(written(tmp_path, arrays), ModelOptions(threads=1))
+    np.testing.assert_allclose(new.head.bias, bias, atol=1e-6)
+    images = random_images(new.preprocessing, 4, 1)
+    old = open_model(tmp_path / "model.onnx", ModelOptions(threads=1))
+    np.testing.assert_array_equal(new.forward(images)[0], old.forward(images)[0])
+
+
+@pytest.mark.parametrize("opset", range(9, 25))
 def test_opsets(opset, tmp_path):
     import onnxruntime
 
@@ -258,7 +274,10 @@ def test_external_data_goes_along_under_the_new_name(tmp_path):
     assert (path.parent / "weights.bin").read_bytes() == before
 
 
-@pytest.mark.parametrize("build", [patterns.qgemm, patterns.qlinear_matmul, patterns.weight_only])
+QUANTISED = [patterns.qdq_gemm, patterns.qgemm, patterns.qlinear_matmul, patterns.dynamic, patterns.weight_only]
+
+
+@pytest.mark.parametrize("build", QUANTISED)
 def test_quantised_heads_are_refused(build, tmp_path):
     path = saved(tmp_path, build(Build())[0])
     classifier = open_onnx(path)

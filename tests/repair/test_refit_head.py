@@ -1,5 +1,7 @@
 """Planted worlds: what a refit must find, what it must leave alone, and what it must not be fooled by."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from singaudit.errors import DatasetError
 from singaudit.repair.judge import decide, judged, predictions
 from singaudit.repair.logistic import Design, fit, losses, scale_of
 from singaudit.repair.refit import Task, folds_of, refit_head, target_of
-from singaudit.repair.split import Balanced, cells_of, check_enough, split, weights_of
+from singaudit.repair.split import Balanced, cells_of, check_enough, one_a_scene, split, weights_of
 
 C, M = 4, 24
 
@@ -142,6 +144,37 @@ def test_images_of_one_scene_stay_together():
     assert len(parts.fit) + len(parts.held) == 300
 
 
+def test_a_scene_judges_by_one_image_of_each_class_and_counts_once_in_the_fit():
+    own = np.array([0, 0, 0, 1, 1, 0], np.intp)
+    units, hashes = ["a", "a", "b", "a", "c", "b"], ["5", "2", "9", "1", "0", "8"]
+    assert one_a_scene(np.arange(6), units, own, hashes).tolist() == [1, 3, 4, 5]
+    scenes = np.array([0] * 30 + list(range(1, 31)))
+    weights = weights_of(np.zeros(60, np.intp), scenes)
+    assert weights[:30].sum() == pytest.approx(weights[30])
+    np.testing.assert_allclose(weights_of(own, np.arange(6)), weights_of(own))
+
+
+def test_folds_keep_scenes_together_and_cells_apart():
+    scenes, cells = np.arange(240) // 6, (np.arange(240) // 6 % 2).astype(np.intp)
+    folds = folds_of(cells, np.random.default_rng(0).permutation(240), scenes)
+    assert sorted(np.concatenate(folds).tolist()) == list(range(240))
+    assert sum(len(set(scenes[fold])) for fold in folds) == 40
+    assert all(np.bincount(cells[fold]).tolist() == [30, 30] for fold in folds)
+
+
+def test_frames_of_one_video_are_not_taken_for_evidence():
+    # Twenty frames of one scene each, whose labels say nothing: fits that see their neighbours find a way to know them.
+    random = np.random.default_rng(0)
+    scenes = np.repeat(np.arange(60), 20)
+    features = random.standard_normal((60, 40))[scenes] + 0.05 * random.standard_normal((1200, 40))
+    classes = random.integers(0, 2, 60)[scenes].astype(np.intp)
+    work = Task(features, classes, classes, np.zeros((2, 40)), np.zeros(2), "softmax", np.ones(2, bool))
+    order = random.permutation(1200)
+    assert not refit_head(work, folds_of(classes, order)).unchanged
+    found = refit_head(replace(work, scenes=scenes), folds_of(classes, order, scenes))
+    assert found.unchanged or found.penalty >= 1
+
+
 def test_unknown_values_are_in_neither_part():
     own = np.array([0, 1, -1] * 60, np.intp)
     cells = cells_of((Balanced("colour", ("red", "blue"), own, ""),))
@@ -155,6 +188,15 @@ def test_too_few_images_of_a_class_are_named_with_their_number():
     parts = split([f"{i:064x}" for i in range(112)], cells, 0.3, 0)
     with pytest.raises(DatasetError, match=r"at least 20 images of each class to fit on.*'cat' 8"):
         check_enough(parts, own, ("dog", "cat"))
+
+
+def test_images_of_one_scene_are_counted_once_among_too_few():
+    own = np.array([0] * 100 + [1] * 100, np.intp)
+    units = [f"{i:064x}" for i in range(100)] + [f"{i // 10:064x}" for i in range(1000, 1100)]
+    parts = split(units, cells_of((Balanced("class", ("dog", "cat"), own, ""),)), 0.3, 0)
+    check_enough(parts, own, ("dog", "cat"))
+    with pytest.raises(DatasetError, match=r"to fit on, those of one scene counted once.*'cat' 7"):
+        check_enough(parts, own, ("dog", "cat"), units)
 
 
 def test_cells_count_alike_but_tiny_ones_less():

@@ -8,7 +8,7 @@ from typing import Any
 
 from singaudit.classifier.class_files import parse_classes
 from singaudit.config import AuditConfig, make_config
-from singaudit.errors import ExitCode
+from singaudit.errors import ConfigError, ExitCode
 from singaudit.pipeline.repair import RefitOptions, refit
 from singaudit.report.result.repair import GroupChangePart, PairedPart, RefitResult
 
@@ -31,7 +31,12 @@ def refit_file(settings: dict[str, Any]) -> tuple[int, RefitResult]:
     """Fit, judge and write. Returns the exit code and the result; raises ``SingauditError``."""
     from singaudit.cli.terminal import Reporter
 
-    balance = tuple(name.strip() for name in settings["balance"].split(",") if name.strip())
+    balance = tuple(name.strip() for name in settings["balance"].split(","))
+    if not all(balance):
+        raise ConfigError(
+            f"expected names of groups joined by commas for --balance, got {settings['balance'][:200]!r}",
+            hint="--balance class,colour; or --balance none, to take the images as they are.",
+        )
     options = RefitOptions(
         settings["new_model"], () if balance == ("none",) else balance, settings["holdout"], settings.get("vlm"),
         settings["most_lost"], bool(settings.get("force")),
@@ -67,6 +72,12 @@ def show(result: RefitResult, path: str) -> None:
         f"balanced by {safe(', '.join(f'{b.name} ({b.source})' for b in result.balanced), 200)}",
         highlight=False,
     )
+    if result.units is not None and result.units.joined_units:
+        out.print(
+            f"{result.units.images:,} images of {result.units.count:,} scenes: those of one scene stay on one side of "
+            "the split, and count once",
+            highlight=False,
+        )
     for found in result.findings:
         out.print(f"{safe(found.group, 40)}: {found.before} before, {found.after} after", highlight=False)
     if not result.findings:

@@ -22,7 +22,8 @@ def decided(
 ) -> AuditResult:
     """The result with its gates judged and its verdict: a failed gate outranks all, any doubt outranks a pass.
 
-    Findings that rest on what could not be measured are withheld.
+    Findings that rest on what could not be measured are withheld. Where nothing is asked but how many dimensions are
+    ignored, and there are none, the head's weights decide alone: what images and instrument leave open has no bearing.
     ``today`` decides which waivers have expired, and nothing else; None: the day it is now, in UTC.
     """
     result = withheld(result)
@@ -31,7 +32,8 @@ def decided(
     )
     warned = [part.sentence for part in waived if part.status in WARNED]
     failed = [f"the gate {g.rule!r} failed: found {g.found}" for g in gates if g.status == "fail"]
-    doubts = _doubts(result) + [
+    weights_decide = bool(rules) and result.geometry.null_dim == 0 and all(map(_asks_null_dim, rules))
+    doubts = ([] if weights_decide else _doubts(result)) + [
         f"the gate {g.rule!r} could not be decided: {g.reason}" for g in gates if g.status == "inconclusive"
     ]
     status = "fail" if failed else "inconclusive" if doubts else "pass" if gates else "no gates set"
@@ -41,6 +43,10 @@ def decided(
     return result.model_copy(
         update={"gates": gates, "waivers": waived, "verdict": verdict, "warnings": [*result.warnings, *warned]}
     )
+
+
+def _asks_null_dim(rule: Rule) -> bool:
+    return [step.name for step in rule.path] == ["geometry", "null_dim"]
 
 
 def _doubts(result: AuditResult) -> list[str]:

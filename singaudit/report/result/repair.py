@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from singaudit.report.result.base import Finite, Part, Statistic, Text
+from singaudit.report.result.data import UnitsPart
 
 Count = Annotated[int, Field(ge=0)]
 
@@ -100,7 +101,10 @@ class RefitResult(Part):
     source: Text
     labels: Text
     fitted_on: Count
-    held_out: Count
+    held_out: Count = Field(description="Images that judge: one of each scene that the fit did not see.")
+    units: UnitsPart | None = Field(
+        default=None, description="Which images show the same scene: they stand on one side, and count once."
+    )
     left_out: Count = Field(description="Images without a known value of every balanced group.")
     balanced: list[BalancedPart]
     penalty: Finite | None = Field(description="Toward the old head; null where that head was as good as any.")

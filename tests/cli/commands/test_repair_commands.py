@@ -45,7 +45,7 @@ def test_refit_mends_the_shortcut_and_says_by_how_much(refitted):
     assert {item["group"] for item in result["group_changes"]} == {"colour"}
     assert "worst group" in output
     assert "Wrote" in output
-    assert "findings not evaluated here" in output
+    assert "findings not evaluated: no language model" in output
     page = (folder / "new.html").read_text()
     assert "singaudit refit builtin:spurious" in page
     assert sorted(item.name for item in folder.iterdir()) == ["new.html", "new.json", "new.onnx"]
