@@ -155,7 +155,7 @@ def folds_of(
 
     Images of one of ``scenes`` (n,) stay in one fold; None: each image is its own.
     """
-    scenes = np.arange(len(cells)) if scenes is None else scenes
+    scenes = np.arange(len(cells), dtype=np.intp) if scenes is None else scenes
     fold = np.full(int(scenes.max()) + 1, -1)
     dealt = 0
     for cell in range(int(cells.max()) + 1):

@@ -102,7 +102,11 @@ def check_enough(
 
     Images of one class and one of ``units`` (n,) count once.
     """
-    scenes = np.arange(len(classes)) if units is None else np.unique(np.asarray(units), return_inverse=True)[1]
+    scenes = (
+        np.arange(len(classes), dtype=np.intp)
+        if units is None
+        else np.unique(np.asarray(units), return_inverse=True)[1]
+    )
     for own, least, purpose in ((parts.fit, LEAST_FIT, "to fit on"), (parts.held, LEAST_HELD, "to judge by")):
         different = np.unique(np.stack([classes[own], scenes[own]]), axis=1)
         counts = np.bincount(different[0], minlength=len(names))

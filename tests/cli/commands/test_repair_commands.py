@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import tomllib
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -245,8 +247,14 @@ def test_groups_that_nothing_states_are_read_and_the_report_says_so(photos, tmp_
     found = run(*arguments)
     assert found.exit_code == 2
     assert "nothing states 'colour'" in found.output
-    found = run(*arguments, "--vlm", "builtin:shapes", "--format", "json", "--most-lost", "100")
+    whole = tomllib.loads((resources.files("singaudit") / "demo" / "concepts.toml").read_text())["colour"]
+    concepts = tmp_path / "colours.toml"
+    concepts.write_text(f"[colour]\nvalues = {json.dumps(whole['values'])}\ntemplate = {json.dumps(whole['template'])}")
+    reading = ["--vlm", "builtin:shapes", "--concepts", concepts]
+    found = run(*arguments, *reading, "--format", "json", "--most-lost", "100")
     result = json.loads(found.stdout)
+    assert [item["group"] for item in result["findings"]] == ["class", "colour"]
+    assert result["findings_note"].startswith("held-out images as builtin:shapes reads them")
     assert result["balanced"][1]["source"] == "read zero-shot by builtin:shapes"
     assert len(result["balanced"][1]["values"]) == 8
     assert result["accuracy"]["change"]["low"] > 0
