@@ -18,7 +18,7 @@ Precision = Literal["fp32", "fp16", "int8"]
 """Precision classes of models, which decide tolerances."""
 RuntimeMode = Literal["optimised", "unoptimised"]
 """ONNX Runtime with all its graph optimisations, as it runs by default, or with none."""
-StoredDtype = Literal["float64", "float32", "float16", "bfloat16", "int8"]
+StoredDtype = Literal["float64", "float32", "float16", "bfloat16", "int8", "int4", "int2"]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Head:
     stored_dtype: StoredDtype
     """How the file stores the weight; decides the rank tolerance (method: geometry)."""
     quantisation_step: NDArray[np.float64] | None
-    """(c,) or (1,): step of the int8 grid in weight units; None unless ``stored_dtype`` is int8."""
+    """(c,) or (1,): step of the integers in weight units, of blocks the root of the mean square; None for floats."""
     kind: str
     """Pattern that was found, e.g. "Gemm", "MatMul+Add", "Conv 1x1", "two heads averaged"."""
     nodes: tuple[str, ...]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,8 @@ class Tap:
     """Where the rows of a tensor are."""
 
     tensor: str
-    batch_axis: int
+    batch_axis: int | None
+    """None where a graph for one image drops the axis that counts images."""
     axes: tuple[int, ...]
     """Kept axes; the tensor is averaged over the others, the batch axis excepted."""
     shape: tuple[int, ...]
@@ -29,8 +30,14 @@ class Tap:
         """Numbers per row."""
         return int(np.prod([self.shape[axis] for axis in self.axes]))
 
+    def with_batch_axis(self) -> Tap:
+        """The tap of the same tensor once an axis of length 1 was put first."""
+        return replace(self, batch_axis=0, axes=tuple(axis + 1 for axis in self.axes), shape=(1, *self.shape))
+
     def read(self, array: NDArray[Any]) -> NDArray[np.float32]:
         """(n, size) float32 from the tensor."""
+        if self.batch_axis is None:
+            return self.with_batch_axis().read(array[None])
         others = tuple(axis for axis in range(array.ndim) if axis != self.batch_axis and axis not in self.axes)
         moved = np.moveaxis(array, self.batch_axis, 0)
         if others:
@@ -44,6 +51,9 @@ class Tap:
 
     def write(self, rows: NDArray[np.float32]) -> NDArray[Any]:
         """The tensor that ``read`` gives ``rows`` (n, size) for; constant along averaged axes."""
+        if self.batch_axis is None:
+            only: NDArray[Any] = self.with_batch_axis().write(rows)[0]
+            return only
         values: NDArray[Any] = rows
         if self.scale is not None:
             info = np.iinfo(self.dtype)

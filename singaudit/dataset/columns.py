@@ -12,9 +12,13 @@ from typing import Any
 from singaudit.dataset.decode import UndecodableError, read_regular_file
 from singaudit.errors import DatasetError
 
-PATH_COLUMNS = ("path", "file_name", "filename", "file", "image_path", "image")
+PATH_COLUMNS = (
+    "path", "file_name", "filename", "file", "filepath", "file_path", "image_path", "img_path", "image_name", "image",
+    "img",
+)  # fmt: skip
 LABEL_COLUMNS = (
     "label", "labels", "class", "class_name", "label_name", "target", "category", "cls", "class_id",
+    "choice",
 )  # fmt: skip
 """Names of columns that hold an image's class, by name or position."""
 MAX_TEXT_BYTES = 256 * 2**20
@@ -103,6 +107,24 @@ def label_column(columns: Mapping[str, Sequence[str]], wanted: str | None, where
             hint=f"Name it: --label-column {found[0]}.",
         )
     return min(found, key=lambda name: all(cell.replace(".", "").isdigit() for cell in columns[name]), default=None)
+
+
+def one_hot(columns: Mapping[str, Sequence[str]], names: Sequence[str]) -> list[str] | None:
+    """The class of each row where every class has a column of its own, 1 in the rows of that class and 0 elsewhere.
+
+    None where a class has no column (letter case aside), or a row not exactly one 1.
+    """
+    known = {name.casefold(): name for name in columns}
+    if len(names) < 2 or not all(name.casefold() in known for name in names):
+        return None
+    found: list[str | None] = [None] * len(columns[known[names[0].casefold()]])
+    for name in names:
+        for row, cell in enumerate(columns[known[name.casefold()]]):
+            value = {"0": 0, "0.0": 0, "1": 1, "1.0": 1}.get(cell.strip())
+            if value is None or (value and found[row] is not None):
+                return None
+            found[row] = name if value else found[row]
+    return [name for name in found if name is not None] if None not in found else None
 
 
 def _agree(one: Sequence[str], other: Sequence[str]) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.dataset.columns import LABEL_COLUMNS, PATH_COLUMNS, label_column, named_column, read_csv
+from singaudit.dataset.columns import LABEL_COLUMNS, PATH_COLUMNS, label_column, named_column, one_hot, read_csv
 from singaudit.dataset.interface import ImageSource
 from singaudit.errors import DatasetError
 
@@ -40,12 +40,25 @@ def resolve_labels(
     if given is not None and (chosen := label_column(given, column, labels)):
         return _indices(given[chosen], index, source, True, f"add it to {labels}"), "the label file"
     found = source.labels
+    hot = one_hot(given if given is not None else source.columns if found is None else {}, class_names)
+    if hot is not None:
+        where = labels if given is not None else source.name
+        return [index[name] for name in hot], f"the columns of {where} named as the classes, one of them 1 in each row"
     if found is None:
-        return None, "none: the source has no labels"
+        return None, f"none: the source has no labels{_unused(source.columns)}"
     if source.label_kind == "beside" and not {key(label) for label in found if label} & {key(name) for name in index}:
         return None, f"none: no text beside the images of {source.name} is a class name"
     mend = "move these images into a class's subfolder" if source.label_kind == "folders" else "fill them in"
     return _indices(found, index, source, source.label_kind != "folders", mend), source.labels_from
+
+
+def _unused(columns: Mapping[str, Sequence[str]]) -> str:
+    """What a table has in the place of labels, in words."""
+    if not columns:
+        return ""
+    return (
+        f": of its columns ({_some(list(columns))}) none is called label, class or the like; --label-column names one"
+    )
 
 
 def resolve_group_labels(

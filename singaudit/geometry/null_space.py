@@ -92,7 +92,7 @@ def rank_tolerance(weight: Array, s_max: float, stored_dtype: str, step: Array |
     storage = 0.0
     if stored_dtype in _EPS_STORED:
         storage = 2 * float(np.sqrt(np.mean(weight**2))) * _EPS_STORED[stored_dtype] * edge
-    elif stored_dtype == "int8" and step is not None:
+    elif stored_dtype.startswith("int") and step is not None:
         storage = 2 * float(np.sqrt(np.mean(np.square(step)))) * edge
     if storage > arithmetic:
         return float(storage), f"rounding of the weights to {stored_dtype}"

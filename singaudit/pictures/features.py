@@ -47,6 +47,8 @@ def feature_copy(classifier: Classifier, device: str = "cpu") -> FeatureCopy:
 
 def _rows(tap: Tap, value: Any) -> torch.Tensor:
     """``Tap.read`` on a torch tensor."""
+    if tap.batch_axis is None:
+        return _rows(tap.with_batch_axis(), value.unsqueeze(0))
     others = tuple(axis for axis in range(value.ndim) if axis != tap.batch_axis and axis not in tap.axes)
     if others:
         value = value.mean(dim=others, keepdim=True)

@@ -43,7 +43,7 @@ class Copies:
     def __init__(self, classifier: Classifier, asked: ModelOptions) -> None:
         """``asked``: what the user said of the model."""
         head = classifier.head
-        if head.stored_dtype == "int8":
+        if head.stored_dtype.startswith("int"):
             raise ModelError(
                 f"expected a head of float weights, the {head.kind} head of {classifier.name} is quantised",
                 hint="Repair the float model, then quantise that one.",

@@ -81,6 +81,8 @@ class Builder:
         name, dtype = leaf.tensor, np.dtype(self.trace.dtypes[leaf.tensor])
         if dtype != self.dtype([leaf]):
             name = self.node("Cast", name, to=_element(self.dtype([leaf])))
+        if leaf.batch_axis is None:
+            raise _no_batch_axis()
         others = [axis for axis in range(len(leaf.shape)) if axis != leaf.batch_axis and axis not in leaf.axes]
         order = [leaf.batch_axis, *leaf.axes, *others]
         if order != sorted(order):
@@ -181,10 +183,18 @@ def _drop(field: Any, names: set[str]) -> None:
         del field[index]
 
 
+def _no_batch_axis() -> ModelError:
+    return ModelError(
+        "the graph takes one image and drops the axis that counts images, along which a copy's rows would lie",
+        hint="export the classifier with a free batch axis",
+    )
+
+
 def _as_logits(builder: Builder, rows: str, logits: str, dtype: np.dtype[Any]) -> None:
     """Give (n, c) logits the name, element type and shape that the old ones have."""
     shape, axis = builder.trace.shapes[logits], builder.trace.batch_axes[logits]
-    assert axis is not None
+    if axis is None:
+        raise _no_batch_axis()
     steps: list[tuple[str, list[str], dict[str, Any]]] = []
     moved = [length for place, length in enumerate(shape) if place != axis]
     if len(shape) != 2:

@@ -17,6 +17,12 @@ _PREFIXES = ("_orig_mod.", "module.", "model.", "net.", "network.", "classifier.
 _MOST_CANDIDATES = 6
 """Architectures of equal shapes that are compared by what they compute; more are listed instead."""
 
+_FASTAI = (
+    "A body 0.* and a head 1.*, as learn.save of fastai writes them; what stands between the layers of its head is not "
+    "in the file. In fastai: singaudit.export(learn.model, torch.randn(1, 3, 224, 224), 'model.onnx', "
+    "classes=list(learn.dls.vocab), preprocess='size=224,mean=...,std=...'), then give that file."
+)
+
 
 @dataclass(frozen=True)
 class Fitted:
@@ -63,10 +69,11 @@ def fit(tensors: Mapping[str, Any], architecture: Architecture) -> Fitted:
     return Fitted(module.float(), chosen, prefix, ignored, renamed, head)
 
 
-def find(tensors: Mapping[str, Any]) -> Fitted:
+def find(tensors: Mapping[str, Any], called: str = "") -> Fitted:
     """The weights in the one registered architecture that has their names and shapes.
 
-    Several that compute the same count as one. Raises ModelError where there is none, or where they differ.
+    Several that compute the same count as one. Raises ModelError where there is none, or where they differ; of those
+    that fit, the message suggests the one that ``called``, the name of the file and its folder, speaks of.
     """
     names: dict[str, None] = {}
     for group in _groups(tensors):
@@ -75,14 +82,16 @@ def find(tensors: Mapping[str, Any]) -> Fitted:
         raise ModelError(
             "the weights alone do not say which network they belong to: no registered architecture has exactly their "
             "names and shapes",
-            hint="Name it: --arch NAME, any of timm.list_models() or of torchvision's classifiers; a network of "
+            hint=_FASTAI
+            if _is_fastais(tensors)
+            else "Name it: --arch NAME, any of timm.list_models() or of torchvision's classifiers; a network of "
             "your own: singaudit.export(model, example, 'model.onnx', classes=, preprocess=), then give that file.",
         )
     listed = ", ".join(list(names)[:8])
     if len(names) > _MOST_CANDIDATES:
         raise ModelError(
             f"the weights fit {len(names)} architectures, such as {listed}",
-            hint=f"Name one: --arch {next(iter(names))}.",
+            hint=f"Name one: --arch {_spoken_of(called, list(names))}.",
         )
     found = []
     for name in names:
@@ -97,9 +106,25 @@ def find(tensors: Mapping[str, Any]) -> Fitted:
     if not all(_same(found[0], other) for other in found[1:]):
         raise ModelError(
             f"the weights fit several architectures that compute different things: {listed}",
-            hint=f"Name the one they were trained in: --arch {found[0].architecture}.",
+            hint=f"Name the one they were trained in: --arch {_spoken_of(called, list(map(_named, found)))}.",
         )
     return found[0]
+
+
+def _named(fitted: Fitted) -> str:
+    return str(fitted.architecture)
+
+
+def _is_fastais(tensors: Mapping[str, Any]) -> bool:
+    """Whether the tensors stand in a body "0" and a head "1", as fastai's vision_learner arranges them."""
+    parts = {name.partition(".")[0] for name in tensors}
+    return parts == {"0", "1"} and any(name.startswith("0.") and name.count(".") > 1 for name in tensors)
+
+
+def _spoken_of(called: str, names: list[str]) -> str:
+    """Of architectures such as timm:resnet18 the one whose name stands in ``called``, the longest; else all of them."""
+    inside = [name for name in names if name.partition(":")[2].lower() in called.lower()]
+    return max(inside, key=len) if inside else " or --arch ".join(names[:_MOST_CANDIDATES])
 
 
 def fit_any(tensors: Mapping[str, Any], architectures: list[Architecture]) -> Fitted:
@@ -167,7 +192,9 @@ def _misfit(
     parts = filter(None, (listed("missing", missing), listed("unexpected", extra), listed("of another shape", shapes)))
     left = [f"{name} {tuple(tensors[name].shape)}" for name in left_over(expected, own, tensors, prefix)]
     headless = 0 < len(missing) <= 4 and not shaped
-    if headless and not left:
+    if _is_fastais(tensors):
+        hint = _FASTAI
+    elif headless and not left:
         hint = "The head is missing: a classifier without its trained head cannot be audited, and nothing is filled "
         hint += "with random weights."
     elif headless:

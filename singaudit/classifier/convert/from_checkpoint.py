@@ -36,7 +36,7 @@ def weights_network(
         from singaudit.classifier.convert.from_program import program_network
 
         return program_network(files[0], "pickled module", stated)
-    fitted, how = _fitted(weights, arch, paths[0].parent)
+    fitted, how = _fitted(weights, arch, paths[0].parent, argument)
     beside = read_metadata({}, paths[0].parent)
     usual, usual_source = architecture_preprocess(fitted.architecture)
     said = beside.preprocess
@@ -59,7 +59,7 @@ def weights_network(
     )
 
 
-def _fitted(weights: Weights, arch: str | None, folder: Path) -> tuple[Fitted, str]:
+def _fitted(weights: Weights, arch: str | None, folder: Path, called: str) -> tuple[Fitted, str]:
     """The weights in their network, and who named its architecture."""
     if arch is not None:
         return fit_any(weights.tensors, known(arch)), "--arch"
@@ -75,7 +75,7 @@ def _fitted(weights: Weights, arch: str | None, folder: Path) -> tuple[Fitted, s
             return fit_any(weights.tensors, known(weights.architecture)), "named in the file"
         except ModelError:  # a name of the training script's own says nothing
             pass
-    return find(weights.tensors), "found by the names and shapes of the weights"
+    return find(weights.tensors, called), "found by the names and shapes of the weights"
 
 
 def _without_tag(architectures: list[Architecture]) -> list[Architecture]:

@@ -73,6 +73,8 @@ def _module(found: Any, path: Path) -> Any:
         modules = [item for item in found.values() if isinstance(item, torch.nn.Module)]
         named = [found[k] for k in (*_AVERAGED, *_MODULES) if isinstance(found.get(k), torch.nn.Module)]
         found = named[0] if named else modules[0] if len(modules) == 1 else found
+    if isinstance(found, torch.nn.DataParallel):  # it only spreads images over devices
+        found = found.module
     if not isinstance(found, torch.nn.Module):
         raise ModelError(
             f"{path.name} holds a {type(found).__name__}; expected a torch module",

@@ -29,6 +29,16 @@ _AVERAGED = (
 _WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "weights", "params")
 _NAMED = ("arch", "architecture", "model_name")
 _DEEPEST = 4
+_OWN_EXPORTS = {
+    "ultralytics.": "Ultralytics: yolo export model=FILE format=onnx",
+    "fastai.": "fastai: learn = load_learner(FILE); singaudit.export(learn.model, torch.randn(1, 3, 224, 224), "
+    "'model.onnx', classes=list(learn.dls.vocab), preprocess='size=224,mean=...,std=...')",
+    "sklearn.": "scikit-learn: skl2onnx.to_onnx(model, X[:1]); a classifier of images is expected",
+    "mmengine.": "MMEngine: torch.save(model.state_dict(), ...) and name their --arch; or export with mmdeploy",
+}
+"""By where a name that a pickle asks for begins: the library's own way to a file that is no program."""
+_MAGIC = b"l\xfc\x9cF\xf9 j\xa8P\x19"
+"""The number that torch.save puts first in files that are no archives."""
 _MOST_FOREIGN = 500
 """Names of classes and functions beside torch's own that one pickle may hold."""
 
@@ -38,11 +48,14 @@ class NeedsCodeError(ModelError):
 
     def __init__(self, name: str, wanted: tuple[str, ...]) -> None:
         shown = ", ".join(wanted[:5]) + (", ..." if len(wanted) > 5 else "")
+        own = next((line for start, line in _OWN_EXPORTS.items() if any(w.startswith(start) for w in wanted)), None)
+        first = own or (
+            "Save the weights alone: torch.save(model.state_dict(), ...) and name their --arch; where the class is at "
+            "hand, singaudit.export(model, example, 'model.onnx', classes=, preprocess=)"
+        )
         super().__init__(
             f"{name} is a pickled program, not weights alone: to read it, torch would import and call {shown}",
-            hint="Save the weights alone: torch.save(model.state_dict(), ...) and name their --arch; where the class "
-            "is at hand, singaudit.export(model, example, 'model.onnx', classes=, preprocess=); Ultralytics: yolo "
-            "export format=onnx; or, only if you trust the file as much as a program, pass --allow-code.",
+            hint=f"{first}; or, only if you trust the file as much as a program, pass --allow-code.",
         )
 
 
@@ -142,7 +155,15 @@ def read_document(path: Path) -> tuple[Any, tuple[str, ...]]:
 
 
 def _damaged(path: Path, error: Exception) -> ModelError:
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    with path.open("rb") as stream:
+        start = stream.read(64)
+    if start[:1] == b"\x80" and _MAGIC not in start:
+        return ModelError(
+            f"{path.name} is a pickle that torch.save did not write",
+            hint="Save the weights with torch.save(model.state_dict(), ...), or give the classifier as ONNX.",
+        )
+    said = " ".join(str(error).split())
+    reason = said.partition("WeightsUnpickler error: ")[2][:200] or said[:200] or type(error).__name__
     return ModelError(
         f"{path.name} cannot be read as a torch checkpoint; it is damaged or cut short: {reason}",
         hint="Save or download it again.",

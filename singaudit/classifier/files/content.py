@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 from typing import Literal
 
+from singaudit.classifier.files.foreign import refuse_archive, refuse_start
 from singaudit.errors import ModelError
 
 Content = Literal["onnx", "weights", "TorchScript", "exported program", "folder"]
@@ -24,16 +25,6 @@ _LARGEST_DIRECTORY = 32 << 20
 _LARGEST_UNPACKED = 64 << 20
 """Bytes that all compressed entries of an archive may hold: code and tables of TorchScript, never weights."""
 _END, _END64 = struct.Struct("<4s4H2LH"), struct.Struct("<4sQ2H2L4Q")
-_FOREIGN = {
-    b"\x89HDF\r\n\x1a\n": (
-        "an HDF5 file (Keras)",
-        "Export it: tf2onnx.convert.from_keras(tf.keras.models.load_model(FILE), output_path='model.onnx').",
-    ),
-    b"GGUF": ("a GGUF file", "Export the classifier to ONNX."),
-    b"\x1f\x8b": ("a gzip archive", "Unpack it first."),
-    b"7z\xbc\xaf": ("a 7z archive", "Unpack it first."),
-    b"\x93NUMPY": ("a NumPy array", f"Give {KINDS}."),
-}
 
 
 def recognise(path: Path) -> Content:
@@ -50,14 +41,7 @@ def recognise(path: Path) -> Content:
         raise ModelError(f"{path} is empty; expected a model", hint="Export or download it again.")
     with path.open("rb") as stream:
         start = stream.read(512)
-    for magic, (what, hint) in _FOREIGN.items():
-        if start.startswith(magic):
-            raise ModelError(f"{path.name} is {what}; expected a classifier", hint=hint)
-    if start[4:8] == b"TFL3":
-        raise ModelError(
-            f"{path.name} is a TensorFlow Lite file",
-            hint="Export it: python -m tf2onnx.convert --tflite FILE --output model.onnx.",
-        )
+    refuse_start(path, start)
     if start[257:262] == b"ustar":
         raise ModelError(
             f"{path.name} is a tar archive; expected a model file",
@@ -110,6 +94,7 @@ def _archive(path: Path) -> Content:
         return "TorchScript"
     if "data.pkl" in names:
         return "weights"
+    refuse_archive(path, archive_names(path))
     raise ModelError(
         f"{path.name} is a zip archive that holds no torch model ({len(names)} entries)",
         hint=f"Unpack it; give {KINDS}.",

@@ -20,7 +20,7 @@ value to 11 bits and the copy does not; int8: one quantisation step at several l
 """
 _QUANTISED = (
     "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinear", "QGemm", "MatMulInteger", "ConvInteger",
-    "DynamicQuantizeMatMul",
+    "DynamicQuantizeMatMul", "MatMulNBits",
 )  # fmt: skip
 _HALF = frozenset({10, 16})
 """float16 and bfloat16, as ONNX numbers element types."""

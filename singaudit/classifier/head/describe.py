@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from singaudit.classifier.graph.lookup import GraphIndex
+from singaudit.classifier.graph.lookup import GraphIndex, attributes
 from singaudit.classifier.head.linear_form import Array, Linear
 from singaudit.classifier.head.logits import is_unit_norm
 from singaudit.classifier.head.plan import HeadPlan
@@ -20,19 +20,25 @@ _STORED: dict[int, StoredDtype] = {
     10: "float16",
     11: "float64",
     16: "bfloat16",
+    21: "int4",
+    22: "int4",
+    25: "int2",
+    26: "int2",
 }
+_PACKED: dict[int, StoredDtype] = {2: "int2", 4: "int4", 8: "int8"}
 
 
 def _unknown_storage(reason: str) -> ModelError:
     return ModelError(
         f"the model's final linear layer cannot be audited: {reason}",
-        hint="Export it with weights in float32, float16, bfloat16 or int8",
+        hint="Export it with weights in float32, float16, bfloat16, int8 or int4",
     )
 
 
 def storage(graph: GraphIndex, plan: HeadPlan, weight: Array) -> tuple[StoredDtype, Array | None]:
-    """How the file stores the weight; the coarsest counts where there are several. And its int8 step per logit."""
-    order: list[StoredDtype] = ["float64", "float32", "float16", "bfloat16", "int8"]
+    """How the file stores the weight; the coarsest counts where there are several. And the step of
+    its integers per logit."""
+    order: list[StoredDtype] = ["float64", "float32", "float16", "bfloat16", "int8", "int4", "int2"]
     stored: list[StoredDtype] = []
     steps: list[Array] = []
     for linear in plan.linears.values():
@@ -41,7 +47,7 @@ def storage(graph: GraphIndex, plan: HeadPlan, weight: Array) -> tuple[StoredDty
         if scale is not None:
             steps.append(_final_step(linear, scale, weight))
     coarsest: StoredDtype = max(stored, key=order.index, default="float32")
-    if coarsest != "int8":
+    if not coarsest.startswith("int"):
         return coarsest, None
     if not steps:
         raise _unknown_storage("its weight is stored as integers without a scale")
@@ -63,14 +69,17 @@ def _final_step(linear: Linear, scale: Array, weight: Array) -> Array:
 
 
 def _stored_as(graph: GraphIndex, linear: Linear) -> tuple[StoredDtype, Array | None]:
-    """Type of the largest stored tensor that the weight is computed from, and its int8 scale."""
+    """Type of the largest stored tensor that the weight is computed from, and the scale of its
+    integers: of blocks the root of the mean square, which is what their rounding adds up to."""
+    if linear.stored_bits:
+        return _PACKED[linear.stored_bits], linear.step
     names = [name for name in graph.ancestors([linear.weight]) if graph.is_stored(name)]
     arrays = {name: _stored_tensor(graph, name) for name in names}
     largest = max(arrays, key=lambda name: (int(np.prod(arrays[name].dims)), name == linear.weight))
     dtype = _STORED.get(arrays[largest].data_type)
     if dtype is None:
         raise _unknown_storage(f"its weight {largest!r} is stored as element type number {arrays[largest].data_type}")
-    if dtype != "int8":
+    if not dtype.startswith("int"):
         return dtype, None
     if linear.step is not None:
         return dtype, linear.step
@@ -79,8 +88,17 @@ def _stored_as(graph: GraphIndex, linear: Linear) -> tuple[StoredDtype, Array | 
         if node is None or node.op_type != "DequantizeLinear" or not graph.is_stored(node.input[1]):
             continue
         if largest in graph.ancestors([node.input[0]]):
-            return dtype, np.abs(graph.initializer(node.input[1]).astype(np.float64).reshape(-1))
+            return dtype, _steps(graph.initializer(node.input[1]), attributes(node).get("axis", 1), linear)
     return dtype, None
+
+
+def _steps(scale: Any, axis: int, linear: Linear) -> Array:
+    """(c,) or (1,): the scales of a DequantizeLinear, one a tensor, a row, or a block along ``axis``."""
+    steps = np.abs(np.asarray(scale, dtype=np.float64))
+    if steps.ndim < 2:
+        return steps.reshape(-1)
+    rows = np.sqrt(np.mean(steps**2, axis=axis)).reshape(-1)
+    return rows if rows.size == linear.matrix.shape[1] else np.atleast_1d(np.sqrt(np.mean(steps**2)))
 
 
 def _stored_tensor(graph: GraphIndex, name: str) -> Any:

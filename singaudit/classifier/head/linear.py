@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from singaudit.classifier.graph.lookup import GraphIndex, attributes
+from singaudit.classifier.head.linear_blocks import matmul_nbits
 from singaudit.classifier.head.linear_form import Linear, NotLinear, Values, channel_bias, optional, pointwise, real
 from singaudit.classifier.head.linear_quantised import matmul_integer, matmul_integer_to_float, qconv, qgemm, qmatmul
 
@@ -82,28 +83,56 @@ def _conv(graph: GraphIndex, node: onnx.NodeProto, values: Values) -> Linear:
     return Linear(node.input[0], node.input[1], (1,), matrix, bias, 1, f"Conv {'x'.join(['1'] * (weight.ndim - 2))}")
 
 
-def _einsum(graph: GraphIndex, node: onnx.NodeProto, values: Values) -> Linear:
-    equation = attributes(node).get("equation", "").replace(" ", "")
-    left, arrow, out = equation.partition("->")
+def _einsum_terms(equation: str, ranks: tuple[int | None, int | None]) -> tuple[list[str], list[str], list[str]] | None:
+    """The labels of both factors and of the output, "." for an ellipsis; None unless it is a product of two tensors.
+
+    ``ranks`` are the factors' axes where known: an ellipsis that stands for none of them is left out.
+    """
+    left, arrow, out = equation.replace(" ", "").replace("...", ".").partition("->")
     terms = left.split(",")
-    if len(node.input) != 2 or len(terms) != 2 or not arrow or "." in equation:
+    if len(terms) != 2:
+        return None
+    if not arrow:  # implied: what stands once, in the order of the alphabet
+        letters = sorted(label for label in set(left) - {",", "."} if left.count(label) == 1)
+        out = "".join(["." if "." in left else "", *letters])
+    first, second = ([*term] for term in terms)
+    for term, rank in zip((first, second), ranks, strict=True):
+        if "." in term and rank == len(term) - 1:
+            term.remove(".")
+    return first, second, [*out]
+
+
+def _axis(labels: list[str], label: str) -> int:
+    """Place of a label, counted from the end behind an ellipsis, whose axes are not told."""
+    place = labels.index(label)
+    return place - len(labels) if "." in labels and place > labels.index(".") else place
+
+
+def _einsum(graph: GraphIndex, node: onnx.NodeProto, values: Values) -> Linear:
+    equation = attributes(node).get("equation", "")
+    if len(node.input) != 2:
         raise NotLinear(f"{graph.label(node)}: Einsum {equation!r} is not a plain product of two tensors")
     place = _one_data_input(graph, node)
-    x, w = terms[place], terms[1 - place]
+    constant = real(values, node.input[1 - place])
+    terms = _einsum_terms(equation, (None, constant.ndim) if place == 0 else (constant.ndim, None))
+    if terms is None:
+        raise NotLinear(f"{graph.label(node)}: Einsum {equation!r} is not a plain product of two tensors")
+    x, w, out = terms[place], terms[1 - place], terms[2]
     contracted = [label for label in x if label in w and label not in out]
     classes = [label for label in w if label in out and label not in x]
     if (
         any(len(set(term)) != len(term) for term in (x, w, out))
         or len(classes) != 1
+        or "." in w
         or set(w) != {*contracted, *classes}
         or set(x) - set(contracted) != set(out) - set(classes)
         or [label for label in out if label in x] != [label for label in x if label in out]
     ):
         raise NotLinear(f"{graph.label(node)}: Einsum {equation!r} is not a linear layer")
-    weight = np.einsum(f"{w}->{''.join(contracted)}{classes[0]}", real(values, node.input[1 - place]))
-    axes = tuple(x.index(label) for label in contracted)
+    weight = np.einsum(f"{''.join(w)}->{''.join(contracted)}{classes[0]}", constant)
+    axes = tuple(_axis(x, label) for label in contracted)
     matrix = weight.reshape(-1, weight.shape[-1])
-    return Linear(node.input[place], node.input[1 - place], axes, matrix, None, out.index(classes[0]), "Einsum")
+    return Linear(node.input[place], node.input[1 - place], axes, matrix, None, _axis(out, classes[0]), "Einsum")
 
 
 _READERS: dict[str, Callable[[GraphIndex, Any, Values], Linear]] = {
@@ -120,6 +149,7 @@ _READERS: dict[str, Callable[[GraphIndex, Any, Values], Linear]] = {
     "ConvInteger": matmul_integer,
     "MatMulIntegerToFloat": matmul_integer_to_float,
     "DynamicQuantizeMatMul": matmul_integer_to_float,
+    "MatMulNBits": matmul_nbits,
 }
 
 LINEAR_OPS = frozenset(_READERS)

@@ -51,6 +51,8 @@ class Linear:
     """Name of the data-dependent scale that y must still be multiplied by (MatMulInteger); None otherwise."""
     input_rounding: bool = False
     """Whether x is rounded to 8 bits on the way in, so that y equals x . matrix only up to that rounding."""
+    stored_bits: int = 0
+    """Bits of each number of a weight that is packed into bytes; 0 where the tensor's own type says it."""
 
 
 class NotLinear(Exception):  # noqa: N818 - a reason that is caught and reported, not an error

@@ -39,7 +39,8 @@ class Leaf:
     """Its name."""
     axes: tuple[int, ...]
     """Its axes that are features, in order; it is averaged over the others, the batch axis excepted."""
-    batch_axis: int
+    batch_axis: int | None
+    """None where a graph for one image drops it."""
     shape: tuple[int, ...]
     """For one image."""
     scale: float | None = None

@@ -45,9 +45,11 @@ _TOLERANCE: dict[StoredDtype, float] = {
     "float16": 2e-2,
     "bfloat16": 5e-2,
     "int8": 1e-3,
+    "int4": 1e-3,
+    "int2": 1e-3,
 }
 """Of the largest logit. Float arithmetic over thousands of terms loses some 1e-6; half precision has 11 bits
-(bfloat16 8); int8 products are exact, so that beyond the grids' own rounding (added apart) little may remain."""
+(bfloat16 8); integer products are exact, so that beyond the grids' own rounding (added apart) little may remain."""
 _IMAGES = 3
 
 

@@ -146,7 +146,7 @@ def _leaf(trace: Trace, name: str, linear: Linear | None) -> Leaf:
     if shape is None:
         raise NotLinear("the last linear layer reads the image itself; there are no penultimate features")
     batch_axis = trace.batch_axes.get(name)
-    if batch_axis is None:
+    if batch_axis is None and trace.static_batch != 1:
         raise NotLinear(f"the axis of {name!r} that counts images could not be told")
     if linear is None:
         axes = tuple(axis for axis in range(len(shape)) if axis != batch_axis)

@@ -16,7 +16,7 @@ def tap_of_leaf(trace: Trace, leaf: Leaf) -> Tap:
 def tap_of_logits(trace: Trace, name: str) -> Tap:
     """The logits' tap; ModelError where the batch axis is not known."""
     axis, shape = trace.batch_axes[name], trace.shapes[name]
-    if axis is None:
+    if axis is None and trace.static_batch != 1:
         raise ModelError(
             f"the axis of the logits {name!r} that counts images could not be told",
             hint="Export the classifier with a dynamic batch size",

@@ -11,6 +11,7 @@ from singaudit.classifier.convert.from_checkpoint import CONFIG
 from singaudit.classifier.convert.from_transformers import COMBINED_PROCESSOR, PROCESSOR
 from singaudit.classifier.convert.process import Original, converted
 from singaudit.classifier.files.folder import inner_file, read_json, shard_names, shards
+from singaudit.classifier.files.foreign import in_folder
 from singaudit.classifier.interface import Classifier
 from singaudit.classifier.options import ModelOptions
 from singaudit.classifier.preprocessing.metadata import ONNX_FOLDER
@@ -96,6 +97,11 @@ def _weights_among(held: Sequence[str], where: object = "the repository") -> str
         raise ModelError(
             f"{where}: expected one ONNX graph, found {', '.join(graphs[:6])}{', ...' if len(graphs) > 6 else ''}",
             hint="Give the path of one of them; `hf download` fetches a repository.",
+        )
+    other = in_folder(held) if found is None else None
+    if other is not None:
+        raise ModelError(
+            f"{where} holds {other[0]}; expected one of {', '.join(_WEIGHTS)} or an ONNX graph", hint=other[1]
         )
     if found is None:
         raise ModelError(

@@ -95,6 +95,8 @@ def graph_preprocess(graph: GraphIndex, name: str) -> dict[str, Any]:
     found: dict[str, Any] = {"mean": (0.0,), "std": (1.0,), "guesses": _GEOMETRY}
     if (std > 20).all() and (std < 300).all() and (mean > -1).all() and (mean < 256).all():
         return {"scale": 1.0, **found}
+    if (np.abs(std - 1) < 0.01).all() and (mean > 60).all() and (mean < 190).all():  # the mean alone, as Caffe's do
+        return {"scale": 1.0, **found}
     if (std > 0.05).all() and (std <= 1.01).all() and (mean > 0.15).all() and (mean < 0.85).all():
         return {"scale": 1 / 255, **found}
     return {}
@@ -104,10 +106,14 @@ Step = Callable[[GraphIndex, Any, str], "tuple[np.ndarray, np.ndarray] | None"]
 
 
 def _constant(graph: GraphIndex, name: str) -> np.ndarray | None:
-    """A constant of one number, or of one a channel, flat; None for anything else."""
+    """A constant of one number, or of one a channel, flat; of a whole image its mean by channel; None for others."""
     if not graph.is_stored(name):
         return None
-    array = np.asarray(graph.initializer(name), dtype=np.float64).reshape(-1)
+    array = np.asarray(graph.initializer(name), dtype=np.float64)
+    if array.ndim in (3, 4) and array.size > 3 and (array.ndim == 3 or len(array) == 1):
+        image = array.reshape(array.shape[-3:])
+        array = image.mean(axis=(1, 2)) if len(image) in (1, 3) else image.mean(axis=(0, 1))
+    array = array.reshape(-1)
     return array if array.size in (1, 3) else None
 
 

@@ -12,6 +12,7 @@ from singaudit.dataset.decode import read_regular_file
 from singaudit.dataset.formats import SUFFIXES
 from singaudit.dataset.interface import Skipped
 from singaudit.dataset.sources.listing import Listing
+from singaudit.dataset.sources.metadata_table import read_jsonl
 from singaudit.errors import DatasetError
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:(//|(?=data:))|data:", re.ASCII)
@@ -41,7 +42,16 @@ def open_csv(text: str, label: str | None = None) -> Listing:
     Raises ``DatasetError``.
     """
     path = Path(os.path.expanduser(text))
-    columns = read_csv(path, "a table of images, CSV with a column path")
+    return _open_table(text, path, read_csv(path, "a table of images, CSV with a column path"), label)
+
+
+def open_jsonl(text: str, label: str | None = None) -> Listing:
+    """As ``open_csv``, of a file with a JSON object a line. Raises ``DatasetError``."""
+    path = Path(os.path.expanduser(text))
+    return _open_table(text, path, read_jsonl(path), label)
+
+
+def _open_table(text: str, path: Path, columns: Mapping[str, Sequence[str]], label: str | None) -> Listing:
     by = named_column(columns, PATH_COLUMNS)
     if by is None:
         raise DatasetError(

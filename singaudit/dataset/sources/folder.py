@@ -12,6 +12,7 @@ from singaudit.dataset.columns import label_column
 from singaudit.dataset.decode import read_regular_file
 from singaudit.dataset.formats import START, SUFFIXES, format_of, looked_into, unread
 from singaudit.dataset.interface import OWN_LABELS, LabelKind, Skipped
+from singaudit.dataset.sources.foreign import told
 from singaudit.dataset.sources.listing import Listing
 from singaudit.dataset.sources.metadata_table import METADATA_FILES, MetadataTable, read_metadata_tables
 from singaudit.errors import DatasetError
@@ -35,16 +36,18 @@ def open_folder(text: str, label: str | None = None) -> Listing:
     if not root.exists():
         raise DatasetError(f"{_EXPECTED}, but there is no {text}", hint="Check the path given to --images.")
     if not root.is_dir():
-        raise DatasetError(f"{_EXPECTED}, but {text} is not a folder", hint="Name the folder that holds the images.")
+        _, what, hint = told([root.name]) or ("", "is not a folder", "Name the folder that holds the images.")
+        raise DatasetError(f"{_EXPECTED}, but {text} {what}", hint=hint)
     if not os.access(root, os.R_OK | os.X_OK):
         raise DatasetError(f"{_EXPECTED}, but {text} cannot be read", hint="Check the folder's permissions.")
     walk = _Walk(root)
     walk.all()
     if not walk.files:
         first = f"; left out: {walk.left_out[0].name} {walk.left_out[0].reason}" if walk.left_out else ""
-        raise DatasetError(
-            f"{_EXPECTED}, but {text} holds no file that is one{first}", hint="Name the folder that holds the images."
-        )
+        other = told(sorted(path.name for path in root.iterdir()), beside=True)
+        first = first or (f"; {other[0]} {other[1]}" if other else "")
+        hint = other[2] if other else "Name the folder that holds the images."
+        raise DatasetError(f"{_EXPECTED}, but {text} holds no file that is one{first}", hint=hint)
     split, files = _split(walk)
     files, metadata = _listed(walk, root, sorted(files), split)
     names = [readable(path) for path in files]

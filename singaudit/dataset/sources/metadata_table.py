@@ -74,7 +74,8 @@ def _csv(path: Path) -> dict[str, list[str]]:
     return read_csv(path, "a metadata file of images, CSV with a column file_name")
 
 
-def _jsonl(path: Path) -> dict[str, list[str]]:
+def read_jsonl(path: Path) -> dict[str, list[str]]:
+    """Columns of a file with a JSON object a line, those of plain values. Raises ``DatasetError``."""
     found: list[dict[str, Any]] = []
     names: dict[str, None] = {}
     for number, line in enumerate(read_text(path, "a metadata file of images, a JSON object a line").splitlines(), 1):
@@ -103,4 +104,4 @@ def _parquet(path: Path) -> dict[str, list[str]]:
     return {name: file.text(name) for name in file.texts}
 
 
-_READERS = {".csv": _csv, ".jsonl": _jsonl, ".parquet": _parquet}
+_READERS = {".csv": _csv, ".jsonl": read_jsonl, ".parquet": _parquet}

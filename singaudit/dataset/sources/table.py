@@ -46,6 +46,7 @@ SOURCES = (
     Source(
         "table (.csv, .tsv) with a column path or image", "sources.file_list", "open_csv", suffixes=(".csv", ".tsv")
     ),
+    Source("lines of JSON (.jsonl)", "sources.file_list", "open_jsonl", suffixes=(".jsonl", ".ndjson")),
     Source(".parquet tables", "sources.parquet", "open_parquet", suffixes=(".parquet",), shards=".parquet"),
     # Compressed archives are refused with what to do: their members cannot be reached one by one.
     Source(".tar shards", "sources.tar_shards", "open_shards", suffixes=(".tar", ".tar.gz", ".tgz"), shards=".tar"),

@@ -117,6 +117,19 @@ def test_architectures_that_share_shapes_but_not_results_are_told_apart_by_the_u
         find(module.state_dict())
 
 
+@pytest.mark.parametrize("name", ["tf_efficientnet_b0", "efficientnet_b0"])
+def test_of_networks_that_share_shapes_the_one_that_the_files_name_speaks_of_is_suggested(name):
+    state = Architecture("timm", name, classes=4).build().state_dict()
+    with pytest.raises(ModelError) as info:
+        find(state, f"{name}-birds-best.pth")
+    assert info.value.hint.endswith(f"--arch timm:{name}.")
+    with pytest.raises(ModelError) as info:
+        find(state, "best.pth")
+    shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
+    suggested = [word.strip(",.") for word in info.value.hint.split() if word.startswith("timm:")]
+    assert {"timm:efficientnet_b0", "timm:tf_efficientnet_b0"} <= set(suggested) <= set(fitting(shapes))
+
+
 def test_names_of_architectures_are_looked_up_in_both_libraries():
     assert [str(item) for item in known("resnet18")] == ["timm:resnet18", "torchvision:resnet18"]
     assert [str(item) for item in known("torchvision:resnet18")] == ["torchvision:resnet18"]

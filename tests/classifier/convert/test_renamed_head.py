@@ -1,5 +1,7 @@
 """Heads under another name than the library's: the one linear layer left over, or a message that names what is."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -10,9 +12,10 @@ torch = pytest.importorskip("torch")
 models = pytest.importorskip("torchvision.models")
 
 from singaudit.classifier.convert.architectures import Architecture  # noqa: E402
-from singaudit.classifier.convert.fitting import MisfitError, fit  # noqa: E402
+from singaudit.classifier.convert.fitting import MisfitError, find, fit  # noqa: E402
 from singaudit.classifier.convert.from_program import program_network  # noqa: E402
 from singaudit.classifier.convert.state_dict import NeedsCodeError, read_weights  # noqa: E402
+from singaudit.errors import ModelError  # noqa: E402
 
 NETWORK = Architecture("torchvision", "resnet18")
 
@@ -100,6 +103,48 @@ def test_weights_beside_foreign_objects_are_read_without_building_these(trained,
     path = saved(tmp_path / "w.pth", document, _use_new_zipfile_serialization=zipped)
     found = read_weights([path])
     torch.testing.assert_close(found.tensors["fc.weight"], trained.fc.weight.detach())
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_a_pickle_of_another_library_is_told_to_be_none_of_torchs(tmp_path, protocol):
+    (tmp_path / "svm.pkl").write_bytes(pickle.dumps({"coef_": [1.0, 2.0]}, protocol=protocol))
+    with pytest.raises(ModelError, match=r"torch\.save did not write"):
+        read_weights([tmp_path / "svm.pkl"])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "line"),
+    [("ultralytics.nn.tasks.ClassificationModel", "yolo export"), ("fastai.learner.Learner", "load_learner"),
+     ("mylib.Model", "singaudit.export(")],
+)  # fmt: skip
+def test_the_way_out_of_a_program_is_its_own_librarys(wanted, line):
+    hint = NeedsCodeError("model.pt", ("collections.OrderedDict", wanted)).hint
+    assert line in hint
+    assert "--allow-code" in hint
+
+
+def test_what_fastai_saved_is_told_with_fastais_own_way(trained):
+    places = {name: str(i) for i, (name, _) in enumerate(trained.named_children())}
+    state = {f"0.{places[n.partition('.')[0]]}.{n.partition('.')[2]}": t for n, t in trained.state_dict().items()}
+    state = {n: t for n, t in state.items() if not n.startswith("0.9.")}
+    state |= {"1.8.weight": trained.fc.weight, "1.4.weight": torch.randn(512, 1024)}
+    for attempt in (lambda: fit(state, NETWORK), lambda: find(state)):
+        with pytest.raises(ModelError) as info:
+            attempt()
+        assert "learn.model" in info.value.hint
+        assert "missing:" not in info.value.hint
+
+
+def test_a_module_spread_over_devices_is_the_module(tmp_path):
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(),
+                              torch.nn.Linear(4, 2)).eval()  # fmt: skip
+    torch.save(torch.nn.DataParallel(net), tmp_path / "spread.pt")
+    network = program_network(str(tmp_path / "spread.pt"), "pickled module", {"size": (32, 32)})
+    assert type(network.module) is torch.nn.Sequential
+    images = torch.randn(2, 3, 32, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(network.module(images), net(images))
 
 
 def test_a_file_of_nothing_but_foreign_objects_is_a_program(tmp_path):

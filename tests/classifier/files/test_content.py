@@ -11,6 +11,8 @@ from safetensors.torch import save_file
 from tiny_networks import Net, rezipped
 
 from singaudit.classifier.files.content import recognise
+from singaudit.classifier.openers.hub import open_folder
+from singaudit.classifier.options import ModelOptions
 from singaudit.errors import ModelError
 
 
@@ -57,6 +59,12 @@ def test_onnx_files_and_folders_are_known(tmp_path, models):
         (b"\x89HDF\r\n\x1a\n" + bytes(99), "HDF5 file"),
         (b"\x1c\0\0\0TFL3" + bytes(99), "TensorFlow Lite"),
         (b"\x1f\x8b" + bytes(99), "gzip"),
+        (b"BZh9" + bytes(99), "bzip2"),
+        (b"\x18\0\0\0ORTM" + bytes(99), "ONNX Runtime's own format"),
+        (b"ptrt" + bytes(99), "TensorRT engine"),
+        (b"<?xml version='1.0'?><net name='m'>", "XML file"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "pointer of Git LFS"),
+        (b"<!DOCTYPE html><html>", "a web page"),
         (bytes(257) + b"ustar" + bytes(300), "tar archive"),
         (b"PK\x05\x06" + bytes(18), "empty or split zip"),
         (b"PK\x03\x04" + bytes(99), "damaged or cut-short archive"),
@@ -68,6 +76,56 @@ def test_what_is_no_model_is_named(tmp_path, content, message):
     (tmp_path / "w.pt").write_bytes(content)
     with pytest.raises(ModelError, match=message) as caught:
         recognise(tmp_path / "w.pt")
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("entry", "message", "line"),
+    [
+        ("model.weights.h5", "a Keras model", "format='onnx'"),
+        ("Data/com.apple.CoreML/model.mlmodel", "a Core ML package", "converted from"),
+        ("MAR-INF/MANIFEST.json", "an archive of TorchServe", "Unpack"),
+        ("export/model.onnx", "a zip archive with a model inside", "Unpack"),
+        ("params.npy", "an archive of NumPy arrays", "export"),
+    ],
+)
+def test_archives_of_other_libraries_are_told_with_their_own_way_to_onnx(tmp_path, entry, message, line):
+    with zipfile.ZipFile(tmp_path / "m.keras", "w") as archive:
+        archive.writestr(entry, b"x")
+    with pytest.raises(ModelError, match=message) as caught:
+        recognise(tmp_path / "m.keras")
+    assert line in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "line"),
+    [
+        ("saved_model.pb", "a SavedModel of TensorFlow", "--saved-model"),
+        ("tf_model.h5", "a model of Keras", "from_keras"),
+        ("flax_model.msgpack", "a checkpoint of Flax", "Load it"),
+        ("inference.pdmodel", "a model of PaddlePaddle", "paddle2onnx"),
+        ("openvino_model.xml", "an OpenVINO model", "Export"),
+        ("m.tflite", "a TensorFlow Lite model", "--tflite"),
+        ("Manifest.json", "a Core ML package", "Export"),
+    ],
+)
+def test_folders_of_other_libraries_are_told_with_their_own_way_to_onnx(tmp_path, name, message, line):
+    (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ModelError, match=message) as caught:
+        open_folder(tmp_path, ModelOptions())
+    assert line in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("m.mlmodel", "Core ML"), ("m.pdmodel", "PaddlePaddle"), ("m.onnx_data", "external data"), ("m.params", "MXNet"),
+     ("m.caffemodel", "Caffe"), ("m.rknn", "device's own runtime")],
+)  # fmt: skip
+def test_graphs_of_other_libraries_that_no_first_bytes_tell_go_by_their_suffix(tmp_path, name, message):
+    (tmp_path / name).write_bytes(b"\x08\x04" + bytes(99))
+    with pytest.raises(ModelError, match=message) as caught:
+        recognise(tmp_path / name)
     assert caught.value.hint
 
 

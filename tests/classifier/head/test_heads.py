@@ -188,6 +188,28 @@ def einsum_over_heads(g: Build) -> Truth:
     return g.model(y), w.reshape(M, C).T, np.zeros(C), "Einsum"
 
 
+def einsum_with_ellipsis(g: Build) -> Truth:
+    w, b = g.weight(C, M), g.weight(C)
+    y = g.node("Einsum", g.features(), g.const(w), equation="... k, c k -> ... c")
+    return g.model(g.node("Add", y, g.const(b))), w, b, "Einsum"
+
+
+def einsum_of_implied_output(g: Build) -> Truth:
+    w = g.weight(M, C)
+    return g.model(g.node("Einsum", g.const(w), g.features(), equation="yz,...y")), w.T, np.zeros(C), "Einsum"
+
+
+def einsum_of_tokens(g: Build) -> Truth:
+    w = g.weight(M, C)
+    y = g.node("Einsum", g.maps(), g.const(w), equation="bk...,kc->bc...")
+    return (
+        g.model(g.node("ReduceMean", y, axes=[2, 3], keepdims=0)),
+        w.T,
+        np.zeros(C),
+        "Einsum, averaged over positions",
+    )
+
+
 def cosine(g: Build) -> Truth:
     w = g.weight(M, C)
     f = g.features()
@@ -357,6 +379,9 @@ FLOAT_HEADS = [
     batch_norm_after,
     einsum,
     einsum_over_heads,
+    einsum_with_ellipsis,
+    einsum_of_implied_output,
+    einsum_of_tokens,
     cosine,
     cosine_by_lp_norm,
     two_heads_averaged,
@@ -508,6 +533,105 @@ def test_quantised_head_is_read_by_dequantising(build: Callable[[Build], Any], t
     assert classifier.head.stored_dtype == "int8"
     assert classifier.head.quantisation_step is not None
     np.testing.assert_allclose(classifier.head.quantisation_step, step, rtol=1e-4)
+
+
+def packed(numbers: np.ndarray, bits: int) -> np.ndarray:
+    """Numbers (..., n) in bytes, the first in the lowest bits; the last byte of a row filled up."""
+    each = 8 // bits
+    numbers = np.pad(numbers, [(0, 0)] * (numbers.ndim - 1) + [(0, -numbers.shape[-1] % each)])
+    groups = numbers.reshape(*numbers.shape[:-1], -1, each).astype(np.uint32)
+    return (groups << (bits * np.arange(each, dtype=np.uint32))).sum(axis=-1).astype(np.uint8)
+
+
+def packed_blocks(
+    g: Build, data: str, m: int, bits: int, zero: str = "packed", **options: Any
+) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
+    """MatMulNBits of data (n, m): (output, W, b, the scales' root mean squares)."""
+    block = 16
+    blocks = -(-m // block)
+    whole = g.random.integers(0, 2**bits, (C, blocks * block))
+    whole[:, m:] = 0
+    scale = (g.random.random((C, blocks)) * 0.1 + 0.02).astype(np.float32)
+    zeros = g.random.integers(0, 2**bits, (C, blocks)) if zero else np.full((C, blocks), 2 ** (bits - 1))
+    b = g.weight(C)
+    stated = {
+        "": "",
+        "packed": lambda: g.const(packed(zeros, bits)),
+        "float": lambda: g.const(zeros.astype(np.float32)),
+    }
+    name = stated[zero]() if zero else ""
+    inputs = [data, g.const(packed(whole.reshape(C, blocks, block), bits)), g.const(scale), name, "", g.const(b)]
+    y = g.node("MatMulNBits", *inputs, domain=MS, K=m, N=C, bits=bits, block_size=block, **options)
+    of = np.arange(m) // block
+    w = (whole[:, :m] - zeros[:, of]) * scale.astype(np.float64)[:, of]
+    return y, w, b, np.sqrt((scale.astype(np.float64) ** 2).mean(axis=1))
+
+
+@pytest.mark.parametrize(
+    ("bits", "m", "zero", "options"),
+    [(4, 32, "packed", {}), (4, 48, "", {}), (4, 40, "packed", {}), (4, 32, "float", {}), (8, 32, "packed", {}),
+     (2, 32, "packed", {}), (4, 32, "packed", {"accuracy_level": 4})],
+)  # fmt: skip
+def test_weights_packed_into_few_bits_are_read_by_dequantising(
+    bits: int, m: int, zero: str, options: Any, tmp_path: Path
+) -> None:
+    g = Build()
+    y, w, b, step = packed_blocks(g, g.features(m), m, bits, zero, **options)
+    classifier = opened(tmp_path, g.model(y))
+    check(classifier, w, b)
+    assert classifier.head.kind == f"MatMulNBits ({bits} bits)"
+    assert classifier.head.stored_dtype == f"int{bits}"
+    np.testing.assert_allclose(classifier.head.quantisation_step, step, rtol=1e-6)
+    assert classifier.head.max_error < (2e-2 if options else 1e-5)
+
+
+@pytest.mark.parametrize(("element", "low"), [(TensorProto.INT4, -8), (TensorProto.UINT4, 0)])
+def test_four_bits_with_a_scale_for_each_block_are_read_by_dequantising(element: int, low: int, tmp_path: Path) -> None:
+    g, m, block = Build(opset=21), 32, 16
+    whole = g.random.integers(low, low + 16, (m, C))
+    zeros = g.random.integers(low, low + 16, (m // block, C))
+    scale = (g.random.random((m // block, C)) * 0.1 + 0.02).astype(np.float32)
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(element)
+    names = [g.const(whole.astype(dtype)), g.const(scale), g.const(zeros.astype(dtype))]
+    weight = g.node("DequantizeLinear", *names, axis=0, block_size=block)
+    b = g.weight(C)
+    classifier = opened(tmp_path, g.model(g.node("Add", g.node("MatMul", g.features(m), weight), g.const(b))))
+    of = np.arange(m) // block
+    check(classifier, ((whole - zeros[of]) * scale.astype(np.float64)[of]).T, b)
+    assert classifier.head.stored_dtype == "int4"
+    rms = np.sqrt((scale.astype(np.float64) ** 2).mean(axis=0))
+    np.testing.assert_allclose(classifier.head.quantisation_step, rms, rtol=1e-6)
+
+
+def drop_by_squeeze(g: Build, y: str) -> str:
+    return g.node("Squeeze", y)
+
+
+def drop_by_reshape(g: Build, y: str) -> str:
+    return g.node("Reshape", y, g.const(np.array([-1])))
+
+
+def drop_by_gather(g: Build, y: str) -> str:
+    return g.node("Gather", y, g.const(np.array(0)), axis=0)
+
+
+@pytest.mark.parametrize("where", ["logits", "features"])
+@pytest.mark.parametrize("drop", [drop_by_squeeze, drop_by_reshape, drop_by_gather])
+def test_a_graph_for_one_image_may_drop_the_axis_that_counts_images(
+    drop: Callable[[Build, str], str], where: str, tmp_path: Path
+) -> None:
+    g = Build(batch=1)
+    w, b = g.weight(M, C), g.weight(C)
+    f = drop(g, g.features()) if where == "features" else g.features()
+    y = g.node("Add", g.node("MatMul", f, g.const(w)), g.const(b))
+    y = drop(g, y) if where == "logits" else y
+    classifier = opened(tmp_path, g.model(g.node("Softmax", y, axis=-1)))
+    check(classifier, w.T, b)
+    images = probe.random_images(classifier.preprocessing, 4, 3)
+    features, logits = classifier.forward(images)
+    np.testing.assert_allclose(classifier.logits_of(features), logits, atol=1e-5)
+    alone = np.concatenate([classifier.forward(images[i : i + 1])[1] for i in range(4)])
+    np.testing.assert_array_equal(alone, logits)
 
 
 def test_dynamically_quantised_results_do_not_depend_on_the_batch(tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ def normalised(g, steps):
         ([("Div", 255.0), ("Sub", (0.485, 0.456, 0.406)), ("Div", (0.229, 0.224, 0.225))], 1.0),
         ([("Sub", (123.7, 116.3, 103.5)), ("Mul", (0.017, 0.018, 0.017))], 1.0),
         ([("Mul", 1 / 127.5), ("Add", -1.0)], 1.0),
+        ([("Sub", (123.7, 116.3, 103.5))], 1.0),
         ([("Sub", (0.485, 0.456, 0.406)), ("Div", (0.229, 0.224, 0.225))], 1 / 255),
         ([("Mul", 2.0), ("Sub", 1.0)], 1 / 255),
     ],
@@ -72,6 +73,19 @@ def test_a_normalisation_inside_the_graph_says_which_pixels_go_in(steps, scale, 
     assert {"scale", "mean", "std"}.isdisjoint(found.guessed)
     assert {"crop", "interpolation"} <= set(found.guessed)
     assert found.source == "the graph's own normalisation"
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_the_mean_of_whole_images_taken_off_says_the_range_too(last, tmp_path):
+    g = Build(nhwc=last)
+    mean = np.random.default_rng(0).uniform(90, 140, (1, 8, 8, 3) if last else (1, 3, 8, 8)).astype(np.float32)
+    x = g.node("Sub", "x", g.const(mean))
+    x = g.node("Transpose", x, perm=[0, 3, 1, 2]) if last else x
+    y = g.node("Relu", g.node("Conv", x, g.const(g.weight(12, 3, 3, 3))))
+    logits, _, _ = g.gemm(g.node("Flatten", g.node("GlobalAveragePool", y)))
+    found = opened(tmp_path, g.model(logits)).preprocessing
+    assert (found.scale, found.mean, found.std) == (1.0, (0.0,), (1.0,))
+    assert {"scale", "mean", "std"}.isdisjoint(found.guessed)
 
 
 def test_what_states_the_arithmetic_comes_before_the_graph(tmp_path):

@@ -1,5 +1,7 @@
 """Lists and tables of images: the user's own paths are taken at their word, URLs are never fetched."""
 
+import json
+
 import numpy as np
 import PIL.Image
 import pytest
@@ -84,6 +86,61 @@ def test_tables_that_are_wrong_are_explained(photos, text, match):
     (photos / "table.csv").write_text(text)
     with pytest.raises(DatasetError, match=match):
         open_source(str(photos / "table.csv"))
+
+
+def test_a_table_of_json_lines_is_read_as_one_of_commas(photos):
+    rows = [{"file_name": "sub/c.png", "label": "cat", "box": [1, 2]}, {"file_name": "a b.png", "label": "dog"}]
+    (photos / "data.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    source = open_source(str(photos / "data.jsonl"))
+    assert values(source) == [100, 50]
+    assert resolve_labels(source, "auto", ("dog", "cat"))[0] == [1, 0]
+
+
+@pytest.mark.parametrize("path", ["filepath", "image_name", "img_path", "image"])
+@pytest.mark.parametrize("label", ["choice", "label"])
+def test_columns_of_label_tools_go_by_their_names(photos, path, label):
+    (photos / "export.csv").write_text(f"id,{path},{label}\n7,sub/c.png,cat\n8,a b.png,dog\n")
+    assert resolve_labels(open_source(str(photos / "export.csv")), "auto", ("dog", "cat"))[0] == [1, 0]
+
+
+@pytest.mark.parametrize("one", ["1", "1.0", " 1"])
+def test_a_column_for_each_class_with_one_1_in_each_row_is_labels(photos, one):
+    (photos / "_classes.csv").write_text(f"filename, Cat, dog\nsub/c.png, {one}, 0\na b.png, 0, {one}\n")
+    found, words = resolve_labels(open_source(str(photos / "_classes.csv")), "auto", ("dog", "cat"))
+    assert found == [1, 0]
+    assert "named as the classes" in words
+    (photos / "flat").mkdir()
+    for name in ("x.png", "y.png"):
+        PIL.Image.new("RGB", (4, 4)).save(photos / "flat" / name)
+    (photos / "truth.csv").write_text("image,cat,dog\nx.png,1,0\ny.png,0,1\n")
+    assert resolve_labels(open_source(str(photos / "flat")), str(photos / "truth.csv"), ("dog", "cat"))[0] == [1, 0]
+
+
+@pytest.mark.parametrize("rows", ["1,1\na b.png,0,1", "0,0\na b.png,0,1", "0.9,0.1\na b.png,0,1", ",1\na b.png,0,1"])
+def test_columns_that_are_not_one_1_a_row_are_no_labels_and_that_is_said(photos, rows):
+    (photos / "scores.csv").write_text(f"path,cat,dog\nsub/c.png,{rows}\n")
+    found, words = resolve_labels(open_source(str(photos / "scores.csv")), "auto", ("dog", "cat"))
+    assert found is None
+    assert "--label-column" in words
+    assert "'cat'" in words
+
+
+@pytest.mark.parametrize(
+    ("name", "match", "way"),
+    [("photos.zip", "an archive", "Unpack"), ("a.tfrecord-00000-of-00002", "TensorFlow", "one folder a class"),
+     ("pathmnist.npz", "arrays", "PNG"), ("train.rec", "training library", "PNG"), ("coco.json", "label tool", "CSV"),
+     ("t10k-images-idx3-ubyte", "MNIST", "PNG"), ("data_batch_1", "never loaded", "PNG"),
+     ("out.manifest", "SageMaker", "Download"), ("data-00000-of-00001.arrow", "datasets library", "to_parquet"),
+     ("photos.tar.zst", "compressed archive", "Unpack")],
+)  # fmt: skip
+def test_containers_that_are_not_read_are_told_with_what_to_do(tmp_path, name, match, way):
+    (tmp_path / name).write_bytes(b"x")
+    for given in (tmp_path / name, tmp_path):
+        if given == tmp_path and name.endswith(".json"):
+            continue  # beside images a document may be anything
+        with pytest.raises(DatasetError, match=match) as info:
+            open_source(str(given))
+        assert way in info.value.hint
 
 
 def test_a_list_that_is_a_folder_fifo_or_missing(photos):

@@ -6,6 +6,7 @@ from singaudit.classifier.shadow.operators import (  # noqa: F401
     activation,
     arithmetic,
     attention,
+    blocks,
     comparison,
     control,
     convolution,
