@@ -14,6 +14,7 @@ _KERAS = (
 )
 _SAVED_MODEL = "Export it: python -m tf2onnx.convert --saved-model DIR --output model.onnx."
 _TFLITE = "Export it: python -m tf2onnx.convert --tflite FILE --output model.onnx."
+_FROZEN = "Export it: python -m tf2onnx.convert --graphdef FILE --inputs NAME:0 --outputs NAME:0 --output model.onnx."
 _CORE_ML = "Export the network it was converted from; an old .mlmodel: onnxmltools.convert_coreml(model)."
 _OPENVINO = "Export the network that it was converted from to ONNX; OpenVINO reads that file too."
 _PADDLE = "Export it: paddle2onnx --model_dir DIR --model_filename NAME.pdmodel --params_filename NAME.pdiparams "
@@ -59,6 +60,7 @@ _SUFFIXES: dict[str, tuple[str, str]] = {
         (".mnn", ".rknn", ".dlc", ".hef", ".param"),
         ("a model of a device's own runtime", "Give the ONNX file, or the network, that it was made from."),
     ),
+    ".weights": ("weights of Darknet", "Export the network to ONNX; the file alone does not say what it is."),
     ".joblib": ("a pickle of joblib, which is never loaded", "Give an image classifier as ONNX."),
 }
 """Of files that no first bytes tell from ONNX, by their suffix."""
@@ -90,6 +92,10 @@ def refuse_start(path: Path, start: bytes) -> None:
     for magic, (what, hint) in STARTS.items():
         if start.startswith(magic):
             raise ModelError(f"{path.name} is {what}; expected a classifier", hint=hint)
+    if (
+        start[:1] == b"\x0a" and path.suffix.lower() == ".pb"
+    ):  # an ONNX file begins with its version, a graph with a node
+        raise ModelError(f"{path.name} is a frozen graph of TensorFlow; expected a classifier", hint=_FROZEN)
     what, hint = _FOURTH.get(start[4:8]) or _SUFFIXES.get(path.suffix.lower()) or ("", "")
     if what:
         raise ModelError(f"{path.name} is {what}; expected a classifier", hint=hint)

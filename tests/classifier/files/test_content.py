@@ -120,13 +120,22 @@ def test_folders_of_other_libraries_are_told_with_their_own_way_to_onnx(tmp_path
 @pytest.mark.parametrize(
     ("name", "message"),
     [("m.mlmodel", "Core ML"), ("m.pdmodel", "PaddlePaddle"), ("m.onnx_data", "external data"), ("m.params", "MXNet"),
-     ("m.caffemodel", "Caffe"), ("m.rknn", "device's own runtime")],
+     ("m.caffemodel", "Caffe"), ("m.rknn", "device's own runtime"), ("m.weights", "Darknet")],
 )  # fmt: skip
 def test_graphs_of_other_libraries_that_no_first_bytes_tell_go_by_their_suffix(tmp_path, name, message):
     (tmp_path / name).write_bytes(b"\x08\x04" + bytes(99))
     with pytest.raises(ModelError, match=message) as caught:
         recognise(tmp_path / name)
     assert caught.value.hint
+
+
+def test_a_frozen_graph_is_told_from_onnx_by_how_it_begins(tmp_path, models):
+    (tmp_path / "m.pb").write_bytes(b"\x0a\x0f\x0a\x05input\x12\x06Const*" + bytes(50))
+    with pytest.raises(ModelError, match="frozen graph of TensorFlow") as caught:
+        recognise(tmp_path / "m.pb")
+    assert "--graphdef" in caught.value.hint
+    (tmp_path / "m.pb").write_bytes((models / "clean.onnx").read_bytes())
+    assert recognise(tmp_path / "m.pb") == "onnx"
 
 
 def test_missing_files_devices_sockets_and_fifos_are_refused_without_opening_them(tmp_path):
