@@ -128,7 +128,7 @@ def test_columns_that_are_not_one_1_a_row_are_no_labels_and_that_is_said(photos,
 @pytest.mark.parametrize(
     ("name", "match", "way"),
     [("photos.zip", "an archive", "Unpack"), ("a.tfrecord-00000-of-00002", "TensorFlow", "one folder a class"),
-     ("pathmnist.npz", "arrays", "PNG"), ("train.rec", "training library", "PNG"), ("coco.json", "label tool", "CSV"),
+     ("pathmnist.npz", "array", "PNG"), ("train.rec", "training library", "PNG"), ("coco.json", "label tool", "CSV"),
      ("t10k-images-idx3-ubyte", "MNIST", "PNG"), ("data_batch_1", "never loaded", "PNG"),
      ("out.manifest", "SageMaker", "Download"), ("data-00000-of-00001.arrow", "datasets library", "to_parquet"),
      ("photos.tar.zst", "compressed archive", "Unpack")],
