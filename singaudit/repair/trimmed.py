@@ -186,7 +186,7 @@ def _drop(field: Any, names: set[str]) -> None:
 def _no_batch_axis() -> ModelError:
     return ModelError(
         "the graph takes one image and drops the axis that counts images, along which a copy's rows would lie",
-        hint="export the classifier with a free batch axis",
+        hint="Export the classifier with a free batch axis.",
     )
 
 

@@ -30,11 +30,11 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "n
 _NAMED = ("arch", "architecture", "model_name")
 _DEEPEST = 4
 _OWN_EXPORTS = {
-    "ultralytics.": "Ultralytics: yolo export model=FILE format=onnx",
-    "fastai.": "fastai: learn = load_learner(FILE); singaudit.export(learn.model, torch.randn(1, 3, 224, 224), "
+    "ultralytics.": "With Ultralytics: yolo export model=FILE format=onnx",
+    "fastai.": "With fastai: learn = load_learner(FILE); singaudit.export(learn.model, torch.randn(1, 3, 224, 224), "
     "'model.onnx', classes=list(learn.dls.vocab), preprocess='size=224,mean=...,std=...')",
-    "sklearn.": "scikit-learn: skl2onnx.to_onnx(model, X[:1]); a classifier of images is expected",
-    "mmengine.": "MMEngine: torch.save(model.state_dict(), ...) and name their --arch; or export with mmdeploy",
+    "sklearn.": "With scikit-learn: skl2onnx.to_onnx(model, X[:1]); a classifier of images is expected",
+    "mmengine.": "With MMEngine: torch.save(model.state_dict(), ...) and name their --arch; or export with mmdeploy",
 }
 """By where a name that a pickle asks for begins: the library's own way to a file that is no program."""
 _MAGIC = b"l\xfc\x9cF\xf9 j\xa8P\x19"
