@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from singaudit.classifier.graph.lookup import GraphIndex, attributes
-from singaudit.classifier.head.linear_blocks import matmul_nbits
 from singaudit.classifier.head.linear_form import Linear, NotLinear, Values, channel_bias, optional, pointwise, real
-from singaudit.classifier.head.linear_quantised import matmul_integer, matmul_integer_to_float, qconv, qgemm, qmatmul
+from singaudit.classifier.head.linear_quantised import (
+    matmul_integer,
+    matmul_integer_to_float,
+    matmul_nbits,
+    qconv,
+    qgemm,
+    qmatmul,
+)
 
 if TYPE_CHECKING:
     import onnx
