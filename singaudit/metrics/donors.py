@@ -71,15 +71,19 @@ def _candidates(seen: Array, possible: NDArray[np.bool_], alike: NDArray[np.bool
     """(b, q) images to try as donors, the first first: of the own class (``alike``), of the nearest, any; within each
     the next ones in hash order, which is random."""
     count = len(seen)
-    following = (np.arange(count) - np.arange(count)[:, None]) % count
+    place = np.arange(count)
     if alike is None:
-        return np.argsort(following, axis=1)
+        return np.asarray((place[:, None] + place) % count)
+    following = ((place - place[:, None]) % count).astype(np.int32)
     square = np.einsum("ij,ij->i", seen, seen)
     distance = np.where(possible & ~alike, square[:, None] + square - 2 * seen @ seen.T, np.inf)
     few = max(int(NEAREST * count), min(16, count - 1))
     near = distance <= np.partition(distance, few - 1, axis=1)[:, few - 1 : few]
     rank = np.where(alike, following, np.where(near, count + following, 2 * count + following))
-    return np.argsort(rank, axis=1)[:, :CANDIDATES]
+    # The first of these, in order, without putting all others in order as well.
+    first = np.argpartition(rank, min(CANDIDATES, count) - 1, axis=1)[:, :CANDIDATES]
+    order = np.argsort(np.take_along_axis(rank, first, axis=1), axis=1)
+    return np.take_along_axis(first, order, axis=1)
 
 
 def _choose(
