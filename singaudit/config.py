@@ -131,13 +131,18 @@ class AuditConfig(BaseModel):
         return None if names is None else check_class_names(names)
 
 
+_MESSAGES = {"string_unicode": "Input should be text in UTF-8, as it is recorded in the report"}
+"""By the type of an error of pydantic's: what says more than its own words."""
+
+
 def make_config(**values: object) -> AuditConfig:
     """An ``AuditConfig`` from untrusted values. Raises ``ConfigError`` that names every wrong one."""
     try:
         return AuditConfig.model_validate(values)
     except ValidationError as error:
         found = "; ".join(
-            f"{'.'.join(map(str, item['loc']))}: {item['msg']}, got {str(item['input'])[:80]!r}"
+            f"{'.'.join(map(str, item['loc']))}: {_MESSAGES.get(item['type'], item['msg'])}, "
+            f"got {str(item['input'])[:80]!r}"
             for item in error.errors()
         )
         raise ConfigError(f"expected valid settings: {found}", hint="See singaudit run --help.") from error

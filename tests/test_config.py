@@ -101,3 +101,9 @@ def test_a_policy_is_a_table_of_lists(tmp_path):
         path.write_text(wrong)
         with pytest.raises(ConfigError, match="policy"):
             load_settings(str(path), isolated=False, known=KNOWN)
+
+
+def test_a_name_that_is_no_text_is_refused_in_words():
+    """Names of files are bytes; what a report cannot record is not audited."""
+    with pytest.raises(ConfigError, match="cache: Input should be text in UTF-8"):
+        make_config(model="builtin:leaky", cache="/cache/\udcff\udcfe")

@@ -52,6 +52,15 @@ def test_a_current_folder_that_is_gone_is_said(tmp_path):
     assert "Traceback" not in found.stderr
 
 
+def test_python_without_docstrings_is_said(tmp_path):
+    """Some libraries read their own when they are imported; without assertions alone everything works."""
+    found = shell(f"{shlex.quote(sys.executable)} -OO -m singaudit inspect builtin:leaky", tmp_path)
+    assert found.returncode == 2
+    assert "python -O" in found.stderr
+    assert "Traceback" not in found.stderr
+    assert shell(f"{shlex.quote(sys.executable)} -O -m singaudit inspect builtin:leaky", tmp_path).returncode == 0
+
+
 def test_a_variable_that_is_nearly_an_options_is_refused(tmp_path):
     found = shell(f"{SINGAUDIT} run builtin:leaky", tmp_path, SINGAUDIT_GATES="default", SINGAUDIT_HOUSE="ours")
     assert found.returncode == 2

@@ -41,7 +41,16 @@ class CommandGroup(_Inert, click.Group):
         return run(*args, standalone_mode=False, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command named. Raises click's error where the current folder is gone: libraries fail in many ways."""
+        """Run the command named. Raises click's error where libraries would fail in many ways.
+
+        That is where the current folder is gone, and without docstrings, which some read when they are imported.
+        """
+        if sys.flags.optimize > 1:
+            raise click.UsageError(
+                "Python runs without docstrings (-OO, or PYTHONOPTIMIZE=2), which transformers and altair read. Run "
+                "python -O, or without.",
+                ctx,
+            )
         try:
             os.getcwd()
         except OSError as error:
