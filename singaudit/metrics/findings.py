@@ -350,7 +350,7 @@ def unstable(full: Finding, halves: tuple[Finding, Finding]) -> bool:
 def sentence(group: str, finding: Finding, share: Estimate | None) -> str:
     """The finding in one plain sentence."""
     group = group.replace("_", " ")
-    part = f" ({share.value:.0%} of its reading, {share.low:.0%} to {share.high:.0%})" if share else ""
+    part = f" ({_share(share.value)} of its reading, {_share(share.low)} to {_share(share.high)})" if share else ""
     return {
         "strong": f"What carries {group} in the features is ignored by the head{part}.",
         "partial": f"At least part of what carries {group} in the features is ignored by the head{part}.",
@@ -361,6 +361,11 @@ def sentence(group: str, finding: Finding, share: Estimate | None) -> str:
         "unstable": f"What was found about {group} changes when the translator is refitted: do not rely on it.",
         "cannot tell": f"Whether the head ignores {group} cannot be told from these images.",
     }[finding]
+
+
+def _share(value: float) -> str:
+    """A share in words where estimates of it leave its range."""
+    return "none" if value < 0.005 else "all" if value > 0.995 else f"{value:.0%}"
 
 
 def _span(e: Estimate) -> str:
