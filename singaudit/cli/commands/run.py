@@ -74,14 +74,18 @@ def audit_into(
         "gate_places": gate_places(found.rules),
     }
     if redact:
-        info = redacted_run(info)
-        found = replace(found, result=redacted(found.result), per_image=redacted_rows(found.per_image), files={})
+        found, info = without_places(found), redacted_run(info)
     files = write_report(
         found.result, found.per_image, output, formats=formats, force=force, run_info=info, pictures=found.files,
         pdf=pdf,
     )  # fmt: skip
     reporter("write the report", 1, 1)
     return found, files
+
+
+def without_places(found: Audit) -> Audit:
+    """The audit as it may leave the house: result and rows redacted, and no picture."""
+    return replace(found, result=redacted(found.result), per_image=redacted_rows(found.per_image), files={})
 
 
 def gate_places(rules: Sequence[Rule]) -> list[list[str | int] | None]:
