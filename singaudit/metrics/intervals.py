@@ -182,23 +182,32 @@ def percentiles(rows: Array) -> Array:
     return result
 
 
-def bootstrap(columns: Array, seed: int, draws: int = DRAWS) -> Bootstrap:
-    """A ``Bootstrap`` of the whole table (n, k)."""
+def bootstrap(
+    columns: Array, seed: int, draws: int = DRAWS, units: NDArray[np.integer] | None = None
+) -> Bootstrap:  # fmt: skip
+    """A ``Bootstrap`` of the whole table (n, k); ``units`` (n,), in any order, None: each image its own."""
     result = Bootstrap(seed, draws)
+    if units is not None:
+        order = np.argsort(units, kind="stable")
+        columns, units = columns[order], units[order]
     for start in range(0, len(columns), BLOCK):
-        result.add(columns[start : start + BLOCK])
+        at = slice(start, start + BLOCK)
+        result.add(columns[at], None if units is None else units[at].astype(np.intp))
     return result
 
 
-def mean_estimate(values: Array, seed: int) -> Estimate:
-    """Mean of (n,) values with its interval."""
-    return bootstrap(np.asarray(values, dtype=np.float64)[:, None], seed).mean(0)
+def mean_estimate(values: Array, seed: int, units: NDArray[np.integer] | None = None) -> Estimate:
+    """Mean of (n,) values with its interval; images of one of the ``units`` (n,) are drawn together."""
+    return bootstrap(np.asarray(values, dtype=np.float64)[:, None], seed, units=units).mean(0)
 
 
-def share_estimate(values: Array) -> Estimate:
-    """Share of (n,) values that are 1, with its Wilson interval: of 300 right out of 300, a bootstrap makes a point."""
-    hits, n = float(np.sum(values)), len(values)
-    return Estimate(hits / n, *wilson(hits, n), n)
+def share_estimate(values: Array, units: NDArray[np.integer] | None = None) -> Estimate:
+    """Share of (n,) values that are 1, with its Wilson interval: of 300 right out of 300, a bootstrap makes a point.
+
+    ``units`` (n,): the share is over images, its interval that of as many images as there are units, which n counts.
+    """
+    share, n = float(np.mean(values)), len(values) if units is None else len(np.unique(units))
+    return Estimate(share, *wilson(share * n, n), n)
 
 
 def at_least_wilson(e: Estimate, effective: float, chance: float = 0.0) -> Estimate:

@@ -80,7 +80,8 @@ def translated_by_removal(subject: Subject, rows: NDArray[np.intp]) -> tuple[Arr
 def retrieve(subject: Subject, rows: list[int], neighbours: int) -> list[Pair]:
     """For each image its nearest images by the angle between translated features and image embeddings.
 
-    Exact search in blocks. Candidates come from the image's own fold: those which its translator never saw.
+    Exact search in blocks. Candidates come from the image's own fold, those which its translator never saw, and are of
+    other units.
     """
     if not rows:
         return []
@@ -94,7 +95,9 @@ def retrieve(subject: Subject, rows: list[int], neighbours: int) -> list[Pair]:
         block = slice(start, start + _BLOCK)
         cosine = queries @ subject.embeddings[block].astype(np.float64).T
         candidates = np.arange(start, start + cosine.shape[1])
-        allowed = (subject.fitted.fold[block][None, :] == query_fold[:, None]) & (candidates != query_row[:, None])
+        # A copy of the image, or another frame of its scene, would be its nearest and say nothing.
+        other = subject.unit_of[block][None, :] != subject.unit_of[query_row][:, None]
+        allowed = (subject.fitted.fold[block][None, :] == query_fold[:, None]) & other
         cosine[~allowed] = -np.inf
         for q, (values, found) in enumerate(best):
             merged, ids = np.concatenate([values, cosine[q]]), np.concatenate([found, candidates])

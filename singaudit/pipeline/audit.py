@@ -260,7 +260,7 @@ def _conclude(
         logit_check=_logit_check(facts, logits, subject),
         scores=scores.scores_part(measured),
         controls=control_parts(controls),
-        classes=scores.class_parts(measured, subject.class_of, facts.names, config.seed),
+        classes=scores.class_parts(measured, subject, facts.names),
         concepts=scores.concept_parts(measured.concepts, groups, facts.vocabulary.concepts),
         findings=findings,
         steering=steering_part(steer_all(subject), facts.known.concepts),

@@ -85,7 +85,7 @@ def accuracy_of(facts: AuditContext, logits: NDArray[np.float32]) -> tuple[Stati
     truth = facts.class_of(logits)
     right = (predicted(logits, len(facts.names)) == truth).astype(np.float64)
     chance = float(np.bincount(truth).max() / len(truth))
-    return scores.statistic(share_estimate(right)), chance
+    return scores.statistic(share_estimate(right, facts.seen.units.of)), chance
 
 
 def data_part(

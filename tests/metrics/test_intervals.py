@@ -114,3 +114,13 @@ def test_a_weighted_share_is_never_surer_than_wilson_and_keeps_a_wider_interval(
     assert at_least_wilson(wide, 100) == wide
     assert at_least_wilson(point, 0) == point
     assert np.isnan(at_least_wilson(Estimate(np.nan, np.nan, np.nan, 4), 10).low)
+
+
+def test_shares_and_means_of_scenes_are_as_uncertain_as_one_image_of_each():
+    values, units = np.random.default_rng(0).random(200) < 0.8, np.arange(200)
+    alone, scenes = share_estimate(values), share_estimate(np.repeat(values, 10), np.repeat(units, 10))
+    assert (scenes.value, scenes.low, scenes.high, scenes.n) == (alone.value, alone.low, alone.high, 200)
+    shuffled = np.random.default_rng(1).permutation(2000)
+    mean = mean_estimate(np.repeat(values, 10)[shuffled], 0, np.repeat(units, 10)[shuffled])
+    each = mean_estimate(values, 0, units)
+    np.testing.assert_allclose([mean.value, mean.low, mean.high], [each.value, each.low, each.high], atol=1e-6)

@@ -109,7 +109,7 @@ def audit_folder(
         translator=scores.translator_part(subject.fitted, measured, len(names.classes)),
         scores=scores.scores_part(measured),
         controls=control_parts(controls),
-        classes=scores.class_parts(measured, subject.class_of, names.classes, config.seed),
+        classes=scores.class_parts(measured, subject, names.classes),
         concepts=scores.concept_parts(measured.concepts, groups, ()),
         findings=findings,
         steering=steering_part(steer_all(subject), known.concepts),
@@ -193,7 +193,7 @@ def _data(
     accuracy = chance = apart = None
     if known:
         right = (predicted(given.logits, len(folder.names.classes)) == subject.class_of).astype(np.float64)
-        accuracy = scores.statistic(share_estimate(right))
+        accuracy = scores.statistic(share_estimate(right, subject.unit_of))
         chance = float(np.bincount(subject.class_of).max() / len(right))
     if given.probe is not None and units[1] is not None:
         hashes = content_hashes(*given.probe)

@@ -16,6 +16,7 @@ from singaudit.language.concepts import Group, prompts
 from singaudit.language.translators.fit import FOLDS, Fitted
 from singaudit.metrics.intervals import Bootstrap, Estimate, at_least_wilson, mean_estimate
 from singaudit.metrics.measure import MODEL_COLUMNS, Measured
+from singaudit.metrics.subject import Subject
 from singaudit.metrics.units import Units
 from singaudit.report.result.base import DIGITS, Statistic
 from singaudit.report.result.data import ImageNote, ImagesPart, SkippedImage, TranslatorPart, UnitsPart
@@ -185,9 +186,13 @@ def scores_part(m: Measured) -> ScoresPart:
     return ScoresPart.model_validate({**removal("zero"), "mean_removal": Removal.model_validate(removal("mean"))})
 
 
-def class_parts(m: Measured, class_of: NDArray[np.intp], names: Sequence[str], seed: int) -> list[ClassPart]:
+def class_parts(m: Measured, subject: Subject, names: Sequence[str]) -> list[ClassPart]:
     """Scores per class under zero removal."""
-    parts = []
+    parts, class_of = [], subject.class_of
+
+    def mean(values: Array, rows: NDArray[np.intp]) -> Statistic:
+        return statistic(mean_estimate(values, subject.seed, subject.unit_of[rows]))
+
     order = np.argsort(class_of, kind="stable")
     bounds = np.searchsorted(class_of[order], np.arange(len(names) + 1))
     for index, name in enumerate(names):
@@ -196,9 +201,9 @@ def class_parts(m: Measured, class_of: NDArray[np.intp], names: Sequence[str], s
         some = len(rows) > 0
         parts.append(ClassPart(
             name=name, images=len(rows),
-            image_score_deg=statistic(mean_estimate(m.image_score[rows], seed)) if some else None,
-            attribute_score_deg=statistic(mean_estimate(np.abs(signed), seed)) if some else None,
-            signed_attribute_score_deg=statistic(mean_estimate(signed, seed)) if some else None,
+            image_score_deg=mean(m.image_score[rows], rows) if some else None,
+            attribute_score_deg=mean(np.abs(signed), rows) if some else None,
+            signed_attribute_score_deg=mean(signed, rows) if some else None,
             quantiles_deg=np.percentile(signed, np.arange(0, 101, 5)).tolist() if some else [],
         ))  # fmt: skip
     return parts
