@@ -78,7 +78,7 @@ def test_values_of_the_leading_group_take_turns_as_well(subject):
 def test_another_frame_of_the_same_scene_is_no_neighbour(subject):
     count = len(subject.sha256)
     scenes = replace(subject, units=np.arange(count) // 2)
-    rows = list(range(0, 6))
+    rows = list(range(6))
     for pair in retrieve(scenes, rows, 8):
         for near in (pair.near_original, pair.near_equivalent):
             assert near
