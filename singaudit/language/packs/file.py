@@ -113,7 +113,7 @@ def read_pack(path: Path) -> PackFile:
         manifest = _manifest(tensors["manifest"], path)
         if "images" in table:
             first, last = table["images"]["data_offsets"]
-            images = ImageBytes(file.detach(), start + first, last - first)
+            images = ImageBytes(cast(io.FileIO, file.detach()), start + first, last - first)
         return PackFile(path.name, whole, manifest, tensors, images)
     finally:
         if images is None:
