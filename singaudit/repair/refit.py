@@ -144,7 +144,7 @@ def _error(differences: Array, weights: Array, scenes: NDArray[np.intp] | None) 
     """Standard error of the weighted mean of paired differences (n,), whose scenes are what is independent."""
     parts = weights * (differences - float(weights @ differences))
     if scenes is not None:
-        parts = np.bincount(scenes, weights=parts)
+        parts = np.bincount(scenes, weights=parts).astype(np.float64)
     return float(np.sqrt(np.sum(parts**2)))
 
 
