@@ -258,7 +258,7 @@ def _fit_fields(fitted: _Fitted) -> dict[str, Any]:
         "labels": fitted.labelled.labels_source,
         "fitted_on": len(fitted.parts.fit),
         "held_out": len(fitted.parts.held),
-        "units": units_part(fitted.labelled.scenes, fitted.labelled.images),
+        "units": units_part(fitted.labelled.scenes, fitted.labelled.images.names),
         "left_out": int((fitted.cells < 0).sum()),
         "balanced": [
             BalancedPart(name=group.name, values=list(group.values), source=group.source) for group in fitted.groups
