@@ -74,9 +74,27 @@ def _candidates(seen: Array, possible: NDArray[np.bool_], alike: NDArray[np.bool
     place = np.arange(count)
     if alike is None:
         return np.asarray((place[:, None] + place) % count)
-    following = ((place - place[:, None]) % count).astype(np.int32)
+    found = np.empty((count, min(CANDIDATES, count)), np.intp)
+    size = alike.sum(axis=1)
+    for i in np.flatnonzero((size >= CANDIDATES) & (np.argmax(alike, axis=1) == place)):
+        # A class with candidates enough, at its first image: each of its images has the class's next ones.
+        members = np.flatnonzero(alike[i])
+        at = np.arange(len(members))
+        found[members] = members[(at[:, None] + np.arange(CANDIDATES)) % len(members)]
+    few = np.flatnonzero(size < CANDIDATES)
+    if len(few):
+        found[few] = _near(seen, possible[few], alike[few], few)
+    return found
+
+
+def _near(
+    seen: Array, possible: NDArray[np.bool_], alike: NDArray[np.bool_], mine: NDArray[np.intp]
+) -> NDArray[np.intp]:  # fmt: skip
+    """(r, q) candidates of the images ``mine`` (r,), whose classes have not enough of them: the nearest as well."""
+    count = len(seen)
+    following = ((np.arange(count) - mine[:, None]) % count).astype(np.int32)
     square = np.einsum("ij,ij->i", seen, seen)
-    distance = np.where(possible & ~alike, square[:, None] + square - 2 * seen @ seen.T, np.inf)
+    distance = np.where(possible & ~alike, square[mine, None] + square - 2 * seen[mine] @ seen.T, np.inf)
     few = max(int(NEAREST * count), min(16, count - 1))
     near = distance <= np.partition(distance, few - 1, axis=1)[:, few - 1 : few]
     rank = np.where(alike, following, np.where(near, count + following, 2 * count + following))
