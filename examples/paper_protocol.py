@@ -90,9 +90,15 @@ class Row:
 
 
 def run(
-    models: Sequence[Protocol], images: str, encoders: Sequence[str], out: Path, *, labels: str = "none",
-    limit: int | None = IMAGES, seed: int = 0,
-) -> list[Row]:  # fmt: skip
+    models: Sequence[Protocol],
+    images: str,
+    encoders: Sequence[str],
+    out: Path,
+    *,
+    labels: str = "none",
+    limit: int | None = IMAGES,
+    seed: int = 0,
+) -> list[Row]:
     """Audit every model with every encoder, and write ``out``/table.md, table.json and a comparison per encoder."""
     rows: list[Row] = []
     for encoder in encoders:
@@ -173,9 +179,12 @@ def table(rows: Iterable[Row]) -> str:
         paper = "not listed" if r.paper_steered_deg is None else "{:.2f} +- {:.2f}".format(*r.paper_steered_deg)
         null = f"{r.null_dim} ({'-' if r.paper_null_dim is None else r.paper_null_dim})"
         cells = [
-            r.name, r.encoder, null, *(said(s) for s in (
-                r.image_score_deg, r.attribute_score_deg, r.ratio, r.cosine, r.steered_deg, r.reached)), paper,
-        ]  # fmt: skip
+            r.name,
+            r.encoder,
+            null,
+            *(said(s) for s in (r.image_score_deg, r.attribute_score_deg, r.ratio, r.cosine, r.steered_deg, r.reached)),
+            paper,
+        ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -221,8 +230,9 @@ def chosen(path: str | None, only: str | None) -> list[Protocol]:
     if path is not None:
         known = asdict(MODELS[0]).keys()
         entries = json.loads(Path(path).read_text(encoding="utf-8"))
-        models = [Protocol(**{k: tuple(v) if k == "table1" and v else v for k, v in e.items() if k in known})
-                  for e in entries]  # fmt: skip
+        models = [
+            Protocol(**{k: tuple(v) if k == "table1" and v else v for k, v in e.items() if k in known}) for e in entries
+        ]
     if only is None:
         return models
     wanted = [name.strip() for name in only.split(",")]
@@ -251,9 +261,14 @@ def main() -> int:
     except SingauditError as error:
         raise SystemExit(f"{error.message}. {error.hint}") from error
     rows = run(
-        chosen(given.models, given.only), images, tuple(given.vlm or ENCODERS), out, labels=given.labels,
-        limit=given.limit, seed=given.seed,
-    )  # fmt: skip
+        chosen(given.models, given.only),
+        images,
+        tuple(given.vlm or ENCODERS),
+        out,
+        labels=given.labels,
+        limit=given.limit,
+        seed=given.seed,
+    )
     print(table(rows), end="")
     return int(any(r.note for r in rows))
 

@@ -42,10 +42,13 @@ def made_up(images=2000, features=32, width=48, seed=0):
     f = rng.normal(scale=0.5, size=(images, features)) + 2 * seen[own["class"]] + 2 * ignored[own["colour"]]
     z = sum(vectors[own[name]] for name, vectors in text.items()) + rng.normal(scale=0.1, size=(images, width))
     arrays = {
-        "weight": seen.astype(np.float32), "bias": np.zeros(len(CLASSES), np.float32),
-        "features": f.astype(np.float32), "embeddings": z.astype(np.float32),
-        "class_texts": text["class"].astype(np.float32), "class_labels": own["class"],
-    }  # fmt: skip
+        "weight": seen.astype(np.float32),
+        "bias": np.zeros(len(CLASSES), np.float32),
+        "features": f.astype(np.float32),
+        "embeddings": z.astype(np.float32),
+        "class_texts": text["class"].astype(np.float32),
+        "class_labels": own["class"],
+    }
     for name in GROUPS:
         arrays[f"group.{name}"] = text[name].astype(np.float32)
         arrays[f"labels.{name}"] = own[name]

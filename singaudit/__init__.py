@@ -39,7 +39,7 @@ __all__ = [
 # call is too late. The others count imports and downloads.
 os.environ.update(
     ORT_DISABLE_TELEMETRY="1", HF_HUB_DISABLE_TELEMETRY="1", HF_UPDATE_DOWNLOAD_COUNTS="0", DO_NOT_TRACK="1"
-)  # fmt: skip
+)
 
 # Where each public name lives; imported on first use, so that `import singaudit` costs nothing.
 _HOMES = {

@@ -82,9 +82,11 @@ class AuditConfig(BaseModel):
     gate_on: Literal["upper", "point", "lower"] = "upper"
     generate: int = Field(default=6, ge=0, le=1000, description="Images to make equivalents of; 0: none.")
     toward: str | None = Field(
-        default=None, min_length=1, max_length=1000,
+        default=None,
+        min_length=1,
+        max_length=1000,
         description="Concept group or text that equivalents are led toward; None: what the findings name.",
-    )  # fmt: skip
+    )
     decode: str | None = Field(
         default=None,
         min_length=1,

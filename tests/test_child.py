@@ -82,9 +82,13 @@ def test_errors_cross_over_as_what_they_are():
 @pytest.mark.parametrize("gib", ["0.05", "0.3"])
 def test_a_limit_that_not_even_the_libraries_fit_into_is_one_message(tmp_path, gib):
     found = subprocess.run(
-        [sys.executable, "-m", "singaudit", "inspect", "builtin:leaky", "--model-memory", gib], capture_output=True,
-        text=True, cwd=tmp_path, timeout=200, check=False,
-    )  # fmt: skip
+        [sys.executable, "-m", "singaudit", "inspect", "builtin:leaky", "--model-memory", gib],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=200,
+        check=False,
+    )
     assert found.returncode == 3, found.stderr
     assert "too little memory" in found.stderr
     assert "--model-memory" in found.stderr

@@ -81,8 +81,9 @@ def test_gates_may_be_a_text_a_list_or_a_table_of_names(tmp_path):
     path.write_text('[gates]\n"colour is kept" = "finding[colour] not in (strong)"\nready = "default"\n')
     gates = load_settings(str(path), isolated=False, known=KNOWN)["gates"]
     assert [(g["name"], g["rule"], g["line"]) for g in gates] == [
-        ("colour is kept", "finding[colour] not in (strong)", 2), ("ready", "default", 3),
-    ]  # fmt: skip
+        ("colour is kept", "finding[colour] not in (strong)", 2),
+        ("ready", "default", 3),
+    ]
     path.write_text('gates = "default"')
     assert [g["rule"] for g in load_settings(str(path), isolated=False, known=KNOWN)["gates"]] == ["default"]
     for wrong in ("[gates]\na = 3", '[gates]\n" " = "scores.ratio < 3"'):

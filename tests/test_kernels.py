@@ -35,10 +35,16 @@ def test_nothing_turns_on_the_kernels_of_the_linear_algebra_library(kernels, thr
     if NEEDS[kernels] not in flags():
         pytest.skip(f"this processor has no {NEEDS[kernels]}, without which kernels for {kernels} do not run")
     environment = os.environ | {
-        "OPENBLAS_CORETYPE": kernels, "OPENBLAS_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads),
-    }  # fmt: skip
+        "OPENBLAS_CORETYPE": kernels,
+        "OPENBLAS_NUM_THREADS": str(threads),
+        "OMP_NUM_THREADS": str(threads),
+    }
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(str(HERE / part) for part in WHAT)],
-        capture_output=True, text=True, env=environment, cwd=HERE.parent, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=HERE.parent,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout[-4000:]

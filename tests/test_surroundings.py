@@ -19,9 +19,14 @@ NO_READER = (
 
 def shell(command, folder, **variables):
     return subprocess.run(
-        ["bash", "-c", command], cwd=folder, env={**os.environ, **variables}, capture_output=True, text=True,
-        timeout=300, encoding="utf-8",
-    )  # fmt: skip
+        ["bash", "-c", command],
+        cwd=folder,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        encoding="utf-8",
+    )
 
 
 def test_closed_streams_do_not_matter(tmp_path):

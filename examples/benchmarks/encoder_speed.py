@@ -92,10 +92,15 @@ def speed(quick: bool, sizes: tuple[str, ...] = ("b32", "l14")) -> list[Outcome]
             found = cpu_in_turn(rivals, rounds)
             for what, count in (("images", images), ("texts", texts)):
                 ratio = found[f"eager {what}"] / found[what]
-                rows.append({
-                    "encoder": size, "what": what, "ms each": round(1000 * found[what] / count, 2),
-                    "eager ms each": round(1000 * found[f"eager {what}"] / count, 2), "times as fast": round(ratio, 2),
-                })  # fmt: skip
+                rows.append(
+                    {
+                        "encoder": size,
+                        "what": what,
+                        "ms each": round(1000 * found[what] / count, 2),
+                        "eager ms each": round(1000 * found[f"eager {what}"] / count, 2),
+                        "times as fast": round(ratio, 2),
+                    }
+                )
                 outcome.expect(f"{size}: {what}", ratio, at_least=1.8 if what == "images" else 2.0)
             cost = export / (found["eager images"] / images)
             outcome.expect(f"{size}: the export in images of the eager tower", cost, at_most=60)

@@ -45,9 +45,15 @@ def export(path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            model, (torch.zeros(1, 3, 224, 224),), buffer, dynamo=False, opset_version=17,
-            input_names=["image"], output_names=["logits"], dynamic_axes={"image": {0: "n"}, "logits": {0: "n"}},
-        )  # fmt: skip
+            model,
+            (torch.zeros(1, 3, 224, 224),),
+            buffer,
+            dynamo=False,
+            opset_version=17,
+            input_names=["image"],
+            output_names=["logits"],
+            dynamic_axes={"image": {0: "n"}, "logits": {0: "n"}},
+        )
     path.write_bytes(buffer.getvalue())
 
 
@@ -110,11 +116,13 @@ def _throughput(model: Path, photos: Path, quick: bool, made: bool) -> Outcome:
     seconds = in_turn(ways, 3 if quick else 6)
     rows = [
         {
-            "way": name, "images / s": len(tensors) / s, "seconds": s,
+            "way": name,
+            "images / s": len(tensors) / s,
+            "seconds": s,
             "feature pass, share of its throughput": s / seconds["feature pass"],
         }
         for name, s in seconds.items()
-    ]  # fmt: skip
+    ]
     kind = "made photographs" if made else "photographs"
     outcome = Outcome(f"Feature pass over {len(tensors)} {kind}, {MODEL} with random weights", rows)
     outcome.notes += [

@@ -36,11 +36,17 @@ def speed(quick: bool) -> Outcome:
         space, f = null_space(head), np.random.default_rng(1).normal(size=(50, m))
         logits = f @ head.weight.T
         moved = np.abs((f - space.null_part(f)) @ head.weight.T - logits).max() / np.abs(logits).max()
-        rows.append({
-            "c": c, "m": m, "rank": space.rank, "null space (s)": seconds["singaudit"],
-            "full float32 SVD (s)": seconds["full"], "times faster": seconds["full"] / seconds["singaudit"],
-            "largest relative logit change": float(moved),
-        })  # fmt: skip
+        rows.append(
+            {
+                "c": c,
+                "m": m,
+                "rank": space.rank,
+                "null space (s)": seconds["singaudit"],
+                "full float32 SVD (s)": seconds["full"],
+                "times faster": seconds["full"] / seconds["singaudit"],
+                "largest relative logit change": float(moved),
+            }
+        )
     outcome = Outcome("Null space against numpy.linalg.svd(float32, full_matrices=True)", rows)
     outcome.notes.append("Ours includes the tolerance, the softmax rank and conversion; float64 throughout.")
     faster = {(row["c"], row["m"]): row["times faster"] for row in rows}
@@ -56,11 +62,16 @@ def ranks(reference: Path | None) -> Outcome:
     rows = []
     for name, head, truth in rank_cases(reference):
         space = null_space(head)
-        rows.append({
-            "head": name, "true rank": truth, "singaudit": space.rank, "right": space.rank == truth,
-            "numpy.linalg.matrix_rank (float32)": int(np.linalg.matrix_rank(head.weight.astype(np.float32))),
-            "tolerance from": space.tolerance_reason,
-        })  # fmt: skip
+        rows.append(
+            {
+                "head": name,
+                "true rank": truth,
+                "singaudit": space.rank,
+                "right": space.rank == truth,
+                "numpy.linalg.matrix_rank (float32)": int(np.linalg.matrix_rank(head.weight.astype(np.float32))),
+                "tolerance from": space.tolerance_reason,
+            }
+        )
     outcome = Outcome(f"Ranks of a (1000, 1280) head ({trained_head(reference)[1]}) and what becomes of it", rows)
     outcome.expect("wrong ranks", sum(not row["right"] for row in rows), at_most=0)
     return outcome

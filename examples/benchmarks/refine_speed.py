@@ -72,10 +72,14 @@ def _steps(world: Audited, repetitions: int) -> Outcome:
 
         seconds = in_turn({"forward + backward": bare, "refinement": refined}, repetitions)
         ratio = seconds["refinement"] / seconds["forward + backward"]
-        outcome.rows.append({
-            "batch": batch, "forward + backward, ms a step": 1e3 * seconds["forward + backward"] / (steps + 1),
-            "refinement, ms a step": 1e3 * seconds["refinement"] / (steps + 1), "ratio": ratio,
-        })  # fmt: skip
+        outcome.rows.append(
+            {
+                "batch": batch,
+                "forward + backward, ms a step": 1e3 * seconds["forward + backward"] / (steps + 1),
+                "refinement, ms a step": 1e3 * seconds["refinement"] / (steps + 1),
+                "ratio": ratio,
+            }
+        )
         outcome.expect(f"cost of a step over forward + backward, batch {batch}", ratio, at_most=1.15)
     return outcome
 

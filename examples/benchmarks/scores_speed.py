@@ -50,11 +50,13 @@ def speed(quick: bool) -> Outcome:
     truth = found["one call per text, float64"]
     rows = [
         {
-            "way": way, "seconds": seconds[way], "times faster than it": seconds[way] / seconds["singaudit, float64"],
+            "way": way,
+            "seconds": seconds[way],
+            "times faster than it": seconds[way] / seconds["singaudit, float64"],
             "largest difference (degrees)": float(np.abs(found[way] - truth).max()),
         }
         for way in ways
-    ]  # fmt: skip
+    ]
     outcome = Outcome(f"Attribute scores of {n:,} images for {k:,} texts of width {WIDTH}", rows)
     if not quick:
         outcome.expect("times faster than one call per text, float64", rows[1]["times faster than it"], at_least=30)

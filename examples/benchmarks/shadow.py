@@ -46,9 +46,15 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "5")
 RESULTS = Path(__file__).parent / "results"
 BATCH = 4
 SPEED = (
-    "resnet18", "mobilenetv3_small_050", "vit_tiny_patch16_224", "convnext_atto", "tf_efficientnet_lite0",
-    "densenet121", "levit_128s", "swin_tiny_patch4_window7_224",
-)  # fmt: skip
+    "resnet18",
+    "mobilenetv3_small_050",
+    "vit_tiny_patch16_224",
+    "convnext_atto",
+    "tf_efficientnet_lite0",
+    "densenet121",
+    "levit_128s",
+    "swin_tiny_patch4_window7_224",
+)
 FAMILIES = (
     *SPEED, "mobilenetv2_100", "efficientnet_b0", "resnetv2_50x1_bit", "regnetx_002", "regnety_002", "ghostnet_100",
     "inception_v3", "vgg11", "deit_tiny_distilled_patch16_224", "mobilevit_xs", "xcit_nano_12_p16_224",
@@ -278,8 +284,10 @@ def speed_table(rows: list[dict[str, Any]]) -> str:
             lines.append(f"{row['model']:32s} {row['exporter']:12s} the exporter failed")
             continue
         others = [row[tool].get("time_ratio") for tool in ("onnx2torch", "onnx2pytorch")]
-        shown = [f"{ratio:.2f}" if ratio else ("wrong" if "difference" in row[tool] else "no")
-                 for ratio, tool in zip(others, ("onnx2torch", "onnx2pytorch"), strict=True)]  # fmt: skip
+        shown = [
+            f"{ratio:.2f}" if ratio else ("wrong" if "difference" in row[tool] else "no")
+            for ratio, tool in zip(others, ("onnx2torch", "onnx2pytorch"), strict=True)
+        ]
         ours = row["singaudit"]
         lines.append(
             f"{row['model']:32s} {row['exporter']:12s} {row['native']['milliseconds']:9.1f} "

@@ -156,9 +156,12 @@ def compare(model: nn.Module, source: Path, target: Path, x: Tensor) -> dict[str
     inputs = x.half() if copy.plan.inputs[0].element == onnx.TensorProto.FLOAT16 else x
     found = certify(target, copy, inputs.numpy())
     row: dict[str, Any] = {
-        "difference": found.max_logit_difference, "certificate": found.status, "certificate_cosine":
-        found.gradient_cosine, "native_cosine": cosine(gradient, step(model, x)[1]), "reason": found.reason,
-    }  # fmt: skip
+        "difference": found.max_logit_difference,
+        "certificate": found.status,
+        "certificate_cosine": found.gradient_cosine,
+        "native_cosine": cosine(gradient, step(model, x)[1]),
+        "reason": found.reason,
+    }
     if found.precision != "fp32":
         try:
             other = with_weights_of(model, x, onnx.load(source), onnx.load(target))

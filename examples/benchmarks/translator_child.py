@@ -77,9 +77,11 @@ def stream(rows: int, m: int, d: int) -> dict[str, Any]:
     fitted = time.perf_counter()
     translator = fit_translator(parts)
     return {
-        "statistics": summed - start - made.seconds, "fit": fitted - summed, "choose": time.perf_counter() - fitted,
+        "statistics": summed - start - made.seconds,
+        "fit": fitted - summed,
+        "choose": time.perf_counter() - fitted,
         "penalty": translator.penalty,
-    }  # fmt: skip
+    }
 
 
 def in_memory(rows: int, m: int, d: int) -> dict[str, Any]:

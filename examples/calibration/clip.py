@@ -56,19 +56,27 @@ def plant(data: dict[str, Any], images: int, behind: int, seed: int) -> dict[str
     texts = {name: every[rows] for name, rows in zip(ROLES, chosen, strict=True)}
     class_texts = unit(every.mean(axis=0) + 0.03 * rng.normal(size=(c, every.shape[1])))
     arrays: dict[str, Any] = {
-        "weight": weight, "bias": data["head_bias"], "class_texts": class_texts, "groups": texts, "seed": seed,
+        "weight": weight,
+        "bias": data["head_bias"],
+        "class_texts": class_texts,
+        "groups": texts,
+        "seed": seed,
         "class_labels": np.argmax(real @ weight.T + data["head_bias"], axis=1)[first[:images]],
         "labels": {name: v[:images] for name, v in own.items()},
-    }  # fmt: skip
+    }
     z = _embeddings(data, rng, features, every, [texts[name] for name in ROLES], [own[name] for name in ROLES])
     arrays |= {"features": features[:images], "embeddings": z[:images]}
     return arrays | {"probe_features": features[images:], "probe_embeddings": z[images:]}
 
 
 def _embeddings(
-    data: dict[str, Any], rng: np.random.Generator, features: Array, every: Array, texts: list[Array],
+    data: dict[str, Any],
+    rng: np.random.Generator,
+    features: Array,
+    every: Array,
+    texts: list[Array],
     own: list[NDArray[np.int64]],
-) -> Array:  # fmt: skip
+) -> Array:
     middle = every.mean(axis=0)
     along = middle / np.linalg.norm(middle)
     across = rng.normal(size=len(along))
@@ -107,9 +115,11 @@ def main() -> None:
         start = time.process_time()
         found = audit_arrays(**plant(data, asked.images, asked.behind, 1000 * asked.seed + index)).findings
         one = {
-            "world": [asked.seed, index], "cpu_s": round(time.process_time() - start, 1),
-            "tests": [(ROLES.get(f.group, "used"), f.finding) for f in found], "rules": [f.rule for f in found],
-        }  # fmt: skip
+            "world": [asked.seed, index],
+            "cpu_s": round(time.process_time() - start, 1),
+            "tests": [(ROLES.get(f.group, "used"), f.finding) for f in found],
+            "rules": [f.rule for f in found],
+        }
         kept.append(one)
         with asked.output.open("a") as file:
             file.write(json.dumps(one) + "\n")

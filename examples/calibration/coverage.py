@@ -35,10 +35,14 @@ _OWN_TRUTH = ("probe of f", "probe of P_p f", "probe of P_n f")
 def part(subject: Subject, rows: slice) -> Subject:
     """The audit of some of a subject's images by the same translator."""
     return replace(
-        subject, features=subject.features[rows], embeddings=subject.embeddings[rows], sha256=subject.sha256[rows],
-        class_of=subject.class_of[rows], fitted=replace(subject.fitted, fold=subject.fitted.fold[rows]),
+        subject,
+        features=subject.features[rows],
+        embeddings=subject.embeddings[rows],
+        sha256=subject.sha256[rows],
+        class_of=subject.class_of[rows],
+        fitted=replace(subject.fitted, fold=subject.fitted.fold[rows]),
         groups=tuple(replace(g, labels=None if g.labels is None else g.labels[rows]) for g in subject.groups),
-    )  # fmt: skip
+    )
 
 
 def framed(subject: Subject, frames: int, seed: int) -> Subject:
@@ -52,18 +56,26 @@ def framed(subject: Subject, frames: int, seed: int) -> Subject:
 
     sha = [hashlib.sha256(f"{subject.sha256[s]}:{i % frames}".encode()).hexdigest() for i, s in enumerate(scene)]
     return replace(
-        subject, features=shaken(subject.features), embeddings=shaken(subject.embeddings), sha256=sha,
-        class_of=subject.class_of[scene], fitted=replace(subject.fitted, fold=subject.fitted.fold[scene]),
+        subject,
+        features=shaken(subject.features),
+        embeddings=shaken(subject.embeddings),
+        sha256=sha,
+        class_of=subject.class_of[scene],
+        fitted=replace(subject.fitted, fold=subject.fitted.fold[scene]),
         groups=tuple(replace(g, labels=None if g.labels is None else g.labels[scene]) for g in subject.groups),
         units=scene,
-    )  # fmt: skip
+    )
 
 
 def statistics(measured: Measured) -> Iterator[tuple[str, int, Estimate]]:
     """(name, group or -1, estimate) of the main statistics."""
     model = measured.model
-    for name, column in (("image score", "is_zero"), ("signed attribute score", "as_zero"),
-                         ("attribute score", "abs_zero"), ("agreement", "agreement")):  # fmt: skip
+    for name, column in (
+        ("image score", "is_zero"),
+        ("signed attribute score", "as_zero"),
+        ("attribute score", "abs_zero"),
+        ("agreement", "agreement"),
+    ):
         yield name, -1, model.mean(_AT[column])
     yield "ratio", -1, model.ratio(_AT["is_zero"], _AT["abs_zero"])
     yield "translator R2", -1, measured.r2

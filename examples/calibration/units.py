@@ -75,12 +75,17 @@ def scene(image: Picture, frames: int, generator: np.random.Generator) -> list[P
 
 
 WAYS: dict[str, Callable[[Picture], Picture]] = {
-    "saved anew, quality 75": saved(75), "saved anew, quality 40": saved(40), "flipped": PIL.ImageOps.mirror,
+    "saved anew, quality 75": saved(75),
+    "saved anew, quality 40": saved(40),
+    "flipped": PIL.ImageOps.mirror,
     "brighter by a fifth": lambda image: PIL.ImageEnhance.Brightness(image).enhance(1.2),
-    "half as large": reduced(0.5), "a third as large": reduced(1 / 3), "cropped to 95 %": cropped(0.95),
-    "cropped to 90 %": cropped(0.9), "cropped to 80 %": cropped(0.8),
+    "half as large": reduced(0.5),
+    "a third as large": reduced(1 / 3),
+    "cropped to 95 %": cropped(0.95),
+    "cropped to 90 %": cropped(0.9),
+    "cropped to 80 %": cropped(0.8),
     "flipped and cropped to 92 %": lambda image: cropped(0.92)(PIL.ImageOps.mirror(image)),
-}  # fmt: skip
+}
 
 
 def in_order(stored: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:

@@ -76,10 +76,12 @@ def embeddings(clip: Path, pool: Pool) -> tuple[Array, dict[str, Array]]:
     """Image embeddings (n, d) and, per attribute, normalised text embeddings (values, d)."""
     model, tokenizer = CLIPModel.from_pretrained(clip, dtype=torch.float32), CLIPTokenizer.from_pretrained(clip)
     with torch.inference_mode():
-        z = torch.cat([
-            F.normalize(model.visual_projection(model.vision_model(to_input(p)).pooler_output), dim=-1)
-            for p in pool.pixels.split(250)
-        ])  # fmt: skip
+        z = torch.cat(
+            [
+                F.normalize(model.visual_projection(model.vision_model(to_input(p)).pooler_output), dim=-1)
+                for p in pool.pixels.split(250)
+            ]
+        )
         texts = {}
         for name, values in ATTRIBUTES.items():
             said = [f"{frame} {phrase({name: value})}" for value in values for frame in ("a photo of", "an image of")]

@@ -148,8 +148,10 @@ def train_classifier(plan: Plan, out: Path, *, seed: int = 0, images: int = 3000
         nn.utils.clip_grad_norm_(parameters, 5.0)
         optimiser.step()
         if step % 100 == 0:
-            print(f"{plan.name} {step}/{plan.steps} {(time.process_time() - began) / 60:.1f} min: {loss.item():.4f}",
-                  flush=True)  # fmt: skip
+            print(
+                f"{plan.name} {step}/{plan.steps} {(time.process_time() - began) / 60:.1f} min: {loss.item():.4f}",
+                flush=True,
+            )
         if step == plan.steps:
             break
     minutes = round((time.process_time() - began) / 60, 1)

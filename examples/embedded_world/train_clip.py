@@ -55,8 +55,14 @@ def build_model(tokenizer: CLIPTokenizer) -> CLIPModel:
     text = {"vocab_size": len(tokenizer), "hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": 2,
             "num_attention_heads": 4, "max_position_embeddings": LONGEST_TEXT, "bos_token_id": start,
             "eos_token_id": end, "pad_token_id": end}  # fmt: skip
-    vision = {"hidden_size": 96, "intermediate_size": 288, "num_hidden_layers": 4, "num_attention_heads": 4,
-              "image_size": 64, "patch_size": 8}  # fmt: skip
+    vision = {
+        "hidden_size": 96,
+        "intermediate_size": 288,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "image_size": 64,
+        "patch_size": 8,
+    }
     model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=64))
     with torch.no_grad():
         for tower in (model.vision_model, model.text_model):
@@ -127,10 +133,12 @@ def zero_shot(model: CLIPModel, tokenizer: CLIPTokenizer, images: int, pool: Poo
     frames = ("an image of {}", "a photo of {}.", "a picture of {}", "{}")
     model.eval()
     with torch.inference_mode():
-        z = torch.cat([
-            F.normalize(model.visual_projection(model.vision_model(to_input(part)).pooler_output), dim=-1)
-            for part in pool.pixels[:images].split(250)
-        ])  # fmt: skip
+        z = torch.cat(
+            [
+                F.normalize(model.visual_projection(model.vision_model(to_input(part)).pooler_output), dim=-1)
+                for part in pool.pixels[:images].split(250)
+            ]
+        )
         accuracies = {}
         for group, values in GROUPS.items():
             said = [phrase({"shape": f"{v} shape"} if group == "outline" else {group: v}) for v in values]
@@ -173,8 +181,11 @@ def train_clip(out: Path, *, steps: int, seed: int = 0, images: int = 3000) -> d
             _follow(average, model, min(AVERAGE, step / (step + 20)))
             if step % 100 == 0:
                 minutes = (time.process_time() - began) / 60
-                print(f"clip {step}/{steps} {minutes:.1f} min: prompts {prompts.item():.3f} captions "
-                      f"{captions.item():.3f} auxiliary {auxiliary.item():.3f}", flush=True)  # fmt: skip
+                print(
+                    f"clip {step}/{steps} {minutes:.1f} min: prompts {prompts.item():.3f} captions "
+                    f"{captions.item():.3f} auxiliary {auxiliary.item():.3f}",
+                    flush=True,
+                )
             if step % 500 == 0 or step == steps:
                 print("clip", zero_shot(average, tokenizer, 1000, check), flush=True)
                 save(average, tokenizer, out)

@@ -9,9 +9,14 @@ from singaudit.errors import ConfigError
 
 PREFIX = "timm:"
 _LISTS = (
-    "imagenet-1k", "imagenet-12k", "imagenet-22k", "imagenet-21k", "imagenet-21k-goog", "imagenet-21k-miil",
+    "imagenet-1k",
+    "imagenet-12k",
+    "imagenet-22k",
+    "imagenet-21k",
+    "imagenet-21k-goog",
+    "imagenet-21k-miil",
     "imagenet-22k-ms",
-)  # fmt: skip
+)
 _ALIASES = {"imagenet": "imagenet-1k", "in1k": "imagenet-1k", "in12k": "imagenet-12k", "in21k": "imagenet-21k"}
 _ALIKE = 0.9
 """Share of class names that must be a list's own for the classes to be taken for that list."""

@@ -50,9 +50,12 @@ def export(
     os.close(aside)
     try:
         network = Network(
-            module=module.eval(), shape=shape[1:], statements=statements, description={},
+            module=module.eval(),
+            shape=shape[1:],
+            statements=statements,
+            description={},
             layout="nhwc" if last else "nchw",
-        )  # fmt: skip
+        )
         write(network, stated, Path(name))
         os.chmod(name, 0o644)
         os.replace(name, path)

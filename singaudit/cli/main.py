@@ -96,8 +96,11 @@ def run(ctx: click.Context, /, **given: Any) -> None:
 @with_options(
     MODEL_OPTIONS,
     click.option("--thorough", is_flag=True, help="Certify the copy on 16 images and 4 gradients, not on 4 and 1."),
-    OUTPUT_OPTIONS, DEVICE_OPTION, LIMIT_OPTIONS, CONFIG_OPTIONS,
-)  # fmt: skip
+    OUTPUT_OPTIONS,
+    DEVICE_OPTION,
+    LIMIT_OPTIONS,
+    CONFIG_OPTIONS,
+)
 @click.pass_context
 def inspect(ctx: click.Context, /, **given: Any) -> None:
     """Show MODEL's head, null space and certificate; no images, no language model.
@@ -120,10 +123,12 @@ def inspect(ctx: click.Context, /, **given: Any) -> None:
 
 @main.command(cls=Command, example="singaudit demo --open")
 @with_options(
-    output_option("singaudit-demo", "Folder of the reports."), FORCE_OPTION,
-    click.option("--open", "open_page", is_flag=True, help="Open the page in a browser when done."), OUTPUT_OPTIONS,
+    output_option("singaudit-demo", "Folder of the reports."),
+    FORCE_OPTION,
+    click.option("--open", "open_page", is_flag=True, help="Open the page in a browser when done."),
+    OUTPUT_OPTIONS,
     PDF_OPTIONS,
-)  # fmt: skip
+)
 def demo(**given: Any) -> None:
     """Audit a clean and a leaky classifier of the embedded world, offline, side by side.
 
@@ -137,13 +142,14 @@ def demo(**given: Any) -> None:
 
 @main.command(cls=Command, example="singaudit calibrate --quick -o calibration/")
 @with_options(
-    output_option("singaudit-calibration", "Folder of calibration.json and calibration.md."), FORCE_OPTION,
+    output_option("singaudit-calibration", "Folder of calibration.json and calibration.md."),
+    FORCE_OPTION,
     click.option("--quick", is_flag=True, help="One world of every setting, no model of images: only a look."),
     click.option(
         "--seed", type=click.IntRange(0, 2**31), default=0, show_default=True, metavar="N", help="Of all worlds."
     ),
     OUTPUT_OPTIONS,
-)  # fmt: skip
+)
 def calibrate(**given: Any) -> None:
     """Audit models with planted answers and count what the findings get right and wrong.
 
@@ -157,8 +163,14 @@ def calibrate(**given: Any) -> None:
 
 @main.command(cls=Command, example="singaudit report singaudit-out/result.json -o again/")
 @click.argument("result")
-@with_options(output_option("singaudit-report"), report_option(again=True), REDACT_OPTION, FORCE_OPTION, OUTPUT_OPTIONS,
-              PDF_OPTIONS)  # fmt: skip
+@with_options(
+    output_option("singaudit-report"),
+    report_option(again=True),
+    REDACT_OPTION,
+    FORCE_OPTION,
+    OUTPUT_OPTIONS,
+    PDF_OPTIONS,
+)
 @click.pass_context
 def report(ctx: click.Context, /, **given: Any) -> None:
     """Render the report again from an earlier RESULT.json, without inference."""
@@ -391,9 +403,14 @@ def concepts() -> None:
 )
 @click.argument("file")
 @with_options(
-    IMAGE_OPTIONS, VLM_OPTIONS, OUTPUT_OPTIONS, DEVICE_OPTION, BATCH_OPTION, CACHE_OPTIONS,
+    IMAGE_OPTIONS,
+    VLM_OPTIONS,
+    OUTPUT_OPTIONS,
+    DEVICE_OPTION,
+    BATCH_OPTION,
+    CACHE_OPTIONS,
     CONFIG_OPTIONS,
-)  # fmt: skip
+)
 @click.pass_context
 def concepts_check(ctx: click.Context, /, **given: Any) -> None:
     """Say which groups and values of the concept FILE the language model reads on these images, before an audit.

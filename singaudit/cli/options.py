@@ -93,9 +93,10 @@ PROBE_OPTION = option(
 PACK_FILE_OPTIONS = [
     click.option("--with-images", is_flag=True, help="Put the images' own bytes into the pack too."),
     # No variable and no configuration key: those of -o name the folder of a report.
-    click.option("-o", "--output", "pack_file", metavar="FILE", default="probe.pack", show_default=True,
-                 help="File to write."),
-]  # fmt: skip
+    click.option(
+        "-o", "--output", "pack_file", metavar="FILE", default="probe.pack", show_default=True, help="File to write."
+    ),
+]
 PACK_OPTION = option("--pack", metavar="FILE", help="Embeddings made by singaudit pack; no language model is needed.")
 CACHE_OPTIONS = [
     option(
@@ -204,10 +205,16 @@ GATE_OPTIONS = [
 ]
 NEW_MODEL_OPTIONS = [
     # No variable and no configuration key: those of -o name the folder of a report.
-    click.option("-o", "--output", "new_model", metavar="FILE", required=True,
-                 help="Model file to write, .onnx; a page and the numbers as JSON are written beside it."),
+    click.option(
+        "-o",
+        "--output",
+        "new_model",
+        metavar="FILE",
+        required=True,
+        help="Model file to write, .onnx; a page and the numbers as JSON are written beside it.",
+    ),
     click.option("--force", "force", is_flag=True, help="Write it whatever speaks against it."),
-]  # fmt: skip
+]
 REFIT_OPTIONS = [
     option("--balance", metavar="GROUP,...", default="class", show_default=True,
            help="Groups whose values count alike in the fit, in every combination: class, columns of --labels or of "
@@ -229,9 +236,10 @@ TRIM_OPTIONS = [
                  help="Take a group of the labels out of the features as well, by least-squares concept erasure."),
 ]  # fmt: skip
 REDACT_OPTION = click.option(
-    "--redact", is_flag=True,
+    "--redact",
+    is_flag=True,
     help="For what leaves the house: no pictures, names of images as short hashes, no paths and no host.",
-)  # fmt: skip
+)
 FORCE_OPTION = click.option("--force", is_flag=True, help="Write into a folder that holds other files.")
 OUTPUT_OPTIONS = [
     option("--format", "output_format", type=click.Choice(["text", "json"]), default="text", show_default=True,

@@ -92,9 +92,12 @@ def file_line(files: Sequence[Path]) -> str:
 
 def _wrapped(text: str, indent: str = "  ", after: str | None = None, style: str = "") -> list[Line]:
     lines = textwrap.wrap(
-        text, _WIDTH, initial_indent=indent, subsequent_indent=indent if after is None else after,
+        text,
+        _WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent if after is None else after,
         break_on_hyphens=False,
-    )  # fmt: skip
+    )
     return [(line, style) for line in lines]
 
 

@@ -51,9 +51,14 @@ def console(stream: TextIO) -> Console:
 
     plain = not interactive(stream)
     return Pipe(
-        file=stream, markup=False, highlight=False, force_terminal=False if plain else None, soft_wrap=plain,
-        no_color=True if plain or os.environ.get("NO_COLOR") else None, width=100 if plain else None,
-    )  # fmt: skip
+        file=stream,
+        markup=False,
+        highlight=False,
+        force_terminal=False if plain else None,
+        soft_wrap=plain,
+        no_color=True if plain or os.environ.get("NO_COLOR") else None,
+        width=100 if plain else None,
+    )
 
 
 def interactive(stream: TextIO) -> bool:

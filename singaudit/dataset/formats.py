@@ -23,12 +23,13 @@ _UNREAD: Mapping[str, str] = {
     **dict.fromkeys(_RAW, "is a camera's raw file: only the preview in it could be read; develop it first"),
     **dict.fromkeys((".psd", ".psb", ".xcf", ".kra"), "is a drawing of layers; save it as PNG"),
     **dict.fromkeys((".svg", ".eps", ".ai", ".wmf", ".emf"), "is a drawing without pixels; save it as PNG"),
-    **dict.fromkeys((".dcm", ".dicom", ".nii", ".mha", ".nrrd"), "is a medical image; save it as PNG as the classifier"
-                    " gets it"),
+    **dict.fromkeys(
+        (".dcm", ".dicom", ".nii", ".mha", ".nrrd"), "is a medical image; save it as PNG as the classifier gets it"
+    ),
     **dict.fromkeys((".hdr", ".exr", ".tga", ".dds", ".ico", ".pcx"), "is an image of a format that is not read"),
     **dict.fromkeys((".npy", ".npz"), "is an array, of which nothing says how it becomes pixels"),
     **dict.fromkeys((".mp4", ".mov", ".avi", ".mkv", ".webm"), "is a video; take images from it first"),
-}  # fmt: skip
+}
 """Why files of these suffixes are left out though they show something."""
 _OTHER = frozenset(
     {

@@ -226,7 +226,7 @@ def _label_file(source: ImageSource, labels: str) -> dict[str, list[str]]:
         name: ["" if row is None else cells[row].strip() for row in found]
         for name, cells in columns.items()
         if name != by
-    }  # fmt: skip
+    }
 
 
 @lru_cache(1)

@@ -68,9 +68,14 @@ class Gathering:
     """
 
     def __init__(
-        self, source: ImageSource, steps: Mapping[str, Step], exclude: frozenset[str], only: Shelf | None,
-        limit: int | None, start: int,
-    ) -> None:  # fmt: skip
+        self,
+        source: ImageSource,
+        steps: Mapping[str, Step],
+        exclude: frozenset[str],
+        only: Shelf | None,
+        limit: int | None,
+        start: int,
+    ) -> None:
         self.start, self.end = start, len(source) if limit is None else min(limit, len(source))
         self._source, self._steps, self._exclude, self._only = source, steps, exclude, only
         self._folder = Path(tempfile.gettempdir())

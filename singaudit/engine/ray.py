@@ -24,7 +24,7 @@ _MOST_TASKS = 10_000
 _STARTS = 3
 _KINDS: dict[str, type[SingauditError]] = {
     kind.code: kind for kind in (ConfigError, DatasetError, MachineError, ModelError)
-}  # fmt: skip
+}
 _KEPT = "What was computed is kept in the cache: start it again."
 
 
@@ -57,12 +57,18 @@ class RayEngine:
         """As ``Engine`` says. Workers open the source by its name: its files lie where they can read them."""
         gathering = Gathering(source, steps, exclude, only, limit, start)
         task = Task(
-            source=anywhere(source.name), images=len(source), names=names_digest(source.names), batch_size=batch_size,
+            source=anywhere(source.name),
+            images=len(source),
+            names=names_digest(source.names),
+            batch_size=batch_size,
             recipes={key: step.recipe for key, step in steps.items()},
             known={key: step.shelf.contents() for key, step in steps.items() if step.shelf is not None},
-            exclude=exclude, only=only.contents() if only is not None else None, cpus=max(1, int(self._settings.cpus)),
-            made_by=surroundings(), arithmetic=arithmetic("cpu"),
-        )  # fmt: skip
+            exclude=exclude,
+            only=only.contents() if only is not None else None,
+            cpus=max(1, int(self._settings.cpus)),
+            made_by=surroundings(),
+            arithmetic=arithmetic("cpu"),
+        )
         own = self._connect()
         try:
             for read, computed in self._answers(task, gathering.start, gathering.end):
@@ -116,9 +122,13 @@ class RayEngine:
         actors = data.ActorPoolStrategy(size=min(self._settings.actors or max(1, room), len(stretches)))
         reference = self._ray.put(task)  # held here, so that an actor that is started again still finds it
         rows = data.from_items(stretches, override_num_blocks=min(len(stretches), _MOST_TASKS)).map_batches(
-            Stretches, fn_constructor_args=(reference,), batch_size=1, compute=actors, num_cpus=self._settings.cpus,
+            Stretches,
+            fn_constructor_args=(reference,),
+            batch_size=1,
+            compute=actors,
+            num_cpus=self._settings.cpus,
             num_gpus=self._settings.gpus or None,
-        )  # fmt: skip
+        )
         for row in rows.iter_rows():
             yield from _read(row["answer"])
 
@@ -135,7 +145,10 @@ def _read(answer: bytes) -> Iterator[tuple[Read, dict[str, tuple[list[int], Outp
             raise _KINDS.get(fields["code"], MachineError)(fields["error"], hint=fields["hint"])
         skipped = [Skipped(name, reason) for name, reason in fields["skipped"]]
         read = Read(fields["indices"], fields["names"], fields["sha256"], fields["notes"], skipped)
-        yield read, {
-            key: (rows, tuple(arrays[f"{key} {i}"] for i in range(count)))
-            for key, (rows, count) in fields["computed"].items()
-        }  # fmt: skip
+        yield (
+            read,
+            {
+                key: (rows, tuple(arrays[f"{key} {i}"] for i in range(count)))
+                for key, (rows, count) in fields["computed"].items()
+            },
+        )

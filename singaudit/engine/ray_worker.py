@@ -103,9 +103,13 @@ class Stretches:
                 computed[key] = (found[0], len(found[1]))
                 arrays |= {f"{key} {i}": array for i, array in enumerate(found[1])}
         fields = {
-            "indices": batch.indices, "names": batch.names, "sha256": batch.sha256, "notes": batch.notes,
-            "skipped": [(s.name, s.reason) for s in batch.skipped], "computed": computed,
-        }  # fmt: skip
+            "indices": batch.indices,
+            "names": batch.names,
+            "sha256": batch.sha256,
+            "notes": batch.notes,
+            "skipped": [(s.name, s.reason) for s in batch.skipped],
+            "computed": computed,
+        }
         send(stream, fields, arrays)
 
     def _opened(self) -> ImageSource:

@@ -108,9 +108,13 @@ def steering_direction(
 
 
 def steer(
-    features: NDArray[np.floating], weight: Array, intercept: Array, text: NDArray[np.floating], space: NullSpace,
+    features: NDArray[np.floating],
+    weight: Array,
+    intercept: Array,
+    text: NDArray[np.floating],
+    space: NullSpace,
     length: float | Array,
-) -> Array:  # fmt: skip
+) -> Array:
     """f~ = f + length * P_n g / |P_n g|: one step of ``length`` (a number or (n,)) toward a text. float64 (n, m).
 
     Other arguments as of ``steering_direction``.
@@ -120,9 +124,13 @@ def steer(
 
 
 def steer_to_angle(
-    features: NDArray[np.floating], weight: Array, intercept: Array, text: NDArray[np.floating], space: NullSpace,
+    features: NDArray[np.floating],
+    weight: Array,
+    intercept: Array,
+    text: NDArray[np.floating],
+    space: NullSpace,
     angle_deg: float = STEERED_ANGLE,
-) -> Steered:  # fmt: skip
+) -> Steered:
     """Step toward a text until IS(f, f~) is ``angle_deg`` (0 to 180), for every image on its own, in closed form.
 
     T f~ moves along a straight line z + step * d, so the angle grows from 0 toward that between z and d: with d_par

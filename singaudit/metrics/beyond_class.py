@@ -97,6 +97,4 @@ def compare_within(layout: Layout, class_of: NDArray[np.intp], unit_of: NDArray[
         odd = known.copy()
         odd[known] = counts[place[known], own[known]] < best[place[known], g]
         unusual[g] = len(np.unique(unit_of[odd]))
-    return Within(
-        place, counts, np.repeat(overlap, layout.sizes, axis=1) * inverse, rivals, layout.starts, unusual
-    )  # fmt: skip
+    return Within(place, counts, np.repeat(overlap, layout.sizes, axis=1) * inverse, rivals, layout.starts, unusual)

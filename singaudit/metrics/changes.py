@@ -69,9 +69,7 @@ class Sums:
         self.n, self.units = np.zeros((2, *shape)), np.zeros((2, *shape))
         self._sums, self._squares = np.zeros((2, 2, *shape)), np.zeros((2, 2, *shape))
 
-    def add(
-        self, half: int, change: Array, control: Array, mask: NDArray[np.bool_], units: NDArray[np.intp]
-    ) -> None:  # fmt: skip
+    def add(self, half: int, change: Array, control: Array, mask: NDArray[np.bool_], units: NDArray[np.intp]) -> None:
         """Add images (b, k) of one half where ``mask`` (b, k) says that they count; ``units`` (b,) of each."""
         self.n[half] += mask.sum(axis=0)
         self.units[half] += _any_of_unit(units, mask)[1].sum(axis=0)
@@ -80,9 +78,14 @@ class Sums:
             self._squares[i, half] += np.einsum("ij,ij,ij->j", values, values, mask)
 
     def add_by(
-        self, half: int, change: Array, control: Array, place: NDArray[np.intp], units: NDArray[np.intp],
+        self,
+        half: int,
+        change: Array,
+        control: Array,
+        place: NDArray[np.intp],
+        units: NDArray[np.intp],
         mask: NDArray[np.bool_] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Add images (b, k) of one half to the rows ``place`` (b,); -1 and ``mask`` (b, k) leave out."""
         rows = self.n.shape[1]
         member = one_hot(place, rows)
@@ -139,9 +142,11 @@ def judge(tests: Sequence[Changes], negligible: Array) -> list[Judged]:
     """All ``tests`` as one family: pick on half 0, confirm on half 1. ``negligible`` (k,) is along their last axis."""
     sizes = [t.n[0].size for t in tests]
     flat = Changes(
-        *(np.concatenate([getattr(t, name).reshape(2, -1) for t in tests], axis=1)
-          for name in ("mean", "variance", "excess", "excess_variance", "n"))
-    )  # fmt: skip
+        *(
+            np.concatenate([getattr(t, name).reshape(2, -1) for t in tests], axis=1)
+            for name in ("mean", "variance", "excess", "excess_variance", "n")
+        )
+    )
     limits = np.concatenate([np.broadcast_to(negligible, t.n[0].shape).ravel() for t in tests])
     enough = (flat.n >= MIN_HALF).all(axis=0)
     p = np.where(enough, _p_values(flat), np.nan)
@@ -156,9 +161,10 @@ def judge(tests: Sequence[Changes], negligible: Array) -> list[Judged]:
     small = (np.abs(low) <= limits) & (np.abs(high) <= limits)
     large = confirmed & (np.abs(value) > limits)
     change = np.select(
-        [~enough, large & (value < 0), large & (value > 0), small], ["cannot tell", "lost", "gained", "none"],
+        [~enough, large & (value < 0), large & (value > 0), small],
+        ["cannot tell", "lost", "gained", "none"],
         "cannot tell",
-    )  # fmt: skip
+    )
     numbers = [np.where(enough, a, np.nan) for a in (value, low, high, value - flat.excess[1])]
     found = []
     parts = np.split(np.arange(len(limits)), np.cumsum(sizes)[:-1])

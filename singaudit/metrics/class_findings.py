@@ -59,9 +59,15 @@ class ClassSums:
         self._moments = np.zeros((5, classes, groups))
 
     def add(
-        self, half: NDArray[np.intp], place: NDArray[np.intp], change: Array, control: Array, margin: Array,
-        mask: NDArray[np.bool_], units: NDArray[np.intp],
-    ) -> None:  # fmt: skip
+        self,
+        half: NDArray[np.intp],
+        place: NDArray[np.intp],
+        change: Array,
+        control: Array,
+        margin: Array,
+        mask: NDArray[np.bool_],
+        units: NDArray[np.intp],
+    ) -> None:
         """Add images: class rows ``place`` (b,), own-value changes, their control and margins (b, g) in degrees.
 
         ``units`` (b,) are the images' scenes; ``mask`` (b, g) says which images have a judged value of a group at all;
@@ -87,6 +93,10 @@ class ClassSums:
         # As many intervals as classes and groups are read at once: simultaneous over all of them (Bonferroni).
         width = quantile(1 - LEVEL / 2 / max(int(clear.sum()), 1), count - 1) * spread
         return ClassCarried(
-            judge([self._tests.tests()], negligible)[0], margin, share, share - width, share + width,
+            judge([self._tests.tests()], negligible)[0],
+            margin,
+            share,
+            share - width,
+            share + width,
             count.astype(np.intp),
-        )  # fmt: skip
+        )

@@ -39,7 +39,7 @@ class Family:
 
 def run_controls(
     subject: Subject, measured: Measured, progress: Callable[[int], None] = lambda n: None
-) -> list[Family]:  # fmt: skip
+) -> list[Family]:
     """Every score against ``DRAWS`` draws of each family; empty when there is no null space to compare with.
 
     Random subspaces have the null space's dimension; moves are taken as they fall, and scaled image by image to the
@@ -76,9 +76,14 @@ def _run(subject: Subject, measured: Measured, progress: Callable[[int], None]) 
 
 
 def _family(
-    name: str, observed: NDArray[np.float64], draws: NDArray[np.float64], judged: list[int], groups: int, images: int,
+    name: str,
+    observed: NDArray[np.float64],
+    draws: NDArray[np.float64],
+    judged: list[int],
+    groups: int,
+    images: int,
     seed: int,
-) -> Family:  # fmt: skip
+) -> Family:
     placed = [
         against if np.isfinite([against.observed, against.mean, against.low, against.high]).all() else None
         for against in compare(observed, draws, seed)

@@ -76,11 +76,15 @@ def compare(observed: Array, draws: Array, seed: int = 0) -> list[Against]:
     ends[:, spreads] = percentiles(np.ascontiguousarray(drawn[:, spreads].T))
     return [
         Against(
-            float(observed[j]), float(mean[j]), float(low[j]), float(high[j]), _percentile(float(below[j]), count),
+            float(observed[j]),
+            float(mean[j]),
+            float(low[j]),
+            float(high[j]),
+            _percentile(float(below[j]), count),
             _effect(float(effects[j]), ends[:, j], count) if spreads[j] else None,
         )
         for j in range(len(observed))
-    ]  # fmt: skip
+    ]
 
 
 def _percentile(below: float, count: int) -> Estimate:

@@ -89,7 +89,7 @@ def _candidates(seen: Array, possible: NDArray[np.bool_], alike: NDArray[np.bool
 
 def _near(
     seen: Array, possible: NDArray[np.bool_], alike: NDArray[np.bool_], mine: NDArray[np.intp]
-) -> NDArray[np.intp]:  # fmt: skip
+) -> NDArray[np.intp]:
     """(r, q) candidates of the images ``mine`` (r,), whose classes have not enough of them: the nearest as well."""
     count = len(seen)
     following = ((np.arange(count) - mine[:, None]) % count).astype(np.int32)
@@ -105,9 +105,14 @@ def _near(
 
 
 def _choose(
-    found: Donors, mine: NDArray[np.intp], near: NDArray[np.intp], possible: NDArray[np.bool_],
-    alike: NDArray[np.bool_], own: NDArray[np.int32], columns: NDArray[np.intp],
-) -> None:  # fmt: skip
+    found: Donors,
+    mine: NDArray[np.intp],
+    near: NDArray[np.intp],
+    possible: NDArray[np.bool_],
+    alike: NDArray[np.bool_],
+    own: NDArray[np.int32],
+    columns: NDArray[np.intp],
+) -> None:
     """Fill the rows ``mine`` and the groups ``columns`` of ``found`` from candidates ``near`` (b, q)."""
     allowed = np.take_along_axis(possible, near, axis=1)
     rows = np.arange(len(mine))

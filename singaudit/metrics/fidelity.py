@@ -20,10 +20,16 @@ Array = NDArray[np.float64]
 
 
 def fit_for_keeping(
-    features: NDArray[np.floating], embeddings: NDArray[np.floating], sha256: Sequence[str], space: NullSpace,
-    model: tuple[str, str], encoder: tuple[str, str], seed: int, precision: Literal["fp32", "bf16"] = "fp32",
+    features: NDArray[np.floating],
+    embeddings: NDArray[np.floating],
+    sha256: Sequence[str],
+    space: NullSpace,
+    model: tuple[str, str],
+    encoder: tuple[str, str],
+    seed: int,
+    precision: Literal["fp32", "bf16"] = "fp32",
     keys: Sequence[str] | None = None,
-) -> StoredTranslator:  # fmt: skip
+) -> StoredTranslator:
     """Fit T on all images (n, m) -> (n, d), both halves of it, and what the uncertainty of a single reading needs.
 
     ``keys`` (n,) are the hashes of the images' units, which stay together in folds and halves and are what is counted;

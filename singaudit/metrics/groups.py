@@ -177,21 +177,25 @@ class _Table:
             moved = self._moved(full, own, donors, borders[0], centres[0])
             self.margin[rows], self.contrast[rows] = moved[0], moved[1]
             columns = [
-                weight, weight * self._encoder_margin(full, own, borders[0]), weight * layout.readable[rows],
+                weight,
+                weight * self._encoder_margin(full, own, borders[0]),
+                weight * layout.readable[rows],
                 weight * within.class_hits(rows, own, layout.value_weight),
                 *(weight * hit for hit in hits.plain[:, rows]),
-                weight * looked[rows][:, None], *(weight * hit for hit in quadratic[:, rows]),
+                weight * looked[rows][:, None],
+                *(weight * hit for hit in quadratic[:, rows]),
                 *_weighed(moved, weight, donors.usable),
-                inside, *(inside * hit for hit in hits.within[:, rows]),
+                inside,
+                *(inside * hit for hit in hits.within[:, rows]),
                 *_weighed(self._moved_within(full, own, moved), inside, donors.within),
-            ]  # fmt: skip
+            ]
             for half, border, centre in zip(halves, borders[1:], centres[1:], strict=True):
                 columns += _weighed(self._moved(half, own, donors, border, centre), weight, donors.usable)
             self._sums.add(np.stack(columns, axis=1).reshape(len(own), -1), full.units)
 
     def _moved(
         self, block: Block, own: NDArray[np.int32], donors: Donors, borders: Borders | None, centre: Array
-    ) -> tuple[Array, ...]:  # fmt: skip
+    ) -> tuple[Array, ...]:
         """Margin, contrast, whether T f is read right, and features as the other and as the same donor's value.
 
         (b, G) each.
@@ -202,10 +206,12 @@ class _Table:
         whole = block.original @ layout.directions.T - centre
         moved = (block.original - block.mean) @ layout.directions.T
         return (
-            before, before - after, layout.reads(whole, own),
+            before,
+            before - after,
+            layout.reads(whole, own),
             layout.reads_swapped(whole - moved, moved, own, donors.other),
             layout.reads_swapped(whole - moved, moved, own, donors.same, donors.other),
-        )  # fmt: skip
+        )
 
     def _moved_within(self, block: Block, own: NDArray[np.int32], moved: tuple[Array, ...]) -> tuple[Array, ...]:
         """The same, margin and contrast among the values of the image's class alone."""
@@ -238,8 +244,10 @@ class _Table:
             return [at_least_wilson(*one) for one in zip(found, effective, chance, strict=True)]
 
         def follow(c: Array, name: str, half: str) -> Array:
-            at = [c[..., _AT[part], :] for part in (f"{name}follow{half}", f"{name}follow_chance{half}",
-                                                    f"{name}swapped{half}")]  # fmt: skip
+            at = [
+                c[..., _AT[part], :]
+                for part in (f"{name}follow{half}", f"{name}follow_chance{half}", f"{name}swapped{half}")
+            ]
             hit, by_chance = at[0] / at[2], at[1] / at[2]
             return (hit - by_chance) / (1 - by_chance)
 
@@ -277,11 +285,15 @@ class _Table:
                 return estimates(lambda c: mean(c, "within_" + name, "within_weight"))
 
             found = zip(
-                accuracy("class_knows"), self._within.units.tolist(),
-                estimates(lambda c: mean(c, "within_contrast", "within_margin")), within("margin"),
+                accuracy("class_knows"),
+                self._within.units.tolist(),
+                estimates(lambda c: mean(c, "within_contrast", "within_margin")),
+                within("margin"),
                 estimates(lambda c: follow(c, "within_", "")),
-                *(within(name) for name in _PROBED), estimates(lambda c: gain(c, "within_", 0.0)), strict=True,
-            )  # fmt: skip
+                *(within(name) for name in _PROBED),
+                estimates(lambda c: gain(c, "within_", 0.0)),
+                strict=True,
+            )
             return [BeyondClass(*one) for one in found]
 
         def quadratic(name: str) -> list[Estimate]:
@@ -298,12 +310,18 @@ class _Table:
         return [
             GroupMeasure(*one)
             for one in zip(
-                self._values, carried(""), halves, estimates(lambda c: mean(c, "margin_encoder")),
-                accuracy("readable"), *(accuracy(name) for name in _PROBED),
-                estimates(lambda c: gain(c, "", chance)), beyond(),
-                zip(*(quadratic(name) for name in _QUADRATIC), strict=True), strict=True,
+                self._values,
+                carried(""),
+                halves,
+                estimates(lambda c: mean(c, "margin_encoder")),
+                accuracy("readable"),
+                *(accuracy(name) for name in _PROBED),
+                estimates(lambda c: gain(c, "", chance)),
+                beyond(),
+                zip(*(quadratic(name) for name in _QUADRATIC), strict=True),
+                strict=True,
             )
-        ]  # fmt: skip
+        ]
 
 
 def _weighed(moved: tuple[Array, ...], weight: Array, usable: NDArray[np.bool_]) -> list[Array]:

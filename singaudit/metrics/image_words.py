@@ -41,9 +41,13 @@ class Decomposition:
 
 
 def judge_image(
-    features: Array, equivalent: Array, stored: StoredTranslator, texts: Array, starts: NDArray[np.intp],
+    features: Array,
+    equivalent: Array,
+    stored: StoredTranslator,
+    texts: Array,
+    starts: NDArray[np.intp],
     others: Array,
-) -> Judged | None:  # fmt: skip
+) -> Judged | None:
     """Judge each concept's centred change from ``features`` (m,) to ``equivalent`` (m,); None without uncertainty.
 
     ``others`` (q, m) are equivalents of the same features with other images' null components taken out; q may be 0.
@@ -73,9 +77,13 @@ def _change(
 
 
 def _error(
-    half: Translator, stored: StoredTranslator, features: Array, equivalent: Array, texts: Array,
+    half: Translator,
+    stored: StoredTranslator,
+    features: Array,
+    equivalent: Array,
+    texts: Array,
     starts: NDArray[np.intp],
-) -> Array:  # fmt: skip
+) -> Array:
     """(k,) standard error of the change over samples of images the half could have been fitted on (delta method).
 
     Cov(T x, T y) = (x' L y + 1 / n) S, with L the leverage and S the residual covariance: half the images, twice both.

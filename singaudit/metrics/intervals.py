@@ -182,9 +182,7 @@ def percentiles(rows: Array) -> Array:
     return result
 
 
-def bootstrap(
-    columns: Array, seed: int, draws: int = DRAWS, units: NDArray[np.integer] | None = None
-) -> Bootstrap:  # fmt: skip
+def bootstrap(columns: Array, seed: int, draws: int = DRAWS, units: NDArray[np.integer] | None = None) -> Bootstrap:
     """A ``Bootstrap`` of the whole table (n, k); ``units`` (n,), in any order, None: each image its own."""
     result = Bootstrap(seed, draws)
     if units is not None:

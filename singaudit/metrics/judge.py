@@ -58,9 +58,12 @@ def judge(
     judged = []
     for g, (texts, values, group) in enumerate(zip(subject.groups, measured.values, measured.groups, strict=True)):
         mine = replace(
-            common, labelled=texts.labels is not None, values_judged=len(values.present), values_listed=values.listed,
+            common,
+            labelled=texts.labels is not None,
+            values_judged=len(values.present),
+            values_listed=values.listed,
             texts=measured.texts[g],
-        )  # fmt: skip
+        )
         if shuffled is not None and "margin_deg" in shuffled.groups[g]:
             mine = replace(mine, margin_control=shuffled.groups[g]["margin_deg"].high)
         evidence = [

@@ -103,9 +103,7 @@ def typical_null_norm(features: Array, mean: Array, space: NullSpace) -> float:
     return float(np.median(np.linalg.norm(space.null_part(features - mean), axis=1)))
 
 
-def _steered(
-    f: Array, space: NullSpace, typical: float, toward: Toward | None
-) -> tuple[Array | None, Array | None]:  # fmt: skip
+def _steered(f: Array, space: NullSpace, typical: float, toward: Toward | None) -> tuple[Array | None, Array | None]:
     if toward is None:
         return None, None
     where = toward.weight, toward.intercept, toward.texts[: len(f)], space

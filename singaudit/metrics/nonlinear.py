@@ -67,7 +67,7 @@ def quadratic_hits(
 
 def _cross_fitted(
     x: Array, own: NDArray[np.int32], values: NDArray[np.intp], fold: NDArray[np.intp]
-) -> NDArray[np.float32]:  # fmt: skip
+) -> NDArray[np.float32]:
     """(n, G) 1 where rows (n, k) are read right; ``own`` (n, G) from 0, -1 where unknown, of so many ``values`` (G,).
 
     Groups of which the same rows are known share what whitens them.

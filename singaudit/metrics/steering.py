@@ -140,7 +140,12 @@ def _estimates(table: Array, seed: int) -> list[Steering]:
     return [
         Steering(*one)
         for one in zip(
-            estimates(0, False, images), estimates(1, True, reached), estimates(2, True, reached),
-            estimates(3, True, reached), estimates(4, False, images), estimates(5, False, images), strict=True,
+            estimates(0, False, images),
+            estimates(1, True, reached),
+            estimates(2, True, reached),
+            estimates(3, True, reached),
+            estimates(4, False, images),
+            estimates(5, False, images),
+            strict=True,
         )
-    ]  # fmt: skip
+    ]

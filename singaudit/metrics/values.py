@@ -72,9 +72,7 @@ def among(values: Values, rows: NDArray[np.intp]) -> Values:
     A margin over some of the values alone would not cancel what their texts have in common.
     """
     shown = np.isin(values.present, values.own[rows])
-    return replace(
-        values, present=values.present[shown], counts=values.counts[shown], units=values.units[shown]
-    )  # fmt: skip
+    return replace(values, present=values.present[shown], counts=values.counts[shown], units=values.units[shown])
 
 
 def centred_texts(texts: Array) -> Array:
@@ -272,9 +270,13 @@ class Layout:
         return ((self.of_own(scores, own) >= best) & (own >= 0)).astype(np.float64)
 
     def reads_swapped(
-        self, base: Any, moved: Any, own: NDArray[np.int32], donors: NDArray[np.int32],
+        self,
+        base: Any,
+        moved: Any,
+        own: NDArray[np.int32],
+        donors: NDArray[np.int32],
         as_of: NDArray[np.int32] | None = None,
-    ) -> Array:  # fmt: skip
+    ) -> Array:
         """(b, G) 1 where features with a donor's null component are read as its value, or as that of ``as_of``.
 
         ``base`` and ``moved`` (b, K): centred scores of f without its null component, and what that adds. ``donors``
@@ -340,9 +342,11 @@ def arrange(groups: Sequence[GroupTexts], values: Sequence[Values]) -> Layout:
     return Layout(
         texts=np.concatenate([group.texts[v.present] for group, v in zip(groups, values, strict=True)]),
         directions=np.concatenate([centred_texts(g.texts[v.present]) for g, v in zip(groups, values, strict=True)]),
-        starts=starts, sizes=sizes, own=own,
+        starts=starts,
+        sizes=sizes,
+        own=own,
         readable=np.stack([v.readable for v in values], axis=1),
         pairs=starts[sizes == 2],
         value_weight=np.concatenate([n / (len(v.counts) * v.counts) for v in values]),
         across=np.repeat(np.array([group.kind == "class" for group in groups]), sizes),
-    )  # fmt: skip
+    )

@@ -135,10 +135,15 @@ def _find(
     n = np.maximum(by_class.n.sum(axis=0), 1.0)
     both = judge([shown.tests(), absent.tests()], negligible)
     return Words(
-        both[0], both[1], classes, judge([by_class.tests()], negligible)[0], angles[0] / n, angles[1] / n,
+        both[0],
+        both[1],
+        classes,
+        judge([by_class.tests()], negligible)[0],
+        angles[0] / n,
+        angles[1] / n,
         judge([of_pair.tests()], negligible[pairs[:, 1]])[0],
         carried.result(NEGLIGIBLE_SHARE * spreads(texts, starts, present)[starts]),
-    )  # fmt: skip
+    )
 
 
 def without_unread(words: Words, unread: NDArray[np.bool_], asked: Sequence[tuple[int, int]]) -> Words:
@@ -148,9 +153,12 @@ def without_unread(words: Words, unread: NDArray[np.bool_], asked: Sequence[tupl
         return replace(judged, change=np.where(mask, "cannot tell", judged.change))
 
     return replace(
-        words, shown=untold(words.shown), absent=untold(words.absent), by_class=untold(words.by_class),
+        words,
+        shown=untold(words.shown),
+        absent=untold(words.absent),
+        by_class=untold(words.by_class),
         asked=untold(words.asked, unread[[concept for _, concept in asked]]),
-    )  # fmt: skip
+    )
 
 
 def half_of(sha256: Sequence[str]) -> NDArray[np.intp]:
@@ -162,9 +170,10 @@ def _angles(block: Block, texts: Array) -> tuple[Array, Array, Array]:
     """(b, k) angles to the texts before, after mean removal, and with another image's null component taken out."""
     moved = block.original - block.mean
     return (
-        text_angles(block.original, texts), text_angles(block.mean, texts),
+        text_angles(block.original, texts),
+        text_angles(block.mean, texts),
         text_angles(block.original - moved[block.others], texts),
-    )  # fmt: skip
+    )
 
 
 def _own(table: Array, own: NDArray[np.intp]) -> Array:

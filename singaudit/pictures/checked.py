@@ -65,18 +65,26 @@ class Equivalent:
 
 
 def checked(
-    audited: Audited, aim: Aim, readings: Readings, values: NDArray[np.intp], reach: Array, hopeless: NDArray[np.bool_],
+    audited: Audited,
+    aim: Aim,
+    readings: Readings,
+    values: NDArray[np.intp],
+    reach: Array,
+    hopeless: NDArray[np.bool_],
     work: Attempts,
-) -> list[Equivalent]:  # fmt: skip
+) -> list[Equivalent]:
     """Save, read back and compare every finished picture."""
     made = [i for i in range(len(values)) if work.windows[i] is not None and work.finished[i]]
     checks = _round_trip(audited, aim, readings, values, work, made) if made else {}
     result = []
     for i, row in enumerate(work.positions):
         common: dict[str, Any] = {
-            "row": int(row), "value": int(values[i]),
-            "own": int(readings.value[row]), "reach": float(reach[i]), "steps": int(work.steps[i]),
-        }  # fmt: skip
+            "row": int(row),
+            "value": int(values[i]),
+            "own": int(readings.value[row]),
+            "reach": float(reach[i]),
+            "steps": int(work.steps[i]),
+        }
         if i in checks:
             result.append(Equivalent(**common, start=int(work.chosen[i]), **checks[i]))
         elif hopeless[i]:
@@ -118,13 +126,17 @@ def _round_trip(
         shows = shown_values(seen["picture"].embeddings, aim, readings) == wished
     return {
         i: {
-            "reason": _reason(difference, k, bool(shows[k])), "shows": bool(shows[k]),
-            "pixel_distance": _distance(inside[k], pictures[k]), "residual": _distance(starts[k], pictures[k]),
-            "difference": difference.at(k), "control_difference": control.at(k), "logits": seen["picture"].logits[k],
+            "reason": _reason(difference, k, bool(shows[k])),
+            "shows": bool(shows[k]),
+            "pixel_distance": _distance(inside[k], pictures[k]),
+            "residual": _distance(starts[k], pictures[k]),
+            "difference": difference.at(k),
+            "control_difference": control.at(k),
+            "logits": seen["picture"].logits[k],
             **{name: data[k] for name, data in files.items()},
         }
         for k, i in enumerate(made)
-    }  # fmt: skip
+    }
 
 
 def _reason(difference: Difference, k: int, shows: bool) -> str:

@@ -29,10 +29,16 @@ _LEAST_REACH = 0.1
 
 
 def make_equivalents(
-    audited: Audited, aim: Aim, rows: Sequence[int], copy: FeatureCopy, *, count: int | None = None,
-    probe_features: NDArray[np.float32] | None = None, stop: Callable[[], bool] = lambda: False,
+    audited: Audited,
+    aim: Aim,
+    rows: Sequence[int],
+    copy: FeatureCopy,
+    *,
+    count: int | None = None,
+    probe_features: NDArray[np.float32] | None = None,
+    stop: Callable[[], bool] = lambda: False,
     progress: Callable[[int, int, float], None] = lambda done, step, worst: None,
-) -> list[Equivalent]:  # fmt: skip
+) -> list[Equivalent]:
     """Equivalents of the images ``rows`` toward ``aim``, failures among them.
 
     Images that show a free text already are passed over; of the others the first ``count`` are taken.
@@ -50,9 +56,15 @@ def make_equivalents(
 
 
 def equivalents_of(
-    audited: Audited, aim: Aim, row: int, copy: FeatureCopy, *, count: int, stop: Callable[[], bool] = lambda: False,
+    audited: Audited,
+    aim: Aim,
+    row: int,
+    copy: FeatureCopy,
+    *,
+    count: int,
+    stop: Callable[[], bool] = lambda: False,
     progress: Callable[[int, int, float], None] = lambda done, step, worst: None,
-) -> list[Equivalent]:  # fmt: skip
+) -> list[Equivalent]:
     """Up to ``count`` equivalents of one image, each from other real images; of a group, its values share them.
 
     A value that no other image shows, or that bounds forbid, is one failure. Nothing for an image that shows a free
@@ -82,15 +94,25 @@ class _Plan:
 
     def taken(self, rows: NDArray[np.intp], starts: NDArray[np.intp]) -> _Plan:
         return replace(
-            self, positions=self.positions[rows], values=self.values[rows], null=self.null[rows],
-            reach=self.reach[rows], hopeless=self.hopeless[rows], starts=starts,
-        )  # fmt: skip
+            self,
+            positions=self.positions[rows],
+            values=self.values[rows],
+            null=self.null[rows],
+            reach=self.reach[rows],
+            hopeless=self.hopeless[rows],
+            starts=starts,
+        )
 
 
 def _plan(
-    audited: Audited, aim: Aim, readings: Readings, positions: NDArray[np.intp], values: NDArray[np.intp], starts: int,
+    audited: Audited,
+    aim: Aim,
+    readings: Readings,
+    positions: NDArray[np.intp],
+    values: NDArray[np.intp],
+    starts: int,
     probe_features: NDArray[np.float32] | None = None,
-) -> _Plan:  # fmt: skip
+) -> _Plan:
     """Targets within the observed bounds, and up to ``starts`` real images to start from for each."""
     subject, space = audited.subject, audited.subject.space
     features = subject.features[positions]
@@ -124,9 +146,13 @@ def _shared_out(plan: _Plan, count: int) -> _Plan:
 
 
 def _made(
-    audited: Audited, aim: Aim, plan: _Plan, copy: FeatureCopy, stop: Callable[[], bool],
+    audited: Audited,
+    aim: Aim,
+    plan: _Plan,
+    copy: FeatureCopy,
+    stop: Callable[[], bool],
     progress: Callable[[int, int, float], None],
-) -> list[Equivalent]:  # fmt: skip
+) -> list[Equivalent]:
     attempts = Attempts(audited, copy, plan.positions, plan.null, plan.starts)
     attempts.run(stop, progress)
     return checked(audited, aim, plan.readings, plan.values, plan.reach, plan.hopeless, attempts)

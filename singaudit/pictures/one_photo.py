@@ -34,9 +34,14 @@ class PhotoWorld:
 
 
 def photo_world(
-    classifier: Classifier, encoder: Encoder, space: NullSpace, photo: tuple[ImageLoader, Pass],
-    reference: tuple[ImageLoader, Pass], translator: Translator, seed: int,
-) -> PhotoWorld:  # fmt: skip
+    classifier: Classifier,
+    encoder: Encoder,
+    space: NullSpace,
+    photo: tuple[ImageLoader, Pass],
+    reference: tuple[ImageLoader, Pass],
+    translator: Translator,
+    seed: int,
+) -> PhotoWorld:
     """Join the photo and the first 20,000 references in hash order; a photo that is one of them is taken once.
 
     ``photo`` and ``reference`` are sources with what a pass over them gave. A ``translator`` that does not know the
@@ -60,7 +65,12 @@ def photo_world(
         nothing, nothing, (), space, fitted, seed,
     )  # fmt: skip
     audited = Audited(
-        classifier, encoder, Joined(tuple(places)), np.arange(len(places)), subject, logits,
+        classifier,
+        encoder,
+        Joined(tuple(places)),
+        np.arange(len(places)),
+        subject,
+        logits,
         units(features, logits, space),
-    )  # fmt: skip
+    )
     return PhotoWorld(audited, [*(others.names[i] for i in rows), own.names[0]], len(rows))

@@ -80,10 +80,16 @@ class Refined:
 
 
 def refine(
-    starts: NDArray[np.uint8], logits: Array, null: Array, optics: Optics, *, batch: int,
-    settings: Settings | None = None, stop: Callable[[], bool] = lambda: False,
+    starts: NDArray[np.uint8],
+    logits: Array,
+    null: Array,
+    optics: Optics,
+    *,
+    batch: int,
+    settings: Settings | None = None,
+    stop: Callable[[], bool] = lambda: False,
     progress: Callable[[int, int, float], None] = lambda done, step, worst: None,
-) -> Refined:  # fmt: skip
+) -> Refined:
     """Lead windows ``starts`` (n, h, w, 3) uint8 to ``logits`` (n, c) with null components at ``null`` (n, m).
 
     ``batch`` images are optimised at once and leave the batch one by one as they are done. ``stop`` is asked before
@@ -139,8 +145,10 @@ class _Batch:
         self._basis, self._spread = tensor(optics.space.basis), tensor(optics.units.spread)
         # Pixels lie channel by channel of each pixel, as in the images: convolutions on a CPU take a quarter less time.
         self._state = {
-            "start": tensor(starts).permute(0, 3, 1, 2), "logits": tensor(logits), "null": tensor(null),
-        }  # fmt: skip
+            "start": tensor(starts).permute(0, 3, 1, 2),
+            "logits": tensor(logits),
+            "null": tensor(null),
+        }
         start = self._state["start"]
         for name in ("residual", "mean", "square"):
             self._state[name] = torch.zeros_like(start)

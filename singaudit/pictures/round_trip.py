@@ -60,10 +60,13 @@ class Difference:
         """The difference of pair ``k`` alone."""
         some = slice(k, k + 1)
         return Difference(
-            self.logit[some], None if self.probability is None else self.probability[some], self.top1_kept[some],
-            self.null_move[some], self.image_score_deg[some],
+            self.logit[some],
+            None if self.probability is None else self.probability[some],
+            self.top1_kept[some],
+            self.null_move[some],
+            self.image_score_deg[some],
             None if self.attribute_score_deg is None else self.attribute_score_deg[some],
-        )  # fmt: skip
+        )
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
@@ -99,10 +102,11 @@ def differences(
         top1_kept=top1(a) == top1(b),
         null_move=np.linalg.norm(
             space.null_part(second.features.astype(np.float64) - first.features.astype(np.float64)), axis=1
-        ) / units.typical_null,
+        )
+        / units.typical_null,
         image_score_deg=image_score(first.embeddings, second.embeddings),
         attribute_score_deg=toward,
-    )  # fmt: skip
+    )
 
 
 def probabilities(logits: Array, activation: str) -> Array | None:

@@ -157,9 +157,13 @@ def null_shift(features: NDArray[np.floating], similarity: Array, space: NullSpa
 
 
 def wished_null(
-    features: NDArray[np.floating], readings: Readings, rows: NDArray[np.intp], values: NDArray[np.intp], shift: Array,
+    features: NDArray[np.floating],
+    readings: Readings,
+    rows: NDArray[np.intp],
+    values: NDArray[np.intp],
+    shift: Array,
     space: NullSpace,
-) -> Array:  # fmt: skip
+) -> Array:
     """(k, m) null component each image ``rows`` would have if it read like the images that show its wished value."""
     change = readings.typical[values] - readings.similarity[rows]
     return space.null_part(features[rows]) + change @ shift

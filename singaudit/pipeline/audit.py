@@ -252,9 +252,13 @@ def _conclude(
         certificate=certificate,
         data=data,
         encoder=EncoderPart(
-            name=seen.encoder.name, revision=seen.encoder.revision, family=seen.encoder.family,
-            embedding_dim=seen.encoder.embedding_dim, runtime=seen.encoder.runtime,
-            class_reading=reading_part(facts, subject), pack=pack_part(seen.pack),
+            name=seen.encoder.name,
+            revision=seen.encoder.revision,
+            family=seen.encoder.family,
+            embedding_dim=seen.encoder.embedding_dim,
+            runtime=seen.encoder.runtime,
+            class_reading=reading_part(facts, subject),
+            pack=pack_part(seen.pack),
         ),
         translator=scores.translator_part(subject.fitted, measured, len(facts.names)),
         logit_check=_logit_check(facts, logits, subject),
@@ -273,16 +277,21 @@ def _conclude(
         pair_search=pictured.search,
         warnings=warnings_of(facts, data),
         reproduce=reproduce(config),
-    )  # fmt: skip
+    )
     asked = class_concepts(facts.rules, facts.known)
     result = worded(result, subject, measured, groups, facts.known.concepts, asked)
     return Audit(result, per_image(facts, subject, measured, logits), pictured.files, facts.rules)
 
 
 def _geometry_only(
-    config: AuditConfig, classifier: Classifier, names: tuple[str, ...], names_source: str, space: NullSpace,
-    rules: list[Rule], progress: Progress,
-) -> Audit:  # fmt: skip
+    config: AuditConfig,
+    classifier: Classifier,
+    names: tuple[str, ...],
+    names_source: str,
+    space: NullSpace,
+    rules: list[Rule],
+    progress: Progress,
+) -> Audit:
     result = AuditResult(
         method=MethodPart(version=METHOD_VERSION),
         model=scores.model_part(classifier, names, names_source),
@@ -294,7 +303,7 @@ def _geometry_only(
             + ("--geometry-only" if config.geometry_only else "no images were given (add --images DIR)")
         ],
         reproduce=reproduce(config),
-    )  # fmt: skip
+    )
     return Audit(result, {}, {}, rules)
 
 

@@ -75,9 +75,15 @@ class Pictured:
 
 
 def pictured(
-    world: Audited, names: Sequence[str], measured: Measured, findings: Sequence[FindingPart], groups: Sequence[Group],
-    class_names: Sequence[str], wanted: PictureRequest, seed: int,
-) -> Pictured:  # fmt: skip
+    world: Audited,
+    names: Sequence[str],
+    measured: Measured,
+    findings: Sequence[FindingPart],
+    groups: Sequence[Group],
+    class_names: Sequence[str],
+    wanted: PictureRequest,
+    seed: int,
+) -> Pictured:
     """Neighbours, natural pairs, equivalents and decoded pictures of the most telling images.
 
     ``names`` (n,) are the images'.
@@ -103,9 +109,15 @@ def pictured(
         generation = summary([], world.units, aim, wanted.count, "none", reason, seed)
     else:
         done = make_equivalents(
-            world, aim, rows, wanted.copy(), count=wanted.count, probe_features=wanted.probe_features, stop=wanted.stop,
+            world,
+            aim,
+            rows,
+            wanted.copy(),
+            count=wanted.count,
+            probe_features=wanted.probe_features,
+            stop=wanted.stop,
             progress=wanted.told,
-        )  # fmt: skip
+        )
         stopped = wanted.stop()
         reason = f"interrupted: {len(done)} of {wanted.count} were finished" if stopped else ""
         generation = summary(done, world.units, aim, wanted.count, "stopped" if stopped else "made", reason, seed)
@@ -123,9 +135,12 @@ def _lead(findings: Sequence[FindingPart], measured: Measured, groups: Sequence[
     leaking = [
         (f.finding == "strong", f.carried_share.value, -i)
         for i, f in enumerate(findings)
-        if f.carried_share and f.finding in ("strong", "partial") and measured.contrast[i] is not None
-        and groups[i].name != "class" and groups[i].kind != "concept"
-    ]  # fmt: skip
+        if f.carried_share
+        and f.finding in ("strong", "partial")
+        and measured.contrast[i] is not None
+        and groups[i].name != "class"
+        and groups[i].kind != "concept"
+    ]
     return -max(leaking)[2] if leaking else None
 
 

@@ -29,9 +29,11 @@ STAGE = "certify the shadow copy"
 
 
 def certified(
-    config: AuditConfig, classifier: Classifier, progress: Progress,
+    config: AuditConfig,
+    classifier: Classifier,
+    progress: Progress,
     images: tuple[ImageLoader, NDArray[np.intp]] | None = None,
-) -> CertificatePart:  # fmt: skip
+) -> CertificatePart:
     """The shadow copy against ONNX Runtime, on the first of ``images`` (source, positions); on noise without."""
     progress(STAGE, 0, 1)
     device = torch_device(config.device)

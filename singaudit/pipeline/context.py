@@ -99,15 +99,18 @@ def data_part(
         classes = None
     seen = facts.seen
     return DataPart(
-        audit=scores.images_part(seen.images), probe=scores.images_part(seen.probe) if seen.probe else None,
+        audit=scores.images_part(seen.images),
+        probe=scores.images_part(seen.probe) if seen.probe else None,
         units=scores.units_part(seen.units, seen.images.names),
         probe_units=scores.units_part(seen.probe_units, seen.probe.names) if seen.probe and seen.probe_units else None,
         probe_told_apart=_domains(seen),
-        labels="true" if seen.labels is not None else "predicted", labels_source=seen.labels_source,
-        accuracy=accuracy, chance_accuracy=chance,
+        labels="true" if seen.labels is not None else "predicted",
+        labels_source=seen.labels_source,
+        accuracy=accuracy,
+        chance_accuracy=chance,
         class_probe=scores.maybe(classes.probe) if classes else None,
         class_gain=scores.maybe(classes.probe_gain) if classes else None,
-    )  # fmt: skip
+    )
 
 
 def _domains(seen: Observed) -> Statistic | None:
@@ -251,9 +254,13 @@ def per_image(
 
 
 def image_columns(
-    images: Sequence[str], names: Sequence[str], groups: Sequence[Group], subject: Subject, measured: Measured,
+    images: Sequence[str],
+    names: Sequence[str],
+    groups: Sequence[Group],
+    subject: Subject,
+    measured: Measured,
     logits: NDArray[np.float32],
-) -> dict[str, Sequence[Any]]:  # fmt: skip
+) -> dict[str, Sequence[Any]]:
     """Columns of scores.csv, of ``images`` by their names; ``names`` are the classes'."""
     columns: dict[str, Sequence[Any]] = {
         "image": images,

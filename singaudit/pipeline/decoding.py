@@ -46,9 +46,13 @@ class Decoding:
         rows = rows[:IMAGES]
         progress(STAGE, 0, len(rows) * len(SEEDS))
         return decode_images(
-            world, rows, open_decoder(self.pipeline, self.device), self.tower, stop=stop,
+            world,
+            rows,
+            open_decoder(self.pipeline, self.device),
+            self.tower,
+            stop=stop,
             progress=lambda done, total: progress(STAGE, done, total),
-        )  # fmt: skip
+        )
 
 
 def decoding_of(config: AuditConfig, progress: Progress) -> Decoding | None:

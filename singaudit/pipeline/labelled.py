@@ -77,9 +77,12 @@ class Labelled:
 
 
 def open_labelled(
-    config: AuditConfig, classifier: Classifier, names: Sequence[str], progress: Progress,
+    config: AuditConfig,
+    classifier: Classifier,
+    names: Sequence[str],
+    progress: Progress,
     looking: Callable[[str, ImageSource], Pass] | None = None,
-) -> Labelled:  # fmt: skip
+) -> Labelled:
     """Show the images of ``config`` to the classifier; ``looking`` shows them to more models in the same pass.
 
     Raises ``SingauditError``.
@@ -132,9 +135,13 @@ def _balanced(name: str, cells: Sequence[str], where: str) -> Balanced | None:
 
 
 def look(
-    config: AuditConfig, classifier: Classifier, source: ImageSource, progress: Progress, stage: str,
+    config: AuditConfig,
+    classifier: Classifier,
+    source: ImageSource,
+    progress: Progress,
+    stage: str,
     thumbnails: bool = False,
-) -> Pass:  # fmt: skip
+) -> Pass:
     """One pass of ``source`` through the classifier; features that are in the cache are not computed again.
 
     ``thumbnails``: make those as well by which scenes are found.

@@ -158,9 +158,13 @@ class Observer:
         return {key: step.shelf.added for key, step in self._steps.items() if step.shelf is not None}
 
     def observe(
-        self, stage: str, images: ImageSource, exclude: frozenset[str] = frozenset(), start: int = 0,
+        self,
+        stage: str,
+        images: ImageSource,
+        exclude: frozenset[str] = frozenset(),
+        start: int = 0,
         limit: int | None = None,
-    ) -> Pass:  # fmt: skip
+    ) -> Pass:
         """One pass over ``images`` from position ``start`` to before ``limit`` and the settings' limit.
 
         Images whose content hash is in ``exclude`` are left out.
@@ -174,9 +178,15 @@ class Observer:
             self._progress(stage, done, whole)
 
         return self._engine(
-            images, self._steps, batch_size=self.batch_size, exclude=exclude, limit=count, start=start,
-            progress=advance, only=self._only,
-        )  # fmt: skip
+            images,
+            self._steps,
+            batch_size=self.batch_size,
+            exclude=exclude,
+            limit=count,
+            start=start,
+            progress=advance,
+            only=self._only,
+        )
 
     def tell_estimate(self, images: ImageSource, groups: Sequence[Group]) -> None:
         """Say how long the audit will take, where somebody listens; a timed batch of each model costs a few images."""
@@ -203,9 +213,14 @@ class Observer:
 
 
 def observe_images(
-    config: AuditConfig, classifier: Classifier, names: tuple[str, ...], asked: Asked, progress: Progress,
-    stored: StoredTranslator | None = None, pack: Pack | None = None,
-) -> Observed:  # fmt: skip
+    config: AuditConfig,
+    classifier: Classifier,
+    names: tuple[str, ...],
+    asked: Asked,
+    progress: Progress,
+    stored: StoredTranslator | None = None,
+    pack: Pack | None = None,
+) -> Observed:
     """One pass over the images, and one over the probe images: classifier and encoder see each image once.
 
     Images that a ``stored`` translator was fitted on are left out.
@@ -237,9 +252,11 @@ def units_of(config: AuditConfig, images: Pass, scenes: NDArray[np.int64] | None
         return given(scenes[images.indices])
     thumbnails = images.outputs["thumbnail"][0] if "thumbnail" in images.outputs else None
     return find_units(
-        images.outputs["classifier"][0], images.outputs["encoder"][0], thumbnails,
+        images.outputs["classifier"][0],
+        images.outputs["encoder"][0],
+        thumbnails,
         progress=lambda done, total: progress("find scenes", done, total),
-    )  # fmt: skip
+    )
 
 
 def check_finite(classifier: Classifier, *outputs: NDArray[np.float32]) -> None:

@@ -103,18 +103,27 @@ def _fitted(
     if cache.folder is not None:
         identity = forward_identity(classifier, providers(config.device)[0])
         meaning = {
-            "encoder": observer.encoder.revision, "precision": config.precision, "images": digest, "seed": config.seed,
+            "encoder": observer.encoder.revision,
+            "precision": config.precision,
+            "images": digest,
+            "seed": config.seed,
             "units": config.units,
-        }  # fmt: skip
+        }
         shelf = cache.shelf("translators", {**identity, **meaning})
         if digest in shelf:
             return _from_bytes(shelf.take([digest])[0][0].tobytes())
     progress("fit the translator", 0, 1)
     stored = fit_for_keeping(
-        images.outputs["classifier"][0], images.outputs["encoder"][0], images.sha256, space,
-        (classifier.name, classifier.sha256), (observer.encoder.name, observer.encoder.revision), config.seed,
-        config.precision, unit_keys(images.sha256, units_of(config, images, None, progress).of),
-    )  # fmt: skip
+        images.outputs["classifier"][0],
+        images.outputs["encoder"][0],
+        images.sha256,
+        space,
+        (classifier.name, classifier.sha256),
+        (observer.encoder.name, observer.encoder.revision),
+        config.seed,
+        config.precision,
+        unit_keys(images.sha256, units_of(config, images, None, progress).of),
+    )
     data = to_bytes(stored)
     if shelf is not None:
         # A shelf keeps any row of numbers as it is; header and arrays are whole numbers of four bytes.
@@ -170,25 +179,36 @@ def _describe(opened: _Opened, photo: ImageSource, progress: Progress) -> tuple[
 
 
 def _with_pictures(
-    opened: _Opened, result: ImageResult, photo: tuple[ImageSource, Pass], groups: tuple[Group, ...],
-    texts: list[NDArray[np.float64]], progress: Progress,
-) -> tuple[ImageResult, dict[str, bytes]]:  # fmt: skip
+    opened: _Opened,
+    result: ImageResult,
+    photo: tuple[ImageSource, Pass],
+    groups: tuple[Group, ...],
+    texts: list[NDArray[np.float64]],
+    progress: Progress,
+) -> tuple[ImageResult, dict[str, bytes]]:
     """The result with neighbours, natural pairs and equivalents of the photo, and the equivalents' files."""
     assert opened.reference is not None
     certificate = certified(
         opened.config, opened.classifier, progress, (opened.reference[0], opened.reference[1].indices)
     )
     world = photo_world(
-        opened.classifier, opened.observer.encoder, opened.space, photo, opened.reference, opened.stored.translator,
+        opened.classifier,
+        opened.observer.encoder,
+        opened.space,
+        photo,
+        opened.reference,
+        opened.stored.translator,
         opened.config.seed,
-    )  # fmt: skip
+    )
     found = make_photo_pictures(
         opened.config, world, groups, texts, opened.names, certificate, progress, pictures_of(PAGE)
     )
     made = {
-        "certificate": certificate, "pictures": found.pictures, "generation": found.generation,
+        "certificate": certificate,
+        "pictures": found.pictures,
+        "generation": found.generation,
         "pair_search": found.search,
-    }  # fmt: skip
+    }
     return result.model_copy(update=made), found.files
 
 

@@ -23,9 +23,15 @@ PAIRS = 3
 
 
 def pictured_photo(
-    world: PhotoWorld, toward: str, groups: Sequence[Group], texts: Sequence[Array], class_names: Sequence[str],
-    wanted: PictureRequest, seed: int, stem: str,
-) -> Pictured:  # fmt: skip
+    world: PhotoWorld,
+    toward: str,
+    groups: Sequence[Group],
+    texts: Sequence[Array],
+    class_names: Sequence[str],
+    wanted: PictureRequest,
+    seed: int,
+    stem: str,
+) -> Pictured:
     """What ``pictured`` gives for an audit, for one photo: ``wanted.count`` equivalents are tried of it.
 
     ``texts`` (per group (v, d)) are the embeddings of the ``groups``' values; ``stem`` is the folder of its files.

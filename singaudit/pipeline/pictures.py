@@ -51,24 +51,33 @@ def make_pictures(
 
     config, classifier, seen = facts.config, facts.classifier, facts.seen
     world = Audited(
-        classifier, seen.encoder, seen.source, seen.images.indices, subject, logits,
+        classifier,
+        seen.encoder,
+        seen.source,
+        seen.images.indices,
+        subject,
+        logits,
         units(subject.features, logits, subject.space),
-    )  # fmt: skip
+    )
     why_not = blocked(certificate, classifier.preprocessing, seen.pack is not None)
     probe = None if subject.probe is None else subject.probe[0]
     with _wanted(config, classifier, why_not, progress, probe, facts.decoding) as wanted:
-        found = pictured(
-            world, seen.images.names, measured, findings, facts.groups, facts.names, wanted, config.seed
-        )  # fmt: skip
+        found = pictured(world, seen.images.names, measured, findings, facts.groups, facts.names, wanted, config.seed)
     if found.generation.status != "none":
         progress(STAGE, config.generate, config.generate)
     return found
 
 
 def make_photo_pictures(
-    config: AuditConfig, world: PhotoWorld, groups: Sequence[Group], texts: Sequence[NDArray[np.float64]],
-    class_names: Sequence[str], certificate: CertificatePart, progress: Progress, folder: str,
-) -> Pictured:  # fmt: skip
+    config: AuditConfig,
+    world: PhotoWorld,
+    groups: Sequence[Group],
+    texts: Sequence[NDArray[np.float64]],
+    class_names: Sequence[str],
+    certificate: CertificatePart,
+    progress: Progress,
+    folder: str,
+) -> Pictured:
     """The same of one photo, toward ``config.toward``; ``folder`` is that of its files below the output folder."""
     from singaudit.pipeline.photo_pictures import pictured_photo
 
@@ -83,9 +92,13 @@ def make_photo_pictures(
 
 @contextmanager
 def _wanted(
-    config: AuditConfig, classifier: Classifier, why_not: str, progress: Progress,
-    probe_features: NDArray[np.float32] | None = None, decoding: Decoding | None = None,
-) -> Iterator[PictureRequest]:  # fmt: skip
+    config: AuditConfig,
+    classifier: Classifier,
+    why_not: str,
+    progress: Progress,
+    probe_features: NDArray[np.float32] | None = None,
+    decoding: Decoding | None = None,
+) -> Iterator[PictureRequest]:
     """What the user wants; within the block the first interrupt says that it is enough."""
     from singaudit.pipeline.audit_pictures import PictureRequest
 
@@ -108,9 +121,10 @@ def _wanted(
         if decoding is not None:
             pipeline = decoding.pipeline
             wanted = replace(
-                wanted, decoder=(pipeline.name, pipeline.revision),
+                wanted,
+                decoder=(pipeline.name, pipeline.revision),
                 decode=lambda world, rows: decoding.decode(world, rows, stop, progress),
-            )  # fmt: skip
+            )
         yield wanted
 
 

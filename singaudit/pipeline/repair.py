@@ -140,9 +140,13 @@ def refit(
 
 
 def _fit(
-    config: AuditConfig, options: RefitOptions, classifier: Classifier, names: Sequence[str],
-    free: NDArray[np.bool_], progress: Progress,
-) -> tuple[_Fitted, Reader | None]:  # fmt: skip
+    config: AuditConfig,
+    options: RefitOptions,
+    classifier: Classifier,
+    names: Sequence[str],
+    free: NDArray[np.bool_],
+    progress: Progress,
+) -> tuple[_Fitted, Reader | None]:
     """Look at the images, hold some out, fit on the others."""
     reader = None if options.vlm is None else Reader(config, options.vlm, classifier, names, progress)
     labelled = open_labelled(config, classifier, names, progress, reader.look if reader else None)
@@ -161,10 +165,15 @@ def _fit(
     own = parts.fit
     head = classifier.head
     task = Task(
-        labelled.features[own], classes[own], np.unique(cells[own], return_inverse=True)[1], head.weight, head.bias,
-        "sigmoid" if head.activation == "sigmoid" or len(head.bias) == 1 else "softmax", free,
+        labelled.features[own],
+        classes[own],
+        np.unique(cells[own], return_inverse=True)[1],
+        head.weight,
+        head.bias,
+        "sigmoid" if head.activation == "sigmoid" or len(head.bias) == 1 else "softmax",
+        free,
         np.unique(labelled.scenes.of[own], return_inverse=True)[1],
-    )  # fmt: skip
+    )
     order = np.argsort(np.array(hashes)[own], kind="stable")
     stage = "fit the last layer"
     progress(stage, 0, 1)
@@ -195,10 +204,13 @@ def _certificate(
     held = fitted.parts.held
     wanted = features.astype(np.float64) @ fitted.refit.weight.T + fitted.refit.bias
     part = RefitCertificatePart(
-        images=len(held), logit_difference=largest_share([logits], [wanted]),
+        images=len(held),
+        logit_difference=largest_share([logits], [wanted]),
         feature_difference=largest_share([features], [fitted.labelled.features[held]]),
-        tolerance=TOLERANCES[precision], runtime=new.runtime.mode, mode_difference=new.runtime.difference,
-    )  # fmt: skip
+        tolerance=TOLERANCES[precision],
+        runtime=new.runtime.mode,
+        mode_difference=new.runtime.difference,
+    )
     worst = max(part.logit_difference, part.feature_difference)
     if not worst <= part.tolerance:
         raise ModelError(
@@ -210,19 +222,27 @@ def _certificate(
 
 
 def _judged(
-    config: AuditConfig, options: RefitOptions, fitted: _Fitted, classifier: Classifier, names: Sequence[str],
+    config: AuditConfig,
+    options: RefitOptions,
+    fitted: _Fitted,
+    classifier: Classifier,
+    names: Sequence[str],
     logits: NDArray[np.float32],
-) -> tuple[Judged, Decision]:  # fmt: skip
+) -> tuple[Judged, Decision]:
     """The old head and the new one on the images held out."""
     held = fitted.parts.held
-    others = [
-        replace(group, own=group.own[held]) for group in fitted.groups if group.name not in (CLASS, "all")
-    ]  # fmt: skip
+    others = [replace(group, own=group.own[held]) for group in fitted.groups if group.name not in (CLASS, "all")]
     cells = cells_of((fitted.labelled.group(CLASS), *fitted.groups))[held]
     found = judged(
-        fitted.labelled.logits[held].astype(np.float64), logits.astype(np.float64), fitted.classes[held], names, others,
-        cells, classifier.head.activation, config.seed,
-    )  # fmt: skip
+        fitted.labelled.logits[held].astype(np.float64),
+        logits.astype(np.float64),
+        fitted.classes[held],
+        names,
+        others,
+        cells,
+        classifier.head.activation,
+        config.seed,
+    )
     return found, decide(found, options.most_lost)
 
 

@@ -228,9 +228,13 @@ def _erased_logits(labelled: Labelled, erasure: _Erasure, classifier: Classifier
 
 
 def _check_erased(
-    new: Classifier, classifier: Classifier, labelled: Labelled, erasure: _Erasure, inputs: NDArray[Any],
+    new: Classifier,
+    classifier: Classifier,
+    labelled: Labelled,
+    erasure: _Erasure,
+    inputs: NDArray[Any],
     precision: Precision,
-) -> None:  # fmt: skip
+) -> None:
     """Raise ``ModelError`` where the file does not compute the logits of erased features."""
     count = len(inputs)
     weight, bias = erasure.eraser.head(classifier.head.weight, classifier.head.bias)
@@ -251,17 +255,25 @@ def _erased_part(labelled: Labelled, erasure: _Erasure, classifier: Classifier) 
         truth = labelled.classes[held]
         accuracy = paired_part(paired(predictions(old) == truth, predictions(new) == truth))
     return ErasedPart(
-        group=erasure.group.name, values=list(erasure.group.values), source=erasure.group.source,
-        dimensions=erasure.eraser.rank, fitted_on=erasure.fitted_on, judged_on=len(held),
+        group=erasure.group.name,
+        values=list(erasure.group.values),
+        source=erasure.group.source,
+        dimensions=erasure.eraser.rank,
+        fitted_on=erasure.fitted_on,
+        judged_on=len(held),
         logit_change=float(f"{np.sqrt(((new - old) ** 2).mean()) / spread:.6g}"),
-        answers_changed=statistic(share_estimate(changed.astype(np.float64))), accuracy=accuracy,
-    )  # fmt: skip
+        answers_changed=statistic(share_estimate(changed.astype(np.float64))),
+        accuracy=accuracy,
+    )
 
 
 def _readable(
-    labelled: Labelled | None, matrix: NDArray[np.float64], offset: NDArray[np.float64], seen: SeenPart,
+    labelled: Labelled | None,
+    matrix: NDArray[np.float64],
+    offset: NDArray[np.float64],
+    seen: SeenPart,
     erasure: _Erasure | None,
-) -> tuple[list[ReadablePart], str]:  # fmt: skip
+) -> tuple[list[ReadablePart], str]:
     """What linear probes read of each stated group from the features and from the seen coordinates."""
     if labelled is None:
         return [], "not measured: no images were given (--images DIR)"

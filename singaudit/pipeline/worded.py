@@ -23,9 +23,13 @@ def _unread(result: AuditResult, concepts: Sequence[tuple[str | None, str]]) -> 
 
 
 def worded(
-    result: AuditResult, subject: Subject, measured: Measured, groups: Sequence[Group],
-    concepts: Sequence[tuple[str | None, str]], asked: Sequence[tuple[int, int]],
-) -> AuditResult:  # fmt: skip
+    result: AuditResult,
+    subject: Subject,
+    measured: Measured,
+    groups: Sequence[Group],
+    concepts: Sequence[tuple[str | None, str]],
+    asked: Sequence[tuple[int, int]],
+) -> AuditResult:
     """``result`` with words; ``concepts`` are (group, name), ``asked`` (class, concept) pairs that gates name."""
     if subject.space.null_dim == 0 or unreadable(result.translator):
         return result

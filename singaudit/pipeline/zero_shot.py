@@ -53,8 +53,10 @@ class Reader:
         self._classes = worded_classes(self._names, config.class_prompts)
         self.groups = {key(group.name): group for group in vocabulary.groups}
         self._asked = (
-            *((self._classes,) if len(names) > 1 else ()), *vocabulary.groups, *map(concept_group, vocabulary.concepts),
-        )  # fmt: skip
+            *((self._classes,) if len(names) > 1 else ()),
+            *vocabulary.groups,
+            *map(concept_group, vocabulary.concepts),
+        )
         self._observer = Observer(self._config, classifier, progress)
 
     def look(self, stage: str, source: ImageSource) -> Pass:
@@ -72,7 +74,7 @@ class Reader:
         held, used = parts.held, labelled.images.indices[parts.held]
         own = resolve_group_labels(
             labelled.source, self._config.labels, {g.name: g.values for g in self._asked if g.kind == "group"}
-        )  # fmt: skip
+        )
         known = {name: values[used] for name, values in own.items()}
         classes = np.zeros(len(held), np.intp)
         if labelled.classes is not None and len(self._names) > 1:
@@ -80,18 +82,19 @@ class Reader:
         encoder, embeddings = self._observer.encoder, labelled.images.outputs["encoder"][0]
         groups = tuple(
             GroupTexts(
-                group.name, *texts, (values := known.get(group.name) if group.kind != "concept" else None), group.kind,
+                group.name,
+                *texts,
+                (values := known.get(group.name) if group.kind != "concept" else None),
+                group.kind,
                 embed_meaningless(encoder, group) if values is None else None,
             )
             for group, texts in zip(self._asked, embed_groups(encoder, self._asked), strict=True)
-        )  # fmt: skip
+        )
         names = groups[0].texts if len(self._names) > 1 else embed_group(encoder, self._classes)
         space, units = null_space(head), np.asarray(labelled.units)
         features, hashes = labelled.features, np.asarray(labelled.images.sha256)
         probe = (features[parts.fit], embeddings[parts.fit])
-        fitted = fit(
-            features[held], embeddings[held], list(units[held]), space, (*probe, list(units[parts.fit]))
-        )  # fmt: skip
+        fitted = fit(features[held], embeddings[held], list(units[held]), space, (*probe, list(units[parts.fit])))
         said = np.concatenate([g.texts[:1] if g.kind == "concept" else g.texts for g in groups] or [names])
         subject = Subject(
             features[held], embeddings[held], list(hashes[held]), classes, names, said, groups, space, fitted,
@@ -137,9 +140,12 @@ def findings_change(
         return [], f"not evaluated: {error.message}"
     changes = [
         FindingChangePart(
-            group=old.group, before=old.finding, after=new.finding, carried_before=old.carried_share,
+            group=old.group,
+            before=old.finding,
+            after=new.finding,
+            carried_before=old.carried_share,
             carried_after=new.carried_share,
         )
         for old, new in zip(before, after, strict=True)
-    ]  # fmt: skip
+    ]
     return changes, f"held-out images as {reader.vlm} reads them; the translator is fitted on the others"

@@ -162,9 +162,15 @@ def calibration_error(hits: Hits, sure: Array, seed: int) -> Estimate:
 
 
 def judged(
-    before: Array, after: Array, classes: NDArray[np.intp], names: Sequence[str], groups: Sequence[Balanced],
-    cells: NDArray[np.intp], activation: Activation, seed: int = 0,
-) -> Judged:  # fmt: skip
+    before: Array,
+    after: Array,
+    classes: NDArray[np.intp],
+    names: Sequence[str],
+    groups: Sequence[Balanced],
+    cells: NDArray[np.intp],
+    activation: Activation,
+    seed: int = 0,
+) -> Judged:
     """Compare logits (n, c) before and after on images with ``classes`` (n,); ``groups`` other than the class."""
     right, now_right = predictions(before) == classes, predictions(after) == classes
     whole = [

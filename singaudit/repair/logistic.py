@@ -82,9 +82,12 @@ def fit(design: Design, penalty: float, start: Array | None = None, steps: int =
 
     first = np.zeros(c * (k + 1)) if start is None else start.ravel()
     found = minimize(
-        objective, first, jac=True, method="L-BFGS-B",
+        objective,
+        first,
+        jac=True,
+        method="L-BFGS-B",
         options={"maxiter": steps, "maxfun": 2 * steps, "ftol": 1e-10, "gtol": 1e-7, "maxcor": 20},
-    )  # fmt: skip
+    )
     result: Array = found.x.reshape(c, k + 1)
     return result
 

@@ -50,9 +50,11 @@ class Copies:
             )
         self._process = ModelProcess(classifier.graph_path, asked.limits, worker=WORKER)
         request = {
-            "path": str(classifier.graph_path), "logits": head.logits, "features": asked.features,
+            "path": str(classifier.graph_path),
+            "logits": head.logits,
+            "features": asked.features,
             "preprocess": asked.preprocess,
-        }  # fmt: skip
+        }
         _, found = self._process.ask("open and run one image", request)
         if found["weight"].shape != head.weight.shape or not np.allclose(found["weight"], head.weight):
             raise ModelError(

@@ -31,9 +31,13 @@ def probe_reading(rows: NDArray[np.floating], values: NDArray[np.intp], folds: S
         weights = weights_of(values[own])
         scale = scale_of(rows[own], weights)
         design = Design(
-            scale.rows(rows[own]), np.zeros((len(own), count)), target_of(values[own], count), weights,
-            np.ones(count, bool), "softmax",
-        )  # fmt: skip
+            scale.rows(rows[own]),
+            np.zeros((len(own), count)),
+            target_of(values[own], count),
+            weights,
+            np.ones(count, bool),
+            "softmax",
+        )
         change = scale.change(fit(design, _PENALTY, steps=_STEPS))
         scores = np.asarray(rows[held], np.float64) @ change.weight.T + change.bias
         hits[held] = scores.argmax(axis=1) == values[held]

@@ -128,9 +128,7 @@ def weights_of(cells: NDArray[np.intp], scenes: NDArray[np.intp] | None = None) 
     """
     counts, shared = np.bincount(cells)[cells], np.ones(len(cells))
     if scenes is not None:
-        pairs, place, times = np.unique(
-            np.stack([cells, scenes]), axis=1, return_inverse=True, return_counts=True
-        )  # fmt: skip
+        pairs, place, times = np.unique(np.stack([cells, scenes]), axis=1, return_inverse=True, return_counts=True)
         counts, shared = np.bincount(pairs[0])[cells], times[place.reshape(-1)].astype(np.float64)
     weights = 1.0 / np.maximum(counts, _FULL_WEIGHT) / shared
     result: NDArray[np.float64] = weights / weights.sum()

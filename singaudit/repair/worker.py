@@ -87,9 +87,7 @@ class RepairWorker(Worker):
         from singaudit.repair.trimmed import Affine, add_output
 
         read = self._read()
-        model = add_output(
-            read.graph, read.trace, read.found.plan, Affine(arrays["matrix"], arrays["offset"])
-        )  # fmt: skip
+        model = add_output(read.graph, read.trace, read.found.plan, Affine(arrays["matrix"], arrays["offset"]))
         return self._serialised(model, name, {"output": model.graph.output[-1].name})
 
     def project(self, arrays: Arrays, name: str) -> Answer:
@@ -102,9 +100,7 @@ class RepairWorker(Worker):
         seen = Affine(arrays["matrix"], arrays["offset"])
         found = folded(read.graph, read.trace, plan, seen)
         leaves, seen = (plan.leaves, seen) if found is None else found
-        model = replace_features(
-            read.graph, read.trace, plan, leaves, seen, Affine(arrays["head"], arrays["bias"])
-        )  # fmt: skip
+        model = replace_features(read.graph, read.trace, plan, leaves, seen, Affine(arrays["head"], arrays["bias"]))
         return self._serialised(model, name, {"folded": found is not None})
 
     def compare(self, arrays: Arrays, copy: str, repeats: int) -> Answer:

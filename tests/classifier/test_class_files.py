@@ -58,9 +58,14 @@ def test_timms_lists_go_by_name(tmp_path):
 
 @pytest.mark.parametrize(
     ("file", "text", "match"),
-    [("a.json", "{", "JSON"), ("a.json", '{"1": "a"}', "numbers from 0"), ("a.json", "[]", "list of class names"),
-     ("a.yaml", "a: [", "YAML"), ("a.txt", "a\0b\nc\n", "characters that print")],
-)  # fmt: skip
+    [
+        ("a.json", "{", "JSON"),
+        ("a.json", '{"1": "a"}', "numbers from 0"),
+        ("a.json", "[]", "list of class names"),
+        ("a.yaml", "a: [", "YAML"),
+        ("a.txt", "a\0b\nc\n", "characters that print"),
+    ],
+)
 def test_what_holds_no_class_names_is_refused(file, text, match, tmp_path):
     (tmp_path / file).write_text(text)
     with pytest.raises(ConfigError, match=match):

@@ -71,9 +71,12 @@ def test_waivers_take_failures_away_until_their_day(tmp_path) -> None:
 def test_without_report_the_default_stays_what_it_was() -> None:
     assert usual_formats() == ("html", "pdf", "json", "csv")
     assert {line.name: line.file for line in FORMATS.values() if not line.usual} == {
-        "junit": "TEST-singaudit.xml", "sarif": "singaudit.sarif", "gitlab": "gl-code-quality-report.json",
-        "md": "summary.md", "cyclonedx": "singaudit.cdx.json",
-    }  # fmt: skip
+        "junit": "TEST-singaudit.xml",
+        "sarif": "singaudit.sarif",
+        "gitlab": "gl-code-quality-report.json",
+        "md": "summary.md",
+        "cyclonedx": "singaudit.cdx.json",
+    }
 
 
 IMAGES = ("--images", "shapes:60", "--vlm", "builtin:shapes")
@@ -84,16 +87,22 @@ BAD = {
     "a baseline and no images": (["--baseline", "good.json"], "", "images with --baseline"),
     "a gate over no baseline": (["--gate", "baseline.finding[colour] not worse"], "", "none was given"),
     "a baseline gate that names nothing": (
-        [*IMAGES, "--baseline", "good.json", "--gate", "baseline.scores.x not worse"], "", "names nothing"),
+        [*IMAGES, "--baseline", "good.json", "--gate", "baseline.scores.x not worse"],
+        "",
+        "names nothing",
+    ),
     "a format that is none": (["--report", "junit,sarf"], "", "'sarf'"),
     "a waiver without a date": ([], '[[waivers]]\ngate = "x"\nreason = "r"\n', "until as a date"),
     "a waiver without a reason": ([], '[[waivers]]\ngate = "x"\nuntil = 2027-01-01\n', "reason as a text"),
     "a waiver of a wrong model": (
-        [], '[[waivers]]\ngate = "x"\nuntil = 2027-01-01\nreason = "r"\nmodel = "m"\n', "64 hex digits"),
+        [],
+        '[[waivers]]\ngate = "x"\nuntil = 2027-01-01\nreason = "r"\nmodel = "m"\n',
+        "64 hex digits",
+    ),
     "waivers that are a table": ([], '[waivers]\ngate = "x"\n', "waivers as tables"),
     "a key that is none": ([], '[[waiver]]\ngate = "x"\n', "'waivers'"),
     "a gate's rule that is no text": ([], '[gates]\n"a" = 3\n', "rule as text"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BAD)

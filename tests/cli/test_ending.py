@@ -16,9 +16,14 @@ FULL = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full"
 
 def shell(line, cwd, **kwargs):
     return subprocess.run(
-        ["bash", "-c", line.replace("singaudit", f"{sys.executable} -m singaudit")], capture_output=True, text=True,
-        cwd=cwd, timeout=120, check=False, **kwargs,
-    )  # fmt: skip
+        ["bash", "-c", line.replace("singaudit", f"{sys.executable} -m singaudit")],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=120,
+        check=False,
+        **kwargs,
+    )
 
 
 def planted(error, tmp_path, where="singaudit.cli.commands.inspect.inspect_file"):
@@ -89,9 +94,13 @@ def test_want_of_memory_anywhere_is_one_message(tmp_path, error):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_keeps_what_was_computed_and_says_one_line(tmp_path, number, code):
     process = subprocess.Popen(
-        [*AUDIT, "--images", "shapes:100000", "--batch-size", "16"], cwd=tmp_path, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(tmp_path)},
-    )  # fmt: skip
+        [*AUDIT, "--images", "shapes:100000", "--batch-size", "16"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
     for line in process.stderr:
         if line.startswith("look at the images"):
             break

@@ -29,8 +29,9 @@ def test_a_gate_may_have_any_name_and_knows_its_line(tmp_path) -> None:
     gates = load(tmp_path, text.rsplit("\n", 2)[0], "pyproject.toml")["gates"]
     rules = parse_rules(make_config(model="m", gates=gates).gates)
     assert [(r.name, r.text, r.source[1]) for r in rules] == [
-        ("plain", "a.b < 1", 3), ('<b> "q" & \x1b 🙂 = x', "a.c < 2", 4),
-    ]  # fmt: skip
+        ("plain", "a.b < 1", 3),
+        ('<b> "q" & \x1b 🙂 = x', "a.c < 2", 4),
+    ]
     again = parse_rules([g.written() for g in make_config(model="m", gates=gates).gates])
     assert [(r.name, r.text) for r in again] == [(r.name, r.text) for r in rules]
 

@@ -31,8 +31,14 @@ def test_the_real_command_says_it_under_github_actions(tmp_path) -> None:
     summary = tmp_path / "summary"
     summary.write_text("# before\n")
     (tmp_path / "singaudit.toml").write_text('[gates]\n"a: b, 100 %" = "geometry.null_dim < 3"\n')
-    done = run(tmp_path, "--format", "json", GITHUB_ACTIONS="true", GITHUB_STEP_SUMMARY=str(summary),
-               GITHUB_WORKSPACE=str(tmp_path))  # fmt: skip
+    done = run(
+        tmp_path,
+        "--format",
+        "json",
+        GITHUB_ACTIONS="true",
+        GITHUB_STEP_SUMMARY=str(summary),
+        GITHUB_WORKSPACE=str(tmp_path),
+    )
     assert done.returncode == 1, done.stderr
     found = [line for line in done.stderr.splitlines() if line.startswith("::")]
     assert found[0].startswith(

@@ -19,7 +19,7 @@ def singaudit(*arguments, cwd, env=None, **kwargs):
     environment = {**os.environ, "NO_COLOR": "1", "HF_HUB_OFFLINE": "1", **(env or {})}
     return subprocess.run(
         [*RUN, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, env=environment, timeout=240, **kwargs
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")
@@ -302,8 +302,11 @@ def test_an_interrupt_leaves_no_report(models, tmp_path):
 
     process = subprocess.Popen(
         [*RUN, "run", str(models / "leaky.onnx"), "--images", "shapes:200000", "--vlm", "builtin:shapes"],
-        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     for line in process.stderr:
         if line.startswith("look at the images"):
             break

@@ -14,8 +14,13 @@ def test_no_number_is_cut_and_no_name_is_squeezed(width: int) -> None:
     file = io.StringIO()
     bars = progress_bars(Console(file=file, width=width, force_terminal=False, color_system=None))
     bars.add_task("look at the images", total=123_456, completed=100_000, rate="1,024 images/s", memory="12.3 GiB")
-    bars.add_task("download openai/clip-vit-large-patch14/model.safetensors", total=1710, completed=512,
-                  rate="MB, 24.4 MB/s", memory="0.9 GiB")  # fmt: skip
+    bars.add_task(
+        "download openai/clip-vit-large-patch14/model.safetensors",
+        total=1710,
+        completed=512,
+        rate="MB, 24.4 MB/s",
+        memory="0.9 GiB",
+    )
     bars.add_task("certify the shadow copy", total=1, completed=1, rate="", memory="1.0 GiB")
     bars.tasks[0].finished_time = None
     with bars.console.capture() as said:

@@ -82,9 +82,15 @@ def test_animations_and_documents_give_their_first_frame_and_say_so(kind):
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"not an image", b"\x89PNG\r\n\x1a\n", encoded(PIL.Image.fromarray(RAMP).convert("RGB"), "JPEG")[:200],
-     encoded(PIL.Image.fromarray(RAMP), "PNG")[:-30], b"%!PS-Adobe-3.0 EPSF-3.0\n"],
-)  # fmt: skip
+    [
+        b"",
+        b"not an image",
+        b"\x89PNG\r\n\x1a\n",
+        encoded(PIL.Image.fromarray(RAMP).convert("RGB"), "JPEG")[:200],
+        encoded(PIL.Image.fromarray(RAMP), "PNG")[:-30],
+        b"%!PS-Adobe-3.0 EPSF-3.0\n",
+    ],
+)
 def test_broken_files_are_undecodable_with_a_reason(data):
     with pytest.raises(UndecodableError) as info:
         decode(data)

@@ -79,7 +79,7 @@ def words(*values):
         (tiff(struct.pack("<f", 0.5) * SIDE**2, 32, sample_format=3), [128] * 3),
         (tiff(struct.pack("<f", 200.0) * SIDE**2, 32, sample_format=3), [200] * 3),
     ],
-)  # fmt: skip
+)
 def test_sixteen_twelve_and_floating_point_bits_are_scaled(data, expected):
     assert pixel(data) == expected
 
@@ -124,10 +124,15 @@ def test_all_eight_orientations(orientation):
     upright = np.zeros((16, 32, 3), np.uint8)
     upright[:8, :16], upright[:8, 16:], upright[8:, :16] = 60, 120, 180
     stored = {
-        1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1],
-        5: upright.transpose(1, 0, 2), 6: np.rot90(upright), 7: np.rot90(upright, 2).transpose(1, 0, 2),
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.transpose(1, 0, 2),
+        6: np.rot90(upright),
+        7: np.rot90(upright, 2).transpose(1, 0, 2),
         8: np.rot90(upright, -1),
-    }[orientation]  # fmt: skip
+    }[orientation]
     exif = PIL.Image.Exif()
     exif[0x0112] = orientation
     data = encoded(PIL.Image.fromarray(np.ascontiguousarray(stored)), "PNG", exif=exif)

@@ -72,9 +72,15 @@ def test_an_animated_avif_says_that_one_frame_was_used():
 
 @pytest.mark.parametrize(
     ("start", "kind"),
-    [(b"P5 8 8\n255\n", "PPM"), (b"P5 is a kind of car", None), (b"BMW cars are here, said", None), (b"{}", None),
-     (b"", None), (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", None)],
-)  # fmt: skip
+    [
+        (b"P5 8 8\n255\n", "PPM"),
+        (b"P5 is a kind of car", None),
+        (b"BMW cars are here, said", None),
+        (b"{}", None),
+        (b"", None),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", None),
+    ],
+)
 def test_texts_and_videos_are_no_images(start, kind):
     assert format_of(start) == kind
 

@@ -55,7 +55,7 @@ def test_quotes_separators_and_byte_order_marks_of_spreadsheets(write, separator
         ("path,label\ndog,dog\n", "1 have none, such as 'cat/deep/c.png'"),
         ("path,label\ndog,dog\ncat,cow\n", "not: 'cow'"),
     ],
-)  # fmt: skip
+)
 def test_files_that_are_wrong_are_explained(write, text, match):
     with pytest.raises(DatasetError, match=match) as info:
         resolve_labels(source(), write(text), CLASSES)

@@ -68,8 +68,12 @@ def photos(tmp_path_factory):
 
 def same(one, other):
     assert (one.names, one.sha256, one.found, one.duplicates, one.copies) == (
-        other.names, other.sha256, other.found, other.duplicates, other.copies,
-    )  # fmt: skip
+        other.names,
+        other.sha256,
+        other.found,
+        other.duplicates,
+        other.copies,
+    )
     assert one.skipped == other.skipped
     for key, arrays in other.outputs.items():
         for mine, theirs in zip(one.outputs[key], arrays, strict=True):

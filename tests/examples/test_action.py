@@ -44,9 +44,12 @@ def test_an_audit_that_cannot_tell_fails_the_step_and_says_so(tmp_path) -> None:
     done, outputs = run(tmp_path, model="builtin:clean", args="--progress=none\n--cache=none")
     assert done.returncode == 4, done.stderr
     assert outputs == {
-        "verdict": "inconclusive", "exit-code": "4", "report": "singaudit-out",
-        "sarif": "singaudit-out/singaudit.sarif", "junit": "singaudit-out/TEST-singaudit.xml",
-    }  # fmt: skip
+        "verdict": "inconclusive",
+        "exit-code": "4",
+        "report": "singaudit-out",
+        "sarif": "singaudit-out/singaudit.sarif",
+        "junit": "singaudit-out/TEST-singaudit.xml",
+    }
     assert (tmp_path / outputs["sarif"]).is_file()
     assert (tmp_path / outputs["junit"]).is_file()
 

@@ -28,8 +28,12 @@ def test_the_papers_models_and_numbers_are_there(protocol):
     assert len(protocol.MODELS) == 13
     table1 = {m.name: m.table1[0] for m in protocol.MODELS if m.table1}
     assert table1 == {
-        "ResNet50": 12.04, "EfficientNet": 12.38, "BiT-ResNet": 9.19, "DinoViT": 5.00, "ResNeXt101": 11.15,
-    }  # fmt: skip
+        "ResNet50": 12.04,
+        "EfficientNet": 12.38,
+        "BiT-ResNet": 9.19,
+        "DinoViT": 5.00,
+        "ResNeXt101": 11.15,
+    }
     assert protocol.IMAGES == 10_000
 
 
@@ -111,7 +115,9 @@ def test_of_a_folder_sorted_by_class_images_are_drawn_over_all_classes(protocol,
     assert set(source.labels) == set("abcd")
     again = Path(listed).read_text()
     assert Path(protocol.drawn(str(tmp_path / "val"), 40, 0, "auto", tmp_path)).read_text() == again
-    assert all(Path(line).is_file() for line in Path(
-        protocol.drawn(str(tmp_path / "val"), 40, 0, "none", tmp_path)).read_text().splitlines())  # fmt: skip
+    assert all(
+        Path(line).is_file()
+        for line in Path(protocol.drawn(str(tmp_path / "val"), 40, 0, "none", tmp_path)).read_text().splitlines()
+    )
     assert protocol.drawn(str(tmp_path / "val"), 100, 0, "auto", tmp_path) == str(tmp_path / "val")
     assert protocol.drawn("shapes:50", 40, 0, "auto", tmp_path) == "shapes:50"

@@ -95,9 +95,12 @@ def graph(
     def make(folder: Path) -> Sequence[str]:
         image = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 8, 8])
         made = helper.make_graph(
-            list(nodes), "g", inputs if inputs is not None else [image], [helper.make_empty_tensor_value_info("y")],
+            list(nodes),
+            "g",
+            inputs if inputs is not None else [image],
+            [helper.make_empty_tensor_value_info("y")],
             list(weights),
-        )  # fmt: skip
+        )
         model = helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir)
         (folder / "m.onnx").write_bytes(model.SerializeToString())
         return ["inspect", "m.onnx"]

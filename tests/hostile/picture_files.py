@@ -118,5 +118,8 @@ RIGHT: dict[str, tuple[str, Callable[[], bytes], tuple[int, int]]] = {
     "a palette": ("x.gif", lambda: encoded(NOISE.convert("P"), "GIF"), (64, 64)),
     "black and white": ("x.tif", lambda: encoded(NOISE.convert("1"), "TIFF"), (64, 64)),
     "a text chunk of a script": (
-        "x.png", lambda: png(8, 8, chunk(b"tEXt", b"a\0<script>alert(1)</script>"), rows=b"\0" * 72), (8, 8)),
-}  # fmt: skip
+        "x.png",
+        lambda: png(8, 8, chunk(b"tEXt", b"a\0<script>alert(1)</script>"), rows=b"\0" * 72),
+        (8, 8),
+    ),
+}

@@ -55,19 +55,25 @@ CASES = [
     Case("erasure without images", typed(*_TRIM, "--erase", "colour", *_NEW), "expected images"),
     Case(
         "erasure of what nothing states",
-        typed(*_TRIM, "--images", "shapes:16", "--erase", "\x07", *_NEW), "nothing states",
+        typed(*_TRIM, "--images", "shapes:16", "--erase", "\x07", *_NEW),
+        "nothing states",
     ),
     Case(
         "erasure of values that are too rare",
-        typed(*_TRIM, "--images", "shapes:16", "--erase", "colour", *_NEW), "ten images each",
+        typed(*_TRIM, "--images", "shapes:16", "--erase", "colour", *_NEW),
+        "ten images each",
     ),
     Case(
         "labels that are binary",
-        typed(*_REFIT[:4], "--labels", "f.csv", *_QUIET, *_NEW, f__csv=b"\xff\x00\xfe" * 99), ("UTF-8", "CSV", "text"),
+        typed(*_REFIT[:4], "--labels", "f.csv", *_QUIET, *_NEW, f__csv=b"\xff\x00\xfe" * 99),
+        ("UTF-8", "CSV", "text"),
     ),
     *[
-        Case(f"a model that is none, for {words[0]}",
-             typed(words[0], "f.onnx", *words[2:], *_NEW, f__onnx=b"\x08" * 99), "f.onnx")
+        Case(
+            f"a model that is none, for {words[0]}",
+            typed(words[0], "f.onnx", *words[2:], *_NEW, f__onnx=b"\x08" * 99),
+            "f.onnx",
+        )
         for words in (_REFIT, _TRIM)
     ],
-]  # fmt: skip
+]

@@ -165,8 +165,11 @@ OUTPUTS = [
     Case("an output folder with a hidden file", into(files(out___dot_git="ref")), ".git"),
     Case("a foreign run.json", into(files(out__run_dot_json='{"tool": "another"}')), "run.json"),
     Case("a run.json that is deep", into(files(out__run_dot_json="[" * 100_000)), "run.json"),
-    Case("an audit's folder with a thesis",
-         into(files(out__run_dot_json='{"tool": "singaudit"}', out__thesis="x")), "thesis"),
+    Case(
+        "an audit's folder with a thesis",
+        into(files(out__run_dot_json='{"tool": "singaudit"}', out__thesis="x")),
+        "thesis",
+    ),
     Case("an output folder that is a link", into(_linked), "link"),
     Case("an output folder that is a link to nothing", into(_dangling), "link"),
     Case("a result that is a link out of the folder", into(_linked_file), "result.json"),
@@ -185,7 +188,7 @@ OUTPUTS = [
     Case("a pack over a folder", lambda f: [*_packed(f, ".")], "folder"),
     Case("a pack into a folder that is not there", lambda f: [*_packed(f, "no/x.pack")], "folder"),
     Case("a demo over a thesis", lambda f: [*_demo(f)], "thesis"),
-]  # fmt: skip
+]
 
 
 def _both(folder: Path) -> Sequence[str]:

@@ -98,9 +98,14 @@ CASES = [
     Case("a shard of broken images", audited("x.tar", tar(("../../a.png", b"nonsense", tarfile.REGTYPE))), WORDS),
     Case("a compressed bomb in a shard's place", audited("x.tar.gz", gzip.compress(b"\0" * 2**24)), WORDS),
     Case("a compressed bomb named as a shard", audited("x.tar", gzip.compress(b"\0" * 2**24)), WORDS),
-    Case("a folder of the hub's that leads elsewhere",
-         lambda folder: ["pack", "--images", "hf:../../etc", "--vlm", "builtin:shapes", "-o", "x.pack"],
-         ("hf:", *WORDS)),
-    Case("an empty name on the hub",
-         lambda folder: ["pack", "--images", "hf:", "--vlm", "builtin:shapes", "-o", "x.pack"], ("hf:", *WORDS)),
-]  # fmt: skip
+    Case(
+        "a folder of the hub's that leads elsewhere",
+        lambda folder: ["pack", "--images", "hf:../../etc", "--vlm", "builtin:shapes", "-o", "x.pack"],
+        ("hf:", *WORDS),
+    ),
+    Case(
+        "an empty name on the hub",
+        lambda folder: ["pack", "--images", "hf:", "--vlm", "builtin:shapes", "-o", "x.pack"],
+        ("hf:", *WORDS),
+    ),
+]

@@ -18,9 +18,15 @@ def singaudit(*words, cwd, limit=None, **kwargs):
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     return subprocess.run(
-        [*RUN, *map(str, words)], capture_output=True, text=True, cwd=cwd, timeout=240, check=False, preexec_fn=limited,
+        [*RUN, *map(str, words)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=240,
+        check=False,
+        preexec_fn=limited,
         **kwargs,
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture
@@ -49,8 +55,7 @@ def refused(found):
 @pytest.mark.parametrize("limit", [0, 1000])
 def test_a_full_disk_leaves_nothing(tmp_path, limit):
     env = {**os.environ, "TMPDIR": "/dev/shm"} if os.path.isdir("/dev/shm") else None
-    found = singaudit("report", _result(tmp_path), "--report", "json", "-o", "out", cwd=tmp_path, limit=limit,
-                      env=env)  # fmt: skip
+    found = singaudit("report", _result(tmp_path), "--report", "json", "-o", "out", cwd=tmp_path, limit=limit, env=env)
     refused(found)
     assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
 

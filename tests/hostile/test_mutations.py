@@ -151,9 +151,11 @@ def test_lists_and_archives(kind, tmp_path):
         NOISE.save(tmp_path / "im" / f"{i}.png")
     rows = "".join(f'im/{i}.png,ring,"re""d"\n' for i in range(4))
     data = {
-        "tar": shards, "parquet": lambda: tables(tmp_path), "csv": lambda: ("path,label,colour\n" + rows).encode(),
+        "tar": shards,
+        "parquet": lambda: tables(tmp_path),
+        "csv": lambda: ("path,label,colour\n" + rows).encode(),
         "txt": lambda: "".join(f"im/{i}.png\n" for i in range(4)).encode(),
-    }[kind]()  # fmt: skip
+    }[kind]()
     chance, path = random.Random(kind), tmp_path / f"x.{kind}"
     outcomes = set()
     for _ in range(400):

@@ -73,9 +73,12 @@ def test_external_data_is_copied_with_the_model(models, tmp_path):
     import onnx
 
     onnx.save_model(
-        onnx.load(models / "leaky.onnx"), tmp_path / "model.onnx", save_as_external_data=True, location="model.data",
+        onnx.load(models / "leaky.onnx"),
+        tmp_path / "model.onnx",
+        save_as_external_data=True,
+        location="model.data",
         size_threshold=0,
-    )  # fmt: skip
+    )
     found = open_onnx(tmp_path / "model.onnx")
     logits = found.logits_of(np.ones((1, found.head.weight.shape[1]), np.float32))
     whole = (tmp_path / "model.onnx").read_bytes() + (tmp_path / "model.data").read_bytes()
@@ -139,10 +142,14 @@ def test_images_that_change_during_an_audit_are_left_out_and_said(models, tmp_pa
 
     found = audit(
         make_config(
-            model=str(models / "leaky.onnx"), images=str(folder), vlm="builtin:shapes", cache="none", generate=1,
+            model=str(models / "leaky.onnx"),
+            images=str(folder),
+            vlm="builtin:shapes",
+            cache="none",
+            generate=1,
             toward="colour",
         ),
         progress,
-    )  # fmt: skip
+    )
     assert any("while they were audited" in warning for warning in found.result.warnings)
     assert found.result.data is not None

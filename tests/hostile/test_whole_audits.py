@@ -26,9 +26,14 @@ def singaudit(folder, *words, python=(), memory=None):
             resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
 
     return subprocess.run(
-        [sys.executable, *python, "-m", "singaudit", *AUDIT, *words], cwd=folder, capture_output=True, text=True,
-        timeout=500, check=False, preexec_fn=limited,
-    )  # fmt: skip
+        [sys.executable, *python, "-m", "singaudit", *AUDIT, *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+        preexec_fn=limited,
+    )
 
 
 @pytest.mark.timeout(600)
@@ -80,9 +85,13 @@ def audited(threads, batch_size):
     machine.limit_cores(threads)
     with threadpoolctl.threadpool_limits(threads):
         config = AuditConfig(
-            model="builtin:leaky", images="shapes:120", vlm="builtin:shapes", cache="none", generate=0,
+            model="builtin:leaky",
+            images="shapes:120",
+            vlm="builtin:shapes",
+            cache="none",
+            generate=0,
             batch_size=batch_size,
-        )  # fmt: skip
+        )
         return dict(numbers(audit(config).result.model_dump(mode="json")))
 
 
@@ -107,8 +116,13 @@ def state():
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     left = [name for name in os.listdir(tempfile.gettempdir()) if name.startswith(".singaudit")]
-    return int(status["VmRSS"].split()[0]) * 1024, len(os.listdir("/proc/self/fd")), int(status["Threads"]), \
-        len(children), len(left)  # fmt: skip
+    return (
+        int(status["VmRSS"].split()[0]) * 1024,
+        len(os.listdir("/proc/self/fd")),
+        int(status["Threads"]),
+        len(children),
+        len(left),
+    )
 
 
 @pytest.mark.timeout(600)

@@ -18,8 +18,14 @@ LEAK = Evidence(
     margin=e(30.0), margin_control=1.0, margin_share=e(0.8), carried_share=e(0.9), follow_normalised=e(0.9),
     follow_share=e(0.95), follow_q=1e-9, probe_principal=e(0.05), probe_null=e(0.95), probe_gain=e(0.9),
 )  # fmt: skip
-USED = {"carried_share": e(-0.2, -0.3, -0.1), "follow_normalised": e(0.0, -0.05, 0.05), "follow_q": 0.7,
-        "probe_principal": e(0.9), "probe_null": e(0.05, 0.0, 0.1), "probe_gain": e(0.01)}  # fmt: skip
+USED = {
+    "carried_share": e(-0.2, -0.3, -0.1),
+    "follow_normalised": e(0.0, -0.05, 0.05),
+    "follow_q": 0.7,
+    "probe_principal": e(0.9),
+    "probe_null": e(0.05, 0.0, 0.1),
+    "probe_gain": e(0.01),
+}
 
 
 @pytest.mark.parametrize(

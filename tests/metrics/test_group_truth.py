@@ -144,9 +144,12 @@ def test_probes_of_labels_without_any_relation_to_the_features_are_at_chance():
                 "softmax", True)  # fmt: skip
     space = null_space(head)
     subject = replace(
-        subject, features=wide, space=space, groups=subject.groups[:1],
+        subject,
+        features=wide,
+        space=space,
+        groups=subject.groups[:1],
         fitted=fit(wide, subject.embeddings, subject.sha256, space),
-    )  # fmt: skip
+    )
     group = measure(subject).groups[0]
     for probe in (group.probe, group.probe_principal, group.probe_null):
         assert abs(probe.value) < 0.35

@@ -29,8 +29,12 @@ def planted():
 def test_planted_attributes_are_told_apart(planted):
     _, found = audited(planted)
     assert {name: j.finding for name, j in found.items()} == {
-        "hue": "strong", "both": "redundant", "form": "not detected", "none": "not detected", "class": "not detected",
-    }  # fmt: skip
+        "hue": "strong",
+        "both": "redundant",
+        "form": "not detected",
+        "none": "not detected",
+        "class": "not detected",
+    }
 
 
 def test_too_few_images_cannot_tell():
@@ -50,8 +54,14 @@ def test_a_shuffled_translator_cannot_tell(planted):
 def numbers(measured):
     for group in measured.groups:
         carried = group.carried
-        for e in (carried.margin, carried.carried_share, carried.follow, group.probe, group.probe_null,
-                  group.probe_principal):  # fmt: skip
+        for e in (
+            carried.margin,
+            carried.carried_share,
+            carried.follow,
+            group.probe,
+            group.probe_null,
+            group.probe_principal,
+        ):
             yield from (e.value, e.low, e.high)
 
 
@@ -84,11 +94,13 @@ def test_order_of_the_images_changes_nothing(planted):
     rows = np.random.default_rng(4).permutation(len(planted.features))
     moved = replace(
         planted,
-        features=planted.features[rows], embeddings=planted.embeddings[rows],
-        sha256=[planted.sha256[i] for i in rows], class_of=planted.class_of[rows],
+        features=planted.features[rows],
+        embeddings=planted.embeddings[rows],
+        sha256=[planted.sha256[i] for i in rows],
+        class_of=planted.class_of[rows],
         groups=tuple(replace(g, labels=g.labels[rows]) for g in planted.groups),
         fitted=fit(planted.features[rows], planted.embeddings[rows], [planted.sha256[i] for i in rows], planted.space),
-    )  # fmt: skip
+    )
     np.testing.assert_allclose(list(numbers(measure(moved))), list(numbers(measure(planted))), atol=1e-6)
 
 
@@ -97,11 +109,13 @@ def test_copies_that_are_not_recognised_leave_means_and_narrow_intervals(planted
     rows = np.repeat(np.arange(len(planted.features)), 2)
     twice = replace(
         planted,
-        features=planted.features[rows], embeddings=planted.embeddings[rows],
-        sha256=[planted.sha256[i] + str(copy % 2) for copy, i in enumerate(rows)], class_of=planted.class_of[rows],
+        features=planted.features[rows],
+        embeddings=planted.embeddings[rows],
+        sha256=[planted.sha256[i] + str(copy % 2) for copy, i in enumerate(rows)],
+        class_of=planted.class_of[rows],
         groups=tuple(replace(g, labels=g.labels[rows]) for g in planted.groups),
         fitted=replace(planted.fitted, fold=planted.fitted.fold[rows]),
-    )  # fmt: skip
+    )
     ours, theirs = measure(planted), measure(twice)
     np.testing.assert_allclose(theirs.image_score[::2], ours.image_score, atol=1e-9)
     for one, two in zip(ours.groups, theirs.groups, strict=True):
@@ -154,10 +168,15 @@ def test_single_concepts_are_told_apart_by_where_their_border_is():
     # An image "of nothing" is far from everything here, so every image is closer to the concept's text.
     absent = unit(np.random.default_rng(8).normal(size=(1, WIDTH)))
     singles = tuple(
-        replace(g, texts=np.concatenate([g.texts[1:2], absent]), second_texts=np.concatenate([g.texts[1:2], absent]),
-                labels=None, kind="concept")
+        replace(
+            g,
+            texts=np.concatenate([g.texts[1:2], absent]),
+            second_texts=np.concatenate([g.texts[1:2], absent]),
+            labels=None,
+            kind="concept",
+        )
         for g in subject.groups[:2]
-    )  # fmt: skip
+    )
     never = replace(singles[0], name="never", texts=unit(np.random.default_rng(9).normal(size=(2, WIDTH))))
     never = replace(never, second_texts=never.texts)
     for single, group in zip(singles, subject.groups, strict=False):

@@ -16,9 +16,14 @@ def units(*shape):
 def part_of(z, group, words):
     """The group's part in an audit of images ``z`` whose features are noise."""
     found = audit_arrays(
-        weight=RNG.normal(size=(3, 8)), bias=np.zeros(3), features=RNG.normal(size=(N, 8)), embeddings=z,
-        class_texts=units(3, D), groups={"g": group}, meaningless={"g": words},
-    )  # fmt: skip
+        weight=RNG.normal(size=(3, 8)),
+        bias=np.zeros(3),
+        features=RNG.normal(size=(N, 8)),
+        embeddings=z,
+        class_texts=units(3, D),
+        groups={"g": group},
+        meaningless={"g": words},
+    )
     return next(f for f in found.findings if f.group == "g")
 
 

@@ -45,8 +45,10 @@ def test_every_number_is_that_of_features_steered_one_by_one(subject, angle):
     for column in (0, 5):
         text = subject.concept_texts[column]
         s = found.texts[column]
-        fast = [e.value for e in (s.reached, s.step, s.attribute_score, s.absolute, s.image_score_one,
-                                  s.attribute_score_one)]  # fmt: skip
+        fast = [
+            e.value
+            for e in (s.reached, s.step, s.attribute_score, s.absolute, s.image_score_one, s.attribute_score_one)
+        ]
         np.testing.assert_allclose(
             [*fast, found.typical_null_norm], slow(subject, lambda i, t=text: t, angle), rtol=1e-6
         )

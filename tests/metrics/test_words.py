@@ -69,10 +69,13 @@ def test_the_order_of_images_and_of_groups_changes_nothing():
     subject, own = world(1, n=400, null=1.5)
     turned = np.random.default_rng(0).permutation(400)
     again = replace(
-        subject, features=subject.features[turned], embeddings=subject.embeddings[turned],
-        sha256=[subject.sha256[i] for i in turned], class_of=subject.class_of[turned],
+        subject,
+        features=subject.features[turned],
+        embeddings=subject.embeddings[turned],
+        sha256=[subject.sha256[i] for i in turned],
+        class_of=subject.class_of[turned],
         fitted=replace(subject.fitted, fold=subject.fitted.fold[turned]),
-    )  # fmt: skip
+    )
     one, two = find_words(subject, own), find_words(again, [o[turned] for o in own])
     np.testing.assert_allclose(one.shown.value, two.shown.value, rtol=0, atol=1e-9)
     assert (one.by_class.change == two.by_class.change).all()
@@ -190,12 +193,15 @@ def in_scenes(subject, frames):
 
     names = [f"{digest} {k}" for digest in subject.sha256 for k in range(frames)]
     return replace(
-        subject, features=each(subject.features), embeddings=each(subject.embeddings), class_of=each(subject.class_of),
+        subject,
+        features=each(subject.features),
+        embeddings=each(subject.embeddings),
+        class_of=each(subject.class_of),
         sha256=[hashlib.sha256(name.encode()).hexdigest() for name in names],
         units=each(np.arange(len(subject.sha256))),
         groups=tuple(replace(g, labels=each(g.labels)) for g in subject.groups),
         fitted=replace(subject.fitted, fold=each(subject.fitted.fold)),
-    )  # fmt: skip
+    )
 
 
 def test_frames_of_a_scene_are_one_image_to_words_and_to_findings_per_class():

@@ -270,12 +270,22 @@ def test_of_a_repository_only_what_is_read_is_downloaded(folder, tmp_path):
         "pipeline = located('org/unclip'); print(pipeline.revision, open_decoder(pipeline).width)"
     )
     with serve() as hub:
-        hub.add("org/unclip", folder, **{"prior/diffusion_pytorch_model.safetensors": b"x" * 1000,
-                                         "decoder/diffusion_pytorch_model.bin": b"pickled"})  # fmt: skip
+        hub.add(
+            "org/unclip",
+            folder,
+            **{
+                "prior/diffusion_pytorch_model.safetensors": b"x" * 1000,
+                "decoder/diffusion_pytorch_model.bin": b"pickled",
+            },
+        )
         found = subprocess.run(
-            [sys.executable, "-c", code], env=hub.environment(tmp_path), capture_output=True, text=True, timeout=120,
+            [sys.executable, "-c", code],
+            env=hub.environment(tmp_path),
+            capture_output=True,
+            text=True,
+            timeout=120,
             check=False,
-        )  # fmt: skip
+        )
         fetched = hub.fetched()
     assert found.returncode == 0, found.stderr[-2000:]
     assert found.stdout.split()[1] == str(WIDTH)

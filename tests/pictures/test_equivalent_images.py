@@ -118,9 +118,10 @@ def test_where_bounds_leave_no_room_no_picture_is_made_and_the_reason_is_said(au
 
     world = audited("leaky")
     monkeypatch.setattr(
-        equivalent_images, "observed_bounds",
+        equivalent_images,
+        "observed_bounds",
         lambda *f: Bounds(world.subject.features[:2].min(axis=0).astype(float), world.subject.features[:2].max(axis=0)),
-    )  # fmt: skip
+    )
     found = make_equivalents(world, aim("colour"), (0, 1), copy(world))
     assert len(found) == 2
     for e in found:

@@ -29,7 +29,7 @@ def picture(height, width, seed=0):
         *(Preprocessing(*size, crop=c, **IMAGENET) for size, c in itertools.product([(32, 32), (31, 48)], CROPS)),
     ],
     ids=lambda how: f"{how.mode}-{how.height}x{how.width}-{how.crop}",
-)  # fmt: skip
+)
 def test_a_frame_is_prepared_like_the_image_it_was_made_from(how, size):
     pixels = picture(*size)
     frame = framed(pixels, how)

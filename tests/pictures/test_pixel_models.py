@@ -35,9 +35,13 @@ def test_a_model_that_takes_pixels_gets_equivalents(audited, aim, copy, without,
         s.space, None, 0,
     )  # fmt: skip
     world = without(
-        usual, classifier=classifier, indices=np.arange(600), subject=subject, logits=logits,
+        usual,
+        classifier=classifier,
+        indices=np.arange(600),
+        subject=subject,
+        logits=logits,
         units=units(features, logits, s.space),
-    )  # fmt: skip
+    )
     found = make_equivalents(world, aim("colour"), range(8), copy(world))
     assert sum(e.success for e in found) >= 7
     for e in found:

@@ -57,10 +57,13 @@ def test_what_only_few_images_show_beyond_their_class_says_so():
 def arrays(**changes):
     rng = np.random.default_rng(0)
     given = {
-        "weight": rng.normal(size=(3, 8)), "bias": np.zeros(3), "features": rng.normal(size=(60, 8)),
-        "embeddings": rng.normal(size=(60, 6)), "class_texts": rng.normal(size=(3, 6)),
+        "weight": rng.normal(size=(3, 8)),
+        "bias": np.zeros(3),
+        "features": rng.normal(size=(60, 8)),
+        "embeddings": rng.normal(size=(60, 6)),
+        "class_texts": rng.normal(size=(3, 6)),
         "groups": {"hue": rng.normal(size=(2, 6))},
-    }  # fmt: skip
+    }
     return given | changes
 
 

@@ -58,8 +58,10 @@ def test_the_planted_answer_comes_back_and_the_gate_fails(reported):
     assert done.exit_code == 1, done.output
     result = json.loads((out / "result.json").read_text())
     assert {f["group"]: f["finding"] for f in result["findings"]} == {
-        "class": "not detected", "colour": "strong", "size": "not detected",
-    }  # fmt: skip
+        "class": "not detected",
+        "colour": "strong",
+        "size": "not detected",
+    }
     assert result["data"]["accuracy"]["value"] > 0.9
     # The ready policy is decided without the model that arrays do not hold.
     assert {g["status"] for g in result["gates"] if g["rule"] != GATE} == {"pass"}
@@ -177,10 +179,12 @@ def test_a_hostile_or_mistaken_folder_is_refused_in_words(small, spoil, said):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["m.onnx", "--arrays", "a"], "both"), ([], "neither"), (["--arrays", "nowhere"], "no folder"),
+        (["m.onnx", "--arrays", "a"], "both"),
+        ([], "neither"),
+        (["--arrays", "nowhere"], "no folder"),
         (["--arrays", "a", "--images", "photos"], "--images"),
     ],
-)  # fmt: skip
+)
 def test_arrays_stand_in_the_place_of_model_and_images(tmp_path, words, said):
     done = CliRunner().invoke(main, ["run", *words, "-o", str(tmp_path / "out")])
     assert done.exit_code == 2

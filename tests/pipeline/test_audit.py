@@ -211,8 +211,13 @@ def test_a_shuffled_translator_cannot_tell(models, monkeypatch):
 
 def test_single_concepts_are_judged_present_or_absent(models, tmp_path):
     (tmp_path / "c.txt").write_text("red\nblue\nsmall\na zebra\n")
-    found = run(models, "leaky", images="shapes:1200:5", concepts=str(tmp_path / "c.txt"),
-                gates=("finding[red] not in (strong, partial)",))  # fmt: skip
+    found = run(
+        models,
+        "leaky",
+        images="shapes:1200:5",
+        concepts=str(tmp_path / "c.txt"),
+        gates=("finding[red] not in (strong, partial)",),
+    )
     kinds = {f.group: f.finding for f in found.result.findings}
     assert kinds["red"] in ("strong", "partial")
     assert kinds["blue"] in ("strong", "partial")
@@ -290,12 +295,16 @@ def test_a_thousand_long_names_do_not_break_the_command_line(models, tmp_path):
 
     torch.manual_seed(0)
     net = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 16, 5, 4), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(),
+        torch.nn.Conv2d(3, 16, 5, 4),
+        torch.nn.ReLU(),
+        torch.nn.AdaptiveAvgPool2d(1),
+        torch.nn.Flatten(),
         torch.nn.Linear(16, 1000),
-    )  # fmt: skip
+    )
     path = tmp_path / "thousand.onnx"
-    torch.onnx.export(net, torch.rand(1, 3, 64, 64), str(path), dynamo=False, dynamic_axes={"x": {0: "n"}},
-                      input_names=["x"])  # fmt: skip
+    torch.onnx.export(
+        net, torch.rand(1, 3, 64, 64), str(path), dynamo=False, dynamic_axes={"x": {0: "n"}}, input_names=["x"]
+    )
     names = tuple(f"class {i}, a name with a comma <b>" for i in range(1000))
     found = audit(AuditConfig(model=str(path), classes=names, classes_from="names.txt", images="shapes:60", vlm=VLM))
     assert "--classes names.txt" in found.result.reproduce.command
@@ -309,24 +318,35 @@ def single_logit(path):
 
     torch.manual_seed(0)
     net = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 16, 5, 4), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(),
-        torch.nn.Linear(16, 1), torch.nn.Sigmoid(),
-    )  # fmt: skip
-    torch.onnx.export(net, torch.rand(1, 3, 64, 64), str(path), dynamo=False, dynamic_axes={"x": {0: "n"}},
-                      input_names=["x"])  # fmt: skip
+        torch.nn.Conv2d(3, 16, 5, 4),
+        torch.nn.ReLU(),
+        torch.nn.AdaptiveAvgPool2d(1),
+        torch.nn.Flatten(),
+        torch.nn.Linear(16, 1),
+        torch.nn.Sigmoid(),
+    )
+    torch.onnx.export(
+        net, torch.rand(1, 3, 64, 64), str(path), dynamo=False, dynamic_axes={"x": {0: "n"}}, input_names=["x"]
+    )
     return str(path)
 
 
 def test_one_logit_with_one_name_and_a_plain_word_list_has_single_concepts_only(tmp_path):
     words = tmp_path / "words.txt"
     words.write_text("red\nblue\n")
-    found = audit(AuditConfig(
-        model=single_logit(tmp_path / "one.onnx"), classes=("round",), images="shapes:200", vlm=VLM,
-        concepts=str(words),
-    ))  # fmt: skip
+    found = audit(
+        AuditConfig(
+            model=single_logit(tmp_path / "one.onnx"),
+            classes=("round",),
+            images="shapes:200",
+            vlm=VLM,
+            concepts=str(words),
+        )
+    )
     assert [(f.group, f.kind, f.finding) for f in found.result.findings] == [
-        ("red", "concept", "cannot tell"), ("blue", "concept", "cannot tell"),
-    ]  # fmt: skip
+        ("red", "concept", "cannot tell"),
+        ("blue", "concept", "cannot tell"),
+    ]
     assert [c.name for c in found.result.concepts] == ["red", "blue"]
     assert found.exit_code == 4
 

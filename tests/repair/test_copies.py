@@ -171,9 +171,7 @@ def test_a_tied_weight_changes_in_the_head_alone(tmp_path):
     free = worker.find({})[1]["free"]
     weight, bias = another(head, free)
     facts, arrays = worker.write_head({"weight": weight, "bias": bias}, "new.onnx")
-    assert facts["changed"] == [
-        {"tensor": "tied_refit", "shape": [M, M], "replaced": False, "instead_of": "tied"}
-    ]  # fmt: skip
+    assert facts["changed"] == [{"tensor": "tied_refit", "shape": [M, M], "replaced": False, "instead_of": "tied"}]
     new = open_model(written(tmp_path, arrays), ModelOptions(threads=1))
     np.testing.assert_allclose(new.head.weight, weight, atol=1e-6)
     old = open_model(tmp_path / "model.onnx", ModelOptions(threads=1))

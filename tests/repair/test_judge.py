@@ -59,9 +59,7 @@ def logits_for(answers, classes=3, sure=4.0):
 
 
 def compare(before, after, truth, groups=(), names=("a", "b", "c")):
-    return judged(
-        logits_for(before), logits_for(after), truth, names, groups, np.asarray(truth, np.intp), "softmax"
-    )  # fmt: skip
+    return judged(logits_for(before), logits_for(after), truth, names, groups, np.asarray(truth, np.intp), "softmax")
 
 
 def test_a_gain_is_written_and_a_loss_is_not():

@@ -167,10 +167,16 @@ class _Handler(BaseHTTPRequestHandler):
             return self.send_json([self.entry(n, d) for n, d in found.files.items() if n in wanted])
         if match["what"] == "tree":
             return self.tree(found, below and below + "/", "recursive=true" in self.path.lower())
-        return self.send_json({
-            "id": match["name"], "sha": found.commit, "private": False, "gated": found.gated, "tags": [],
-            "siblings": [self.sibling(n, d) for n, d in found.files.items()],
-        })  # fmt: skip
+        return self.send_json(
+            {
+                "id": match["name"],
+                "sha": found.commit,
+                "private": False,
+                "gated": found.gated,
+                "tags": [],
+                "siblings": [self.sibling(n, d) for n, d in found.files.items()],
+            }
+        )
 
     def tree(self, found, below, recursive):
         """What lies below a folder: everything, or its own files and subfolders."""

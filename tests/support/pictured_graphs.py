@@ -32,9 +32,12 @@ class _Graph:
         shape = [self.batch, 8, 8, 3] if self.nhwc else [self.batch, 3, 8, 8]
         value = helper.make_tensor_value_info
         graph = helper.make_graph(
-            self.nodes, "g", [value("x", TensorProto.FLOAT, shape)], [value(logits, TensorProto.FLOAT, None)],
+            self.nodes,
+            "g",
+            [value("x", TensorProto.FLOAT, shape)],
+            [value(logits, TensorProto.FLOAT, None)],
             self.constants,
-        )  # fmt: skip
+        )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
         model.ir_version = 8
         onnx.save(model, str(path))
@@ -76,9 +79,11 @@ def taking_pixels(path: Path, model: Path, channels: int = 3) -> Path:
     spread = ["turned"] if channels == 3 else ["turned"] * 3
     before = [
         helper.make_node("Transpose", ["pixels"], ["turned"], perm=[0, 3, 1, 2]),
-        helper.make_node("Concat", spread, ["three"], axis=1), helper.make_node("Cast", ["three"], ["float"], to=1),
-        helper.make_node("Mul", ["float", "by"], ["scaled"]), helper.make_node("Sub", ["scaled", "one"], [old]),
-    ]  # fmt: skip
+        helper.make_node("Concat", spread, ["three"], axis=1),
+        helper.make_node("Cast", ["three"], ["float"], to=1),
+        helper.make_node("Mul", ["float", "by"], ["scaled"]),
+        helper.make_node("Sub", ["scaled", "one"], [old]),
+    ]
     del made.graph.node[:], made.graph.input[:]
     made.graph.node.extend(before + nodes)
     value = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["batch", 64, 64, channels])

@@ -75,12 +75,16 @@ def _finding(group: str, finding: str, share: float | None) -> dict[str, Any]:
 def _probe(finding: str) -> dict[str, Any]:
     """Probes as they are where the finding is right."""
     null, principal, gain = {
-        "strong": (0.98, 0.21, 0.79), "partial": (0.62, 0.41, 0.45), "redundant": (0.9, 0.95, 0.04),
-    }.get(finding, (0.03, 0.95, 0.02))  # fmt: skip
+        "strong": (0.98, 0.21, 0.79),
+        "partial": (0.62, 0.41, 0.45),
+        "redundant": (0.9, 0.95, 0.04),
+    }.get(finding, (0.03, 0.95, 0.02))
     return {
-        "features": stat(0.99, 0.01), "principal": stat(principal, 0.03), "null": stat(null, 0.02),
+        "features": stat(0.99, 0.01),
+        "principal": stat(principal, 0.03),
+        "null": stat(null, 0.02),
         "gain": stat(gain, 0.02),
-    }  # fmt: skip
+    }
 
 
 def _control(score: str, observed: float, mean: float, spread: float) -> dict[str, Any]:
@@ -106,15 +110,25 @@ def _removal(scale: float) -> dict[str, Any]:
 
 def _model(names: list[str], name: str) -> dict[str, Any]:
     head = {
-        "kind": "Gemm", "nodes": ["/head/Gemm"], "features": "/pool/Flatten_output_0", "logits": "logits",
-        "stored_dtype": "float32", "activation": "softmax", "activation_stated": False, "max_error": 3.1e-7,
-    }  # fmt: skip
+        "kind": "Gemm",
+        "nodes": ["/head/Gemm"],
+        "features": "/pool/Flatten_output_0",
+        "logits": "logits",
+        "stored_dtype": "float32",
+        "activation": "softmax",
+        "activation_stated": False,
+        "max_error": 3.1e-7,
+    }
     return {
-        "name": name, "sha256": "9b1e" * 16, "format": "ONNX, opset 17", "class_names": names,
-        "class_names_source": "--classes", "head": head,
+        "name": name,
+        "sha256": "9b1e" * 16,
+        "format": "ONNX, opset 17",
+        "class_names": names,
+        "class_names_source": "--classes",
+        "head": head,
         "runtime": {"mode": "optimised", "difference": 8.4e-7, "reason": ""},
         "preprocessing": {"settings": "size=64,mean=0.5,std=0.5", "source": "the file's metadata", "guessed": []},
-    }  # fmt: skip
+    }
 
 
 def _geometry(classes: int, dim: int) -> dict[str, Any]:
@@ -174,16 +188,23 @@ def _concepts(rng: np.random.Generator) -> list[dict[str, Any]]:
 
 def _word(name: str, group: str | None, change: str, value: float, angles: bool = False) -> dict[str, Any]:
     return {
-        "name": name, "group": group, "change": change, "change_deg": stat(value, 0.8, 120), "control_deg": -4.2,
-        "before_deg": 70.0 if angles else None, "after_deg": 70.0 - value if angles else None,
-    }  # fmt: skip
+        "name": name,
+        "group": group,
+        "change": change,
+        "change_deg": stat(value, 0.8, 120),
+        "control_deg": -4.2,
+        "before_deg": 70.0 if angles else None,
+        "after_deg": 70.0 - value if angles else None,
+    }
 
 
 def _words(names: list[str]) -> dict[str, Any]:
     return {
         "lost": [_word(names[0], "colour", "lost", -23.0), _word("green", None, "lost", -11.0)],
-        "gained": [_word(names[-1], "texture", "gained", 6.5)], "tested": 62, "level": 0.05,
-    }  # fmt: skip
+        "gained": [_word(names[-1], "texture", "gained", 6.5)],
+        "tested": 62,
+        "level": 0.05,
+    }
 
 
 def _gallery(names: list[str], count: int) -> list[dict[str, Any]]:
@@ -213,14 +234,25 @@ def _pictures(names: list[str]) -> list[dict[str, Any]]:
     for i, kind in enumerate(kinds):
         made, nothing = kind == "refined", kind == "refined" and i == 4
         control = {
-            "logit_difference": 1.5, "probability_difference": 0.4, "top1_kept": False, "null_move": 0.6,
-            "image_score_deg": 40.0, "attribute_score_deg": -2.0, "thumbnail": thumbnail(200 + i),
-        }  # fmt: skip
+            "logit_difference": 1.5,
+            "probability_difference": 0.4,
+            "top1_kept": False,
+            "null_move": 0.6,
+            "image_score_deg": 40.0,
+            "attribute_score_deg": -2.0,
+            "thumbnail": thumbnail(200 + i),
+        }
         numbers = {
-            "logit_difference": 0.04, "probability_difference": 0.001, "top1_kept": True, "null_move": 1.3,
-            "image_score_deg": 50.0, "attribute_score_deg": 20.0 if made else None, "probability_after": 0.97,
-            "pixel_distance": 40.0, "residual": 3.0,
-        }  # fmt: skip
+            "logit_difference": 0.04,
+            "probability_difference": 0.001,
+            "top1_kept": True,
+            "null_move": 1.3,
+            "image_score_deg": 50.0,
+            "attribute_score_deg": 20.0 if made else None,
+            "probability_after": 0.97,
+            "pixel_distance": 40.0,
+            "residual": 3.0,
+        }
         pictures.append({
             "kind": kind, "group": "colour" if made else "", "value": "red" if made else "",
             "target": "blue" if made else "", "image": f"img-{i}-{names[i % len(names)]}",
@@ -251,9 +283,14 @@ def _gate(rule: str, status: str, value: float | None) -> dict[str, Any]:
         {"low": None, "high": None, "n": None} if value is None else {"low": value - 0.1, "high": value + 0.1, "n": 800}
     )
     return {
-        "rule": rule, "found": "strong" if value is None else str(value), "value": value, **half,
-        "limit": "< 3", "status": status, "reason": "the interval lies above the limit",
-    }  # fmt: skip
+        "rule": rule,
+        "found": "strong" if value is None else str(value),
+        "value": value,
+        **half,
+        "limit": "< 3",
+        "status": status,
+        "reason": "the interval lies above the limit",
+    }
 
 
 def geometry_only(name: str = "model.onnx") -> AuditResult:
@@ -283,10 +320,14 @@ def full(
     rng = np.random.default_rng(0)
     scatter = rng.multivariate_normal((-2.2, 31.4), [[4.0, -3.0], [-3.0, 16.0]], points)
     images = {
-        "source": names[0] if hostile else "shapes:800", "found": 812, "used": 800, "skipped_count": 2,
+        "source": names[0] if hostile else "shapes:800",
+        "found": 812,
+        "used": 800,
+        "skipped_count": 2,
         "duplicates": 10,
-        "skipped": [{"name": n, "reason": "not an image"} for n in names[:2]], "digest": "ab" * 32,
-    }  # fmt: skip
+        "skipped": [{"name": n, "reason": "not an image"} for n in names[:2]],
+        "digest": "ab" * 32,
+    }
     gates = [
         _gate("scores.attribute_score_deg < 3", "fail", 4.13),
         _gate("finding[colour] not in (strong, partial)", "fail", None),

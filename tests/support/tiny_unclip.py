@@ -37,10 +37,15 @@ def save_pipeline(folder, seed=None):
         resnet_time_scale_shift="scale_shift", class_embed_type="identity", norm_num_groups=4,
     )  # fmt: skip
     fine = {
-        "sample_size": 16, "in_channels": 6, "out_channels": 3, "layers_per_block": 1, "block_out_channels": (8, 16),
-        "down_block_types": ("ResnetDownsampleBlock2D",) * 2, "up_block_types": ("ResnetUpsampleBlock2D",) * 2,
+        "sample_size": 16,
+        "in_channels": 6,
+        "out_channels": 3,
+        "layers_per_block": 1,
+        "block_out_channels": (8, 16),
+        "down_block_types": ("ResnetDownsampleBlock2D",) * 2,
+        "up_block_types": ("ResnetUpsampleBlock2D",) * 2,
         "norm_num_groups": 4,
-    }  # fmt: skip
+    }
     scheduler = {"prediction_type": "epsilon", "num_train_timesteps": 1000}
     clip = CLIPModel.from_pretrained(home)
     clip.config.vision_config.projection_dim = WIDTH
@@ -49,10 +54,14 @@ def save_pipeline(folder, seed=None):
         own = encoder.state_dict()
         encoder.load_state_dict({name: value for name, value in clip.state_dict().items() if name in own})
     UnCLIPImageVariationPipeline(
-        decoder=decoder, text_encoder=CLIPTextModelWithProjection(text), tokenizer=tokenizer,
+        decoder=decoder,
+        text_encoder=CLIPTextModelWithProjection(text),
+        tokenizer=tokenizer,
         text_proj=UnCLIPTextProjModel(clip_embeddings_dim=WIDTH, time_embed_dim=32, cross_attention_dim=16),
-        feature_extractor=CLIPImageProcessorPil.from_pretrained(home), image_encoder=encoder,
-        super_res_first=UNet2DModel(**fine), super_res_last=UNet2DModel(**fine),
+        feature_extractor=CLIPImageProcessorPil.from_pretrained(home),
+        image_encoder=encoder,
+        super_res_first=UNet2DModel(**fine),
+        super_res_last=UNet2DModel(**fine),
         decoder_scheduler=UnCLIPScheduler(variance_type="learned_range", **scheduler),
         super_res_scheduler=UnCLIPScheduler(variance_type="fixed_small_log", **scheduler),
-    ).save_pretrained(folder)  # fmt: skip
+    ).save_pretrained(folder)

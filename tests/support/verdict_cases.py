@@ -48,9 +48,10 @@ def with_gates(
     plain = (base or full(points=40)).model_dump(mode="json")
     doubts = ["87 images are too few"] if verdict == "inconclusive" else []
     plain |= {
-        "gates": gates, "waivers": list(waivers),
+        "gates": gates,
+        "waivers": list(waivers),
         "verdict": {"status": verdict, "reasons": doubts, "sentence": sentence or f"It is {verdict}."},
-    }  # fmt: skip
+    }
     return AuditResult.model_validate(plain)
 
 
@@ -84,11 +85,18 @@ def hostile(base: AuditResult) -> AuditResult:
     plain["model"] |= {"name": TEXTS[0], "class_names": [t[:4096] for t in TEXTS]}
     plain["warnings"] = [t[:4096] for t in TEXTS]
     plain["reproduce"]["command"] = TEXTS[1]
-    gates = [gate("fail", rule=text[:4096], name=text[:4096]) | {"found": text[:4096], "reason": text[:4096]}
-             for text in TEXTS]  # fmt: skip
+    gates = [
+        gate("fail", rule=text[:4096], name=text[:4096]) | {"found": text[:4096], "reason": text[:4096]}
+        for text in TEXTS
+    ]
     result = AuditResult.model_validate(plain)
-    return with_gates([*gates, gates[0], gate("inconclusive", name="same"), gate("inconclusive", name="same")], "fail",
-                      result, TEXTS[7], tuple(waiver("expired", text, text) for text in TEXTS))  # fmt: skip
+    return with_gates(
+        [*gates, gates[0], gate("inconclusive", name="same"), gate("inconclusive", name="same")],
+        "fail",
+        result,
+        TEXTS[7],
+        tuple(waiver("expired", text, text) for text in TEXTS),
+    )
 
 
 def rendered(name: str, result: AuditResult, **known) -> bytes:

@@ -150,9 +150,15 @@ def _by_torchscript(network: Network, images: NDArray[np.generic], path: Path) -
     for opset in (OPSET, _NEWEST):
         try:
             torch.onnx.export(
-                module, (sample,), str(path), dynamo=False, opset_version=opset, input_names=["image"],
-                output_names=names, dynamic_axes=axes,
-            )  # fmt: skip
+                module,
+                (sample,),
+                str(path),
+                dynamo=False,
+                opset_version=opset,
+                input_names=["image"],
+                output_names=names,
+                dynamic_axes=axes,
+            )
         except torch.onnx.errors.UnsupportedOperatorError:
             if opset == _NEWEST:
                 raise
@@ -234,9 +240,10 @@ def quiet() -> Iterator[None]:
     logging.disable(logging.ERROR)
     try:
         with (
-            warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()),
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
             contextlib.redirect_stderr(io.StringIO()),
-        ):  # fmt: skip
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -21,9 +21,11 @@ def timm_network(files: Sequence[str], name: str, stated: Mapping[str, Any]) -> 
     config = timm.models.get_pretrained_cfg(name).to_dict()
     with complete(name):
         module = timm.create_model(
-            name, pretrained=True, exportable=True,
+            name,
+            pretrained=True,
+            exportable=True,
             pretrained_cfg_overlay={"state_dict": weights.tensors, "custom_load": False, "source": ""},
-        )  # fmt: skip
+        )
     preprocess = timm_preprocess(config)
     height, width = stated.get("size") or preprocess.get("size") or (224, 224)
     names, source = timm_class_names(config)

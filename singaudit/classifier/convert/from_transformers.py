@@ -42,9 +42,14 @@ def transformers_network(
     weights = read_weights([Path(file) for file in files])
     try:
         module, info = kind.from_pretrained(
-            None, config=made, state_dict=dict(weights.tensors), dtype=torch.float32, attn_implementation="eager",
-            output_loading_info=True, ignore_mismatched_sizes=True,
-        )  # fmt: skip
+            None,
+            config=made,
+            state_dict=dict(weights.tensors),
+            dtype=torch.float32,
+            attn_implementation="eager",
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
     except (MemoryError, OSError):
         raise
     except Exception as error:

@@ -48,9 +48,13 @@ def torchvision_preprocess(weights: Any) -> dict[str, Any]:
     how = weights.transforms()
     (crop,), (resize,) = how.crop_size, how.resize_size
     keys: dict[str, Any] = {
-        "size": (int(crop), int(crop)), "crop": min(1.0, crop / resize), "mode": "crop", "scale": 1 / 255,
-        "mean": tuple(map(float, how.mean)), "std": tuple(map(float, how.std)),
-    }  # fmt: skip
+        "size": (int(crop), int(crop)),
+        "crop": min(1.0, crop / resize),
+        "mode": "crop",
+        "scale": 1 / 255,
+        "mean": tuple(map(float, how.mean)),
+        "std": tuple(map(float, how.std)),
+    }
     interpolation = str(getattr(how.interpolation, "value", how.interpolation))
     return {**keys, **({"interpolation": interpolation} if interpolation in _INTERPOLATIONS else {})}
 

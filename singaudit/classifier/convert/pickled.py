@@ -32,10 +32,15 @@ def write_safetensors(files: Sequence[Path], out: Path) -> None:
     gibibytes = sum(path.stat().st_size for path in files) / 2**30
     try:
         done = subprocess.run(
-            child.command("singaudit.classifier.convert.pickled"), input=json.dumps(request), capture_output=True,
-            text=True, timeout=SECONDS + _SECONDS_PER_GIB * gibibytes, env=child.environment(),
-            pass_fds=child.inherited(), check=False,
-        )  # fmt: skip
+            child.command("singaudit.classifier.convert.pickled"),
+            input=json.dumps(request),
+            capture_output=True,
+            text=True,
+            timeout=SECONDS + _SECONDS_PER_GIB * gibibytes,
+            env=child.environment(),
+            pass_fds=child.inherited(),
+            check=False,
+        )
     except subprocess.TimeoutExpired as error:
         raise ModelError(
             f"{files[0].name} was not read within {error.timeout:.3g} s", hint="Check the file."

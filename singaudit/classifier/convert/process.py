@@ -76,10 +76,15 @@ def _ask(request: Mapping[str, Any], original: Original, limits: Limits) -> dict
     seconds = PATIENCE * (limits.seconds or SECONDS + 60.0 * size / (1 << 30))
     try:
         done = subprocess.run(
-            child.command("singaudit.classifier.convert.worker"), input=json.dumps({**request, "memory": memory}),
-            capture_output=True, text=True, timeout=seconds, env=child.environment(), pass_fds=child.inherited(),
+            child.command("singaudit.classifier.convert.worker"),
+            input=json.dumps({**request, "memory": memory}),
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            env=child.environment(),
+            pass_fds=child.inherited(),
             check=False,
-        )  # fmt: skip
+        )
     except subprocess.TimeoutExpired as error:
         raise ModelError(
             f"{original.name}: the model was not read and exported within {seconds:.3g} s",

@@ -80,9 +80,12 @@ def runtime() -> Any:
 
 
 def make_session(
-    model: bytes | str, folder: Path | None, providers: Sequence[str] = CPU,
-    threads: int | None = None, mode: RuntimeMode = "optimised",
-) -> Any:  # fmt: skip
+    model: bytes | str,
+    folder: Path | None,
+    providers: Sequence[str] = CPU,
+    threads: int | None = None,
+    mode: RuntimeMode = "optimised",
+) -> Any:
     """An InferenceSession that is silent, takes external data from ``folder`` and runs on ``providers`` alone.
 
     ``model`` is the model's bytes, or its path, which needs no folder. A provider may end in ``:N``, the number of its

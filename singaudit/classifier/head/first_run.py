@@ -66,9 +66,12 @@ def input_spec(graph: GraphIndex, preprocess: str | None, folder: Path) -> Input
     stated = parse_preprocess(preprocess) if preprocess else {}
     metadata = _with_the_graphs_own(read_metadata(properties, folder), graph, value, stated)
     how = resolve_preprocessing(
-        stated, metadata.preprocess, settled_shape(graph, value, shape), dtype,
+        stated,
+        metadata.preprocess,
+        settled_shape(graph, value, shape),
+        dtype,
         metadata_source=metadata.preprocess_source,
-    )  # fmt: skip
+    )
     return InputSpec(value.name, tuple(shape), how, metadata)
 
 

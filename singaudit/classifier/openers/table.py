@@ -60,9 +60,12 @@ def _weights(path: Path, options: ModelOptions) -> Classifier:
     if options.arch is None and is_transformers(path.parent):
         return open_folder(path.parent, options)
     request = {
-        "kind": "weights", "name": path.name, "files": [str(path)], "arch": options.arch,
+        "kind": "weights",
+        "name": path.name,
+        "files": [str(path)],
+        "arch": options.arch,
         "allow_code": options.allow_code,
-    }  # fmt: skip
+    }
     return converted(request, Original(path.name, (path,), "checkpoint"), options)
 
 

@@ -24,8 +24,11 @@ def open_torchvision(name: str, options: ModelOptions, progress: Progress) -> Cl
     entry = weights_entry(model, tag)
     path = from_url(entry.url, CALLER, progress)
     request = {
-        "kind": "torchvision", "name": f"torchvision:{name}", "files": [str(path)], "arch": model,
+        "kind": "torchvision",
+        "name": f"torchvision:{name}",
+        "files": [str(path)],
+        "arch": model,
         "weights": entry.name,
-    }  # fmt: skip
+    }
     facts = {"revision": f"{type(entry).__name__}.{entry.name}"}
     return converted(request, Original(f"torchvision:{name}", (path,), "torchvision", facts), options)

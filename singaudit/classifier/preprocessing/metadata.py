@@ -143,9 +143,14 @@ def _ultralytics(properties: Mapping[str, str]) -> dict[str, Any]:
     if "ultralytics" not in properties.get("author", "").lower() or properties.get("task") != "classify":
         return {}
     found: dict[str, Any] = {
-        "mode": "crop", "crop": 1.0, "interpolation": "bilinear", "channels": "rgb", "scale": 1 / 255, "mean": (0.0,),
+        "mode": "crop",
+        "crop": 1.0,
+        "interpolation": "bilinear",
+        "channels": "rgb",
+        "scale": 1 / 255,
+        "mean": (0.0,),
         "std": (1.0,),
-    }  # fmt: skip
+    }
     sides = _literal(properties.get("imgsz", ""))
     if isinstance(sides, list | tuple) and len(sides) == 2 and all(isinstance(side, int) for side in sides):
         found["size"] = check_size(int(sides[0]), int(sides[1]))
@@ -155,9 +160,10 @@ def _ultralytics(properties: Mapping[str, str]) -> dict[str, Any]:
 def _image_denotation(properties: Mapping[str, str]) -> dict[str, Any]:
     """ONNX's metadata of image inputs, as Windows ML and Custom Vision write them; what they leave open is a guess."""
     ranges = {
-        "nominalrange_0_255": (1.0, 0.0, 1.0), "normalized_0_1": (1 / 255, 0.0, 1.0),
+        "nominalrange_0_255": (1.0, 0.0, 1.0),
+        "normalized_0_1": (1 / 255, 0.0, 1.0),
         "normalized_1_1": (1 / 255, 0.5, 0.5),
-    }  # fmt: skip
+    }
     values = ranges.get(properties.get("Image.NominalPixelRange", "").lower())
     if values is None:
         return {}

@@ -186,8 +186,14 @@ def open_model(path: str | Path, options: ModelOptions, private: Path | None = N
     providers, threads = options.providers, options.threads
     read, first, mode = read_model(path, options, beside)
     model, data, folder, graph, spec, trace, found = (
-        read.model, read.data, read.folder, read.graph, read.spec, read.trace, read.found,
-    )  # fmt: skip
+        read.model,
+        read.data,
+        read.folder,
+        read.graph,
+        read.spec,
+        read.trace,
+        read.found,
+    )
     plan = found.plan
     names = [*dict.fromkeys([*(leaf.tensor for leaf in plan.leaves), plan.logits])]
     count = min(_COMPARED, math.ceil(_VALUES / tap_of_logits(trace, plan.logits).size))
@@ -197,8 +203,13 @@ def open_model(path: str | Path, options: ModelOptions, private: Path | None = N
     side_by_side, threads_each = _division(_fixed_batch(graph, trace), providers, threads)
     session, runtime = in_its_mode(
         lambda mode: make_session(exposed(model, data, names), folder, providers, threads_each, mode),
-        path, names, spec.name, images, plain, TOLERANCES[_precision(graph)],
-    )  # fmt: skip
+        path,
+        names,
+        spec.name,
+        images,
+        plain,
+        TOLERANCES[_precision(graph)],
+    )
     head_session = make_session(head_model(graph, trace, plan), folder, providers, threads, runtime.mode)
     sha256 = sha256 or checks.sha256_of(path, external_files(model, folder))
     piece = _fixed_batch(graph, trace)

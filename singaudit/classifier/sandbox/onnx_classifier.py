@@ -114,9 +114,10 @@ def open_onnx(
         process = ModelProcess(path, options.limits, gpu=tuple(options.providers) != CPU)
         kept = private or PrivateFolder()
         request = {
-            "path": str(path), "private": str(kept.path) if private is None else None,
+            "path": str(path),
+            "private": str(kept.path) if private is None else None,
             **{name: getattr(options, name) for name in _ASKED},
-        }  # fmt: skip
+        }
         return _opened(path, kept, process, *process.ask("open and run one image", request))
     except ModelError as error:
         if path.name in error.message:
@@ -141,13 +142,15 @@ def _opened(
         preprocessing=Preprocessing(**_with_tuples(facts["preprocessing"])),
         runtime=Runtime(**facts["runtime"]),
         head=Head(
-            weight=arrays["weight"], bias=arrays["bias"], quantisation_step=arrays.get("quantisation_step"),
+            weight=arrays["weight"],
+            bias=arrays["bias"],
+            quantisation_step=arrays.get("quantisation_step"),
             **_with_tuples(facts["head"]),
         ),
         taps=tuple(Tap(**_with_tuples(tap)) for tap in facts["taps"]),
         process=process,
         keep=kept,
-    )  # fmt: skip
+    )
 
 
 def _with_tuples(fields: dict[str, Any]) -> dict[str, Any]:

@@ -52,9 +52,12 @@ class ModelProcess:
         self._shared = SharedBytes()
         self._process = subprocess.Popen(
             child.command(worker, str(self._memory), "gpu" if gpu else "cpu", self._shared.path),
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=child.environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=child.environment(),
             pass_fds=(self._shared.descriptor, *child.inherited()) if os.name == "posix" else (),
-        )  # fmt: skip
+        )
         self._stderr = StderrTail(self._process.stderr)
         self._lock = threading.Lock()
         self._failure: SingauditError | None = None

@@ -21,9 +21,14 @@ Array = NDArray[Any]
 
 
 def in_its_mode(
-    make: Callable[[RuntimeMode], Any], path: Path, names: Sequence[str], feed: str, images: Array,
-    plain: Sequence[Array] | None, tolerance: float,
-) -> tuple[Any, Runtime]:  # fmt: skip
+    make: Callable[[RuntimeMode], Any],
+    path: Path,
+    names: Sequence[str],
+    feed: str,
+    images: Array,
+    plain: Sequence[Array] | None,
+    tolerance: float,
+) -> tuple[Any, Runtime]:
     """The session that ``make`` gives in the mode to run the graph at ``path`` in, and which mode that is.
 
     ``plain`` are the tensors ``names`` of one batch of ``images``, fed as ``feed``, in the unoptimised mode; None where
@@ -81,8 +86,9 @@ def choose(difference: float, distances: Mapping[RuntimeMode, float], tolerance:
         # Neither computes the graph: no reason to leave what is deployed. The certificate fails and says how far off.
         return Runtime("optimised", difference)
     return Runtime(
-        "unoptimised", difference,
+        "unoptimised",
+        difference,
         f"ONNX Runtime's graph optimisation moves what this model computes by {difference:.2g} of its range: with it "
         f"the model is {optimised:.2g} away from its graph in float64, without it {plain:.2g} (allowed {tolerance:g}). "
         "It is run without here; deployed with the runtime's defaults it gives other logits",
-    )  # fmt: skip
+    )

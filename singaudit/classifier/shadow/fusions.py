@@ -251,8 +251,13 @@ def _leads_to_scores(view: _View, value: str) -> bool:
 
 
 _PATTERNS: tuple[Callable[[_View, Node], Node | None], ...] = (
-    _gelu, _gated, _linear, _layer_norm, _affine_layer_norm, _attention
-)  # fmt: skip
+    _gelu,
+    _gated,
+    _linear,
+    _layer_norm,
+    _affine_layer_norm,
+    _attention,
+)
 
 
 def fuse(

@@ -16,9 +16,12 @@ _NAMES = {
     "bfloat16": TensorProto.BFLOAT16,
     "bool": TensorProto.BOOL,
     "string": TensorProto.STRING,
-    **{f"{sign}int{bits}": TensorProto.DataType.Value(f"{sign}int{bits}".upper())
-       for sign in ("", "u") for bits in (8, 16, 32, 64)},
-}  # fmt: skip
+    **{
+        f"{sign}int{bits}": TensorProto.DataType.Value(f"{sign}int{bits}".upper())
+        for sign in ("", "u")
+        for bits in (8, 16, 32, 64)
+    },
+}
 
 
 def output_types(operator: Operator, site: Site) -> tuple[int, ...]:

@@ -19,9 +19,12 @@ def what_is_kept(settings: dict[str, Any]) -> dict[str, Any]:
     folder = _folder(settings)
     kept = shelves(folder) if folder.is_dir() else []
     return {
-        "folder": str(folder), "bytes": sum(size for _, size in kept), "limit_bytes": MAX_BYTES, "kinds": dict(kept),
+        "folder": str(folder),
+        "bytes": sum(size for _, size in kept),
+        "limit_bytes": MAX_BYTES,
+        "kinds": dict(kept),
         "used": is_private(folder),
-    }  # fmt: skip
+    }
 
 
 def clear_all(settings: dict[str, Any]) -> dict[str, Any]:

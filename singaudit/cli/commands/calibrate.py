@@ -38,9 +38,7 @@ def run_calibration(settings: dict[str, Any]) -> dict[str, Any]:
     if found["rows"]:
         title = ["", "### In the settings that people work in", "", *rows_table(found["rows"]), ""]
         table += "\n".join(title)
-    written = write_files(
-        output, {FILES[0]: (json.dumps(found, indent=1) + "\n").encode(), FILES[1]: table.encode()}
-    )  # fmt: skip
+    written = write_files(output, {FILES[0]: (json.dumps(found, indent=1) + "\n").encode(), FILES[1]: table.encode()})
     held_out = found["held_out"]["both"]
     if not quiet and settings.get("output_format") != "json":
         print(table)
@@ -49,5 +47,6 @@ def run_calibration(settings: dict[str, Any]) -> dict[str, Any]:
     return {
         "files": [str(path) for path in written],
         "held_out": {key: percent(held_out[key]) for key in ("false_alarms", "ignored_found_strong", "half_found")},
-        "null_tests": found["all"]["null_tests"], "planted_tests": found["all"]["planted_tests"],
-    }  # fmt: skip
+        "null_tests": found["all"]["null_tests"],
+        "planted_tests": found["all"]["planted_tests"],
+    }

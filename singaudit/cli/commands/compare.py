@@ -128,13 +128,14 @@ def _show_ranking(found: Comparison, out: Console) -> None:
     for m in (found.models[i] for i in found.order):
         ratio, leak, effect = m.scores["ratio"], m.scores["attribute_score_deg"], m.effect_same_norm
         table.add_row(
-            safe(m.name, 40), f"{m.null_dim}/{m.feature_dim}",
+            safe(m.name, 40),
+            f"{m.null_dim}/{m.feature_dim}",
             "–" if ratio is None else f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]",
             _rank(m.ranks.get("ratio")),
             "–" if leak is None else f"{leak.value:.1f}° [{leak.low:.1f}, {leak.high:.1f}]",
             "–" if effect is None else f"{effect.value:+.1f} [{effect.low:+.1f}, {effect.high:+.1f}]",
             _rank(m.ranks.get("adjusted")),
-        )  # fmt: skip
+        )
     out.print(table)
     for name, (label, _) in SCORES.items():
         held = [d for d in found.differences if d.score == name and d.exceeds]

@@ -32,9 +32,12 @@ def run_demo(settings: dict[str, Any]) -> dict[str, Any]:
     results = []
     for name in DEMO_MODELS:
         config = make_config(
-            model=f"builtin:{name}", images=DEMO_IMAGES, vlm="builtin:shapes", gates=DEMO_GATES,
+            model=f"builtin:{name}",
+            images=DEMO_IMAGES,
+            vlm="builtin:shapes",
+            gates=DEMO_GATES,
             toward="colour",
-        )  # fmt: skip
+        )
         with Reporter("none" if quiet else settings["progress"], title=f"The {name} classifier") as reporter:
             found, files = audit_into(config, output / name, formats, force, reporter, ["demo"], pdf)
         results.append(found.result)

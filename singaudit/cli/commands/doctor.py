@@ -91,9 +91,11 @@ def _runtime() -> dict[str, Any]:
         )
     if len(both) > 1:
         return _check(
-            "ONNX Runtime", False, "onnxruntime and onnxruntime-gpu are both installed and overwrite each other",
+            "ONNX Runtime",
+            False,
+            "onnxruntime and onnxruntime-gpu are both installed and overwrite each other",
             "pip uninstall onnxruntime onnxruntime-gpu, then install one of them",
-        )  # fmt: skip
+        )
     if (reason := why_unusable("CPUExecutionProvider")) is not None:
         return _check(
             "ONNX Runtime",
@@ -125,9 +127,11 @@ def _gpu() -> dict[str, Any]:
     if os.path.exists("/dev/nvidiactl"):
         built = torch.version.cuda or "no CUDA"
         return _check(
-            "GPU", False, f"a GPU is here, but torch {torch.__version__}, built for {built}, cannot use it",
+            "GPU",
+            False,
+            f"a GPU is here, but torch {torch.__version__}, built for {built}, cannot use it",
             "install a torch built for this driver's CUDA, or run with --device cpu",
-        )  # fmt: skip
+        )
     return _check("GPU", True, "none; everything runs on the CPU")
 
 
@@ -150,8 +154,12 @@ def _torchvision_imports() -> dict[str, Any]:
 
 def _pdf() -> dict[str, Any]:
     reason = pdf_available()
-    return _check("PDF", reason is None, reason or "WeasyPrint with pango", "install pango, e.g. "
-                  "apt-get install libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0")  # fmt: skip
+    return _check(
+        "PDF",
+        reason is None,
+        reason or "WeasyPrint with pango",
+        "install pango, e.g. apt-get install libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0",
+    )
 
 
 def _builtin() -> dict[str, Any]:
@@ -183,9 +191,11 @@ def _default_encoder() -> dict[str, Any]:
         return _check("default language model", True, f"{DEFAULT} is cached")
     offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
     return _check(
-        "default language model", False, f"{DEFAULT} is not cached{offline}",
+        "default language model",
+        False,
+        f"{DEFAULT} is not cached{offline}",
         "it is downloaded at the first audit (1.7 GB) or by singaudit vlm pull; offline pass --vlm DIR or --pack FILE",
-    )  # fmt: skip
+    )
 
 
 def _cached_encoders() -> dict[str, Any]:
@@ -235,8 +245,9 @@ def _extras() -> dict[str, Any]:
             extras.setdefault(found[1], []).append(_NAME.match(line)[0])  # type: ignore[index]
     words = [
         f"{name} is there" if all(_version(p) for p in packages) else f"{name} is not (pip install 'singaudit[{name}]')"
-        for name, packages in sorted(extras.items()) if name not in ("dev", "bench")
-    ]  # fmt: skip
+        for name, packages in sorted(extras.items())
+        if name not in ("dev", "bench")
+    ]
     return _check("extras", True, ", ".join(words) or "there are none")
 
 

@@ -113,10 +113,13 @@ def conclusion(facts: dict[str, Any], model: str = "") -> list[tuple[str, str]]:
         return [
             ("The head ignores no direction of its feature space: there is nothing for an audit to look at.", "bold")
         ]
-    lines = [(
-        f"The head ignores {share:.0%} of its feature space: {g['null_dim']:,} of {g['feature_dim']:,} dimensions move "
-        "no logit.", "bold",
-    )]  # fmt: skip
+    lines = [
+        (
+            f"The head ignores {share:.0%} of its feature space: {g['null_dim']:,} of {g['feature_dim']:,} dimensions "
+            "move no logit.",
+            "bold",
+        )
+    ]
     if c["status"] == "passed":
         lines.append(("It can be audited, generated pictures included.", ""))
     else:

@@ -22,11 +22,16 @@ def make_pack(settings: dict[str, Any]) -> dict[str, Any]:
     with Reporter("none" if settings.get("quiet") else settings["progress"]) as reporter:
         made, images = pack_images(config, output, bool(settings.get("with_images")), reporter)
     return {
-        "pack": str(output), "sha256": made.file.sha256, "bytes": output.stat().st_size, "images": len(made),
-        "with_images": made.has_images, "texts": len(made.manifest.prompts),
+        "pack": str(output),
+        "sha256": made.file.sha256,
+        "bytes": output.stat().st_size,
+        "images": len(made),
+        "with_images": made.has_images,
+        "texts": len(made.manifest.prompts),
         "encoder": made.manifest.encoder.model_dump(mode="json"),
-        "left_out": [{"name": s.name, "reason": s.reason} for s in images.skipped], "duplicates": images.duplicates,
-    }  # fmt: skip
+        "left_out": [{"name": s.name, "reason": s.reason} for s in images.skipped],
+        "duplicates": images.duplicates,
+    }
 
 
 def check_pack_path(path: Path, force: bool) -> None:

@@ -38,9 +38,13 @@ def refit_file(settings: dict[str, Any]) -> tuple[int, RefitResult]:
             hint="--balance class,colour; or --balance none, to take the images as they are.",
         )
     options = RefitOptions(
-        settings["new_model"], () if balance == ("none",) else balance, settings["holdout"], settings.get("vlm"),
-        settings["most_lost"], bool(settings.get("force")),
-    )  # fmt: skip
+        settings["new_model"],
+        () if balance == ("none",) else balance,
+        settings["holdout"],
+        settings.get("vlm"),
+        settings["most_lost"],
+        bool(settings.get("force")),
+    )
     with Reporter("none" if settings.get("quiet") else settings["progress"]) as progress:
         result = refit(config_of(settings), options, progress)
     return (ExitCode.PASSED if result.written else ExitCode.INCONCLUSIVE), result
@@ -96,9 +100,11 @@ def show(result: RefitResult, path: str) -> None:
 def _row(table: Any, name: str, found: PairedPart) -> None:
     change = found.change
     table.add_row(
-        name, f"{found.before.value:.1%}", f"{found.after.value:.1%}",
+        name,
+        f"{found.before.value:.1%}",
+        f"{found.after.value:.1%}",
         f"{100 * change.value:+.1f} [{100 * change.low:+.1f}, {100 * change.high:+.1f}]",
-    )  # fmt: skip
+    )
 
 
 def _telling(items: list[GroupChangePart]) -> list[GroupChangePart]:

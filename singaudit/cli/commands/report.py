@@ -31,9 +31,15 @@ def render_again(settings: dict[str, Any], formats: tuple[tuple[str, ...], bool]
     check_output_folder(output, force=bool(settings.get("force")))
     hold(output)
     paths = write_report(
-        result, {}, output, formats=possible_formats(formats), force=bool(settings.get("force")), run_info=None,
-        pdf=pdf_settings(settings, formats), earlier_run=earlier,
-    )  # fmt: skip
+        result,
+        {},
+        output,
+        formats=possible_formats(formats),
+        force=bool(settings.get("force")),
+        run_info=None,
+        pdf=pdf_settings(settings, formats),
+        earlier_run=earlier,
+    )
     if not settings.get("quiet") and settings.get("output_format") != "json":
         for path in paths:
             print(safe(str(path), 4096))

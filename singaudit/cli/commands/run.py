@@ -44,18 +44,30 @@ def run_audit(
     wanted = possible_formats(formats)
     with Reporter("none" if settings.get("quiet") else settings["progress"]) as reporter:
         found, files = audit_into(
-            config, output, wanted, bool(settings.get("force")), reporter, argv, pdf_settings(settings, formats),
+            config,
+            output,
+            wanted,
+            bool(settings.get("force")),
+            reporter,
+            argv,
+            pdf_settings(settings, formats),
             redact=bool(settings.get("redact")),
-        )  # fmt: skip
+        )
     places = {"model_path": in_repository(config.model), "gate_places": gate_places(found.rules)}
     announce(found.result, Files.of_run(places, b"", {}, None), quiet=bool(settings.get("quiet")))
     return found.exit_code, found.result, files
 
 
 def audit_into(
-    config: AuditConfig, output: Path, formats: Sequence[str], force: bool, reporter: Reporter, argv: Sequence[str],
-    pdf: PdfSettings, redact: bool = False,
-) -> tuple[Audit, list[Path]]:  # fmt: skip
+    config: AuditConfig,
+    output: Path,
+    formats: Sequence[str],
+    force: bool,
+    reporter: Reporter,
+    argv: Sequence[str],
+    pdf: PdfSettings,
+    redact: bool = False,
+) -> tuple[Audit, list[Path]]:
     """Audit and write the report into ``output``; what was found and the files, both redacted where ``redact`` says so.
 
     Raises ``SingauditError``; then nothing is written.
@@ -76,9 +88,15 @@ def audit_into(
     if redact:
         found, info = without_places(found), redacted_run(info)
     files = write_report(
-        found.result, found.per_image, output, formats=formats, force=force, run_info=info, pictures=found.files,
+        found.result,
+        found.per_image,
+        output,
+        formats=formats,
+        force=force,
+        run_info=info,
+        pictures=found.files,
         pdf=pdf,
-    )  # fmt: skip
+    )
     reporter("write the report", 1, 1)
     return found, files
 

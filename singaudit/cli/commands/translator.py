@@ -36,11 +36,16 @@ def fit_file(settings: dict[str, Any]) -> dict[str, Any]:
         seen = observe_images(config, classifier, names, what_is_asked(config, names, (), None), progress)
         progress("fit the translator", 0, 1)
         stored = fit_for_keeping(
-            seen.images.outputs["classifier"][0], seen.images.outputs["encoder"][0], seen.images.sha256,
-            null_space(classifier.head), (classifier.name, classifier.sha256),
-            (seen.encoder.name, seen.encoder.revision), config.seed, config.precision,
+            seen.images.outputs["classifier"][0],
+            seen.images.outputs["encoder"][0],
+            seen.images.sha256,
+            null_space(classifier.head),
+            (classifier.name, classifier.sha256),
+            (seen.encoder.name, seen.encoder.revision),
+            config.seed,
+            config.precision,
             unit_keys(seen.images.sha256, seen.units.of),
-        )  # fmt: skip
+        )
         progress("fit the translator", 1, 1)
     return _write(stored, output)
 

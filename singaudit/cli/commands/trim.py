@@ -17,9 +17,7 @@ def trim_file(settings: dict[str, Any]) -> tuple[int, TrimResult]:
     """Trim, prove and write. Returns the exit code and the result; raises ``SingauditError``."""
     from singaudit.cli.terminal import Reporter
 
-    options = TrimOptions(
-        settings["new_model"], settings["keep"], settings.get("erase"), bool(settings.get("force"))
-    )  # fmt: skip
+    options = TrimOptions(settings["new_model"], settings["keep"], settings.get("erase"), bool(settings.get("force")))
     with Reporter("none" if settings.get("quiet") else settings["progress"]) as progress:
         result = trim(config_of(settings), options, progress)
     return (ExitCode.PASSED if result.written else ExitCode.INCONCLUSIVE), result

@@ -31,9 +31,13 @@ def pull(settings: dict[str, Any]) -> dict[str, Any]:
     if folder is not None:
         _copy(found, folder)
     return {
-        "name": found.name, "revision": found.revision, "folder": str(folder or found.folder), "bytes": found.size,
-        "downloaded_bytes": found.downloaded, "files": list(found.files),
-    }  # fmt: skip
+        "name": found.name,
+        "revision": found.revision,
+        "folder": str(folder or found.folder),
+        "bytes": found.size,
+        "downloaded_bytes": found.downloaded,
+        "files": list(found.files),
+    }
 
 
 def show_pull(facts: dict[str, Any]) -> None:

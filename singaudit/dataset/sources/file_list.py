@@ -81,7 +81,11 @@ def _listing(
     names = [files[i].strip() for i in kept]
     root = path.parent
     return Listing(
-        text, names, lambda index: read_regular_file(root / names[index]),
-        tuple(labels[i].strip() or None for i in kept) if labels is not None else None, "column",
-        {name: [column[i].strip() for i in kept] for name, column in columns.items()}, left_out,
-    )  # fmt: skip
+        text,
+        names,
+        lambda index: read_regular_file(root / names[index]),
+        tuple(labels[i].strip() or None for i in kept) if labels is not None else None,
+        "column",
+        {name: [column[i].strip() for i in kept] for name, column in columns.items()},
+        left_out,
+    )

@@ -69,9 +69,15 @@ def open_folder(text: str, label: str | None = None) -> Listing:
     if split and kind == "folders":
         source = f"the subfolders of {split}"
     return Listing(
-        text, names, lambda index: read_regular_file(root / files[index]), labels, kind, columns, labels_from=source,
+        text,
+        names,
+        lambda index: read_regular_file(root / files[index]),
+        labels,
+        kind,
+        columns,
+        labels_from=source,
         left_out=tuple(sorted(walk.left_out, key=lambda skipped: skipped.name)),
-    )  # fmt: skip
+    )
 
 
 def _split(walk: _Walk) -> tuple[str, list[str]]:
@@ -99,8 +105,9 @@ def _listed(walk: _Walk, root: Path, files: list[str], split: str) -> tuple[list
     walk.left_out += [Skipped(readable(p), f"is not listed in {found.where}") for p in files if p not in found.rows]
     walk.left_out += [
         Skipped(readable(p)[:500], f"is listed in {found.where}, but no such image is there")
-        for p in found.rows if p not in present
-    ]  # fmt: skip
+        for p in found.rows
+        if p not in present
+    ]
     kept = [path for path in files if path in found.rows]
     if not kept:
         raise DatasetError(

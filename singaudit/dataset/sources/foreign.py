@@ -16,13 +16,19 @@ _KINDS: tuple[tuple[str, str, str], ...] = (
     (r"\.(npz|npy|h5|hdf5|mat)$", "holds arrays, of which nothing says how they become pixels", _ARRAYS),
     (r"(-ubyte|-ubyte\.gz)$", "is a file of the MNIST family", _ARRAYS),
     (r"(\.(pkl|pickle)|/(data|test)_batch(_\d)?)$", "is a pickle, which is never loaded", _ARRAYS),
-    (r"\.arrow$|(^|/)(dataset_info|dataset_dict|state)\.json$", "is a data set saved by the datasets library",
-     "Write it anew: dataset.to_parquet('images.parquet'), and give that file."),
-    (r"\.manifest$", "is a manifest of SageMaker, which names addresses; nothing is fetched",
-     f"Download them. {_TABLE}"),
+    (
+        r"\.arrow$|(^|/)(dataset_info|dataset_dict|state)\.json$",
+        "is a data set saved by the datasets library",
+        "Write it anew: dataset.to_parquet('images.parquet'), and give that file.",
+    ),
+    (
+        r"\.manifest$",
+        "is a manifest of SageMaker, which names addresses; nothing is fetched",
+        f"Download them. {_TABLE}",
+    ),
     (r"\.json$", "is JSON of a label tool (COCO, Label Studio, CVAT, FiftyOne), none of which is read", _TABLE),
     (r"\.xml$", "holds annotations", _TABLE),
-)  # fmt: skip
+)
 """By the name of a file: what it is, one clause, and what to do."""
 
 

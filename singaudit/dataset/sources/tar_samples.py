@@ -84,8 +84,9 @@ def _of_key(
         own = {suffix_of(n): m for n, m in beside.items() if _stem(n) == key}
         others = [
             Skipped(f"{shard.name}/{name}", f"is a further image of the sample of {plain_images[0]}")
-            for name in images if name not in plain_images
-        ]  # fmt: skip
+            for name in images
+            if name not in plain_images
+        ]
         return [Sample(images[plain_images[0]], own)], others
     stems: dict[str, list[str]] = {}
     for name in images:

@@ -110,9 +110,12 @@ def _braces(text: str) -> Iterator[str]:
 
 
 def _known(
-    text: str, shards: Sequence[Shard], numbers: Sequence[int], beside: Sequence[Mapping[str, Member]],
+    text: str,
+    shards: Sequence[Shard],
+    numbers: Sequence[int],
+    beside: Sequence[Mapping[str, Member]],
     wanted: str | None,
-) -> tuple[tuple[str | None, ...] | None, LabelKind, dict[str, list[str]]]:  # fmt: skip
+) -> tuple[tuple[str | None, ...] | None, LabelKind, dict[str, list[str]]]:
     """Labels, where they stand, and columns of the images whose samples are ``beside``."""
     facts = [_json(shards[n], members.get(".json")) for n, members in zip(numbers, beside, strict=True)]
     table = {name: [fact.get(name, "") for fact in facts] for name in sorted({name for fact in facts for name in fact})}

@@ -75,7 +75,7 @@ def linear_world(index: int, seed: int, images: int, translator_images: int) -> 
     )  # fmt: skip
     return World(
         f"linear {index}", "linear", roles | {"class": "used"}, strength | {"class": 1.0}, subject, index % 2 == 1
-    )  # fmt: skip
+    )
 
 
 def _code(rng: np.random.Generator, value: NDArray[np.intp], values: int, width: int, strength: float) -> Array:

@@ -205,6 +205,10 @@ def _world(
         fitted, what.seed, probe,
     )  # fmt: skip
     return World(
-        f"images {what.index}", "images", what.roles | {"class": "used"}, what.strength | {"class": 1.0}, subject,
+        f"images {what.index}",
+        "images",
+        what.roles | {"class": "used"},
+        what.strength | {"class": 1.0},
+        subject,
         what.index % 2 == 1,
-    )  # fmt: skip
+    )

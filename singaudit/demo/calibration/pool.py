@@ -56,9 +56,11 @@ def make_pool(images: int, progress: Callable[[int, int], None], width: int = 25
         g.name: GroupTexts(g.name, embed_group(encoder, g), embed_group(encoder, g, LEADS[1:]), None) for g in groups
     }
     return Pool(
-        _whitened(np.concatenate(features), width), np.concatenate(embeddings),
-        {name: getattr(scenes, name) for name in ATTRIBUTES}, texts,
-    )  # fmt: skip
+        _whitened(np.concatenate(features), width),
+        np.concatenate(embeddings),
+        {name: getattr(scenes, name) for name in ATTRIBUTES},
+        texts,
+    )
 
 
 def _trunk(name: str) -> ort.InferenceSession:

@@ -64,11 +64,13 @@ def calibrate(size: Size, seed: int, progress: Progress) -> dict[str, Any]:
         ]
         few.append(
             {
-                "images": images, "translator_images": translator_images, "tests": len(found),
+                "images": images,
+                "translator_images": translator_images,
+                "tests": len(found),
                 "cannot_tell": rate(found, lambda t: t.finding in ("cannot tell", "unstable")),
                 "wrong": rate(found, wrong),
             }
-        )  # fmt: skip
+        )
         progress("audit with fewer images", step + 1, len(size.fewer))
 
     def apart(held_out: bool) -> dict[str, Any]:
@@ -79,11 +81,17 @@ def calibrate(size: Size, seed: int, progress: Progress) -> dict[str, Any]:
         }
 
     return {
-        "seed": seed, "images": size.images, "translator_images": size.translator_images,
-        "thresholds": asdict(THRESHOLDS), "held_out": apart(True), "tuning": apart(False), "all": summary(tests),
-        "sizes": few, "rows": count_rows(size.rows, size.worlds, seed, progress),
+        "seed": seed,
+        "images": size.images,
+        "translator_images": size.translator_images,
+        "thresholds": asdict(THRESHOLDS),
+        "held_out": apart(True),
+        "tuning": apart(False),
+        "all": summary(tests),
+        "sizes": few,
+        "rows": count_rows(size.rows, size.worlds, seed, progress),
         "tests": [asdict(test) for test in tests],
-    }  # fmt: skip
+    }
 
 
 _POOLS: dict[int, Any] = {}

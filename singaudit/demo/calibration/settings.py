@@ -18,7 +18,7 @@ _HARMLESS = ("redundant", "not detected")
 
 def count_rows(
     rows: Sequence[Row], worlds: int, seed: int, progress: Callable[[str, int, int], None]
-) -> list[dict[str, Any]]:  # fmt: skip
+) -> list[dict[str, Any]]:
     """Audit ``worlds`` worlds of every row by ``audit_arrays``: an entry for each, its rates counting worlds."""
     counted = []
     for place, row in enumerate(rows):
@@ -45,12 +45,14 @@ def summarise(row: Row, tests: Sequence[Sequence[tuple[str, str]]]) -> dict[str,
         return {"count": count, "n": len(tests), "value": value, "low": low, "high": high}
 
     return {
-        "row": row.name, "worlds": len(tests), "power_claimed": row.power,
+        "row": row.name,
+        "worlds": len(tests),
+        "power_claimed": row.power,
         "false_assurance": share(lambda role, finding: role == "ignored" and finding in _HARMLESS),
         "false_alarm": share(lambda role, finding: role != "ignored" and finding in _CLAIM),
         "found": share(lambda role, finding: role == "ignored" and finding in (*_CLAIM, "nonlinear")),
         "findings": {role: dict(sorted(counts.items())) for role, counts in found.items()},
-    }  # fmt: skip
+    }
 
 
 def rows_table(counted: Sequence[dict[str, Any]]) -> list[str]:

@@ -25,7 +25,8 @@ def summary(tests: Sequence[GroupTest]) -> dict[str, Any]:
     ignored, half = ([t for t in tests if t.role == role] for role in LEAKS)
     return {
         "worlds": len({t.world for t in tests}),
-        "null_tests": len(null), "planted_tests": len(ignored) + len(half),
+        "null_tests": len(null),
+        "planted_tests": len(ignored) + len(half),
         "false_alarms": rate(null, lambda t: t.finding in _LEAK),
         "ignored_found_strong": rate(ignored, lambda t: t.finding == "strong"),
         "ignored_found": rate(ignored, lambda t: t.finding in _LEAK),
@@ -35,7 +36,7 @@ def summary(tests: Sequence[GroupTest]) -> dict[str, Any]:
             role: {finding: sum(t.finding == finding for t in tests if t.role == role) for finding in _FINDINGS}
             for role in ROLES
         },
-    }  # fmt: skip
+    }
 
 
 def percent(found: dict[str, Any]) -> str:

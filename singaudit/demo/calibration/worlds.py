@@ -61,9 +61,15 @@ def plant(row: Row, seed: int, index: int) -> Planted:
         z = z[frame] + _FRAME * rng.normal(size=(len(frame), _EMBEDDING)) * z.std()
     cut = scenes * row.frames
     arrays: dict[str, Any] = {
-        "weight": weight, "bias": np.zeros(row.classes), "features": features[:cut], "embeddings": z[:cut],
-        "class_texts": class_texts, "groups": texts, "class_labels": klass[frame][:cut], "seed": seed,
-    }  # fmt: skip
+        "weight": weight,
+        "bias": np.zeros(row.classes),
+        "features": features[:cut],
+        "embeddings": z[:cut],
+        "class_texts": class_texts,
+        "groups": texts,
+        "class_labels": klass[frame][:cut],
+        "seed": seed,
+    }
     if row.labelled:
         arrays["labels"] = {name: v[frame][:cut] for name, v in own.items()}
     if behind:
@@ -81,9 +87,12 @@ def _values(row: Row, rng: np.random.Generator, klass: NDArray[np.intp]) -> NDAr
 
 
 def _features(
-    row: Row, rng: np.random.Generator, klass: NDArray[np.intp], own: dict[str, NDArray[np.intp]],
+    row: Row,
+    rng: np.random.Generator,
+    klass: NDArray[np.intp],
+    own: dict[str, NDArray[np.intp]],
     roles: dict[str, Role],
-) -> tuple[Array, Array]:  # fmt: skip
+) -> tuple[Array, Array]:
     n = len(klass)
     seen, null = _code(rng, klass, row.classes, row.classes), np.zeros((n, row.null))
     if row.classes == 2:

@@ -46,8 +46,9 @@ class CachedEncoder:
         self.runtime = str(facts["runtime"])
         identity = {
             "encoder": found.fingerprint if found is not None else f"{name} {self.revision}",
-            "device": [device.partition(":")[0], arithmetic(device)], "precision": precision,
-        }  # fmt: skip
+            "device": [device.partition(":")[0], arithmetic(device)],
+            "precision": precision,
+        }
         self.images = cache.shelf("images", identity) if cache.folder is not None else None
         """Rows for a pass over images; None without a cache."""
         self._texts = cache.shelf("texts", identity)

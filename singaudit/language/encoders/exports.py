@@ -150,10 +150,11 @@ def _written(module: Any, sample: NDArray[Any], axes: dict[int, str]) -> bytes:
     del model.graph.input[:]
     model.graph.input.append(
         onnx.helper.make_tensor_value_info(
-            "rows", onnx.helper.np_dtype_to_tensor_dtype(sample.dtype),
+            "rows",
+            onnx.helper.np_dtype_to_tensor_dtype(sample.dtype),
             [axes.get(i, length) for i, length in enumerate(sample.shape)],
         )
-    )  # fmt: skip
+    )
     return b"".join([model.SerializeToString(), *(part for name in held for part in _initializer(name, weights[name]))])
 
 

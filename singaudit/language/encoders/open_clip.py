@@ -25,12 +25,21 @@ PREFIX = "open_clip:"
 HUB = "hf-hub:"
 CONFIG = "open_clip_config.json"
 WEIGHTS = (
-    "open_clip_model.safetensors", "model.safetensors", "open_clip_pytorch_model.bin", "pytorch_model.bin",
-)  # fmt: skip
+    "open_clip_model.safetensors",
+    "model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "pytorch_model.bin",
+)
 _TOKENIZER = (
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt", "spiece.model",
-    "tokenizer.model", "vocab.txt",
-)  # fmt: skip
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.json",
+    "merges.txt",
+    "spiece.model",
+    "tokenizer.model",
+    "vocab.txt",
+)
 
 
 @dataclass(frozen=True)
@@ -198,7 +207,7 @@ def open_folder(
 
 def _load(
     open_clip: Any, name: str, folder: Path, weights: Path, held: Held, device: str, precision: str
-) -> tuple[Any, Any, Any, int]:  # fmt: skip
+) -> tuple[Any, Any, Any, int]:
     """(model, tokenizer, transform, embedding width)."""
     import torch
     from open_clip.transform import PreprocessCfg, image_transform_v2

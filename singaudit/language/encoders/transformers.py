@@ -23,9 +23,15 @@ from singaudit.torchvision_import import import_transformers
 # SigLIP was trained with padding and without attention mask; CLIP's causal tower does not look past a text's end.
 # Towers that look both ways are asked for texts of one length at a time, so that none is padded.
 _PADDING: dict[str, str | bool] = {
-    "clip": False, "siglip": "max_length", "siglip2": "max_length", "chinese_clip": False, "altclip": False,
-    "metaclip_2": False, "align": False, "vision-text-dual-encoder": False,
-}  # fmt: skip
+    "clip": False,
+    "siglip": "max_length",
+    "siglip2": "max_length",
+    "chinese_clip": False,
+    "altclip": False,
+    "metaclip_2": False,
+    "align": False,
+    "vision-text-dual-encoder": False,
+}
 FAMILIES = frozenset(_PADDING)
 """Kinds of models that are read, as config.json calls them."""
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -249,9 +255,14 @@ def _checked(copy: TakenFolder) -> tuple[list[str], list[Held]]:
 
 
 def _load(
-    name: str, copy: TakenFolder, weights: Sequence[str], held: Sequence[Held], device: str, precision: str,
+    name: str,
+    copy: TakenFolder,
+    weights: Sequence[str],
+    held: Sequence[Held],
+    device: str,
+    precision: str,
     exports: Exports | None,
-) -> tuple[str, int, Towers, Any, Any, int]:  # fmt: skip
+) -> tuple[str, int, Towers, Any, Any, int]:
     """(family, embedding width, towers, tokenizer, processor, context length)."""
     folder = copy.folder
     # Advisory chatter has no place in an audit's output.

@@ -26,9 +26,13 @@ from singaudit.errors import DatasetError, MachineError
 VERSION = 1
 KIND = "singaudit pack"
 _TENSORS = {
-    "manifest": ("U8", 1), "digests": ("U8", 2), "embeddings": ("F32", 2), "texts": ("F64", 2),
-    "offsets": ("I64", 1), "images": ("U8", 1),
-}  # fmt: skip
+    "manifest": ("U8", 1),
+    "digests": ("U8", 2),
+    "embeddings": ("F32", 2),
+    "texts": ("F64", 2),
+    "offsets": ("I64", 1),
+    "images": ("U8", 1),
+}
 _OPTIONAL = {"offsets", "images"}
 DTYPES: dict[str, np.dtype[Any]] = {
     "U8": np.dtype("u1"),

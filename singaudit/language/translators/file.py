@@ -171,9 +171,7 @@ def read_translator(path: Path) -> StoredTranslator:
         else None
     )
     hashes = frozenset(row.tobytes().hex() for row in arrays["images"])
-    return StoredTranslator(
-        facts, made("", facts.images), halves, wide.get("leverage"), wide.get("residual"), hashes
-    )  # fmt: skip
+    return StoredTranslator(facts, made("", facts.images), halves, wide.get("leverage"), wide.get("residual"), hashes)
 
 
 def _read(path: Path) -> tuple[TranslatorFacts, dict[str, NDArray[Any]]]:

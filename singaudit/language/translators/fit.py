@@ -204,9 +204,13 @@ def fit(
 
 
 def _finish(
-    training: list[list[Statistics]], translators: list[Translator], fold: NDArray[np.intp], images: int,
-    on_probe: bool, space: NullSpace,
-) -> Fitted:  # fmt: skip
+    training: list[list[Statistics]],
+    translators: list[Translator],
+    fold: NDArray[np.intp],
+    images: int,
+    on_probe: bool,
+    space: NullSpace,
+) -> Fitted:
     halves, principal = [], []
     for parts, translator in zip(training, translators, strict=True):
         principal.append(fit_ridge(total(parts), translator.penalty, space))
@@ -237,9 +241,12 @@ def by_fold(
 
 
 def fit_around(
-    given: Translator, features: NDArray[np.floating], embeddings: NDArray[np.floating], sha256: Sequence[str],
+    given: Translator,
+    features: NDArray[np.floating],
+    embeddings: NDArray[np.floating],
+    sha256: Sequence[str],
     space: NullSpace,
-) -> Fitted:  # fmt: skip
+) -> Fitted:
     """An audit by a translator that was ``given``: it scores every image.
 
     What it is compared with, its halves and the translators of the principal part, are fitted on the audited images,

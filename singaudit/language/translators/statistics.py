@@ -46,9 +46,13 @@ class Statistics:
 
     def __add__(self, other: Statistics) -> Statistics:
         return Statistics(
-            self.n + other.n, self.f + other.f, self.z + other.z, self.ff + other.ff, self.fz + other.fz,
+            self.n + other.n,
+            self.f + other.f,
+            self.z + other.z,
+            self.ff + other.ff,
+            self.fz + other.fz,
             self.zz + other.zz,
-        )  # fmt: skip
+        )
 
     def centred_at(self, mean_f: Array, mean_z: Array) -> tuple[Array, Array, float]:
         """Sums of (f - mean_f)(f - mean_f)', (f - mean_f)(z - mean_z)' and |z - mean_z|^2."""

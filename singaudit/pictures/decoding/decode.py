@@ -56,9 +56,11 @@ class Decoder:
             # One at a time with a fresh generator: a batch would draw other noise for each of its rows.
             found = self._pipeline(
                 image_embeddings=torch.from_numpy(row[None]).to(self._pipeline.device, self._pipeline.dtype),
-                generator=torch.Generator("cpu").manual_seed(seed), decoder_num_inference_steps=steps,
-                super_res_num_inference_steps=fine_steps, output_type="np",
-            )  # fmt: skip
+                generator=torch.Generator("cpu").manual_seed(seed),
+                decoder_num_inference_steps=steps,
+                super_res_num_inference_steps=fine_steps,
+                output_type="np",
+            )
             pictures.append(np.rint(np.clip(found.images[0], 0, 1) * 255).astype(np.uint8))
         return np.stack(pictures)
 

@@ -87,9 +87,14 @@ def check_same_space(
 
 
 def decode_images(
-    audited: Audited, rows: Sequence[int], decoder: Decoder, tower: ImageTower, *,
-    stop: Callable[[], bool] = lambda: False, progress: Callable[[int, int], None] = lambda done, total: None,
-) -> list[Decoded]:  # fmt: skip
+    audited: Audited,
+    rows: Sequence[int],
+    decoder: Decoder,
+    tower: ImageTower,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Decoded]:
     """Images ``rows`` with each of ``SEEDS``, both sides; ``stop`` ends it after the image at hand.
 
     Both sides get the length of the image's embedding by ``tower``, the decoder's own encoder (equation 19). The
@@ -125,8 +130,14 @@ def _compared(audited: Audited, row: int, drawn: list[list[bytes]]) -> list[Deco
     noise = differences(first, others, space, head.activation, audited.units, None)
     return [
         Decoded(
-            row, seed, originals[k], pictures[k], between.at(k), originals[order[k]], noise.at(k),
+            row,
+            seed,
+            originals[k],
+            pictures[k],
+            between.at(k),
+            originals[order[k]],
+            noise.at(k),
             (first.logits[k], second.logits[k]),
         )
         for k, seed in enumerate(SEEDS)
-    ]  # fmt: skip
+    ]

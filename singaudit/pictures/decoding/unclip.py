@@ -125,11 +125,15 @@ def open_decoder(pipeline: Pipeline, device: str = "cpu") -> Decoder:
     # pipeline as a whole no longer opens; its constructor knows where the class is now.
     projection: Any = inspect.signature(variation.__init__).parameters["text_proj"].annotation
     kinds: dict[str, Any] = {
-        "decoder": diffusers.UNet2DConditionModel, "text_encoder": transformers.CLIPTextModelWithProjection,
-        "tokenizer": transformers.CLIPTokenizer, "text_proj": projection, "super_res_first": diffusers.UNet2DModel,
-        "super_res_last": diffusers.UNet2DModel, "decoder_scheduler": diffusers.UnCLIPScheduler,
+        "decoder": diffusers.UNet2DConditionModel,
+        "text_encoder": transformers.CLIPTextModelWithProjection,
+        "tokenizer": transformers.CLIPTokenizer,
+        "text_proj": projection,
+        "super_res_first": diffusers.UNet2DModel,
+        "super_res_last": diffusers.UNet2DModel,
+        "decoder_scheduler": diffusers.UnCLIPScheduler,
         "super_res_scheduler": diffusers.UnCLIPScheduler,
-    }  # fmt: skip
+    }
     parts = {part: _opened(pipeline, part, kind) for part, kind in kinds.items()}
     # Image embeddings come from features: no image is ever encoded. The pipeline asks its encoder for its element type
     # all the same, and the text tower has the same one.

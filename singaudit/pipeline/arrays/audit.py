@@ -237,7 +237,7 @@ def findings_of(
 
 def _group(
     name: str, given: Texts, labels: ArrayLike | None, meaningless: ArrayLike | None, n: int, d: int
-) -> GroupTexts:  # fmt: skip
+) -> GroupTexts:
     if name == "class":
         raise ConfigError("expected another name than class for a group: it is kept for the classes", hint="Rename it.")
     first, second = given if isinstance(given, tuple) else (given, given)
@@ -257,9 +257,7 @@ def _group(
     return GroupTexts(name, said, others, own, "group", words)
 
 
-def _units(
-    given: ArrayLike | None, f: NDArray[np.float32], z: NDArray[np.float32], progress: Progress
-) -> Units:  # fmt: skip
+def _units(given: ArrayLike | None, f: NDArray[np.float32], z: NDArray[np.float32], progress: Progress) -> Units:
     return find_units(f, z, progress=progress) if given is None else given_units(np.asarray(given))
 
 

@@ -20,9 +20,7 @@ Rows = NDArray[np.float32]
 _BLOCK = 4096
 
 
-def real(
-    name: str, given: ArrayLike, dims: int, shape: Sequence[int | None] | None = None, why: str = ""
-) -> Array:  # fmt: skip
+def real(name: str, given: ArrayLike, dims: int, shape: Sequence[int | None] | None = None, why: str = "") -> Array:
     """Finite real numbers of the shape that is wanted, in float64; None where any size will do."""
     array = _shaped(name, given, dims, shape, why)
     if not np.isfinite(array).all():
@@ -99,7 +97,7 @@ def mismatch(name: str, expected: str, shape: tuple[int, ...]) -> ConfigError:
 
 def _shaped(
     name: str, given: ArrayLike, dims: int, shape: Sequence[int | None] | None, why: str
-) -> NDArray[np.generic]:  # fmt: skip
+) -> NDArray[np.generic]:
     array = np.asarray(given)
     if array.dtype.kind not in "fiu":
         raise ConfigError(f"expected real numbers in {name}, found {array.dtype}", hint="Convert it to float32.")

@@ -141,9 +141,7 @@ def _mapped(file: Path) -> AnyArray:
     return found
 
 
-def _check_names(
-    names: Names, arrays: Mapping[str, AnyArray], groups: Mapping[str, Mapping[str, AnyArray]]
-) -> None:  # fmt: skip
+def _check_names(names: Names, arrays: Mapping[str, AnyArray], groups: Mapping[str, Mapping[str, AnyArray]]) -> None:
     """Raise ``ConfigError`` where names and arrays count differently."""
     counted: list[tuple[str, int, AnyArray]] = [("classes", len(names.classes), arrays["weight"])]
     counted += [(f"the group {name!r}", len(names.groups[name]), parts["group"]) for name, parts in groups.items()]

@@ -65,7 +65,7 @@ class FolderAudit:
 
 def audit_folder(
     config: AuditConfig, rules: list[Rule], progress: Progress, warn: Callable[[str], None]
-) -> FolderAudit:  # fmt: skip
+) -> FolderAudit:
     """Audit the folder ``config.arrays``. Raises ``SingauditError`` for whatever in it does not fit together."""
     _check_settings(config)
     progress("open the arrays", 0, 1)
@@ -101,9 +101,7 @@ def audit_folder(
     result = AuditResult(
         method=MethodPart(version=METHOD_VERSION),
         model=_model(folder, given.head),
-        geometry=scores.geometry_part(
-            space, given.head, near_null(given.head.weight, subject.features), measured
-        ),
+        geometry=scores.geometry_part(space, given.head, near_null(given.head.weight, subject.features), measured),
         data=data,
         encoder=_encoder(folder, given, subject),
         translator=scores.translator_part(subject.fitted, measured, len(names.classes)),
@@ -123,7 +121,7 @@ def audit_folder(
             *doubts_of_geometry(space, data),
         ],
         reproduce=reproduce(config),
-    )  # fmt: skip
+    )
     result = worded(result, subject, measured, groups, known.concepts, class_concepts(rules, known))
     columns = image_columns(images, names.classes, groups, subject, measured, given.logits)
     return FolderAudit(result, columns, rules)
@@ -186,9 +184,13 @@ def _model(folder: Folder, head: Head) -> ModelPart:
 
 
 def _data(
-    folder: Folder, given: Given, subject: Subject, measured: Measured, units: tuple[Units, Units | None],
+    folder: Folder,
+    given: Given,
+    subject: Subject,
+    measured: Measured,
+    units: tuple[Units, Units | None],
     images: list[str],
-) -> DataPart:  # fmt: skip
+) -> DataPart:
     known = given.class_labels is not None and len(folder.names.classes) > 1
     accuracy = chance = apart = None
     if known:
@@ -205,20 +207,27 @@ def _data(
         probe=_images(folder, "probe_features.npy", content_hashes(*given.probe)) if given.probe else None,
         units=scores.units_part(units[0], images),
         probe_units=scores.units_part(units[1], [f"row {i}" for i in range(len(units[1].of))]) if units[1] else None,
-        probe_told_apart=apart, labels="true" if given.class_labels is not None else "predicted",
+        probe_told_apart=apart,
+        labels="true" if given.class_labels is not None else "predicted",
         labels_source="class_labels.npy" if given.class_labels is not None else "none: there is no class_labels.npy",
-        accuracy=accuracy, chance_accuracy=chance,
+        accuracy=accuracy,
+        chance_accuracy=chance,
         class_probe=scores.maybe(classes.probe) if classes else None,
         class_gain=scores.maybe(classes.probe_gain) if classes else None,
-    )  # fmt: skip
+    )
 
 
 def _images(folder: Folder, file: str, sha256: Sequence[str]) -> ImagesPart:
     digest = hashlib.sha256("\n".join(sorted(sha256)).encode()).hexdigest()
     return ImagesPart(
-        source=f"{folder.path.resolve().name}/{file}", found=len(sha256), used=len(sha256), skipped=[],
-        skipped_count=0, duplicates=0, digest=digest,
-    )  # fmt: skip
+        source=f"{folder.path.resolve().name}/{file}",
+        found=len(sha256),
+        used=len(sha256),
+        skipped=[],
+        skipped_count=0,
+        duplicates=0,
+        digest=digest,
+    )
 
 
 def _encoder(folder: Folder, given: Given, subject: Subject) -> EncoderPart:
@@ -228,9 +237,13 @@ def _encoder(folder: Folder, given: Given, subject: Subject) -> EncoderPart:
         reading = ClassReading(**scores.statistic(found).model_dump(), chance=scores.rounded(chance))
     texts = hashlib.sha256(np.ascontiguousarray(subject.concept_texts, "<f8").tobytes()).hexdigest()
     return EncoderPart(
-        name=folder.names.encoder or "embeddings.npy", revision=texts, family="arrays",
-        embedding_dim=subject.embeddings.shape[1], class_reading=reading, runtime="arrays",
-    )  # fmt: skip
+        name=folder.names.encoder or "embeddings.npy",
+        revision=texts,
+        family="arrays",
+        embedding_dim=subject.embeddings.shape[1],
+        class_reading=reading,
+        runtime="arrays",
+    )
 
 
 def _assumed(head: Head) -> list[str]:

@@ -63,9 +63,14 @@ def fill_cache(config: AuditConfig, shard: Shard, progress: Progress) -> dict[st
     count = min(len(source), config.limit or len(source))
     start, end = shard.positions(count, observer.batch_size)
     facts: dict[str, Any] = {
-        "shard": f"{shard.number}/{shard.count}", "of": count, "start": start, "end": end, "images": 0, "duplicates": 0,
+        "shard": f"{shard.number}/{shard.count}",
+        "of": count,
+        "start": start,
+        "end": end,
+        "images": 0,
+        "duplicates": 0,
         "left_out": [],
-    }  # fmt: skip
+    }
     if start < end:
         images = observer.observe("look at the images", source, start=start, limit=end)
         check_finite(classifier, *images.outputs["classifier"])
@@ -78,6 +83,9 @@ def fill_cache(config: AuditConfig, shard: Shard, progress: Progress) -> dict[st
     observer.encoder.learn(texts, lambda done, total: progress("embed the texts", done, total))
     device = torch_device(config.device)
     return {
-        **facts, "texts": len(texts), "cache": str(observer.cache_folder), "computed": observer.computed(),
+        **facts,
+        "texts": len(texts),
+        "cache": str(observer.cache_folder),
+        "computed": observer.computed(),
         "made_by": {**surroundings(), "device": device, "arithmetic": arithmetic(device)},
-    }  # fmt: skip
+    }

@@ -72,12 +72,14 @@ def pack_images(config: AuditConfig, output: Path, with_images: bool, progress: 
 def _encode(config: AuditConfig, source: ImageSource, progress: Progress) -> tuple[CachedEncoder, Pass]:
     cache, device = Cache(cache_folder(config.cache)), torch_device(config.device)
     encoder = CachedEncoder(
-        config.vlm, device, cache,
+        config.vlm,
+        device,
+        cache,
         lambda exports: open_encoder(
             config.vlm, device=device, precision=config.precision, progress=progress, exports=exports
         ),
         config.precision,
-    )  # fmt: skip
+    )
     recipe = EncoderRecipe(config.vlm, device, config.precision, encoder.revision, config.cache)
     step = Step(recipe, encoder.images, EncoderModel(encoder))
     done, count = 0, min(len(source), config.limit or len(source))

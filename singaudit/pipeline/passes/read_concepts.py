@@ -85,9 +85,12 @@ def read_concepts(config: AuditConfig, progress: Progress) -> ConceptsRead:
         progress("look at the images", done, count)
 
     seen = run_pass(
-        source, {"encoder": Step(recipe, encoder.images, EncoderModel(encoder))}, batch_size=config.batch_size or 16,
-        limit=count, progress=advance,
-    )  # fmt: skip
+        source,
+        {"encoder": Step(recipe, encoder.images, EncoderModel(encoder))},
+        batch_size=config.batch_size or 16,
+        limit=count,
+        progress=advance,
+    )
     texts = []
     for g, said in zip(groups, embed_groups(encoder, groups), strict=True):
         labels = own[g.name][seen.indices] if g.name in own else None
@@ -114,9 +117,13 @@ def _read(subject: Subject, tests: TextTests, group: Group, texts: GroupTexts) -
     images = np.bincount(known, minlength=len(group.values))
     score = _score(values)
     return GroupRead(
-        group, "labels" if texts.labels is not None else "two prompt sets", score, tuple(images.tolist()),
-        tuple(values.present.tolist()), _why_not(tests, texts, values, score),
-    )  # fmt: skip
+        group,
+        "labels" if texts.labels is not None else "two prompt sets",
+        score,
+        tuple(images.tolist()),
+        tuple(values.present.tolist()),
+        _why_not(tests, texts, values, score),
+    )
 
 
 def _score(values: Values) -> Estimate | None:

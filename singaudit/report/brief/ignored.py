@@ -93,9 +93,7 @@ def row(finding: FindingPart, two_class: bool = False) -> Row:
     if two_class and finding.finding in ("strong", "partial"):
         # What is read there says nothing; what counts is what the logits lack of what the features decode.
         meaning = f"{meaning[:-1]}, as any two-class head would ignore it: what tells is what its logits lack."
-    return Row(
-        finding.group, readable(finding.group), finding.finding, word, style, meaning, shown
-    )  # fmt: skip
+    return Row(finding.group, readable(finding.group), finding.finding, word, style, meaning, shown)
 
 
 def bar(finding: FindingPart, two_class: bool = False) -> Bar | None:
@@ -146,8 +144,10 @@ def reason(finding: FindingPart) -> tuple[str, str]:
         return "too few images", "more images"
     if _FEW_VALUES in finding.rule:
         return "too few of its values are read", "labels that state them"
-    return next(((why, what) for start, why, what in _REASONS if finding.rule.startswith(start)),
-                ("it could not be measured", ""))  # fmt: skip
+    return next(
+        ((why, what) for start, why, what in _REASONS if finding.rule.startswith(start)),
+        ("it could not be measured", ""),
+    )
 
 
 def _gravity(f: FindingPart, shown: Row) -> tuple[int, bool, float]:

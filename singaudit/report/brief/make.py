@@ -41,8 +41,9 @@ def _deciding(gates: Sequence[Asked]) -> list[str]:
 
 def _waived(gates: Sequence[Asked]) -> tuple[str, ...]:
     """Gates that failed and are not held against the model for now."""
-    return tuple(f"Waived, it fails all the same: {a.subject}. {a.gate.reason}" for a in gates
-                 if a.gate.status == "waived")  # fmt: skip
+    return tuple(
+        f"Waived, it fails all the same: {a.subject}. {a.gate.reason}" for a in gates if a.gate.status == "waived"
+    )
 
 
 def _notes(result: AuditResult) -> tuple[str, ...]:
@@ -62,8 +63,10 @@ def _lost_classes(result: AuditResult) -> tuple[str, ...]:
     ):
         return ()
     right = f"; it is right in {share_text(data.accuracy)} of these images" if data.accuracy is not None else ""
-    return (f"Its features know the classes better than its logits show: {share_text(data.class_gain)} of it is "
-            f"lost{right}.",)  # fmt: skip
+    return (
+        f"Its features know the classes better than its logits show: {share_text(data.class_gain)} of it is "
+        f"lost{right}.",
+    )
 
 
 def _facts(result: AuditResult) -> tuple[str, ...]:

@@ -101,8 +101,9 @@ def _refit(result: AuditResult, gates: Sequence[Asked], words: list[str]) -> Ite
     if command is not None:
         yield Step(
             "Fit the last layer anew, so that what the features know of the classes counts; it is judged on images it "
-            "did not see.", command,
-        )  # fmt: skip
+            "did not see.",
+            command,
+        )
 
 
 def _instrument(result: AuditResult, words: list[str], marks: dict[str, Mark]) -> Iterator[Step]:
@@ -116,8 +117,9 @@ def _instrument(result: AuditResult, words: list[str], marks: dict[str, Mark]) -
     if marks["language model"].state == "red" and result.encoder is not None:
         yield Step("Ask a language model that reads your classes.", _other_vlm(result, words))
     elif marks["language model"].state == "amber" and result.data is not None and result.data.labels != "true":
-        yield Step("Let labels show whether the language model reads these images.",
-                   _with(words, "--labels", "LABELS.csv"))  # fmt: skip
+        yield Step(
+            "Let labels show whether the language model reads these images.", _with(words, "--labels", "LABELS.csv")
+        )
 
 
 def _failed(result: AuditResult, gates: Sequence[Asked], words: list[str]) -> Iterator[Step]:

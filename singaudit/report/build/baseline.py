@@ -58,11 +58,15 @@ def check_baseline(now: AuditResult, before: AuditResult, name: str) -> None:
     assert before.encoder is not None
     apart = []
     if now.data.audit.digest != before.data.audit.digest:
-        apart.append(f"other images ({before.data.audit.used:,} of {before.data.audit.source} against "
-                     f"{now.data.audit.used:,} of {now.data.audit.source})")  # fmt: skip
+        apart.append(
+            f"other images ({before.data.audit.used:,} of {before.data.audit.source} against "
+            f"{now.data.audit.used:,} of {now.data.audit.source})"
+        )
     if now.encoder.revision != before.encoder.revision:
-        apart.append(f"another vision-language model ({before.encoder.name} {before.encoder.revision[:12]} against "
-                     f"{now.encoder.name} {now.encoder.revision[:12]})")  # fmt: skip
+        apart.append(
+            f"another vision-language model ({before.encoder.name} {before.encoder.revision[:12]} against "
+            f"{now.encoder.name} {now.encoder.revision[:12]})"
+        )
     if apart:
         raise ReportError(
             f"expected a baseline that this audit can be compared with, but {name} has {' and '.join(apart)}",
@@ -137,9 +141,7 @@ def _score(name: str, now: AuditResult, before: AuditResult, pair: tuple[PerImag
         scores = [_mean(stat, None) for stat in (new, old)]
     difference, paired, change = _difference(scores[0], scores[1], min(new.n, old.n), MARGIN * abs(old.value))
     text = f"{_SCORES[name]} went from {old.value:.3g} to {new.value:.3g} degrees ({_interval(difference)})"
-    return BaselineScore(
-        before=old, difference=difference, paired=paired, change=change, sentence=f"{text}: {change}"
-    )  # fmt: skip
+    return BaselineScore(before=old, difference=difference, paired=paired, change=change, sentence=f"{text}: {change}")
 
 
 def _mean(stat: Statistic, column: Array | None) -> Score:
@@ -182,9 +184,14 @@ def _finding(now: FindingPart, before: FindingPart, pair: tuple[PerImage, PerIma
     if difference is not None:
         text += f", its carried share moved by {_interval(difference)}"
     return BaselineFinding(
-        group=now.group, before=before.finding, now=now.finding, difference=difference, paired=paired, change=change,
+        group=now.group,
+        before=before.finding,
+        now=now.finding,
+        difference=difference,
+        paired=paired,
+        change=change,
         sentence=f"{text}: {change}"[:4096],
-    )  # fmt: skip
+    )
 
 
 def _changed(before: str, now: str, moved: BaselineChange | None) -> BaselineChange:

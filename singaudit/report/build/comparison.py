@@ -26,9 +26,10 @@ SAME_NORM = "random subspaces, moves of the same length"
 SAME_DIM = "random subspaces of the same dimension"
 # Score: its name here, its place in the result, whether more is better when models are ranked by it.
 SCORES = {
-    "ratio": ("IS / |AS|", True), "attribute_score_deg": ("class score |AS|, degrees", False),
+    "ratio": ("IS / |AS|", True),
+    "attribute_score_deg": ("class score |AS|, degrees", False),
     "image_score_deg": ("image score IS, degrees", False),
-}  # fmt: skip
+}
 
 
 def compare(
@@ -45,29 +46,47 @@ def compare(
         pairs = differences(scores)
         found += [
             ComparedDifference(
-                score=name, first=d.first, second=d.second, difference=d.value, low=d.low, high=d.high,
-                paired=d.paired, exceeds=d.exceeds,
+                score=name,
+                first=d.first,
+                second=d.second,
+                difference=d.value,
+                low=d.low,
+                high=d.high,
+                paired=d.paired,
+                exceeds=d.exceeds,
             )
             for d in pairs
-        ]  # fmt: skip
-        all_ranks.append((name, _ranks([s.value if s else None for s in scores], largest_first),
-                          rank_ranges(len(results), pairs, largest_first)))  # fmt: skip
+        ]
+        all_ranks.append(
+            (
+                name,
+                _ranks([s.value if s else None for s in scores], largest_first),
+                rank_ranges(len(results), pairs, largest_first),
+            )
+        )
     effects = [_effect(r, SAME_NORM) for r in results]
     adjusted = [Score(e.value, e.low, e.high, None) if e else None for e in effects]
     pairs = differences(adjusted)
-    all_ranks.append(("adjusted", _ranks([e.value if e else None for e in effects], False),
-                      rank_ranges(len(results), pairs, False)))  # fmt: skip
+    all_ranks.append(
+        ("adjusted", _ranks([e.value if e else None for e in effects], False), rank_ranges(len(results), pairs, False))
+    )
     models = [
         ComparedModel(
-            name=r.model.name, sha256=r.model.sha256, source=sources[i], null_dim=r.geometry.null_dim,
-            feature_dim=r.geometry.feature_dim, null_energy_share=r.geometry.null_energy_share,
+            name=r.model.name,
+            sha256=r.model.sha256,
+            source=sources[i],
+            null_dim=r.geometry.null_dim,
+            feature_dim=r.geometry.feature_dim,
+            null_energy_share=r.geometry.null_energy_share,
             scores={name: getattr(r.scores, name) if r.scores else None for name in SCORES},
-            effect_same_norm=effects[i], effect_same_dim=_effect(r, SAME_DIM),
+            effect_same_norm=effects[i],
+            effect_same_dim=_effect(r, SAME_DIM),
             ranks={name: [ranks[i], *ranges[i]] for name, ranks, ranges in all_ranks if ranks[i]},
-            findings={f.group: f.finding for f in r.findings}, verdict=r.verdict.status,
+            findings={f.group: f.finding for f in r.findings},
+            verdict=r.verdict.status,
         )
         for i, r in enumerate(results)
-    ]  # fmt: skip
+    ]
     first = results[0]
     assert first.data is not None
     assert first.encoder is not None
@@ -120,11 +139,12 @@ def _gates(results: Sequence[AuditResult]) -> tuple[list[ComparedGate], int]:
         row = [table.get(rule) for table in tables]
         parts.append(
             ComparedGate(
-                name=next(gate.name for gate in row if gate is not None), rule=rule,
+                name=next(gate.name for gate in row if gate is not None),
+                rule=rule,
                 statuses=[gate.status if gate else None for gate in row],
                 found=[gate.found if gate else None for gate in row],
             )
-        )  # fmt: skip
+        )
     apart = [part for part in parts if len(set(part.statuses)) > 1]
     return sorted(apart, key=lambda part: "fail" not in part.statuses), len(parts) - len(apart)
 

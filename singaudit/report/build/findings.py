@@ -32,23 +32,32 @@ def control_parts(families: Iterable[Family]) -> list[ControlPart]:
 
 def _part(family: Family, scores: dict[str, Against]) -> ControlPart:
     return ControlPart(
-        name=family.name, draws=family.draws, images=family.images,
+        name=family.name,
+        draws=family.draws,
+        images=family.images,
         scores=[_score(name, against) for name, against in scores.items()],
-    )  # fmt: skip
+    )
 
 
 def _score(name: str, a: Against) -> ControlScore:
     return ControlScore(
-        score=name, observed=rounded(a.observed), control_mean=rounded(a.mean), control_low=rounded(a.low),
+        score=name,
+        observed=rounded(a.observed),
+        control_mean=rounded(a.mean),
+        control_low=rounded(a.low),
         control_high=rounded(a.high),
-        percentile=statistic(a.percentile), effect_size=statistic(a.effect_size) if a.effect_size else None,
-    )  # fmt: skip
+        percentile=statistic(a.percentile),
+        effect_size=statistic(a.effect_size) if a.effect_size else None,
+    )
 
 
 def finding_parts(
-    groups: Sequence[Group], labelled: Sequence[bool], measures: Sequence[GroupMeasure | None],
-    judged: Sequence[Judged], families: Sequence[Family],
-) -> list[FindingPart]:  # fmt: skip
+    groups: Sequence[Group],
+    labelled: Sequence[bool],
+    measures: Sequence[GroupMeasure | None],
+    judged: Sequence[Judged],
+    families: Sequence[Family],
+) -> list[FindingPart]:
     """Every group's finding with the numbers that led to it; ``labelled``: own values come from labels."""
     ordered = sorted(families, key=lambda f: _ORDER.index(f.name))
     return [
@@ -64,7 +73,10 @@ def _finding(
     share = maybe(e.carried_share) if judged.shows_share else None
     carried = measure.carried if measure else None
     return FindingPart(
-        group=group.name, kind=group.kind, finding=judged.finding, rule=judged.rule,
+        group=group.name,
+        kind=group.kind,
+        finding=judged.finding,
+        rule=judged.rule,
         sentence=sentence(group.name, judged.finding, e.carried_share if share else None)
         + _read(judged)
         + _as_any_head(judged, controls),
@@ -74,16 +86,19 @@ def _finding(
         margin_deg=maybe(e.margin),
         margin_shuffled_deg=_shuffled(controls),
         margin_encoder_deg=maybe(measure.margin_encoder) if measure else None,
-        contrast_deg=maybe(carried.contrast) if carried else None, carried_share=share,
-        null_follow=_follow(measure, e.follow_q), probe=_probe(measure),
+        contrast_deg=maybe(carried.contrast) if carried else None,
+        carried_share=share,
+        null_follow=_follow(measure, e.follow_q),
+        probe=_probe(measure),
         beyond_class=_beyond(measure) if measure and group.kind != "class" else None,
-        quadratic_probe=_quadratic(measure), meaningless_texts=_texts(judged),
+        quadratic_probe=_quadratic(measure),
+        meaningless_texts=_texts(judged),
         readable=judged.readable,
         readability=Readability(score=maybe(e.readable), basis="labels" if labelled else "two prompt sets"),
         stable=judged.stable,
         control=next((s for part in controls for s in part.scores if s.score == "contrast_deg"), None),
         controls=controls,
-    )  # fmt: skip
+    )
 
 
 def _read(judged: Judged) -> str:
@@ -116,9 +131,7 @@ def _shuffled(controls: list[ControlPart]) -> Statistic | None:
     for part in controls:
         for score in part.scores:
             if score.score == "margin_deg":
-                return Statistic(
-                    value=score.control_mean, low=score.control_low, high=score.control_high, n=part.draws
-                )  # fmt: skip
+                return Statistic(value=score.control_mean, low=score.control_low, high=score.control_high, n=part.draws)
     return None
 
 
@@ -136,9 +149,11 @@ def _probe(measure: GroupMeasure | None) -> ProbePart | None:
     if measure is None:
         return None
     return ProbePart(
-        features=statistic(measure.probe), principal=statistic(measure.probe_principal),
-        null=statistic(measure.probe_null), gain=maybe(measure.probe_gain),
-    )  # fmt: skip
+        features=statistic(measure.probe),
+        principal=statistic(measure.probe_principal),
+        null=statistic(measure.probe_null),
+        gain=maybe(measure.probe_gain),
+    )
 
 
 def _beyond(measure: GroupMeasure) -> BeyondClass:
@@ -148,9 +163,12 @@ def _beyond(measure: GroupMeasure) -> BeyondClass:
     if parts[0] is not None and parts[1] is not None and parts[2] is not None:
         probe = ProbePart(features=parts[0], principal=parts[1], null=parts[2], gain=maybe(b.probe_gain))
     return BeyondClass(
-        class_knows=maybe(b.class_knows), units=b.units, carried_share=maybe(b.carried_share),
-        null_follow=maybe(b.follow_normalised), probe=probe,
-    )  # fmt: skip
+        class_knows=maybe(b.class_knows),
+        units=b.units,
+        carried_share=maybe(b.carried_share),
+        null_follow=maybe(b.follow_normalised),
+        probe=probe,
+    )
 
 
 def _quadratic(measure: GroupMeasure | None) -> ProbePart | None:
@@ -166,6 +184,9 @@ def _texts(judged: Judged) -> TextTest | None:
     if test is None:
         return None
     return TextTest(
-        spread=rounded(test.spread), beaten=rounded(test.beaten), draws=test.draws,
-        words_beaten=None if test.words_beaten is None else rounded(test.words_beaten), word_draws=test.word_draws,
-    )  # fmt: skip
+        spread=rounded(test.spread),
+        beaten=rounded(test.beaten),
+        draws=test.draws,
+        words_beaten=None if test.words_beaten is None else rounded(test.words_beaten),
+        word_draws=test.word_draws,
+    )

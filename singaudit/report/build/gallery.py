@@ -44,17 +44,22 @@ def gallery_items(
     items = []
     for pair in retrieve(subject, telling_images(subject, measured, _ITEMS, lead), _NEIGHBOURS):
         lost, gained = _words(pair, measured, findings, groups)
-        items.append(GalleryItem(
-            name=images.names[pair.row], class_name=class_name(subject, class_names, pair.row),
-            predicted=predicted_name(class_names, logits[pair.row]),
-            probability=probability(logits[pair.row], activation),
-            image_score_deg=float(measured.image_score_mean[pair.row]),
-            attribute_score_deg=float(measured.attribute_score_mean[pair.row]), why=why,
-            words_lost=lost, words_gained=gained,
-            thumbnail=pictures(pair.row),
-            near_original=_near(pair.near_original, pictures, images, subject, class_names),
-            near_equivalent=_near(pair.near_equivalent, pictures, images, subject, class_names),
-        ))  # fmt: skip
+        items.append(
+            GalleryItem(
+                name=images.names[pair.row],
+                class_name=class_name(subject, class_names, pair.row),
+                predicted=predicted_name(class_names, logits[pair.row]),
+                probability=probability(logits[pair.row], activation),
+                image_score_deg=float(measured.image_score_mean[pair.row]),
+                attribute_score_deg=float(measured.attribute_score_mean[pair.row]),
+                why=why,
+                words_lost=lost,
+                words_gained=gained,
+                thumbnail=pictures(pair.row),
+                near_original=_near(pair.near_original, pictures, images, subject, class_names),
+                near_equivalent=_near(pair.near_equivalent, pictures, images, subject, class_names),
+            )
+        )
     return items
 
 
@@ -111,8 +116,10 @@ def _near(
 ) -> list[Neighbour]:
     return [
         Neighbour(
-            name=images.names[row], class_name=class_name(subject, names, row), angle_deg=angle,
+            name=images.names[row],
+            class_name=class_name(subject, names, row),
+            angle_deg=angle,
             thumbnail=pictures(row),
         )
         for row, angle in found
-    ]  # fmt: skip
+    ]

@@ -26,9 +26,15 @@ _DRAWS = 1000
 
 
 def summary(
-    made: Sequence[Equivalent], units: Units, aim: Aim | None, asked: int, status: Literal["made", "stopped", "none"],
-    reason: str, seed: int, one_image: bool = False,
-) -> GenerationPart:  # fmt: skip
+    made: Sequence[Equivalent],
+    units: Units,
+    aim: Aim | None,
+    asked: int,
+    status: Literal["made", "stopped", "none"],
+    reason: str,
+    seed: int,
+    one_image: bool = False,
+) -> GenerationPart:
     """Failures are attempts too: the share of success is over all that were tried.
 
     ``made`` are equivalents of one each, or with ``one_image`` of a single image.
@@ -40,14 +46,20 @@ def summary(
     move = _median([d.null_move[0] for d in differences], seed)
     success = Statistic(value=good / n, low=low, high=high, n=n) if n else None
     return GenerationPart(
-        status=status, reason=reason, group=aim.group if aim else "",
-        toward="" if aim is None else aim.values[0] if aim.is_text else aim.group, asked=asked,
-        logit_bound=LOGIT_BOUND, success=success, null_move=move,
+        status=status,
+        reason=reason,
+        group=aim.group if aim else "",
+        toward="" if aim is None else aim.values[0] if aim.is_text else aim.group,
+        asked=asked,
+        logit_bound=LOGIT_BOUND,
+        success=success,
+        null_move=move,
         control_null_move=_median([d.null_move[0] for d in controls], seed),
         logit_difference=_median([d.logit[0] for d in differences], seed),
         control_logit_difference=_median([d.logit[0] for d in controls], seed),
-        reach=_mean([e.reach for e in made], seed), sentence=_sentence(good, n, move, aim, reason, one_image),
-    )  # fmt: skip
+        reach=_mean([e.reach for e in made], seed),
+        sentence=_sentence(good, n, move, aim, reason, one_image),
+    )
 
 
 def decoding_summary(made: Sequence[Decoded], decoder: tuple[str, str | None], reason: str, seed: int) -> DecodingPart:
@@ -69,11 +81,15 @@ def decoding_summary(made: Sequence[Decoded], decoder: tuple[str, str | None], r
             "from, and they do not keep its logits." + (f" Not all were made: {reason}." if reason else "")
         )
     return DecodingPart(
-        decoder=decoder[0], revision=decoder[1], images=images, pictures=len(made), image_score_deg=moved,
+        decoder=decoder[0],
+        revision=decoder[1],
+        images=images,
+        pictures=len(made),
+        image_score_deg=moved,
         noise_score_deg=noise,
         top1_kept=Statistic(value=kept / len(made), low=low, high=high, n=len(made)) if made else None,
         sentence=sentence,
-    )  # fmt: skip
+    )
 
 
 def _median(values: Sequence[float], seed: int) -> Statistic | None:

@@ -151,9 +151,13 @@ def _words(judged: Judged | None, change: str, concepts: Sequence[tuple[str | No
 
 
 def _decomposition(
-    reads: dict[str, Array], texts: Array, stored: StoredTranslator, space: NullSpace,
-    concepts: Sequence[tuple[str | None, str]], seed: int,
-) -> DecompositionPart | None:  # fmt: skip
+    reads: dict[str, Array],
+    texts: Array,
+    stored: StoredTranslator,
+    space: NullSpace,
+    concepts: Sequence[tuple[str | None, str]],
+    seed: int,
+) -> DecompositionPart | None:
     direction = (reads["equivalent"] - reads["features"])[0]
     if space.null_dim == 0 or not concepts:
         return None
@@ -166,9 +170,11 @@ def _decomposition(
         atoms=[
             Atom(name=concepts[i][1], group=concepts[i][0], change=kinds[sign], weight=w) for i, sign, w in found.atoms
         ],
-        explained=found.explained, control_mean=float(found.control.mean()), control_low=float(low),
+        explained=found.explained,
+        control_mean=float(found.control.mean()),
+        control_low=float(low),
         control_high=float(high),
-    )  # fmt: skip
+    )
 
 
 def _readings(seen: Described, reads: dict[str, Array], mean: Array) -> list[Reading]:
@@ -190,15 +196,17 @@ def _near(
     if reference is None:
         return []
     z = reference.outputs["encoder"][0]
-    cosine = np.concatenate([
-        z[start : start + _TYPICAL].astype(np.float64) @ unit(read)[0] for start in range(0, len(z), _TYPICAL)
-    ])  # fmt: skip
+    cosine = np.concatenate(
+        [z[start : start + _TYPICAL].astype(np.float64) @ unit(read)[0] for start in range(0, len(z), _TYPICAL)]
+    )
     order = [i for i in np.argsort(-cosine, kind="stable")[: _NEIGHBOURS + 1] if reference.sha256[i] != seen.sha256]
     logits = reference.outputs["classifier"][1]
     return [
         Neighbour(
-            name=reference.names[i], class_name=predicted_name(names, logits[i]),
-            angle_deg=float(np.degrees(np.arccos(np.clip(cosine[i], -1, 1)))), thumbnail=picture(int(i)),
+            name=reference.names[i],
+            class_name=predicted_name(names, logits[i]),
+            angle_deg=float(np.degrees(np.arccos(np.clip(cosine[i], -1, 1)))),
+            thumbnail=picture(int(i)),
         )
         for i in order[:_NEIGHBOURS]
-    ]  # fmt: skip
+    ]

@@ -96,10 +96,12 @@ class PictureParts:
     def _image(self, row: int) -> dict[str, object]:
         logits = self._world.logits[row]
         return {
-            "image": self._names[row], "class_name": class_name(self._world.subject, self._classes, row),
-            "predicted": predicted_name(self._classes, logits), "probability": self._same_class(logits, logits),
+            "image": self._names[row],
+            "class_name": class_name(self._world.subject, self._classes, row),
+            "predicted": predicted_name(self._classes, logits),
+            "probability": self._same_class(logits, logits),
             "thumbnail": self._thumbnails(row),
-        }  # fmt: skip
+        }
 
     def _same_class(self, logits: NDArray[np.float32], after: NDArray[np.float32]) -> float | None:
         """Probability that logits ``after`` (c,) give to the class which ``logits`` predict."""
@@ -119,10 +121,11 @@ def _numbers(d: Difference) -> dict[str, Any]:
     return {
         "logit_difference": float(d.logit[0]),
         "probability_difference": None if d.probability is None else float(d.probability[0]),
-        "top1_kept": bool(d.top1_kept[0]), "null_move": float(d.null_move[0]),
+        "top1_kept": bool(d.top1_kept[0]),
+        "null_move": float(d.null_move[0]),
         "image_score_deg": float(d.image_score_deg[0]),
         "attribute_score_deg": None if d.attribute_score_deg is None else float(d.attribute_score_deg[0]),
-    }  # fmt: skip
+    }
 
 
 def _control(file: bytes, d: Difference) -> ControlPicture:

@@ -17,8 +17,14 @@ from singaudit.config import AuditConfig
 from singaudit.report.result.audit import AuditResult
 
 REDACTED = "(redacted)"
-_NAME_KEYS = {"gallery": ("name",), "near_original": ("name",), "near_equivalent": ("name",), "skipped": ("name",),
-              "notes": ("first",), "pictures": ("image", "partner")}  # fmt: skip
+_NAME_KEYS = {
+    "gallery": ("name",),
+    "near_original": ("name",),
+    "near_equivalent": ("name",),
+    "skipped": ("name",),
+    "notes": ("first",),
+    "pictures": ("image", "partner"),
+}
 _PICTURE_KEYS = ("thumbnail", "other_thumbnail")
 _FILE_KEYS = ("file", "original_file")
 _SENTENCES = frozenset(
@@ -74,8 +80,10 @@ def redacted(result: AuditResult) -> AuditResult:
 
 def redacted_rows(per_image: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
     """Columns of scores.csv with the names of images as short hashes."""
-    return {key: [short_hash(str(name)) for name in column] if key == "image" else column
-            for key, column in per_image.items()}  # fmt: skip
+    return {
+        key: [short_hash(str(name)) for name in column] if key == "image" else column
+        for key, column in per_image.items()
+    }
 
 
 def redacted_run(run: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,12 +28,10 @@ def judged_fields(found: Judged) -> dict[str, Any]:
 
 def paired_part(found: Paired) -> PairedPart:
     """Shares before and after as the result states them."""
-    return PairedPart(
-        before=statistic(found.before), after=statistic(found.after), change=statistic(found.change)
-    )  # fmt: skip
+    return PairedPart(before=statistic(found.before), after=statistic(found.after), change=statistic(found.change))
 
 
 def _change_part(item: GroupChange) -> GroupChangePart:
     return GroupChangePart(
         class_name=item.name, group=item.group, value=item.value, accuracy=paired_part(item.accuracy)
-    )  # fmt: skip
+    )

@@ -22,9 +22,12 @@ def reproduce(config: AuditConfig) -> Reproduce:
         except metadata.PackageNotFoundError:
             versions[package] = metadata.version("onnxruntime-gpu") if package == "onnxruntime" else "unknown"
     return Reproduce(
-        command=command_line(config), seed=config.seed, precision=config.precision, versions=versions,
+        command=command_line(config),
+        seed=config.seed,
+        precision=config.precision,
+        versions=versions,
         devices={"onnxruntime": _named(providers(config.device)[0]), "torch": _named(torch_device(config.device))},
-    )  # fmt: skip
+    )
 
 
 def _named(device: str) -> str:

@@ -97,14 +97,18 @@ def model_part(classifier: Classifier, class_names: Sequence[str], names_source:
         class_names=list(class_names),
         class_names_source=names_source,
         head=HeadPart(
-            kind=_short(head.kind), nodes=[_short(n) for n in head.nodes], features=_short(head.features),
+            kind=_short(head.kind),
+            nodes=[_short(n) for n in head.nodes],
+            features=_short(head.features),
             logits=_short(head.logits),
-            stored_dtype=head.stored_dtype, activation=head.activation, activation_stated=head.activation_stated,
+            stored_dtype=head.stored_dtype,
+            activation=head.activation,
+            activation_stated=head.activation_stated,
             max_error=head.max_error,
         ),
         runtime=RuntimePart(**asdict(classifier.runtime)),
         preprocessing=PreprocessingPart(settings=preprocess_text(p), source=p.source, guessed=list(p.guessed)),
-    )  # fmt: skip
+    )
 
 
 def geometry_part(
@@ -134,22 +138,28 @@ def geometry_part(
 def units_part(units: Units, images: Sequence[str]) -> UnitsPart:
     """Which of the images, by their names, count as one."""
     return UnitsPart(
-        count=units.count, images=len(units.of),
+        count=units.count,
+        images=len(units.of),
         how="column" if units.search == "given" else "none" if units.search == "none" else "found",
         joined_units=len(units.joined),
         joined=[[images[row] for row in unit[:_NAMED_IMAGES]] for unit in units.joined[:_NAMED_UNITS]],
         recall=None if units.recall is None else rounded(units.recall),
-    )  # fmt: skip
+    )
 
 
 def images_part(images: Pass) -> ImagesPart:
     """A set of images as it was used."""
     return ImagesPart(
-        source=images.source, found=images.found, used=len(images.names),
+        source=images.source,
+        found=images.found,
+        used=len(images.names),
         skipped=[SkippedImage(name=s.name, reason=s.reason) for s in images.skipped[:_SHOWN_SKIPPED]],
-        skipped_count=len(images.skipped), duplicates=images.duplicates, outside=images.outside, digest=images.digest(),
+        skipped_count=len(images.skipped),
+        duplicates=images.duplicates,
+        outside=images.outside,
+        digest=images.digest(),
         notes=[ImageNote(note=n, images=len(names), first=names[0]) for n, names in images.notes.items()],
-    )  # fmt: skip
+    )
 
 
 def translator_part(fitted: Fitted, m: Measured, classes: int) -> TranslatorPart:
@@ -199,13 +209,16 @@ def class_parts(m: Measured, subject: Subject, names: Sequence[str]) -> list[Cla
         rows = order[bounds[index] : bounds[index + 1]]
         signed = m.attribute_score[rows]
         some = len(rows) > 0
-        parts.append(ClassPart(
-            name=name, images=len(rows),
-            image_score_deg=mean(m.image_score[rows], rows) if some else None,
-            attribute_score_deg=mean(np.abs(signed), rows) if some else None,
-            signed_attribute_score_deg=mean(signed, rows) if some else None,
-            quantiles_deg=np.percentile(signed, np.arange(0, 101, 5)).tolist() if some else [],
-        ))  # fmt: skip
+        parts.append(
+            ClassPart(
+                name=name,
+                images=len(rows),
+                image_score_deg=mean(m.image_score[rows], rows) if some else None,
+                attribute_score_deg=mean(np.abs(signed), rows) if some else None,
+                signed_attribute_score_deg=mean(signed, rows) if some else None,
+                quantiles_deg=np.percentile(signed, np.arange(0, 101, 5)).tolist() if some else [],
+            )
+        )
     return parts
 
 
@@ -221,11 +234,15 @@ def concept_parts(concepts: Bootstrap, groups: Sequence[Group], singles: Sequenc
     k = len(named)
     return [
         ConceptPart(
-            name=name, group=group, prompt=prompt, zero_removal_deg=statistic(concepts.mean(i)),
-            attribute_score_deg=statistic(concepts.mean(k + i)), absolute_deg=statistic(concepts.mean(2 * k + i)),
+            name=name,
+            group=group,
+            prompt=prompt,
+            zero_removal_deg=statistic(concepts.mean(i)),
+            attribute_score_deg=statistic(concepts.mean(k + i)),
+            absolute_deg=statistic(concepts.mean(2 * k + i)),
         )
         for i, (name, group, prompt) in enumerate(named)
-    ]  # fmt: skip
+    ]
 
 
 def scatter_part(m: Measured, sha256: Sequence[str], class_of: NDArray[np.intp]) -> ScatterPart:
@@ -234,6 +251,9 @@ def scatter_part(m: Measured, sha256: Sequence[str], class_of: NDArray[np.intp])
     pair = np.stack([m.attribute_score, m.image_score])
     covariance = np.cov(pair) if pair.shape[1] > 1 else np.zeros((2, 2))
     return ScatterPart(
-        image_score_deg=m.image_score[rows].tolist(), attribute_score_deg=m.attribute_score[rows].tolist(),
-        class_index=class_of[rows].tolist(), mean=pair.mean(axis=1).tolist(), covariance=covariance.tolist(),
-    )  # fmt: skip
+        image_score_deg=m.image_score[rows].tolist(),
+        attribute_score_deg=m.attribute_score[rows].tolist(),
+        class_index=class_of[rows].tolist(),
+        mean=pair.mean(axis=1).tolist(),
+        covariance=covariance.tolist(),
+    )

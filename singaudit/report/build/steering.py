@@ -15,16 +15,21 @@ def steering_part(found: Steered | None, concepts: Sequence[tuple[str | None, st
     if found is None:
         return None
     return SteeringPart(
-        angle_deg=STEERED_ANGLE, typical_null_norm=found.typical_null_norm,
+        angle_deg=STEERED_ANGLE,
+        typical_null_norm=found.typical_null_norm,
         other_class=_entry(None, "another class", found.other_class) if found.other_class else None,
         concepts=[_entry(group, name, s) for (group, name), s in zip(concepts, found.texts, strict=False)],
-    )  # fmt: skip
+    )
 
 
 def _entry(group: str | None, name: str, s: Steering) -> SteeringEntry:
     return SteeringEntry(
-        name=name, group=group, reached=statistic(s.reached), step_norms=maybe(s.step),
-        attribute_score_deg=maybe(s.attribute_score), absolute_deg=maybe(s.absolute),
+        name=name,
+        group=group,
+        reached=statistic(s.reached),
+        step_norms=maybe(s.step),
+        attribute_score_deg=maybe(s.attribute_score),
+        absolute_deg=maybe(s.absolute),
         one_norm_image_score_deg=statistic(s.image_score_one),
         one_norm_attribute_score_deg=statistic(s.attribute_score_one),
-    )  # fmt: skip
+    )

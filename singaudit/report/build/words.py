@@ -29,12 +29,17 @@ def word(
 ) -> WordPart:
     """One judged change as it stands in the result; ``at`` is its position."""
     control = float(j.control[at])
-    return WordPart.model_validate({
-        "name": concept[1], "group": concept[0], "change": str(j.change[at]),
-        "change_deg": _statistic(j.value[at], j.low[at], j.high[at], j.n[at]),
-        "control_deg": control if np.isfinite(control) else None,
-        "before_deg": angles[0] if angles else None, "after_deg": angles[1] if angles else None,
-    })  # fmt: skip
+    return WordPart.model_validate(
+        {
+            "name": concept[1],
+            "group": concept[0],
+            "change": str(j.change[at]),
+            "change_deg": _statistic(j.value[at], j.low[at], j.high[at], j.n[at]),
+            "control_deg": control if np.isfinite(control) else None,
+            "before_deg": angles[0] if angles else None,
+            "after_deg": angles[1] if angles else None,
+        }
+    )
 
 
 def words_part(words: Words, concepts: Sequence[tuple[str | None, str]]) -> WordsPart:
@@ -47,7 +52,7 @@ def words_part(words: Words, concepts: Sequence[tuple[str | None, str]]) -> Word
 
     return WordsPart(
         lost=ranked(words.shown, "lost"), gained=ranked(words.absent, "gained"), tested=2 * len(concepts), level=LEVEL
-    )  # fmt: skip
+    )
 
 
 def with_changes(parts: Sequence[ConceptPart], words: Words) -> list[ConceptPart]:
@@ -60,26 +65,29 @@ def with_changes(parts: Sequence[ConceptPart], words: Words) -> list[ConceptPart
 
 
 def with_class_words(
-    parts: Sequence[ClassPart], words: Words, concepts: Sequence[tuple[str | None, str]],
-    findings: Sequence[FindingPart], asked: Sequence[tuple[int, int]] = (),
-) -> list[ClassPart]:  # fmt: skip
+    parts: Sequence[ClassPart],
+    words: Words,
+    concepts: Sequence[tuple[str | None, str]],
+    findings: Sequence[FindingPart],
+    asked: Sequence[tuple[int, int]] = (),
+) -> list[ClassPart]:
     """Every class with its confirmed words, its findings, and the concepts ``asked`` for as (class, concept)."""
     found = list(parts)
     for row, index in enumerate(words.classes):
         confirmed = np.flatnonzero(np.isin(words.by_class.change[row], ("lost", "gained")))
         order = confirmed[np.argsort(-np.abs(words.by_class.value[row, confirmed]), kind="stable")][:_SHOWN_PER_CLASS]
         entries = [
-            word(
-                concepts[k], words.by_class, (row, k), (float(words.before[row, k]), float(words.after[row, k]))
-            )
+            word(concepts[k], words.by_class, (row, k), (float(words.before[row, k]), float(words.after[row, k])))
             for k in order.tolist()
-        ]  # fmt: skip
+        ]
         named = {k: word(concepts[k], words.asked, (q,), None) for q, (c, k) in enumerate(asked) if c == index}
         found[index] = parts[index].model_copy(
             update={
-                "words": entries, "concepts": list(named.values()), "findings": _class_findings(words, row, findings),
+                "words": entries,
+                "concepts": list(named.values()),
+                "findings": _class_findings(words, row, findings),
             }
-        )  # fmt: skip
+        )
     return found
 
 
@@ -90,9 +98,15 @@ def _class_findings(words: Words, row: int, findings: Sequence[FindingPart]) -> 
         share = _statistic(c.share[row, g], c.low[row, g], c.high[row, g], c.n[row, g])
         contrast = _statistic(-j.value[row, g], -j.high[row, g], -j.low[row, g], j.n[row, g])
         control = -float(j.control[row, g])
-        out.append(ClassFinding.model_validate({
-            "group": whole.group, "finding": c.finding(row, g, whole.finding),
-            "contrast_deg": contrast, "carried_share": share,
-            "control_deg": control if np.isfinite(control) else None,
-        }))  # fmt: skip
+        out.append(
+            ClassFinding.model_validate(
+                {
+                    "group": whole.group,
+                    "finding": c.finding(row, g, whole.finding),
+                    "contrast_deg": contrast,
+                    "carried_share": share,
+                    "control_deg": control if np.isfinite(control) else None,
+                }
+            )
+        )
     return out

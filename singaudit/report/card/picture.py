@@ -18,8 +18,11 @@ def telling_picture(shown: AuditResult) -> tuple[bytes, str] | None:
     A generated equivalent that succeeded comes first, then a natural pair; of each kind the largest null move.
     """
     for kind in _KINDS:
-        ready = [p for p in shown.pictures if p.kind == kind and p.thumbnail and p.other_thumbnail
-                 and (p.success or kind != "refined")]  # fmt: skip
+        ready = [
+            p
+            for p in shown.pictures
+            if p.kind == kind and p.thumbnail and p.other_thumbnail and (p.success or kind != "refined")
+        ]
         if ready:
             best = max(ready, key=lambda p: p.null_move or 0.0)
             png = _side_by_side(best.thumbnail, best.other_thumbnail)
@@ -31,8 +34,11 @@ def _words(picture: PicturePart) -> str:
     """What is seen, in the reader's words."""
     what = f"another {picture.group}" if picture.group else "other content"
     how = "made to differ" if picture.kind == "refined" else "both real images"
-    moved = "" if picture.logit_difference is None else (
-        f"; no logit moves by more than {picture.logit_difference:.2g} of its standard deviation")  # fmt: skip
+    moved = (
+        ""
+        if picture.logit_difference is None
+        else (f"; no logit moves by more than {picture.logit_difference:.2g} of its standard deviation")
+    )
     return f"The same logits, {what}: an image of class {picture.class_name} and its equivalent, {how}{moved}."
 
 
@@ -41,8 +47,9 @@ def _side_by_side(first: str, second: str) -> bytes | None:
     from PIL import Image
 
     try:
-        left, right = (Image.open(io.BytesIO(base64.b64decode(uri.split(",", 1)[1]))).convert("RGB")
-                       for uri in (first, second))  # fmt: skip
+        left, right = (
+            Image.open(io.BytesIO(base64.b64decode(uri.split(",", 1)[1]))).convert("RGB") for uri in (first, second)
+        )
     except (OSError, ValueError, Image.DecompressionBombError):
         return None
     height = max(left.height, right.height)

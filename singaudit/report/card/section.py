@@ -50,9 +50,15 @@ def section_text(
     if not below_heading:
         lines += ["## Audit of what the head ignores", ""]
     lines += [*headline(shown, "###"), ""]
-    for block in (gates(shown, "####", _MAX_GATES), findings(shown, "####"), _picture(attached),
-                  instrument(shown, "####"), _record(shown, checksum, attached), _limits(shown),
-                  _annex(annex) if annex is not None else iter(())):  # fmt: skip
+    for block in (
+        gates(shown, "####", _MAX_GATES),
+        findings(shown, "####"),
+        _picture(attached),
+        instrument(shown, "####"),
+        _record(shown, checksum, attached),
+        _limits(shown),
+        _annex(annex) if annex is not None else iter(()),
+    ):
         part = list(block)
         if part:
             lines += [*part, ""]

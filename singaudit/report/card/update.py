@@ -101,8 +101,9 @@ def _wanted(
         annex = AnnexIV(started, str(settings.get("responsible") or ""))
     place = target.card.place
     attached = Attached(picture[1] if picture is not None else None, pdf is not None)
-    text = section_text(pages.shown, result.checksum, attached, below_heading=place.below_heading,
-                        instead=place.instead, annex=annex)  # fmt: skip
+    text = section_text(
+        pages.shown, result.checksum, attached, below_heading=place.below_heading, instead=place.instead, annex=annex
+    )
     return text, files
 
 

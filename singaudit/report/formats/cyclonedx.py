@@ -89,8 +89,11 @@ def _metrics(shown: AuditResult) -> Iterator[dict[str, Any]]:
     for part in shown.classes[:MAX_SLICES]:
         yield from _metric("class attribute score |AS|, degrees", part.attribute_score_deg, f"class: {part.name}")
     for finding in shown.findings[:MAX_SLICES]:
-        yield from _metric("carried share: reading that only the null space carries", finding.carried_share,
-                           f"concept group: {finding.group}")  # fmt: skip
+        yield from _metric(
+            "carried share: reading that only the null space carries",
+            finding.carried_share,
+            f"concept group: {finding.group}",
+        )
 
 
 def _metric(kind: str, statistic: Statistic | None, part: str = "") -> Iterator[dict[str, Any]]:

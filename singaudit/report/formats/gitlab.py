@@ -16,8 +16,9 @@ _WORDS = {"fail": "failed", "inconclusive": "undecided", "waived": "has a waiver
 def render(result: AuditResult, pages: Pages, files: Files) -> dict[str, bytes]:
     """The findings; an empty array where every gate passed and nothing is waived."""
     path = model_path(pages.shown, files)
-    entries = [_entry(check, path, *_KINDS[check.status]) for check in checks(pages.shown, files)
-               if check.status in _KINDS]  # fmt: skip
+    entries = [
+        _entry(check, path, *_KINDS[check.status]) for check in checks(pages.shown, files) if check.status in _KINDS
+    ]
     if pages.shown.verdict.status == "inconclusive":
         whole = Check("verdict", "inconclusive", conclusion(pages.shown), Place(path, 1))
         entries.append(_entry(whole, path, "singaudit/inconclusive", "minor"))

@@ -32,9 +32,14 @@ def render(result: AuditResult, pages: Pages, files: Files) -> dict[str, bytes]:
         ElementTree.SubElement(properties, "property", name=name, value=_xml(value))
     for case in cases:
         element = ElementTree.SubElement(
-            suite, "testcase", name=_xml(case.name), classname=_xml(f"singaudit.{shown.model.name}"),
-            file=_xml(case.place.path), line=str(case.place.line), time=_seconds(files.seconds / len(cases)),
-        )  # fmt: skip
+            suite,
+            "testcase",
+            name=_xml(case.name),
+            classname=_xml(f"singaudit.{shown.model.name}"),
+            file=_xml(case.place.path),
+            line=str(case.place.line),
+            time=_seconds(files.seconds / len(cases)),
+        )
         kind = _ELEMENTS.get(case.status)
         if kind is not None:
             counts[_COUNTS[kind]] += 1

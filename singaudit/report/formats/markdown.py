@@ -31,8 +31,14 @@ def render(result: AuditResult, pages: Pages, files: Files) -> dict[str, bytes]:
 
 def summary(shown: AuditResult) -> str:
     """The brief of a result whose texts are inert: verdict, gates, what is ignored, the instrument, what to do next."""
-    blocks = ["\n".join(headline(shown, "##")), "\n".join(gates(shown)), "\n".join(findings(shown)),
-              "\n".join(instrument(shown)), "\n".join(steps(shown)), _footer(shown)]  # fmt: skip
+    blocks = [
+        "\n".join(headline(shown, "##")),
+        "\n".join(gates(shown)),
+        "\n".join(findings(shown)),
+        "\n".join(instrument(shown)),
+        "\n".join(steps(shown)),
+        _footer(shown),
+    ]
     text = ""
     for block in filter(None, blocks):
         if len(text) + len(block) > MAX_CHARACTERS - 200:
@@ -65,8 +71,14 @@ def gates(shown: AuditResult, heading: str = "###", most: int = _MAX_GATES) -> I
     rows = []
     for gate in ranked[:most]:
         name = "" if gate.name is None else prose(shorten(gate.name, _MAX_CELL)) + "<br>"
-        rows.append([f"{MARKS[gate.status]} {gate.status}", name + code(shorten(gate.rule, _MAX_CELL)),
-                     prose(shorten(gate.found, 80)), prose(shorten(gate.reason, 300))])  # fmt: skip
+        rows.append(
+            [
+                f"{MARKS[gate.status]} {gate.status}",
+                name + code(shorten(gate.rule, _MAX_CELL)),
+                prose(shorten(gate.found, 80)),
+                prose(shorten(gate.reason, 300)),
+            ]
+        )
     yield from table(("", "Gate", "Found", "Why"), rows) if rows else ["No gates were set."]
     if len(ranked) > most:
         yield ""
@@ -86,10 +98,14 @@ def findings(shown: AuditResult, heading: str = "###") -> Iterator[str]:
     yield f"{heading} What the head ignores"
     yield ""
     rows = [
-        [prose(shorten(row.name, 60)), f"**{row.word}**" if row.style in ("bad", "warn") else row.word,
-         prose(f"{row.bar.text} {row.bar.measure}") if row.bar is not None else "–", prose(shorten(row.sentence, 300))]
+        [
+            prose(shorten(row.name, 60)),
+            f"**{row.word}**" if row.style in ("bad", "warn") else row.word,
+            prose(f"{row.bar.text} {row.bar.measure}") if row.bar is not None else "–",
+            prose(shorten(row.sentence, 300)),
+        ]
         for row in brief.rows
-    ]  # fmt: skip
+    ]
     if rows:
         yield from table(("Group", "Finding", "Decided by", "In words"), rows)
     else:

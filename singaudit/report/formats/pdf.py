@@ -88,6 +88,11 @@ def write_pdf(html: str, result_json: bytes, path: Path) -> None:
 
 def _worker(arguments: list[str], data: bytes, limits: PdfSettings) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        child.command(_WORKER, str(int(limits.memory * 2**30)), *arguments), input=data, capture_output=True,
-        timeout=limits.seconds, env=child.environment(), pass_fds=child.inherited(), check=False,
-    )  # fmt: skip
+        child.command(_WORKER, str(int(limits.memory * 2**30)), *arguments),
+        input=data,
+        capture_output=True,
+        timeout=limits.seconds,
+        env=child.environment(),
+        pass_fds=child.inherited(),
+        check=False,
+    )

@@ -35,9 +35,13 @@ def main() -> None:
     # The same result gives the same bytes: the file's identifier is its content's hash and its dates are fixed.
     digest = hashlib.sha256(html.encode() + result).hexdigest().encode()
     attachment = weasyprint.Attachment(
-        string=result, name="result.json", description="Everything this report shows", relationship="Data",
-        created=_DATE, modified=_DATE,
-    )  # fmt: skip
+        string=result,
+        name="result.json",
+        description="Everything this report shows",
+        relationship="Data",
+        created=_DATE,
+        modified=_DATE,
+    )
     pdf = document.write_pdf(pdf_variant="pdf/a-3b", attachments=[attachment], pdf_identifier=digest)
     sys.stdout.buffer.write(pdf)
 

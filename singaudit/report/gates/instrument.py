@@ -149,9 +149,7 @@ def withheld(result: AuditResult) -> AuditResult:
             for kind in ("lost", "gained")
         }
         words = words.model_copy(update=kept)
-    return result.model_copy(
-        update={"findings": findings, "classes": classes, "concepts": concepts, "words": words}
-    )  # fmt: skip
+    return result.model_copy(update={"findings": findings, "classes": classes, "concepts": concepts, "words": words})
 
 
 def _untold(part: _P, field: str) -> _P:

@@ -73,9 +73,15 @@ def _judge_exact(rule: Rule, value: float, images: int | None) -> GatePart:
 
 
 def _part(
-    rule: Rule, found: str, status: GateStatus, reason: str, value: float | None = None, low: float | None = None,
-    high: float | None = None, n: int | None = None,
-) -> GatePart:  # fmt: skip
+    rule: Rule,
+    found: str,
+    status: GateStatus,
+    reason: str,
+    value: float | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    n: int | None = None,
+) -> GatePart:
     limit = f"{rule.operator} ({', '.join(rule.members)})" if rule.members else f"{rule.operator} {rule.limit:g}"
     return GatePart(
         name=rule.name, rule=rule.text, found=found, value=value, low=low, high=high, n=n, limit=limit, status=status,
@@ -102,8 +108,11 @@ def _judge_interval(rule: Rule, value: float, low: float, high: float, gate_on: 
 
 def _holds(rule: Rule, value: float) -> bool:
     return {
-        "<": value < rule.limit, "<=": value <= rule.limit, ">": value > rule.limit, ">=": value >= rule.limit,
-    }[rule.operator]  # fmt: skip
+        "<": value < rule.limit,
+        "<=": value <= rule.limit,
+        ">": value > rule.limit,
+        ">=": value >= rule.limit,
+    }[rule.operator]
 
 
 def _look_up(rule: Rule, result: AuditResult) -> tuple[Any, int | None]:

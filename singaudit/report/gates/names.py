@@ -92,9 +92,10 @@ class _Check:
         if name is None:
             places = _places(step.name) if kind is AuditResult else ()
             self._fail(
-                f"the gate {self._rule.text!r} names nothing: no {step.name!r} in {above}", step,
+                f"the gate {self._rule.text!r} names nothing: no {step.name!r} in {above}",
+                step,
                 f"Did you mean {' or '.join(places)}?" if places else nearest(step.name, tuple(fields)),
-            )  # fmt: skip
+            )
         if kind is AuditResult and name in ("verdict", "gates"):
             self._fail(f"expected what was measured, {step.name} follows from gates: {self._rule.text!r}", step)
         container, inner = _unwrap(fields[name].annotation)
@@ -106,9 +107,10 @@ class _Check:
             position = self._rule.path.index(step) + 1
             inside = self._rule.path[position].name if position < len(self._rule.path) else "NAME"
             self._fail(
-                f"expected {step.name}[...] with a name in the gate {self._rule.text!r}", step,
+                f"expected {step.name}[...] with a name in the gate {self._rule.text!r}",
+                step,
                 f"Write {step.name}[{inside}].",
-            )  # fmt: skip
+            )
         if container is list and not hasattr(inner, "model_fields"):
             self._fail(f"expected a part with names, {step.name} is a plain list in {self._rule.text!r}", step)
         self._select(name, step)
@@ -122,15 +124,17 @@ class _Check:
         if not found:
             every = tuple(name for entry in entries for name in entry)
             self._fail(
-                f"the gate {self._rule.text!r} names nothing: there is no {step.name} {step.selector!r}", step,
+                f"the gate {self._rule.text!r} names nothing: there is no {step.name} {step.selector!r}",
+                step,
                 nearest(str(step.selector), every),
-            )  # fmt: skip
+            )
         if len(found) > 1:
             listed = " or ".join(f"{step.name}[{entry[-1]}]" for entry in found[:4])
             self._fail(
-                f"the gate {self._rule.text!r} is ambiguous: {step.selector!r} is in {len(found)} groups", step,
+                f"the gate {self._rule.text!r} is ambiguous: {step.selector!r} is in {len(found)} groups",
+                step,
                 f"Write {listed}.",
-            )  # fmt: skip
+            )
 
     def _words(self, kind: Any, last: Step) -> None:
         """A word that the named part can never hold would make ``not in`` always pass: refuse it."""
@@ -146,9 +150,10 @@ class _Check:
         for member in self._rule.members:
             if words and member not in words:
                 self._fail(
-                    f"the gate {self._rule.text!r} asks for {member!r}, which is never found there", last,
+                    f"the gate {self._rule.text!r} asks for {member!r}, which is never found there",
+                    last,
                     nearest(member, tuple(map(str, words))),
-                )  # fmt: skip
+                )
 
     def _fail(self, message: str, step: Step, hint: str = "") -> NoReturn:
         # Steps count from the start of the whole text, which may begin with the gate's name.

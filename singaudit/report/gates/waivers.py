@@ -38,10 +38,14 @@ def waive(
                 out[i] = out[i].model_copy(update={"reason": reason})
         parts.append(
             WaiverPart(
-                gate=waiver.gate, until=waiver.until.isoformat(), reason=waiver.reason, model=waiver.model,
-                status=status, sentence=_sentence(waiver, status),
+                gate=waiver.gate,
+                until=waiver.until.isoformat(),
+                reason=waiver.reason,
+                model=waiver.model,
+                status=status,
+                sentence=_sentence(waiver, status),
             )
-        )  # fmt: skip
+        )
     return out, parts
 
 

@@ -100,9 +100,14 @@ def _config() -> dict[str, Any]:
     }  # fmt: skip
     legend = {"labelColor": INK, "labelFont": _FONT, "labelFontSize": 12, "title": None, "orient": "top"}
     return {
-        "font": _FONT, "background": "transparent", "view": {"stroke": None}, "axis": axis, "legend": legend,
-        "aria": False, "text": {"font": _FONT, "fontSize": 13, "color": INK},
-    }  # fmt: skip
+        "font": _FONT,
+        "background": "transparent",
+        "view": {"stroke": None},
+        "axis": axis,
+        "legend": legend,
+        "aria": False,
+        "text": {"font": _FONT, "fontSize": 13, "color": INK},
+    }
 
 
 def data(rows: list[dict[str, Any]]) -> Any:

@@ -33,11 +33,16 @@ def word_arrows(part: ClassPart) -> str:
     rows: list[dict[str, Any]] = []
     for row, word in enumerate(words):
         label = f"{plain(word.group)}: {word.name}" if word.group else word.name
-        rows.append({
-            "y": len(words) - row, "before": word.before_deg, "after": word.after_deg, "name": shorten(label, 30),
-            "turn": -90 if float(word.after_deg or 0) < float(word.before_deg or 0) else 90,
-            "closer": float(word.after_deg or 0) < float(word.before_deg or 0),
-        })  # fmt: skip
+        rows.append(
+            {
+                "y": len(words) - row,
+                "before": word.before_deg,
+                "after": word.after_deg,
+                "name": shorten(label, 30),
+                "turn": -90 if float(word.after_deg or 0) < float(word.before_deg or 0) else 90,
+                "closer": float(word.after_deg or 0) < float(word.before_deg or 0),
+            }
+        )
     scale = alt.Scale(domain=domain([r[k] for r in rows for k in ("before", "after")], 0.08), nice=False, zero=False)
     levels = alt.Scale(domain=[0.4, len(rows) + 0.6], nice=False, zero=False)
     y = alt.Y("y:Q", axis=None, scale=levels)

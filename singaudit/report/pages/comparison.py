@@ -17,10 +17,13 @@ def render_comparison(found: Comparison, results: Sequence[AuditResult]) -> str:
     shown = Comparison.model_validate(cleaned(found.model_dump()))
     names = [m.name for m in shown.models]
     return page(
-        "compare.html.j2", comparison=shown, labels={k: v[0] for k, v in SCORES.items()},
-        verdicts=view.VERDICTS, ellipses=comparison_charts.ellipses([r.scatter for r in results]),
+        "compare.html.j2",
+        comparison=shown,
+        labels={k: v[0] for k, v in SCORES.items()},
+        verdicts=view.VERDICTS,
+        ellipses=comparison_charts.ellipses([r.scatter for r in results]),
         ratio=comparison_charts.bars(names, [m.scores["ratio"] for m in shown.models], "IS / |AS|"),
         effect=comparison_charts.bars(
             names, [m.effect_same_norm for m in shown.models], "effect size of |AS| against random subspaces", True
         ),
-    )  # fmt: skip
+    )

@@ -78,9 +78,13 @@ class Drawer:
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None:
             self._process = subprocess.Popen(
-                child.command(_WORKER), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                env=child.environment(), pass_fds=child.inherited(),
-            )  # fmt: skip
+                child.command(_WORKER),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=child.environment(),
+                pass_fds=child.inherited(),
+            )
         return self._process
 
     def _why(self) -> str:

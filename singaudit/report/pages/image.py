@@ -15,8 +15,10 @@ def render_image(result: ImageResult) -> str:
     shown = ImageResult.model_validate(cleaned(result.model_dump()))
     words = [w.change_deg for w in (*shown.lost, *shown.gained) if w.change_deg is not None]
     return page(
-        "image.html.j2", result=shown, answer=image_answer(shown),
+        "image.html.j2",
+        result=shown,
+        answer=image_answer(shown),
         changed=[r for r in shown.readings if r.features != r.equivalent],
         word_domain=bars.domain_of(bound for s in words for bound in (s.low, s.high)),
         **picture_context(shown, view.SCREEN.pictures),
-    )  # fmt: skip
+    )

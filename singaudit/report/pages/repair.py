@@ -19,10 +19,13 @@ def refit_page(result: RefitResult) -> str:
     groups = sorted(shown.group_changes, key=_by_change)
     bounds = [bound for item in (*changes, *groups) for bound in _ends(item.accuracy.change)]
     return page(
-        "refit.html.j2", result=shown, changes=_ends_of(changes), groups=_ends_of(groups),
+        "refit.html.j2",
+        result=shown,
+        changes=_ends_of(changes),
+        groups=_ends_of(groups),
         more=len(groups) + len(changes) - len(_ends_of(changes)) - len(_ends_of(groups)),
         domain=bars.domain_of(bounds or [0.0]),
-    )  # fmt: skip
+    )
 
 
 def trim_page(result: TrimResult) -> str:

@@ -169,10 +169,12 @@ def _as_images(drawn: Figures) -> Figures:
         return f'<img alt="{label[1] if label else ""}" src="data:image/svg+xml;base64,{data}">'
 
     return replace(
-        drawn, spectrum=image(drawn.spectrum), scatter=drawn.scatter and image(drawn.scatter),
+        drawn,
+        spectrum=image(drawn.spectrum),
+        scatter=drawn.scatter and image(drawn.scatter),
         violins=drawn.violins and image(drawn.violins),
         class_words=[(name, image(svg), n) for name, svg, n in drawn.class_words],
-    )  # fmt: skip
+    )
 
 
 def ranked_classes(result: AuditResult) -> list[ClassPart]:

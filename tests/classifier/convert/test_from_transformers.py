@@ -26,14 +26,22 @@ def test_a_network_of_timm_in_transformers_wrapper_is_read_by_its_own_class(tmp_
     import transformers
 
     pretrained = {
-        "input_size": [3, 64, 64], "interpolation": "bilinear", "crop_pct": 0.95, "crop_mode": "center",
-        "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "num_classes": 3,
-    }  # fmt: skip
+        "input_size": [3, 64, 64],
+        "interpolation": "bilinear",
+        "crop_pct": 0.95,
+        "crop_mode": "center",
+        "mean": [0.485, 0.456, 0.406],
+        "std": [0.229, 0.224, 0.225],
+        "num_classes": 3,
+    }
     document = {
-        "architecture": "resnet10t", "num_classes": 3, "label_names": ["n01443537", "n02084071", "n01503061"],
+        "architecture": "resnet10t",
+        "num_classes": 3,
+        "label_names": ["n01443537", "n02084071", "n01503061"],
         "label_descriptions": {"n01443537": "goldfish", "n02084071": "dog", "n01503061": "bird"},
-        "model_type": "timm_wrapper", "pretrained_cfg": pretrained,
-    }  # fmt: skip
+        "model_type": "timm_wrapper",
+        "pretrained_cfg": pretrained,
+    }
     torch.manual_seed(0)
     native = transformers.TimmWrapperForImageClassification(transformers.TimmWrapperConfig.from_dict(dict(document)))
     native.eval().save_pretrained(tmp_path)

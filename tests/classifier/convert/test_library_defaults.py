@@ -7,9 +7,10 @@ from singaudit.classifier.convert.library_defaults import tagged_class_names, ti
 
 def test_descriptions_stand_for_the_synsets_beside_them():
     config = {
-        "num_classes": 2, "label_names": ["n01443537", "n01440764"],
+        "num_classes": 2,
+        "label_names": ["n01443537", "n01440764"],
         "label_descriptions": {"n01443537": "goldfish, Carassius auratus", "n01440764": "tench"},
-    }  # fmt: skip
+    }
     assert timm_class_names(config)[0] == ("goldfish, Carassius auratus", "tench")
 
 

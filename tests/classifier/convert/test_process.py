@@ -68,9 +68,15 @@ def test_a_configuration_beside_the_weights_states_everything(tmp_path):
         "architecture": ARCH,
         "num_classes": 3,
         "label_names": ["ant", "bee", "ant"],
-        "pretrained_cfg": {"mean": [0.1, 0.2, 0.3], "std": [0.5, 0.5, 0.5], "input_size": [3, 48, 40], "crop_pct": 1.0,
-                           "interpolation": "bicubic", "crop_mode": "squash"},
-    }  # fmt: skip
+        "pretrained_cfg": {
+            "mean": [0.1, 0.2, 0.3],
+            "std": [0.5, 0.5, 0.5],
+            "input_size": [3, 48, 40],
+            "crop_pct": 1.0,
+            "interpolation": "bicubic",
+            "crop_mode": "squash",
+        },
+    }
     write_json(tmp_path / "config.json", config)
     classifier = open_classifier(str(tmp_path))
     close(classifier, module, (3, 48, 40))

@@ -33,9 +33,14 @@ def renamed(trained, prefix, head):
 
 @pytest.mark.parametrize(
     ("prefix", "head"),
-    [("", "fc.1."), ("backbone.", "head.fc."), ("module.backbone.", "module.head."), ("model.", "model.fc.0."),
-     ("net.", "net.classifier.")],
-)  # fmt: skip
+    [
+        ("", "fc.1."),
+        ("backbone.", "head.fc."),
+        ("module.backbone.", "module.head."),
+        ("model.", "model.fc.0."),
+        ("net.", "net.classifier."),
+    ],
+)
 def test_the_one_linear_layer_left_over_is_the_head(trained, prefix, head):
     fitted = fit(renamed(trained, prefix, head), NETWORK)
     assert fitted.head == head.rstrip(".")
@@ -51,8 +56,11 @@ def test_weight_norm_is_computed_whatever_it_is_called(trained):
         module.load_state_dict(trained.state_dict())
         wrap(module.fc)
         with torch.no_grad():
-            (getattr(module.fc, "weight_g", None) if hasattr(module.fc, "weight_g") else
-             module.fc.parametrizations.weight.original0).mul_(1.5)  # fmt: skip
+            (
+                getattr(module.fc, "weight_g", None)
+                if hasattr(module.fc, "weight_g")
+                else module.fc.parametrizations.weight.original0
+            ).mul_(1.5)
         fitted = fit(module.state_dict(), NETWORK)
         torch.testing.assert_close(fitted.module.fc.weight, 1.5 * trained.fc.weight)
 
@@ -115,9 +123,12 @@ def test_a_pickle_of_another_library_is_told_to_be_none_of_torchs(tmp_path, prot
 
 @pytest.mark.parametrize(
     ("wanted", "line"),
-    [("ultralytics.nn.tasks.ClassificationModel", "yolo export"), ("fastai.learner.Learner", "load_learner"),
-     ("mylib.Model", "singaudit.export(")],
-)  # fmt: skip
+    [
+        ("ultralytics.nn.tasks.ClassificationModel", "yolo export"),
+        ("fastai.learner.Learner", "load_learner"),
+        ("mylib.Model", "singaudit.export("),
+    ],
+)
 def test_the_way_out_of_a_program_is_its_own_librarys(wanted, line):
     hint = NeedsCodeError("model.pt", ("collections.OrderedDict", wanted)).hint
     assert line in hint
@@ -137,8 +148,9 @@ def test_what_fastai_saved_is_told_with_fastais_own_way(trained):
 
 
 def test_a_module_spread_over_devices_is_the_module(tmp_path):
-    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(),
-                              torch.nn.Linear(4, 2)).eval()  # fmt: skip
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(4, 2)
+    ).eval()
     torch.save(torch.nn.DataParallel(net), tmp_path / "spread.pt")
     network = program_network(str(tmp_path / "spread.pt"), "pickled module", {"size": (32, 32)})
     assert type(network.module) is torch.nn.Sequential
@@ -153,8 +165,9 @@ def test_a_file_of_nothing_but_foreign_objects_is_a_program(tmp_path):
 
 
 def test_the_module_in_a_dictionary_is_run_where_that_is_allowed(tmp_path):
-    module = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(),
-                                 torch.nn.Linear(8, 3)).eval()  # fmt: skip
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(8, 3)
+    ).eval()
     path = saved(tmp_path / "w.pt", {"ckpt": module, "epoch": 1})
     network = program_network(str(path), "pickled module", {"size": (32, 32)})
     images = torch.randn(2, 3, 32, 32)

@@ -62,9 +62,14 @@ def test_a_checkpoint_is_audited_with_its_architecture_in_the_command_and_its_gu
 def test_onnx_files_of_gray_bytes_in_channels_last_with_one_sigmoid_logit_open_as_they_are(tmp_path):
     net = Net(classes=1, layout="nhwc", channels=1, sigmoid=True).eval()
     torch.onnx.export(
-        net, (torch.zeros(2, 24, 24, 1),), str(tmp_path / "m.onnx"), dynamo=False, opset_version=17,
-        input_names=["image"], dynamic_axes={"image": {0: "n"}},
-    )  # fmt: skip
+        net,
+        (torch.zeros(2, 24, 24, 1),),
+        str(tmp_path / "m.onnx"),
+        dynamo=False,
+        opset_version=17,
+        input_names=["image"],
+        dynamic_axes={"image": {0: "n"}},
+    )
     classifier = open_classifier(str(tmp_path / "m.onnx"))
     assert (classifier.head.activation, len(classifier.head.weight)) == ("sigmoid", 1)
     assert (classifier.preprocessing.layout, classifier.preprocessing.channels) == ("nhwc", "gray")

@@ -25,9 +25,15 @@ def save_vit(folder, shards=False, **config):
 
     torch.manual_seed(0)
     options = {
-        "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48, "image_size": 32,
-        "patch_size": 8, "id2label": {0: "ant", 1: "bee", 2: "cat"}, **config,
-    }  # fmt: skip
+        "hidden_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 48,
+        "image_size": 32,
+        "patch_size": 8,
+        "id2label": {0: "ant", 1: "bee", 2: "cat"},
+        **config,
+    }
     module = transformers.ViTForImageClassification(transformers.ViTConfig(**options)).eval()
     module.save_pretrained(folder, **({"max_shard_size": "10KB"} if shards else {}))
     processor = {"do_resize": True, "size": {"height": 32, "width": 32}, "resample": 3, "do_rescale": True,
@@ -171,9 +177,14 @@ def save_graph(folder):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            module, (torch.zeros(1, 3, 32, 32),), buffer, dynamo=False, input_names=["pixel_values"],
-            output_names=["logits"], dynamic_axes={"pixel_values": {0: "n"}, "logits": {0: "n"}},
-        )  # fmt: skip
+            module,
+            (torch.zeros(1, 3, 32, 32),),
+            buffer,
+            dynamo=False,
+            input_names=["pixel_values"],
+            output_names=["logits"],
+            dynamic_axes={"pixel_values": {0: "n"}, "logits": {0: "n"}},
+        )
     graph = onnx.load_from_string(buffer.getvalue())
     path = str(folder / "onnx" / "model.onnx")
     onnx.save(graph, path, save_as_external_data=True, location="model.onnx_data", size_threshold=0)
@@ -212,8 +223,12 @@ def test_a_folder_whose_graph_lies_in_onnx_is_opened_with_what_stands_above_it(t
 def inspect(name, env, *options):
     done = subprocess.run(
         [sys.executable, "-m", "singaudit", "inspect", name, "--format", "json", *options],
-        env=env, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     if done.returncode:
         assert "Traceback" not in done.stderr, done.stderr
         return done.returncode, json.loads(done.stderr)

@@ -28,14 +28,19 @@ def test_a_timm_name_is_fetched_with_its_preprocessing_and_imagenets_names(tmp_p
         hub.add(f"timm/{NAME}", tmp_path / "repo")
         done = subprocess.run(
             [sys.executable, "-m", "singaudit", "inspect", f"timm:{NAME}", "--format", "json"],
-            env=hub.environment(tmp_path / "home"), capture_output=True, text=True, check=False,
-        )  # fmt: skip
+            env=hub.environment(tmp_path / "home"),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     assert done.returncode == 0, done.stderr
     facts = json.loads(done.stdout)
     assert facts["description"]["revision"] == f"timm/{NAME}@{COMMIT}"
     assert facts["preprocessing"] == {
-        "settings": facts["preprocessing"]["settings"], "source": "timm pretrained_cfg", "guessed": [],
-    }  # fmt: skip
+        "settings": facts["preprocessing"]["settings"],
+        "source": "timm pretrained_cfg",
+        "guessed": [],
+    }
     assert "size=160" in facts["preprocessing"]["settings"]
     assert facts["class_names"][:2] == ["tench, Tinca tinca", "goldfish, Carassius auratus"]
     assert facts["head"]["classes"] == 1000

@@ -26,10 +26,16 @@ def free(model, names=("n", "c", "h", "w")):
 
 
 PROCESSOR = {
-    "image_processor_type": "ViTImageProcessor", "do_normalize": True, "do_rescale": True, "do_resize": True,
-    "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "resample": 2, "rescale_factor": 1 / 255,
+    "image_processor_type": "ViTImageProcessor",
+    "do_normalize": True,
+    "do_rescale": True,
+    "do_resize": True,
+    "image_mean": [0.5] * 3,
+    "image_std": [0.5] * 3,
+    "resample": 2,
+    "rescale_factor": 1 / 255,
     "size": {"height": 8, "width": 8},
-}  # fmt: skip
+}
 
 
 def test_four_free_axes_beside_a_processor_leave_nothing_to_guess(tmp_path):
@@ -109,20 +115,30 @@ def test_ultralytics_metadata_settle_everything(tmp_path):
     g = Build()
     model = g.model(g.node("Softmax", g.gemm(g.features(), c=3)[0], axis=1))
     with_metadata(
-        model, author="Ultralytics", task="classify", imgsz="[8, 8]", names="{0: 'cat', 1: 'dog', 2: 'bird'}",
-    )  # fmt: skip
+        model,
+        author="Ultralytics",
+        task="classify",
+        imgsz="[8, 8]",
+        names="{0: 'cat', 1: 'dog', 2: 'bird'}",
+    )
     found = opened(tmp_path, model)
     how = found.preprocessing
     assert (how.mode, how.crop, how.interpolation, how.scale, how.mean, how.std) == (
-        "crop", 1.0, "bilinear", 1 / 255, (0.0,), (1.0,)
-    )  # fmt: skip
+        "crop",
+        1.0,
+        "bilinear",
+        1 / 255,
+        (0.0,),
+        (1.0,),
+    )
     assert (how.guessed, found.class_names) == ((), ("cat", "dog", "bird"))
 
 
 def test_windows_mls_metadata_settle_range_and_order(tmp_path):
     g = Build()
-    model = with_metadata(g.model(g.gemm(g.features())[0]), Image__NominalPixelRange="NominalRange_0_255",
-                          Image__BitmapPixelFormat="Bgr8")  # fmt: skip
+    model = with_metadata(
+        g.model(g.gemm(g.features())[0]), Image__NominalPixelRange="NominalRange_0_255", Image__BitmapPixelFormat="Bgr8"
+    )
     how = opened(tmp_path, model).preprocessing
     assert (how.channels, how.scale, how.mean, how.std) == ("bgr", 1.0, (0.0,), (1.0,))
     assert set(how.guessed) == {"mode", "crop", "interpolation"}

@@ -193,8 +193,14 @@ def test_transformers_files_beside_the_model(tmp_path: Path) -> None:
 def test_what_timm_shows_its_model_is_what_the_classifier_gets(crop: float, size: int, mode: str) -> None:
     import_torchvision()
     data = pytest.importorskip("timm.data")
-    config = {"input_size": [3, size, size], "crop_pct": crop, "interpolation": "bicubic", "mean": [0.4, 0.5, 0.6],
-              "std": [0.2, 0.25, 0.3], "crop_mode": mode}  # fmt: skip
+    config = {
+        "input_size": [3, size, size],
+        "crop_pct": crop,
+        "interpolation": "bicubic",
+        "mean": [0.4, 0.5, 0.6],
+        "std": [0.2, 0.25, 0.3],
+        "crop_mode": mode,
+    }
     transform = data.create_transform(**data.resolve_data_config(pretrained_cfg=config))
     how = resolve_preprocessing({}, read_timm_config(config), [None, 3, size, size], "float32")
     for shape in ((300, 401), (403, 300), (288, 384)):
@@ -342,12 +348,22 @@ def test_inputs_are_those_of_timms_own_transform(mode: str, crop: float) -> None
     import_torchvision()
     from timm.data import create_transform
 
-    config = {"input_size": [3, 97, 97], "mean": [0.48, 0.1, 0.7], "std": [0.2, 0.3, 0.4], "crop_pct": crop,
-              "crop_mode": mode, "interpolation": "bicubic"}  # fmt: skip
+    config = {
+        "input_size": [3, 97, 97],
+        "mean": [0.48, 0.1, 0.7],
+        "std": [0.2, 0.3, 0.4],
+        "crop_pct": crop,
+        "crop_mode": mode,
+        "interpolation": "bicubic",
+    }
     theirs = create_transform(
-        (3, 97, 97), interpolation="bicubic", mean=tuple(config["mean"]), std=tuple(config["std"]), crop_pct=crop,
+        (3, 97, 97),
+        interpolation="bicubic",
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        crop_pct=crop,
         crop_mode=mode,
-    )  # fmt: skip
+    )
     how = resolve_preprocessing({}, read_timm_config(config), [None, 3, None, None], "float32")
     assert how.guessed == ()
     for shape in ((301, 343), (343, 301), (129, 97), (60, 333), (333, 61), (97, 97), (50, 40)):
@@ -358,8 +374,14 @@ def test_inputs_are_those_of_timms_own_transform(mode: str, crop: float) -> None
 
 
 def test_a_mode_of_timms_that_is_not_known_is_a_guess() -> None:
-    config = {"input_size": [3, 96, 96], "mean": [0.5] * 3, "std": [0.5] * 3, "crop_pct": 1.0, "crop_mode": "mirror",
-              "interpolation": "bicubic"}  # fmt: skip
+    config = {
+        "input_size": [3, 96, 96],
+        "mean": [0.5] * 3,
+        "std": [0.5] * 3,
+        "crop_pct": 1.0,
+        "crop_mode": "mirror",
+        "interpolation": "bicubic",
+    }
     assert resolve_preprocessing({}, read_timm_config(config), [None, 3, None, None], "float32").guessed == ("mode",)
     assert (
         resolve_preprocessing({"mode": "pad"}, read_timm_config(config), [None, 3, None, None], "float32").guessed == ()
@@ -373,7 +395,8 @@ def test_what_surrounds_an_image_has_the_stated_colour() -> None:
     assert (out[9:11, 5:15] == 255).all()
     assert (out[:9] == [10, 20, 30]).all()
     assert (out[:, :5] == [10, 20, 30]).all()
-    bgr = resolve_preprocessing({**stated, "channels": "bgr", "fill": "mean", "mean": (9, 8, 7)}, {}, [1, 20, 20, 3],
-                                "float32")  # fmt: skip
+    bgr = resolve_preprocessing(
+        {**stated, "channels": "bgr", "fill": "mean", "mean": (9, 8, 7)}, {}, [1, 20, 20, 3], "float32"
+    )
     np.testing.assert_array_equal(prepare(np.full((10, 40, 3), 255, np.uint8), bgr)[0, 0], [0, 0, 0])
     assert bgr.fill == (7, 8, 9)

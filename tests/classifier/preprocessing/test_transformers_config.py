@@ -108,8 +108,13 @@ def test_older_documents_mean_squares_by_one_number_where_their_processor_does()
 
 
 def test_a_processor_that_is_not_known_is_read_as_usual_and_said_to_be_a_guess() -> None:
-    document = {"image_processor_type": "NewestImageProcessor", "do_normalize": True, "image_mean": [0.5] * 3,
-                "image_std": [0.5] * 3, "size": {"height": 96, "width": 96}}  # fmt: skip
+    document = {
+        "image_processor_type": "NewestImageProcessor",
+        "do_normalize": True,
+        "image_mean": [0.5] * 3,
+        "image_std": [0.5] * 3,
+        "size": {"height": 96, "width": 96},
+    }
     how = resolve_preprocessing({}, read_processor_config(document), [None, 3, None, None], "float32")
     assert (how.height, how.mode, how.mean) == (96, "squash", (0.5, 0.5, 0.5))
     assert set(how.guessed) == {"mode", "crop"}

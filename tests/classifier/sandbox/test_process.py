@@ -127,9 +127,11 @@ def test_the_certificate_is_made_in_that_process(tmp_path: Path) -> None:
 def test_arrays_cross_over_as_they_are(shared: bool, tmp_path: Path) -> None:
     memory = SharedBytes() if shared else None
     sent = {
-        "half": np.arange(6, dtype=np.float16).reshape(2, 3), "none": np.empty((0, 4), np.float32),
-        "bytes": np.arange(256, dtype=np.uint8)[::-1], "wide": np.arange(3.0),
-    }  # fmt: skip
+        "half": np.arange(6, dtype=np.float16).reshape(2, 3),
+        "none": np.empty((0, 4), np.float32),
+        "bytes": np.arange(256, dtype=np.uint8)[::-1],
+        "wide": np.arange(3.0),
+    }
     for factor in (1, 2):  # the second message meets a mapping that is there already
         with (tmp_path / "message").open("wb") as stream:
             send(stream, {"a": [1, None, "ü"]}, {k: v * v.dtype.type(factor) for k, v in sent.items()}, memory)

@@ -95,10 +95,12 @@ def padded(path: Path, sign: float) -> Path:
         helper.make_node("Gemm", ["features", "w", "b"], ["logits"], transB=1),
     ]
     stored = [
-        weight("kernel", sign * np.abs(rng.normal(size=(8, 3, 3, 3)))), weight("zero", 0.0),
+        weight("kernel", sign * np.abs(rng.normal(size=(8, 3, 3, 3)))),
+        weight("zero", 0.0),
         numpy_helper.from_array(np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64), "pads"),
-        weight("w", rng.normal(size=(3, 8))), weight("b", np.zeros(3)),
-    ]  # fmt: skip
+        weight("w", rng.normal(size=(3, 8))),
+        weight("b", np.zeros(3)),
+    ]
     image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, 16, 16])
     logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 3])
     graph = helper.make_graph(nodes, "padded", [image], [logits], stored)

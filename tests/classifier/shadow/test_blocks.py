@@ -33,11 +33,14 @@ def block_layer(g, data, m, n, element):
 
 
 LAYERS = {
-    **{f"MatMulNBits {bits} {zeros}": (lambda b, z: lambda g, f: packed_layer(g, f, 40, 24, b, 16, z))(bits, zeros)
-       for bits in (2, 4, 8) for zeros in (True, False)},
+    **{
+        f"MatMulNBits {bits} {zeros}": (lambda b, z: lambda g, f: packed_layer(g, f, 40, 24, b, 16, z))(bits, zeros)
+        for bits in (2, 4, 8)
+        for zeros in (True, False)
+    },
     "int4": lambda g, f: block_layer(g, f, 32, 24, onnx.TensorProto.INT4),
     "uint4": lambda g, f: block_layer(g, f, 32, 24, onnx.TensorProto.UINT4),
-}  # fmt: skip
+}
 
 
 def run(model, feeds):

@@ -237,8 +237,9 @@ def taking_pixels(model):
     before = [
         helper.make_node("Transpose", ["pixels"], ["turned"], perm=[0, 3, 1, 2]),
         helper.make_node("Cast", ["turned"], ["float"], to=TensorProto.FLOAT),
-        helper.make_node("Mul", ["float", "by"], ["scaled"]), helper.make_node("Sub", ["scaled", "one"], [old]),
-    ]  # fmt: skip
+        helper.make_node("Mul", ["float", "by"], ["scaled"]),
+        helper.make_node("Sub", ["scaled", "one"], [old]),
+    ]
     nodes, shape = [*before, *model.graph.node], model.graph.input[0].type.tensor_type.shape.dim
     n, c, h, w = (d.dim_value or d.dim_param for d in shape)
     del model.graph.node[:], model.graph.input[:]

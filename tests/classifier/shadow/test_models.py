@@ -231,12 +231,13 @@ def test_static_graphs_compile_as_one(family, form, tmp_path):
 def test_sizes_that_a_quantiser_rounded_stay_rounded_whatever_is_left_out_first():
     """Quantisers also quantise arithmetic on shapes; sizes are kept per input shape, from its first sight on."""
     nodes = [
-        helper.make_node("Shape", ["x"], ["size"], start=1), helper.make_node("Cast", ["size"], ["width"], to=1),
+        helper.make_node("Shape", ["x"], ["size"], start=1),
+        helper.make_node("Cast", ["size"], ["width"], to=1),
         helper.make_node("QuantizeLinear", ["width", "step", "zero"], ["whole"]),
         helper.make_node("DequantizeLinear", ["whole", "step", "zero"], ["near"]),
         helper.make_node("Cast", ["near"], ["end"], to=7),
         helper.make_node("Slice", ["x", "start", "end", "axis"], ["y"]),
-    ]  # fmt: skip
+    ]
     constants = {"step": np.float32(4), "zero": np.uint8(0), "start": np.int64([0]), "axis": np.int64([1])}
     graph = helper.make_graph(
         nodes,

@@ -32,11 +32,17 @@ TEXTS = (
 )
 OTHERS = {
     "Relu": ("Elu", "Selu", "Softplus", "HardSwish", "Mish", "Sigmoid", "Erf", "Abs", "Gelu"),
-    "Add": ("Sub", "Mul", "Div", "Max", "Min", "Pow"), "Mul": ("Add", "Sub", "Div", "Max"), "Sub": ("Add", "Max"),
-    "MaxPool": ("AveragePool", "LpPool"), "GlobalAveragePool": ("GlobalMaxPool", "GlobalLpPool"),
+    "Add": ("Sub", "Mul", "Div", "Max", "Min", "Pow"),
+    "Mul": ("Add", "Sub", "Div", "Max"),
+    "Sub": ("Add", "Max"),
+    "MaxPool": ("AveragePool", "LpPool"),
+    "GlobalAveragePool": ("GlobalMaxPool", "GlobalLpPool"),
     "ReduceMean": ("ReduceSum", "ReduceMax", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceLogSumExp"),
-    "Softmax": ("LogSoftmax", "Hardmax"), "Sigmoid": ("Tanh", "HardSigmoid"), "HardSwish": ("Mish",), "Erf": ("Tanh",),
-}  # fmt: skip
+    "Softmax": ("LogSoftmax", "Hardmax"),
+    "Sigmoid": ("Tanh", "HardSigmoid"),
+    "HardSwish": ("Mish",),
+    "Erf": ("Tanh",),
+}
 MORE = {"ceil_mode": 1, "count_include_pad": 1, "dilations": [2, 2], "auto_pad": "SAME_UPPER", "axis": 1, "alpha": 0.3,
         "keepdims": 0, "transA": 1, "p": 3, "exclude_outside": 1, "axes": [1]}  # fmt: skip
 
@@ -51,10 +57,14 @@ def change_attribute(attribute, chance):
     elif attribute.type == AttributeProto.INTS and attribute.ints:
         place = chance.randrange(len(attribute.ints))
         changed = list(attribute.ints)
-        chance.choice((
-            lambda: changed.__setitem__(place, chance.choice(INTEGERS)), lambda: chance.shuffle(changed),
-            lambda: changed.append(1), lambda: changed.pop(place),
-        ))()  # fmt: skip
+        chance.choice(
+            (
+                lambda: changed.__setitem__(place, chance.choice(INTEGERS)),
+                lambda: chance.shuffle(changed),
+                lambda: changed.append(1),
+                lambda: changed.pop(place),
+            )
+        )()
         attribute.ints[:] = changed
 
 

@@ -28,7 +28,7 @@ def refitted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("refit")
     found = run(
         "refit", "builtin:spurious", "--images", "shapes:1500", "--balance", "class,colour", "-o", folder / "new.onnx"
-    )  # fmt: skip
+    )
     assert found.exit_code == 0, found.output
     return folder, found.output
 

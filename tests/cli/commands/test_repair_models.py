@@ -90,9 +90,12 @@ def test_sigmoids_in_half_precision_beside_the_file(models, photos, tmp_path):
     folder = tmp_path / "old"
     folder.mkdir()
     onnx.save_model(
-        with_head(models, SIDES[::-1], TensorProto.FLOAT16, "Sigmoid"), str(folder / "two.onnx"),
-        save_as_external_data=True, location="two.bin", size_threshold=0,
-    )  # fmt: skip
+        with_head(models, SIDES[::-1], TensorProto.FLOAT16, "Sigmoid"),
+        str(folder / "two.onnx"),
+        save_as_external_data=True,
+        location="two.bin",
+        size_threshold=0,
+    )
     before = {item.name: item.read_bytes() for item in folder.iterdir()}
     new = tmp_path / "new.onnx"
     found = run("refit", folder / "two.onnx", "--classes", "angular,round", *photos, "-o", new, "--format", "json")

@@ -40,15 +40,19 @@ def hub(tmp_path_factory):
     import pyarrow.parquet as pq
 
     folder = tmp_path_factory.mktemp("files")
-    features = datasets.Features({
-        "image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"]),
-        "colour": datasets.Value("string"),
-    })  # fmt: skip
+    features = datasets.Features(
+        {
+            "image": datasets.Image(),
+            "label": datasets.ClassLabel(names=["cat", "dog"]),
+            "colour": datasets.Value("string"),
+        }
+    )
     for split, count in (("train", 2), ("test", 4)):
         rows = {
             "image": [{"bytes": png(i), "path": None} for i in range(count)],
-            "label": [i % 2 for i in range(count)], "colour": ["red" if i else None for i in range(count)],
-        }  # fmt: skip
+            "label": [i % 2 for i in range(count)],
+            "colour": ["red" if i else None for i in range(count)],
+        }
         (folder / "pets").mkdir(exist_ok=True)
         datasets.Dataset.from_dict(rows, features=features).to_parquet(
             folder / "pets" / f"{split}-00000-of-00001.parquet"

@@ -45,8 +45,12 @@ def test_members_are_read_in_place_with_their_class(tmp_path, format):
 
 
 def test_json_gives_labels_and_own_values_and_words_may_be_labels(tmp_path):
-    members = [("a.jpg.png", png(1)), ("a.json", b'{"label": "dog", "colour": "red", "deep": [1]}'),
-               ("b.png", png(2)), ("b.json", b"[" * 100_000)]  # fmt: skip
+    members = [
+        ("a.jpg.png", png(1)),
+        ("a.json", b'{"label": "dog", "colour": "red", "deep": [1]}'),
+        ("b.png", png(2)),
+        ("b.json", b"[" * 100_000),
+    ]
     source = open_source(tar(tmp_path / "a.tar", members))
     assert source.labels == ("dog", None)
     own = resolve_group_labels(source, "auto", {"colour": ("red", "blue")})
@@ -80,17 +84,24 @@ def test_hostile_members_stay_names(tmp_path):
     inside = tmp_path / "inside"
     inside.mkdir()
     members = [
-        ("../escape.png", png(1)), ("/etc/absolute.png", png(2)), link("link.png", "/etc/passwd"),
-        link("hard.png", "../escape.png", tarfile.LNKTYPE), link("device.png", "", tarfile.CHRTYPE),
-        link("pipe.png", "", tarfile.FIFOTYPE), ("\u202egnp.png", png(3)), ("folder.png/x.png", png(4)),
-    ]  # fmt: skip
+        ("../escape.png", png(1)),
+        ("/etc/absolute.png", png(2)),
+        link("link.png", "/etc/passwd"),
+        link("hard.png", "../escape.png", tarfile.LNKTYPE),
+        link("device.png", "", tarfile.CHRTYPE),
+        link("pipe.png", "", tarfile.FIFOTYPE),
+        ("\u202egnp.png", png(3)),
+        ("folder.png/x.png", png(4)),
+    ]
     before = sorted(p.name for p in tmp_path.rglob("*"))
     source = open_source(tar(inside / "a.tar", members))
     assert values(source) == [1, 2, 3, 4]
     assert {s.name: s.reason for s in source.left_out} == {
-        "a.tar/link.png": "is a link, which is not followed", "a.tar/hard.png": "is a link, which is not followed",
-        "a.tar/device.png": "is no regular file", "a.tar/pipe.png": "is no regular file",
-    }  # fmt: skip
+        "a.tar/link.png": "is a link, which is not followed",
+        "a.tar/hard.png": "is a link, which is not followed",
+        "a.tar/device.png": "is no regular file",
+        "a.tar/pipe.png": "is no regular file",
+    }
     assert sorted(p.name for p in tmp_path.rglob("*") if p.name != "a.tar") == before
 
 

@@ -18,16 +18,20 @@ import transformers  # noqa: E402
 SMALL = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
 EYES = {**SMALL, "image_size": 32, "patch_size": 16, "projection_dim": 8}
 WORDS = ["<s>", "<pad>", "</s>", "<unk>", "a", "photo", "of", "dog", "cat", "an", "image", "the"]
-TEXT = {**SMALL, "vocab_size": len(WORDS), "max_position_embeddings": 20, "pad_token_id": 1, "bos_token_id": 0,
-        "eos_token_id": 2}  # fmt: skip
+TEXT = {
+    **SMALL,
+    "vocab_size": len(WORDS),
+    "max_position_embeddings": 20,
+    "pad_token_id": 1,
+    "bos_token_id": 0,
+    "eos_token_id": 2,
+}
 TEXTS = ["a dog", "a photo of a cat", "an image " * 40]
 
 
 def altclip():
     text = {**TEXT, "type_vocab_size": 1, "project_dim": 16}
-    return transformers.AltCLIPModel(
-        transformers.AltCLIPConfig(text_config=text, vision_config=EYES, projection_dim=8)
-    )  # fmt: skip
+    return transformers.AltCLIPModel(transformers.AltCLIPConfig(text_config=text, vision_config=EYES, projection_dim=8))
 
 
 def chinese_clip():
@@ -59,9 +63,12 @@ def align():
 
 
 FAMILIES = {
-    "align": align, "altclip": altclip, "chinese_clip": chinese_clip, "metaclip_2": metaclip_2,
+    "align": align,
+    "altclip": altclip,
+    "chinese_clip": chinese_clip,
+    "metaclip_2": metaclip_2,
     "vision-text-dual-encoder": dual,
-}  # fmt: skip
+}
 
 
 def saved(folder, model, pickled=False):
@@ -75,9 +82,9 @@ def saved(folder, model, pickled=False):
         tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", eos_token="</s>", bos_token="<s>"
     )
     fast.save_pretrained(folder)
-    transformers.CLIPImageProcessor(
-        size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
-    ).save_pretrained(folder)  # fmt: skip
+    transformers.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(
+        folder
+    )
     model.save_pretrained(folder)
     if pickled:
         torch.save(model.state_dict(), folder / "pytorch_model.bin")

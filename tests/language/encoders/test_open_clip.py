@@ -60,17 +60,23 @@ def test_embeddings_are_the_librarys_own(folder, built):
 
 _WIDE = {"width": 32, "heads": 2, "layers": 1, "context_length": 16, "vocab_size": 49408}
 _EYES = {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16, "head_width": 32}
-_TIMM = {"timm_model_name": "resnet10t", "timm_model_pretrained": False, "timm_pool": "avg", "timm_proj": "linear",
-         "image_size": 32}  # fmt: skip
+_TIMM = {
+    "timm_model_name": "resnet10t",
+    "timm_model_pretrained": False,
+    "timm_pool": "avg",
+    "timm_proj": "linear",
+    "image_size": 32,
+}
 TOWERS = {
     "CoCa": {
-        "embed_dim": 16, "vision_cfg": {**_EYES, "attentional_pool": True, "output_tokens": True},
+        "embed_dim": 16,
+        "vision_cfg": {**_EYES, "attentional_pool": True, "output_tokens": True},
         "multimodal_cfg": _WIDE,
         "text_cfg": {**_WIDE, "embed_cls": True, "output_tokens": True},
     },
     "CustomTextCLIP": {"embed_dim": 16, "vision_cfg": _TIMM, "text_cfg": _WIDE},
     "CLIP": {"embed_dim": 16, "vision_cfg": {**_EYES, "layers": [1, 1, 1, 1]}, "text_cfg": _WIDE},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", TOWERS)
@@ -81,8 +87,9 @@ def test_other_towers_give_the_librarys_own_embeddings(kind, tmp_path):
     built = getattr(open_clip, kind)(**TOWERS[kind]).eval()
     custom = {} if kind == "CLIP" else {"custom_text": True}
     (tmp_path / "open_clip_config.json").write_text(json.dumps({**CONFIG, "model_cfg": {**TOWERS[kind], **custom}}))
-    save_file({k: v.contiguous().clone() for k, v in built.state_dict().items()},
-              tmp_path / "open_clip_model.safetensors")  # fmt: skip
+    save_file(
+        {k: v.contiguous().clone() for k, v in built.state_dict().items()}, tmp_path / "open_clip_model.safetensors"
+    )
     encoder = open_encoder(str(tmp_path))
     pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
     prepared, texts = encoder.prepare(pixels)[None], ["a dog", "a photo of a cat"]
@@ -105,9 +112,15 @@ def test_missing_weights_are_never_filled_in(folder):
 
 @pytest.mark.parametrize(
     ("tower", "key", "value"),
-    [("vision_cfg", "layers", 2**63), ("text_cfg", "layers", 5000), ("text_cfg", "vocab_size", 2**40),
-     ("text_cfg", "vocab_size", 2**23), ("vision_cfg", "width", 2**22), ("vision_cfg", "image_size", 2**20)],
-)  # fmt: skip
+    [
+        ("vision_cfg", "layers", 2**63),
+        ("text_cfg", "layers", 5000),
+        ("text_cfg", "vocab_size", 2**40),
+        ("text_cfg", "vocab_size", 2**23),
+        ("vision_cfg", "width", 2**22),
+        ("vision_cfg", "image_size", 2**20),
+    ],
+)
 def test_a_configuration_beyond_the_weights_is_refused_before_anything_is_built(folder, tower, key, value):
     document = json.loads((folder / "open_clip_config.json").read_text())
     document["model_cfg"][tower][key] = value
@@ -128,8 +141,10 @@ def at_once(monkeypatch):
 def test_pickled_weights_give_the_same_embeddings(folder, built, at_once):
     whole = open_encoder(str(folder)).encode_texts(["a dog"])
     (folder / "open_clip_model.safetensors").unlink()
-    torch.save({"state_dict": {f"module.{k}": v for k, v in built.state_dict().items()}},
-               folder / "open_clip_pytorch_model.bin")  # fmt: skip
+    torch.save(
+        {"state_dict": {f"module.{k}": v for k, v in built.state_dict().items()}},
+        folder / "open_clip_pytorch_model.bin",
+    )
     np.testing.assert_array_equal(open_encoder(str(folder)).encode_texts(["a dog"]), whole)
 
 
@@ -141,7 +156,7 @@ def test_a_file_of_weights_in_an_architecture_of_the_librarys(built, tmp_path, m
     pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
     own = open_clip.image_transform(
         32, is_train=False, mean=open_clip.constants.OPENAI_DATASET_MEAN, std=open_clip.constants.OPENAI_DATASET_STD
-    )  # fmt: skip
+    )
     from PIL import Image
 
     prepared = encoder.prepare(pixels)
@@ -165,8 +180,13 @@ def test_a_text_tower_known_by_name_is_built_without_fetching(tmp_path, monkeypa
     monkeypatch.setitem(KNOWN_TEXT_TOWERS, "org/tiny-bert", tower)
     (tmp_path / "tower").mkdir()
     (tmp_path / "tower" / "config.json").write_text(json.dumps(tower))
-    text = {"hf_model_name": "org/tiny-bert", "hf_tokenizer_name": "org/tiny-bert", "hf_proj_type": "mlp",
-            "hf_pooler_type": "cls_last_hidden_state_pooler", "context_length": 12}  # fmt: skip
+    text = {
+        "hf_model_name": "org/tiny-bert",
+        "hf_tokenizer_name": "org/tiny-bert",
+        "hf_proj_type": "mlp",
+        "hf_pooler_type": "cls_last_hidden_state_pooler",
+        "context_length": 12,
+    }
     model = {"embed_dim": 16, "vision_cfg": _TIMM, "text_cfg": text}
     local = {**text, "hf_model_name": str(tmp_path / "tower"), "hf_model_pretrained": False}
     built = open_clip.CustomTextCLIP(embed_dim=16, vision_cfg=_TIMM, text_cfg=local).eval()
@@ -228,6 +248,12 @@ def test_names_that_open_clip_does_not_know_are_explained(name):
 
 
 def test_only_what_is_needed_is_chosen():
-    files = ["README.md", "open_clip_config.json", "open_clip_pytorch_model.bin", "open_clip_model.safetensors",
-             "tokenizer.json", "config.json"]  # fmt: skip
+    files = [
+        "README.md",
+        "open_clip_config.json",
+        "open_clip_pytorch_model.bin",
+        "open_clip_model.safetensors",
+        "tokenizer.json",
+        "config.json",
+    ]
     assert needed_files(files) == ["open_clip_config.json", "tokenizer.json", "open_clip_model.safetensors"]

@@ -149,8 +149,10 @@ def test_a_pack_says_in_which_precision_it_was_made(tmp_path, models):
 
 
 def test_labels_of_a_file_need_the_classes_and_are_kept(made, tmp_path):
-    rows = "\n".join(f"{p.relative_to(made / 'im').as_posix()},{'odd' if i % 2 else 'even'}"
-                     for i, p in enumerate(sorted((made / "im").glob("*/*.png"))))  # fmt: skip
+    rows = "\n".join(
+        f"{p.relative_to(made / 'im').as_posix()},{'odd' if i % 2 else 'even'}"
+        for i, p in enumerate(sorted((made / "im").glob("*/*.png")))
+    )
     (tmp_path / "labels.csv").write_text("path,label\n" + rows)
     settings = {"images": str(made / "im"), "labels": str(tmp_path / "labels.csv")}
     with pytest.raises(ConfigError, match="class names"):
@@ -229,7 +231,9 @@ def edits(data):
         "a newer version": (edited(lambda h: h["__metadata__"].update(version="2")), "version '2'"),
         "another format": (edited(lambda h: h["__metadata__"].update(format="pt")), "is none"),
         "a tensor too many": (
-            edited(lambda h: h.update(code={"dtype": "U8", "shape": [0], "data_offsets": [0, 0]})), "does not hold"),
+            edited(lambda h: h.update(code={"dtype": "U8", "shape": [0], "data_offsets": [0, 0]})),
+            "does not hold",
+        ),
         "a tensor missing": (edited(lambda h: h.pop("texts")), "does not hold"),
         "offsets without images": (edited(lambda h: h.pop("images")), "does not hold"),
         "another dtype": (edited(lambda h: h["digests"].update(dtype="F32")), "wrongly"),
@@ -244,7 +248,7 @@ def edits(data):
         "a key twice": (struct.pack("<Q", 4088) + b'{"a":1,"a":2}'.ljust(4088) + rest, "occurs twice"),
         "NaN": (struct.pack("<Q", 4088) + b'{"a":NaN}'.ljust(4088) + rest, "NaN"),
         "a list": (struct.pack("<Q", 4088) + b"[]".ljust(4088) + rest, "no object"),
-    }  # fmt: skip
+    }
 
 
 def test_nothing_but_a_whole_pack_is_read(made, tmp_path):

@@ -153,9 +153,14 @@ def test_a_given_translator_scores_and_its_twins_are_fitted_here(data, stored):
 def folder(path, state, **facts):
     path.mkdir(exist_ok=True)
     known = {
-        "model_name": "net", "architecture": "linear", "embedding_backend": "kakao_karlo_v1_alpha_image_variations",
-        "in_dim": 5, "out_dim": 3, "checkpoint_file": "best.pt", **facts,
-    }  # fmt: skip
+        "model_name": "net",
+        "architecture": "linear",
+        "embedding_backend": "kakao_karlo_v1_alpha_image_variations",
+        "in_dim": 5,
+        "out_dim": 3,
+        "checkpoint_file": "best.pt",
+        **facts,
+    }
     (path / "metadata.yaml").write_text("".join(f"{k}: {json.dumps(v)}\n" for k, v in known.items()))
     torch.save(state, path / "best.pt")
     return path

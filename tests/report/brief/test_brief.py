@@ -40,9 +40,10 @@ def findings(*wanted: tuple[str, str]) -> Any:
     """Findings (group, word), with numbers that fit the word."""
     pattern = {f.finding: f.model_dump() for f in full().findings}
     pattern["redundant"] = pattern["partial"] | {
-        "finding": "redundant", "carried_share": stat(1.01, 0.02),
+        "finding": "redundant",
+        "carried_share": stat(1.01, 0.02),
         "probe": {"features": stat(0.9), "principal": stat(0.9), "null": stat(0.9), "gain": stat(0.03, 0.02)},
-    }  # fmt: skip
+    }
     pattern["unstable"] = pattern["partial"] | {"finding": "unstable"}
     return [pattern[word] | {"group": group} for group, word in wanted]
 
@@ -191,8 +192,10 @@ def test_the_picture_is_an_equivalent_that_keeps_the_class() -> None:
 def test_a_language_model_at_chance_is_red() -> None:
     at_chance = findings(("class", "cannot tell"))
     at_chance[0] |= {
-        "kind": "class", "own_value": "labels", "readability": {"score": stat(-0.03, 0.05), "basis": "labels"},
-    }  # fmt: skip
+        "kind": "class",
+        "own_value": "labels",
+        "readability": {"score": stat(-0.03, 0.05), "basis": "labels"},
+    }
     mark = brief_of(judged("inconclusive", findings=at_chance)).marks[0]
     assert mark.state == "red"
     assert "chance 25" in mark.text
@@ -210,9 +213,14 @@ def test_a_finding_beyond_the_class_and_a_nonlinear_one_show_their_own_numbers()
     beyond |= {
         "rule": "the class alone tells the value (0.80 [0.78, 0.82] of what is possible); beyond it ...",
         "carried_share": stat(0.2, 0.02),
-        "beyond_class": {"class_knows": stat(0.8, 0.02), "units": 300, "carried_share": stat(0.92, 0.02),
-                         "null_follow": stat(0.7, 0.02), "probe": probe},
-    }  # fmt: skip
+        "beyond_class": {
+            "class_knows": stat(0.8, 0.02),
+            "units": 300,
+            "carried_share": stat(0.92, 0.02),
+            "null_follow": stat(0.7, 0.02),
+            "probe": probe,
+        },
+    }
     other |= {"finding": "nonlinear", "quadratic_probe": probe, "carried_share": None}
     rows = {row.name: row for row in brief_of(judged("pass", findings=[beyond, other])).rows}
     assert rows["hat"].bar.text == "92\u00a0% [90, 94]"
@@ -246,17 +254,23 @@ def test_a_waived_gate_is_no_assurance() -> None:
 
 def test_a_pass_does_not_hide_what_was_not_checked() -> None:
     unlabelled = judged(
-        "pass", (GATE.format("size"), "pass"), data=lambda d: d | {"labels": "predicted", "accuracy": None},
-        findings=findings(("size", "redundant")), encoder=lambda e: e | {"class_reading": None},
-    )  # fmt: skip
+        "pass",
+        (GATE.format("size"), "pass"),
+        data=lambda d: d | {"labels": "predicted", "accuracy": None},
+        findings=findings(("size", "redundant")),
+        encoder=lambda e: e | {"class_reading": None},
+    )
     brief = brief_of(unlabelled)
     assert "in doubt: language model not checked: no labels" in brief.sentence
     assert any("--labels" in step.command for step in brief.steps)
 
 
 def test_a_reader_of_generated_shapes_is_no_reader_of_photographs() -> None:
-    photos = judged("no gates set", data=lambda d: d | {"audit": d["audit"] | {"source": "photos"}},
-                    encoder=lambda e: e | {"name": "builtin:shapes"})  # fmt: skip
+    photos = judged(
+        "no gates set",
+        data=lambda d: d | {"audit": d["audit"] | {"source": "photos"}},
+        encoder=lambda e: e | {"name": "builtin:shapes"},
+    )
     brief = brief_of(photos)
     assert brief.marks[0].state == "red"
     assert any("--vlm" in step.command and "builtin:shapes" not in step.command for step in brief.steps)

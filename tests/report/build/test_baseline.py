@@ -79,10 +79,15 @@ def test_rows_of_another_audit_are_not_believed(base) -> None:
 
 @pytest.mark.parametrize(
     ("before", "now", "change"),
-    [("not detected", "strong", "cannot tell"), ("strong", "not detected", "better"),
-     ("strong", "cannot tell", "cannot tell"), ("cannot tell", "strong", "cannot tell"),
-     ("redundant", "not detected", "same"), ("strong", "strong", "same")],
-)  # fmt: skip
+    [
+        ("not detected", "strong", "cannot tell"),
+        ("strong", "not detected", "better"),
+        ("strong", "cannot tell", "cannot tell"),
+        ("cannot tell", "strong", "cannot tell"),
+        ("redundant", "not detected", "same"),
+        ("strong", "strong", "same"),
+    ],
+)
 def test_words_and_the_numbers_behind_them_are_read_together(base, before, now, change) -> None:
     found = part(audit(base, {"colour": now}), audit(base, {"colour": before}))
     assert next(f.change for f in found.findings if f.group == "colour") == change
@@ -105,8 +110,12 @@ def test_a_baseline_that_says_nothing_is_refused_in_words(base, what) -> None:
         before = before.model_copy(update={"scores": None})
     else:
         before = before.model_copy(update={"method": MethodPart(version=METHOD_VERSION - 1)})
-    words = {"images": "other images", "encoder": "another vision-language model", "scores": "has none",
-             "method": f"made by version {METHOD_VERSION - 1} and are not comparable"}  # fmt: skip
+    words = {
+        "images": "other images",
+        "encoder": "another vision-language model",
+        "scores": "has none",
+        "method": f"made by version {METHOD_VERSION - 1} and are not comparable",
+    }
     with pytest.raises(ReportError, match=words[what]):
         baseline_part(*now, before, None, "last")
 
@@ -122,8 +131,12 @@ def test_the_brief_says_what_got_worse_and_how_it_was_judged(base) -> None:
 def test_gates_over_the_baseline(base) -> None:
     now, before = audit(base + 0.15, {"background": "strong"}), audit(base, {"background": "not detected"})
     result = now[0].model_copy(update={"baseline": part(now, before)})
-    texts = ("baseline.scores.attribute_score_deg not worse", "baseline.finding[background] not worse",
-             "baseline.finding[colour] not worse", "baseline.scores.attribute_score_deg.difference < 0.5")  # fmt: skip
+    texts = (
+        "baseline.scores.attribute_score_deg not worse",
+        "baseline.finding[background] not worse",
+        "baseline.finding[colour] not worse",
+        "baseline.scores.attribute_score_deg.difference < 0.5",
+    )
     rules = parse_rules(texts)
     check_rules(rules, Known(("circle",), (), ("colour", "background")))
     found = judge(rules, result, "upper")

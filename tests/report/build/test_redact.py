@@ -90,8 +90,9 @@ def test_a_class_called_as_a_folder_stays_a_class() -> None:
 
 def test_rows_and_run_json() -> None:
     assert redacted_rows({"image": ["a.png", "a.png"], "sha256": ["0", "1"]}) == {
-        "image": [short_hash("a.png")] * 2, "sha256": ["0", "1"],
-    }  # fmt: skip
+        "image": [short_hash("a.png")] * 2,
+        "sha256": ["0", "1"],
+    }
     run = {"tool": "singaudit", "started": "2026", "seconds": 1, "host": "h", "platform": "p", "arguments": [SECRET]}
     assert redacted_run(run) == {"tool": "singaudit", "started": "2026", "seconds": 1}
 
@@ -130,8 +131,9 @@ def check_files(folder, words) -> None:
 
 def test_an_audit_is_written_without_rows_that_name_images_and_without_pictures(tmp_path) -> None:
     found = without_places(Audit(secret(), {"image": ["patient smith.png"], "n": [1]}, {"pictures/000-a.png": b"PNG"}))
-    write_report(found.result, found.per_image, tmp_path / "out", ("json", "csv", "html"), run_info={},
-                 pictures=found.files)  # fmt: skip
+    write_report(
+        found.result, found.per_image, tmp_path / "out", ("json", "csv", "html"), run_info={}, pictures=found.files
+    )
     check_files(tmp_path / "out", ["jane", "secret", "patient", "smith"])
     assert (tmp_path / "out" / "scores.csv").read_text() == f"image,n\n{short_hash('patient smith.png')},1\n"
     assert found.exit_code == Audit(secret(), {}).exit_code

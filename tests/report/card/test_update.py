@@ -86,7 +86,7 @@ CARDS = {
     "a quote at the end": b"> said\n> so",
     "deep quotes": b">" * 3000 + b" x\n",
     "a link with the word": b"See [Model Examination](#model-examination).\n",
-}  # fmt: skip
+}
 REFUSED = {
     "two sections": BODY.encode() + b"\n" + BODY.encode() + b"\n",
     "no end": begin(SUM).encode() + b"\ntext\n",

@@ -33,8 +33,10 @@ def test_measures_are_text_with_their_intervals_and_slices() -> None:
     metrics = component("fail")["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
     accuracy = next(m for m in metrics if m["type"] == "accuracy")
     assert accuracy == {
-        "type": "accuracy", "value": "0.97", "confidenceInterval": {"lowerBound": "0.96", "upperBound": "0.98"},
-    }  # fmt: skip
+        "type": "accuracy",
+        "value": "0.97",
+        "confidenceInterval": {"lowerBound": "0.96", "upperBound": "0.98"},
+    }
     assert {m.get("slice", "").split(":")[0] for m in metrics} == {"", "class", "concept group"}
 
 

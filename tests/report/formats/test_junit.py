@@ -27,8 +27,10 @@ def test_every_outcome_is_a_file_that_readers_parse(outcome) -> None:
     assert found.name == "singaudit"
     assert len(tests) == len(CASES[outcome].gates) + 1 == found.tests
     assert [sum(kind in kinds(t) for t in tests) for kind in (Failure, Error, Skipped)] == [
-        found.failures, found.errors, found.skipped,
-    ]  # fmt: skip
+        found.failures,
+        found.errors,
+        found.skipped,
+    ]
     # Readers drop a test whose class and name they have seen.
     assert len({(t.classname, t.name) for t in tests}) == len(tests)
     assert all(t.classname.startswith("singaudit.") for t in tests)

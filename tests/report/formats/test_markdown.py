@@ -59,8 +59,11 @@ def test_a_table_keeps_its_columns_whatever_stands_in_it() -> None:
 
 
 def test_it_is_never_longer_than_a_comment() -> None:
-    many = with_gates([gate("fail", rule=t[:4096], name=f"{i} " + "x" * 4000) for i in range(500) for t in TEXTS[:1]],
-                      "fail", sentence="s" * 4000)  # fmt: skip
+    many = with_gates(
+        [gate("fail", rule=t[:4096], name=f"{i} " + "x" * 4000) for i in range(500) for t in TEXTS[:1]],
+        "fail",
+        sentence="s" * 4000,
+    )
     found = rendered("md", many).decode()
     assert len(found) < 60_000
     assert "460 more gates" in found

@@ -70,8 +70,9 @@ def bom(result) -> str:
 def first_words(result) -> str:
     """The one word that page, PDF's source, terminal, summary and card begin with."""
     html = rendered("html", result).decode()
-    card = section_text(Pages(result).shown, "0" * 64, Attached(None, False), below_heading=True, instead=False,
-                        annex=None)  # fmt: skip
+    card = section_text(
+        Pages(result).shown, "0" * 64, Attached(None, False), below_heading=True, instead=False, annex=None
+    )
     found = {
         re.search(r'<h2 id="verdict-h">(?:<span[^>]*>[^<]*</span>)?([\w ]+)</h2>', html)[1],
         re.search(r"singaudit: ([\w ]+),", rendered("md", result).decode().splitlines()[0])[1],

@@ -55,8 +55,9 @@ def test_every_result_has_a_location_inside_the_repository(outcome) -> None:
 def test_a_gate_of_a_file_points_there_and_names_the_model_beside() -> None:
     found = results(with_gates([gate("fail")], "fail"))[0]
     assert found["locations"][0]["physicalLocation"] == {
-        "artifactLocation": {"uri": "pyproject.toml"}, "region": {"startLine": 12},
-    }  # fmt: skip
+        "artifactLocation": {"uri": "pyproject.toml"},
+        "region": {"startLine": 12},
+    }
     assert found["relatedLocations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "models/leaky.onnx"
 
 

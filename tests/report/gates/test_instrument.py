@@ -117,9 +117,14 @@ def test_a_blind_language_model_leaves_groups_whose_values_are_labelled(sound):
 
 @pytest.mark.parametrize(
     "rule",
-    ["translator.r2.low > 0.9", "certificate.status in (unsupported)", "data.audit.used > 100000",
-     "scores.attribute_score_deg.n > 100000", "finding[colour].readability.score > 1.1"],
-)  # fmt: skip
+    [
+        "translator.r2.low > 0.9",
+        "certificate.status in (unsupported)",
+        "data.audit.used > 100000",
+        "scores.attribute_score_deg.n > 100000",
+        "finding[colour].readability.score > 1.1",
+    ],
+)
 def test_gates_on_the_instrument_are_undecided_where_they_do_not_hold(sound, rule):
     found = judge([parse_rule(rule)], sound, "upper")[0]
     assert found.status == "inconclusive"

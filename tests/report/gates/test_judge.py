@@ -12,9 +12,10 @@ from singaudit.report.result.audit import AuditResult
 from singaudit.report.result.base import Statistic
 
 KNOWN = Known(
-    ("dog", "cat", "n01, [a] \"b\"", "x ] y"), (("colour", "red"), ("weather", "snow"), ("ground", "snow")),
+    ("dog", "cat", 'n01, [a] "b"', "x ] y"),
+    (("colour", "red"), ("weather", "snow"), ("ground", "snow")),
     ("class", "colour"),
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")
@@ -217,8 +218,11 @@ def test_names_stand_in_the_result(result):
     named, *_ = judge(parse_rules(("mine = geometry.null_dim < 1e9",)), result, "upper")
     assert (named.name, named.rule) == ("mine", "geometry.null_dim < 1e9")
     assert [g.name for g in judge(parse_rules(("default",)), result, "upper")] == [
-        "class meaning", "class knowledge", "translator readable", "shadow certificate",
-    ]  # fmt: skip
+        "class meaning",
+        "class knowledge",
+        "translator readable",
+        "shadow certificate",
+    ]
 
 
 def test_a_policy_is_gates_over_groups_and_concepts_of_all_images_or_of_a_class():

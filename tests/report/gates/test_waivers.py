@@ -46,8 +46,10 @@ def test_a_gate_of_any_name_is_waived(result):
 
 
 def test_the_last_day_counts_and_the_next_does_not(result):
-    days = {day: decide(result, [FAILED], waiver(FAILED, date(2026, 5, 31)), today=day)
-            for day in (date(2026, 5, 31), date(2026, 6, 1))}  # fmt: skip
+    days = {
+        day: decide(result, [FAILED], waiver(FAILED, date(2026, 5, 31)), today=day)
+        for day in (date(2026, 5, 31), date(2026, 6, 1))
+    }
     assert [found.verdict.status for found in days.values()] == ["pass", "fail"]
     late = days[date(2026, 6, 1)]
     assert late.waivers[0].status == "expired"
@@ -56,8 +58,10 @@ def test_the_last_day_counts_and_the_next_does_not(result):
 
 
 def test_a_clock_that_is_wrong_by_a_year_changes_only_what_the_date_decides(result):
-    one, other = (decide(result, [FAILED, PASSED], waiver(PASSED, date(2099, 1, 1)), today=day)
-                  for day in (date(2025, 6, 1), date(2026, 6, 1)))  # fmt: skip
+    one, other = (
+        decide(result, [FAILED, PASSED], waiver(PASSED, date(2099, 1, 1)), today=day)
+        for day in (date(2025, 6, 1), date(2026, 6, 1))
+    )
     assert one == other
 
 

@@ -73,8 +73,13 @@ def loop(site: Site) -> Kernel:
 
 
 _SCAN = (
-    "body", "num_scan_inputs", "scan_input_axes", "scan_input_directions", "scan_output_axes", "scan_output_directions",
-)  # fmt: skip
+    "body",
+    "num_scan_inputs",
+    "scan_input_axes",
+    "scan_input_directions",
+    "scan_output_axes",
+    "scan_output_directions",
+)
 
 
 def _scan_types(site: Site) -> tuple[int, ...]:

@@ -20,9 +20,14 @@ from singaudit.classifier.shadow import limits
 from singaudit.classifier.shadow.operators.registry import Kernel, Site, Unsupported, from_front, operator
 
 _COORDINATES = (
-    "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_half_pixel_for_nn",
+    "half_pixel",
+    "half_pixel_symmetric",
+    "pytorch_half_pixel",
+    "align_corners",
+    "asymmetric",
+    "tf_half_pixel_for_nn",
     "tf_crop_and_resize",
-)  # fmt: skip
+)
 _NEAREST = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 
 

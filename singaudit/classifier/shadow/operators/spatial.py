@@ -61,9 +61,7 @@ def _bilinear_clamped(x: Tensor, ys: Tensor, xs: Tensor) -> tuple[Tensor, Tensor
     return corners * inside, inside
 
 
-_ROI = (
-    "coordinate_transformation_mode", "mode", "output_height", "output_width", "sampling_ratio", "spatial_scale"
-)  # fmt: skip
+_ROI = ("coordinate_transformation_mode", "mode", "output_height", "output_width", "sampling_ratio", "spatial_scale")
 
 
 @operator("RoiAlign", 10, attributes=_ROI, host=(1, 2))
