@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from singaudit.errors import ConfigError
 
-_MAX_NAME = 1000
+_MAX_NAME = 16_384
 
 
 class GateText(BaseModel):

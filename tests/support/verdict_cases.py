@@ -79,14 +79,14 @@ def hostile(base: AuditResult) -> AuditResult:
     """Markup, control characters and great lengths wherever a name can stand."""
     plain = base.model_dump(mode="json")
     for entry, text in zip(plain["classes"], TEXTS, strict=False):
-        entry["name"] = text[:4096]
+        entry["name"] = text
     for entry, text in zip(plain["findings"], TEXTS, strict=False):
-        entry |= {"group": text[:4096], "sentence": text[:4096]}
-    plain["model"] |= {"name": TEXTS[0], "class_names": [t[:4096] for t in TEXTS]}
-    plain["warnings"] = [t[:4096] for t in TEXTS]
+        entry |= {"group": text, "sentence": text}
+    plain["model"] |= {"name": TEXTS[0], "class_names": [t for t in TEXTS]}
+    plain["warnings"] = [t for t in TEXTS]
     plain["reproduce"]["command"] = TEXTS[1]
     gates = [
-        gate("fail", rule=text[:4096], name=text[:4096]) | {"found": text[:4096], "reason": text[:4096]}
+        gate("fail", rule=text, name=text) | {"found": text, "reason": text}
         for text in TEXTS
     ]
     result = AuditResult.model_validate(plain)

@@ -20,7 +20,7 @@ from singaudit.language.packs.file import PackFile, read_pack
 _UNIT = 1e-3
 """How far an embedding's length may be from 1."""
 _BLOCK = 2**16
-_Text = Annotated[str, Field(max_length=4096)]
+_Text = Annotated[str, Field(max_length=65_536)]
 
 
 class _Part(BaseModel):

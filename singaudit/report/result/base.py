@@ -10,7 +10,7 @@ DIGITS = 6
 """Significant digits of estimates in the result; exact quantities have all of theirs."""
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-Text = Annotated[str, Field(max_length=4096)]
+Text = Annotated[str, Field(max_length=65_536)]
 
 
 class Part(BaseModel):
