@@ -13,6 +13,9 @@ os.environ["SINGAUDIT_CACHE"] = "none"
 # A shell that starts the tests in the background has interrupts ignored, and every child would inherit that.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# So has one under nohup hangups.
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 from importlib import resources
 from pathlib import Path

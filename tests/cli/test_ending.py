@@ -106,7 +106,10 @@ def test_a_signal_keeps_what_was_computed_and_says_one_line(tmp_path, number, co
             break
     time.sleep(1)
     process.send_signal(number)
-    _, error = process.communicate(timeout=60)
+    try:
+        _, error = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == code, error
     said = [line for line in error.splitlines() if not line.startswith("look at")]
     assert len(said) == 1, error

@@ -82,13 +82,10 @@ def hostile(base: AuditResult) -> AuditResult:
         entry["name"] = text
     for entry, text in zip(plain["findings"], TEXTS, strict=False):
         entry |= {"group": text, "sentence": text}
-    plain["model"] |= {"name": TEXTS[0], "class_names": [t for t in TEXTS]}
-    plain["warnings"] = [t for t in TEXTS]
+    plain["model"] |= {"name": TEXTS[0], "class_names": list(TEXTS)}
+    plain["warnings"] = list(TEXTS)
     plain["reproduce"]["command"] = TEXTS[1]
-    gates = [
-        gate("fail", rule=text, name=text) | {"found": text, "reason": text}
-        for text in TEXTS
-    ]
+    gates = [gate("fail", rule=text, name=text) | {"found": text, "reason": text} for text in TEXTS]
     result = AuditResult.model_validate(plain)
     return with_gates(
         [*gates, gates[0], gate("inconclusive", name="same"), gate("inconclusive", name="same")],

@@ -35,7 +35,7 @@ def refit_file(settings: dict[str, Any]) -> tuple[int, RefitResult]:
     if not all(balance):
         raise ConfigError(
             f"expected names of groups joined by commas for --balance, got {settings['balance'][:200]!r}",
-            hint="--balance class,colour; or --balance none, to take the images as they are.",
+            hint="Pass --balance class,colour; or --balance none, to take the images as they are.",
         )
     options = RefitOptions(
         settings["new_model"],

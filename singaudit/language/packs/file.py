@@ -119,6 +119,10 @@ def read_pack(path: Path) -> PackFile:
             first, last = table["images"]["data_offsets"]
             images = ImageBytes(cast(io.FileIO, file.detach()), start + first, last - first)
         return PackFile(path.name, whole, manifest, tensors, images)
+    except OSError as error:
+        raise MachineError(
+            f"reading the pack {path} failed: {error.strerror or error}", hint="Check the disk or drive that holds it."
+        ) from error
     finally:
         if images is None:
             file.close()

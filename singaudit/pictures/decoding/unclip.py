@@ -20,7 +20,7 @@ from singaudit.torchvision_import import import_torchvision
 
 KARLO = "kakaobrain/karlo-v1-alpha-image-variations"
 """Trained on the image embeddings of openai/clip-vit-large-patch14, 768 wide."""
-INSTALL = "pip install 'singaudit[unclip]'"
+INSTALL = "Run pip install 'singaudit[unclip]'"
 _NETWORKS = ("decoder", "text_encoder", "text_proj", "super_res_first", "super_res_last", "image_encoder")
 _SETTINGS = ("tokenizer", "decoder_scheduler", "super_res_scheduler", "feature_extractor")
 _WEIGHTS = ("diffusion_pytorch_model.safetensors", "model.safetensors")
