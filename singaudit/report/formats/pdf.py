@@ -15,7 +15,7 @@ from singaudit.report.formats.interface import Files, Pages, PdfSettings
 from singaudit.report.result.audit import AuditResult
 
 _log = logging.getLogger(__name__)
-_STARVED = ("cannot load library", "lost sys.stderr")
+_STARVED = ("cannot load library", "lost sys.stderr", "Exception ignored in sys.unraisablehook")
 """What Python says where memory ran out before it could say so."""
 _WORKER = "singaudit.report.formats.pdf_worker"
 _INSTALL = "install pango: apt install libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0, or brew install pango"
@@ -71,9 +71,10 @@ def pdf_bytes(html: str, result_json: bytes, limits: PdfSettings = DEFAULTS) -> 
         return done.stdout
     if done.returncode == -9:
         raise MachineError("the process that draws the PDF was killed (signal 9); memory ran out")
-    last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no reason given"]
+    said = done.stderr.decode(errors="replace")
+    last = said.strip().splitlines()[-1:] or ["no reason given"]
     reason = pdf_available()
-    if reason is None and (done.returncode < 0 or wants_memory(last[0]) or any(words in last[0] for words in _STARVED)):
+    if reason is None and (done.returncode < 0 or wants_memory(said) or any(words in said for words in _STARVED)):
         raise ReportError(
             f"the PDF could not be drawn within {limits.memory:g} GiB of memory ({last[0][:100]})",
             hint="Leave pdf out of --report, or allow more: --pdf-memory GIB",
