@@ -38,7 +38,9 @@ def _all(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row], marks
     if words[:2] != ["singaudit", "run"] or len(words) < 3:
         return
     if result.data is None:
-        yield Step("Show it images, so that what is ignored gets a name.", _with(words, "--images", "PHOTOS"))
+        seen = [word for word in words if word != "--geometry-only"]
+        if result.geometry.null_dim > 0:
+            yield Step("Show it images, so that what is ignored gets a name.", _with(seen, "--images", "PHOTOS"))
         return
     if result.model.format == ARRAYS:
         # No other command opens a folder of arrays.
