@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from singaudit.metrics.changes import adjusted_p
 from singaudit.metrics.control_moves import SHUFFLED
-from singaudit.metrics.control_run import Family
+from singaudit.metrics.control_run import Family, run_controls
 from singaudit.metrics.findings import THRESHOLDS, Evidence, Finding, Thresholds, decide, readable, reads, unstable
 from singaudit.metrics.groups import Carried, GroupMeasure
 from singaudit.metrics.intervals import ROUNDING, Estimate
-from singaudit.metrics.measure import Measured
+from singaudit.metrics.measure import Measured, measure
 from singaudit.metrics.subject import GroupTexts, Subject
 
 _Z95 = 1.959963984540054
@@ -37,6 +37,15 @@ class Judged:
     """Whether the carried share means something: a share of a reading too faint to be one would only mislead."""
     evidence: Evidence
     """The numbers the rules looked at."""
+
+
+def findings_of(
+    subject: Subject, progress: Callable[[int], None] = lambda done: None
+) -> tuple[Measured, list[Family], list[Judged]]:
+    """Every number, the controls, and what follows; ``progress`` is told how many draws of the controls are done."""
+    measured = measure(subject)
+    controls = run_controls(subject, measured, progress)
+    return measured, controls, judge(subject, measured, controls)
 
 
 def judge(

@@ -22,6 +22,11 @@ COVERED = 0.8
 """Share of the images that must be in such combinations."""
 
 
+def labels_of(activation: str, logits: NDArray[np.floating]) -> NDArray[np.bool_] | None:
+    """(n, l) labels that a head of several gives each image, of its logits (n, l); None of a head that gives one."""
+    return logits > 0 if activation == "sigmoid" and logits.shape[1] > 1 else None
+
+
 def label_cells(labels: NDArray[np.bool_], own: Sequence[NDArray[np.intp]]) -> NDArray[np.intp]:
     """(n,) which images share the labels that go with any attribute.
 

@@ -21,21 +21,19 @@ from singaudit.language.concepts import (
     all_prompts,
     concept_group,
     embed_group,
-    embed_groups,
-    embed_meaningless,
     open_vocabulary,
 )
 from singaudit.language.packs.encoder import check_pack
 from singaudit.language.packs.pack import open_pack
 from singaudit.language.translators.file import StoredTranslator, read_translator
-from singaudit.language.translators.fit import fit, fit_around
+from singaudit.language.translators.fit import MIN_FIT_IMAGES, fit, fit_around
 from singaudit.metrics.control_run import DRAWS, run_controls
 from singaudit.metrics.findings import METHOD_VERSION
 from singaudit.metrics.judge import judge
 from singaudit.metrics.logit_check import Toward, check_logits
 from singaudit.metrics.measure import Measured, measure
 from singaudit.metrics.steering import steer_all
-from singaudit.metrics.subject import GroupTexts, Subject, unit_keys
+from singaudit.metrics.subject import Subject, unit_keys
 from singaudit.pipeline.arrays.report import audit_folder
 from singaudit.pipeline.certificate import certified
 from singaudit.pipeline.context import (
@@ -52,6 +50,7 @@ from singaudit.pipeline.decoding import decoding_of
 from singaudit.pipeline.observe import Progress, model_options, observe_images
 from singaudit.pipeline.passes.asked import what_is_asked
 from singaudit.pipeline.passes.foregone import foregone
+from singaudit.pipeline.passes.texts import every_text, group_texts
 from singaudit.pipeline.pictures import make_pictures
 from singaudit.pipeline.worded import worded
 from singaudit.report.build import scores
@@ -67,8 +66,6 @@ from singaudit.report.gates.verdict import UNDECIDED, decided
 from singaudit.report.result.audit import AuditResult, MethodPart
 from singaudit.report.result.data import EncoderPart, LogitCheck
 
-# Fewer images than this and no translator is fitted at all: cross-validation would have next to nothing to hold out.
-_MIN_FIT_IMAGES = 50
 _EXIT_CODES = {
     "pass": ExitCode.PASSED,
     "no gates set": ExitCode.PASSED,
@@ -164,7 +161,7 @@ def _found(config: AuditConfig, rules: list[Rule], progress: Progress, warn: Cal
         config, classifier, names, names_source, space, rules, known, seen, vocabulary, groups, stored, decoding
     )
     fit_images = len(seen.probe.names) if seen.probe else len(seen.images.names)
-    if fit_images < _MIN_FIT_IMAGES:
+    if fit_images < MIN_FIT_IMAGES:
         return _without_language(facts, progress, f"{fit_images} images are too few to fit a translator")
     subject = _interpret(facts, features, logits, progress)
     measured = measure(subject)
@@ -209,18 +206,13 @@ def _interpret(
     known = {name: values[seen.images.indices] for name, values in seen.own.items()}
     if seen.labels is not None:
         known["class"] = class_of
-    texts = []
-    for group, (first, second) in zip(facts.groups, embed_groups(encoder, facts.groups), strict=True):
-        own = known.get(group.name) if group.kind != "concept" else None
-        words = embed_meaningless(encoder, group) if own is None and group.kind != "concept" else None
-        texts.append(GroupTexts(group.name, first, second, own, group.kind, words))
+    texts = group_texts(encoder, facts.groups, known)
     classes = worded_classes(facts.names, facts.config.class_prompts)
     class_texts = texts[0].texts if len(facts.names) > 1 else embed_group(encoder, classes)
-    # A single concept's second value is its absence, no concept of its own.
-    concept_texts = [t.texts[:1] if t.kind == "concept" else t.texts for t in texts]
+    said = every_text(texts)
     return Subject(
         features, embeddings, seen.images.sha256, class_of, class_texts,
-        np.concatenate(concept_texts) if concept_texts else class_texts, tuple(texts), facts.space, fitted,
+        class_texts if said is None else said, texts, facts.space, fitted,
         facts.config.seed, probe, seen.units.of.astype(np.intp), facts.labels(logits),
     )  # fmt: skip
 

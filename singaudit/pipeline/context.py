@@ -25,6 +25,7 @@ from singaudit.metrics.class_reading import class_reading
 from singaudit.metrics.domains import APART, told_apart
 from singaudit.metrics.groups import GroupMeasure
 from singaudit.metrics.intervals import share_estimate
+from singaudit.metrics.label_cells import labels_of
 from singaudit.metrics.measure import Measured
 from singaudit.metrics.subject import Subject
 from singaudit.metrics.units import unit_hashes
@@ -74,8 +75,7 @@ class AuditContext:
 
     def labels(self, logits: NDArray[np.float32]) -> NDArray[np.bool_] | None:
         """(n, c) labels that a head of several gives each image; None where classes stand for them."""
-        several = self.classifier.head.activation == "sigmoid" and logits.shape[1] > 1
-        return logits > 0 if several and self.seen.labels is None else None
+        return None if self.seen.labels is not None else labels_of(self.classifier.head.activation, logits)
 
 
 def accuracy_of(facts: AuditContext, logits: NDArray[np.float32]) -> tuple[Statistic | None, float | None]:

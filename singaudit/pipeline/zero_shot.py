@@ -21,23 +21,19 @@ from singaudit.language.concepts import (
     concept_group,
     embed_group,
     embed_groups,
-    embed_meaningless,
     open_vocabulary,
 )
-from singaudit.language.translators.fit import fit
-from singaudit.metrics.control_run import run_controls
-from singaudit.metrics.judge import judge
-from singaudit.metrics.measure import measure
-from singaudit.metrics.subject import GroupTexts, Subject
+from singaudit.language.translators.fit import MIN_FIT_IMAGES, fit
+from singaudit.metrics.judge import findings_of
+from singaudit.metrics.subject import Subject
 from singaudit.pipeline.labelled import Labelled
 from singaudit.pipeline.observe import Observer
+from singaudit.pipeline.passes.texts import every_text, group_texts
 from singaudit.repair.split import Balanced, Split
 from singaudit.report.build.findings import finding_parts
 from singaudit.report.result.findings import FindingPart
 from singaudit.report.result.repair import FindingChangePart
 
-LEAST_IMAGES = 50
-"""That fit a translator, and that judge."""
 NO_READER = "not evaluated: no language model was given (--vlm NAME)"
 
 
@@ -80,29 +76,18 @@ class Reader:
         if labelled.classes is not None and len(self._names) > 1:
             classes = known["class"] = labelled.classes[held]
         encoder, embeddings = self._observer.encoder, labelled.images.outputs["encoder"][0]
-        groups = tuple(
-            GroupTexts(
-                group.name,
-                *texts,
-                (values := known.get(group.name) if group.kind != "concept" else None),
-                group.kind,
-                embed_meaningless(encoder, group) if values is None else None,
-            )
-            for group, texts in zip(self._asked, embed_groups(encoder, self._asked), strict=True)
-        )
+        groups = group_texts(encoder, self._asked, known)
         names = groups[0].texts if len(self._names) > 1 else embed_group(encoder, self._classes)
         space, units = null_space(head), np.asarray(labelled.units)
         features, hashes = labelled.features, np.asarray(labelled.images.sha256)
         probe = (features[parts.fit], embeddings[parts.fit])
         fitted = fit(features[held], embeddings[held], list(units[held]), space, (*probe, list(units[parts.fit])))
-        said = np.concatenate([g.texts[:1] if g.kind == "concept" else g.texts for g in groups] or [names])
+        said = every_text(groups)
         subject = Subject(
-            features[held], embeddings[held], list(hashes[held]), classes, names, said, groups, space, fitted,
-            self._config.seed, probe, labelled.scenes.of[held].astype(np.intp),
+            features[held], embeddings[held], list(hashes[held]), classes, names, names if said is None else said,
+            groups, space, fitted, self._config.seed, probe, labelled.scenes.of[held].astype(np.intp),
         )  # fmt: skip
-        measured = measure(subject)
-        controls = run_controls(subject, measured)
-        judged = judge(subject, measured, controls)
+        measured, controls, judged = findings_of(subject)
         labels = [group.labels is not None for group in groups]
         return finding_parts(self._asked, labels, measured.groups, judged, controls)
 
@@ -132,8 +117,8 @@ def findings_change(
     """
     if reader is None:
         return [], NO_READER
-    if min(len(parts.fit), len(parts.held)) < LEAST_IMAGES:
-        return [], f"not evaluated: fewer than {LEAST_IMAGES} images fit or judge"
+    if min(len(parts.fit), len(parts.held)) < MIN_FIT_IMAGES:
+        return [], f"not evaluated: fewer than {MIN_FIT_IMAGES} images fit or judge"
     try:
         before, after = (reader.findings(labelled, parts, head) for head in heads)
     except SingauditError as error:  # the refit stands without them

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import shutil
 from pathlib import Path
 
-from singaudit.disk import PrivateFolder, open_plain
-from singaudit.errors import LanguageError
+from singaudit.classifier.files.taken import take
+from singaudit.disk import PrivateFolder
+from singaudit.errors import LanguageError, ModelError
 from singaudit.language.encoders.exports import Exports
 from singaudit.language.encoders.open_clip import (
     CONFIG,
     HUB,
     PREFIX,
-    WEIGHTS,
     OpenClipEncoder,
     library,
     needed_files,
     open_folder,
 )
-from singaudit.language.encoders.pickled import with_safetensors
+from singaudit.language.encoders.pickled import SAFE, with_safetensors
 
 
 def local_file(name: str) -> tuple[str, Path] | None:
@@ -42,11 +42,12 @@ def open_file(
     try:
         config = {"model_cfg": library().get_model_config(model), "preprocess_cfg": {}}
         (folder.path / CONFIG).write_text(json.dumps(config), encoding="utf-8")
-        safe = weights.suffix == ".safetensors"
-        with open_plain(weights) as source, (folder.path / WEIGHTS[1 if safe else 3]).open("xb") as copy:
-            shutil.copyfileobj(source, copy)
+        called = SAFE if weights.suffix == ".safetensors" else "pytorch_model.bin"
+        take(weights, folder.path / called, hashlib.sha256())
         with with_safetensors(name, folder.path, needed_files) as (readable, digest):
             return open_folder(name, readable, digest, device, precision, exports)
+    except ModelError as error:
+        raise LanguageError(error.message, hint=error.hint) from error
     except (OSError, ValueError) as error:
         raise LanguageError(
             f"cannot read {weights}: {error}", hint="Check the file, and the room on the disk."

@@ -19,6 +19,8 @@ from singaudit.language.translators.statistics import Statistics, accumulate, so
 Array = NDArray[np.float64]
 
 FOLDS = 5
+MIN_FIT_IMAGES = 50
+"""With fewer images no translator is fitted for an audit: cross-validation would have next to nothing to hold out."""
 # Penalties tried, in units of n times the mean variance of a feature.
 _PENALTIES = np.logspace(-7, 1, 17)
 

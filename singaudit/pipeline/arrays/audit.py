@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,10 +17,10 @@ from singaudit.classifier.interface import Activation, Head, StoredDtype
 from singaudit.errors import ConfigError
 from singaudit.geometry.null_space import NullSpace, null_space
 from singaudit.language.concepts import Group
-from singaudit.language.translators.fit import fit
-from singaudit.metrics.control_run import Family, run_controls
-from singaudit.metrics.judge import Judged, judge
-from singaudit.metrics.measure import Measured, measure
+from singaudit.language.translators.fit import MIN_FIT_IMAGES, fit
+from singaudit.metrics.judge import findings_of
+from singaudit.metrics.label_cells import labels_of
+from singaudit.metrics.measure import Measured
 from singaudit.metrics.nearest import Progress
 from singaudit.metrics.subject import GroupTexts, Subject, unit_keys
 from singaudit.metrics.units import Units, find_units
@@ -39,9 +40,6 @@ from singaudit.report.result.findings import FindingPart
 
 Array = NDArray[np.float64]
 Texts = ArrayLike | tuple[ArrayLike, ArrayLike]
-
-_MIN_FIT = 50
-# Images that a translator can be fitted on at all.
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ class Given:
             [np.argmax(part @ self.head.weight.T + self.head.bias, axis=1) for part in self._blocks()]
         ).astype(np.intp)
 
-    @property
+    @cached_property
     def logits(self) -> NDArray[np.float32]:
         """(n, c)."""
         return np.concatenate(
@@ -86,8 +84,7 @@ class Given:
     @property
     def several_labels(self) -> NDArray[np.bool_] | None:
         """(n, c) labels that a head of several gives each image; None where classes stand for them."""
-        several = self.head.activation == "sigmoid" and len(self.head.weight) > 1
-        return self.logits > 0 if several and self.class_labels is None else None
+        return None if self.class_labels is not None else labels_of(self.head.activation, self.logits)
 
     def _blocks(self) -> list[Array]:
         return [self.features[i : i + 4096].astype(np.float64) for i in range(0, len(self.features), 4096)]
@@ -195,9 +192,9 @@ def check_arrays(
     if not arranged:
         raise ConfigError("expected at least two classes or a group, found neither", hint="Add a group of texts.")
     probe = _probe(probe_features, probe_embeddings, m, d)
-    if (behind := len(probe[0]) if probe else n) < _MIN_FIT:
+    if (behind := len(probe[0]) if probe else n) < MIN_FIT_IMAGES:
         raise ConfigError(
-            f"expected at least {_MIN_FIT} images to fit a translator, found {behind}",
+            f"expected at least {MIN_FIT_IMAGES} images to fit a translator, found {behind}",
             hint="About 1,000 are needed before findings can be trusted.",
         )
     if units is not None:
@@ -224,15 +221,6 @@ def subject_of(
         np.concatenate([g.texts for g in given.groups]), given.groups, space, fitted, seed, given.probe,
         units.of.astype(np.intp), given.several_labels,
     ), (units, probe_units)  # fmt: skip
-
-
-def findings_of(
-    subject: Subject, progress: Progress = lambda done, total: None
-) -> tuple[Measured, list[Family], list[Judged]]:
-    """Every number, the controls, and what follows; ``progress`` is told of the controls."""
-    measured = measure(subject)
-    controls = run_controls(subject, measured, lambda done: progress(done, 0))
-    return measured, controls, judge(subject, measured, controls)
 
 
 def _group(

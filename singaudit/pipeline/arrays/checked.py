@@ -60,12 +60,7 @@ def texts(name: str, given: ArrayLike, shape: Sequence[int | None], why: str) ->
 
 def integers(name: str, given: ArrayLike, n: int, values: int) -> NDArray[np.intp]:
     """(n,) positions among ``values``, -1 where unknown."""
-    array = np.asarray(given)
-    if array.dtype.kind not in "iu" or array.shape != (n,):
-        raise ConfigError(
-            f"expected {n} integers in {name}, found {array.dtype} of shape {array.shape}",
-            hint="One number for each image, -1 where a value is unknown.",
-        )
+    array = _whole(name, given, n, "-1 where a value is unknown")
     if len(array) and (array.min() < -1 or array.max() >= values):
         raise ConfigError(
             f"expected {name} from -1 to {values - 1}, found {array.min()} to {array.max()}",
@@ -76,13 +71,7 @@ def integers(name: str, given: ArrayLike, n: int, values: int) -> NDArray[np.int
 
 def scenes(name: str, given: ArrayLike, n: int) -> NDArray[np.intp]:
     """(n,) the unit of each image."""
-    array = np.asarray(given)
-    if array.dtype.kind not in "iu" or array.shape != (n,):
-        raise ConfigError(
-            f"expected {n} integers in {name}, found {array.dtype} of shape {array.shape}",
-            hint="One number for each image, the same for images of one scene.",
-        )
-    return array.astype(np.intp)
+    return _whole(name, given, n, "the same for images of one scene").astype(np.intp)
 
 
 def content_hashes(features: Rows, embeddings: Rows) -> list[str]:
@@ -93,6 +82,16 @@ def content_hashes(features: Rows, embeddings: Rows) -> list[str]:
 def mismatch(name: str, expected: str, shape: tuple[int, ...]) -> ConfigError:
     """An array of another shape than the others'."""
     return ConfigError(f"expected {name} of shape {expected}; found {shape}", hint="See help(singaudit.audit_arrays).")
+
+
+def _whole(name: str, given: ArrayLike, n: int, meaning: str) -> NDArray[np.integer]:
+    array = np.asarray(given)
+    if array.dtype.kind not in "iu" or array.shape != (n,):
+        raise ConfigError(
+            f"expected {n} integers in {name}, found {array.dtype} of shape {array.shape}",
+            hint=f"One number for each image, {meaning}.",
+        )
+    return array
 
 
 def _shaped(

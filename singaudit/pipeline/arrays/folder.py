@@ -131,12 +131,12 @@ def _mapped(file: Path) -> AnyArray:
             raise
         raise ConfigError(
             f"expected an array of numbers in {file.name!r}, it cannot be read as one: {str(error)[:300]}",
-            hint="Np.save(file, array) writes one; objects are not loaded.",
+            hint="Write one with np.save(file, array); objects are not loaded.",
         ) from error
     if not isinstance(found, np.ndarray) or found.dtype.kind not in "fiu":
         raise ConfigError(
             f"expected an array of numbers in {file.name!r}, found {getattr(found, 'dtype', 'an archive')}",
-            hint="Np.save(file, array.astype(np.float32)), or integers for labels and units.",
+            hint="Write it with np.save(file, array.astype(np.float32)), or integers for labels and units.",
         )
     return found
 

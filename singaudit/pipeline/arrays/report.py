@@ -21,11 +21,12 @@ from singaudit.metrics.control_run import DRAWS
 from singaudit.metrics.domains import told_apart
 from singaudit.metrics.findings import METHOD_VERSION, THRESHOLDS
 from singaudit.metrics.intervals import share_estimate
+from singaudit.metrics.judge import findings_of
 from singaudit.metrics.measure import Measured
 from singaudit.metrics.steering import steer_all
 from singaudit.metrics.subject import Subject, unit_keys
 from singaudit.metrics.units import Units
-from singaudit.pipeline.arrays.audit import Given, check_arrays, findings_of, subject_of
+from singaudit.pipeline.arrays.audit import Given, check_arrays, subject_of
 from singaudit.pipeline.arrays.checked import content_hashes
 from singaudit.pipeline.arrays.folder import Folder, arguments, open_folder
 from singaudit.pipeline.context import doubts_of_geometry, image_columns, near_null
@@ -92,9 +93,7 @@ def audit_folder(
         warn(text)
     progress("open the arrays", 1, 1)
     subject, units = subject_of(given, space, config.seed, lambda done, total: progress("find scenes", done, total))
-    measured, controls, judged = findings_of(
-        subject, lambda done, total: progress("compare with controls", done, total or DRAWS)
-    )
+    measured, controls, judged = findings_of(subject, lambda done: progress("compare with controls", done, DRAWS))
     findings = finding_parts(groups, [g.labels is not None for g in given.groups], measured.groups, judged, controls)
     images = list(names.images) if names.images else [f"row {i}" for i in range(len(given.features))]
     data = _data(folder, given, subject, measured, units, images)

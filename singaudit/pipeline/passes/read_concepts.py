@@ -16,7 +16,7 @@ from singaudit.engine.interface import Step
 from singaudit.engine.local import run_pass
 from singaudit.geometry.null_space import NullSpace
 from singaudit.hub.caller import Progress
-from singaudit.language.concepts import Group, concept_group, embed_groups, embed_meaningless, open_vocabulary
+from singaudit.language.concepts import Group, concept_group, open_vocabulary
 from singaudit.language.encoders.cached import CachedEncoder
 from singaudit.language.encoders.exports import Exports
 from singaudit.language.encoders.table import open_encoder
@@ -29,6 +29,7 @@ from singaudit.metrics.readability import TextTests
 from singaudit.metrics.subject import GroupTexts, Subject
 from singaudit.metrics.values import Values, read_values
 from singaudit.pipeline.passes.recipes import EncoderModel, EncoderRecipe
+from singaudit.pipeline.passes.texts import every_text, group_texts
 
 IMAGES = 500
 """Images that are looked at where nobody says how many: a minute's work for a large CLIP on two cores."""
@@ -91,12 +92,8 @@ def read_concepts(config: AuditConfig, progress: Progress) -> ConceptsRead:
         limit=count,
         progress=advance,
     )
-    texts = []
-    for g, said in zip(groups, embed_groups(encoder, groups), strict=True):
-        labels = own[g.name][seen.indices] if g.name in own else None
-        words = embed_meaningless(encoder, g) if labels is None and g.kind != "concept" else None
-        texts.append(GroupTexts(g.name, *said, labels, g.kind, words))
-    subject = _subject(seen.outputs["encoder"][0], seen.sha256, tuple(texts), config.seed)
+    texts = group_texts(encoder, groups, {name: values[seen.indices] for name, values in own.items()})
+    subject = _subject(seen.outputs["encoder"][0], seen.sha256, texts, config.seed)
     tests = TextTests(subject)
     found = tuple(_read(subject, tests, g, t) for g, t in zip(groups, texts, strict=True))
     return ConceptsRead(encoder.name, len(seen.names), found)
@@ -104,7 +101,8 @@ def read_concepts(config: AuditConfig, progress: Progress) -> ConceptsRead:
 
 def _subject(z: NDArray[np.float32], sha256: list[str], groups: tuple[GroupTexts, ...], seed: int) -> Subject:
     """The images alone: readability asks for neither features nor head nor translator."""
-    everything = np.concatenate([g.texts[:1] if g.kind == "concept" else g.texts for g in groups])
+    everything = every_text(groups)
+    assert everything is not None  # a concept file holds at least one concept
     return Subject(
         z[:, :0], z, sha256, np.zeros(len(z), np.intp), everything[:1], everything, groups, cast(NullSpace, None),
         cast(Fitted, None), seed,
