@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+_HEAD, _TAIL = 3000, 500
+"""Characters of a message that are kept of its beginning and end: what it quotes from a file may be of any length."""
+
 
 class ExitCode(IntEnum):
     """What a command ends with; 128 and its number where a signal ended it."""
@@ -25,8 +28,8 @@ class ExitCode(IntEnum):
 class SingauditError(Exception):
     """A problem that is the input's or the machine's, not a bug: shown as one message, without a traceback.
 
-    The message says what was expected and what arrived; ``hint`` says what to try; ``place`` is the text that was
-    read and the position in it where it went wrong.
+    The message says what was expected and what arrived; a long one loses its middle. ``hint`` says what to try;
+    ``place`` is the text that was read and the position in it where it went wrong.
     """
 
     exit_code = ExitCode.WRONG
@@ -35,6 +38,8 @@ class SingauditError(Exception):
     """What to try where the place that raised it knows nothing better: no message is without a way on."""
 
     def __init__(self, message: str, *, hint: str = "", place: tuple[str, int] | None = None) -> None:
+        if len(message) > _HEAD + _TAIL:
+            message = f"{message[:_HEAD]} ... {message[-_TAIL:]}"
         super().__init__(message)
         self.message = message
         self.hint = hint or self.default_hint
