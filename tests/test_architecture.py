@@ -10,7 +10,7 @@ import pytest
 import singaudit
 
 ROOT = Path(singaudit.__file__).parent
-SHARED = ["version", "errors", "machine", "torchvision_import", "disk", "child", "config"]
+SHARED = ["version", "errors", "machine", "without_compiler", "torchvision_import", "disk", "child", "config"]
 STAGES = [
     "cache", "hub", "classifier", "dataset", "engine", "geometry", "language", "metrics", "pictures", "repair",
     "report",

@@ -37,9 +37,9 @@ def timm_class_names(name: str) -> tuple[str, ...]:
 @functools.cache
 def _list(name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(synsets, names) of a list, in the order of the logits."""
-    from singaudit.torchvision_import import import_torchvision
+    from singaudit.torchvision_import import import_timm
 
-    import_torchvision()
+    import_timm()
     from timm.data import ImageNetInfo
 
     info = ImageNetInfo(name)

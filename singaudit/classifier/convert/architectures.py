@@ -10,6 +10,7 @@ from typing import Any
 
 from singaudit.classifier.convert.signature import Shapes
 from singaudit.errors import ModelError
+from singaudit.torchvision_import import import_timm, import_torchvision
 
 REFUSED = frozenset(
     {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir", "scriptable", "no_jit",
@@ -62,8 +63,7 @@ class Architecture:
 
     def _make(self) -> Any:
         if self.library == "timm":
-            import timm
-
+            timm = import_timm()
             options = dict(self.arguments)
             if self.classes is not None:
                 options["num_classes"] = self.classes
@@ -72,6 +72,7 @@ class Architecture:
             if self.size is not None:
                 options["img_size"] = self.size
             return timm.create_model(self.name, pretrained=False, exportable=True, **options)
+        import_torchvision()
         from torchvision import models
 
         options = {} if self.classes is None else {"num_classes": self.classes}
@@ -98,7 +99,7 @@ def known(text: str, arguments: Mapping[str, Any] | None = None) -> list[Archite
 
     Raises ModelError for a name that neither knows, with the nearest ones that they do.
     """
-    import timm
+    timm = import_timm()
     from torchvision import models
 
     library, colon, name = text.partition(":")

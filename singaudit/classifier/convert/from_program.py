@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from singaudit.classifier.convert.network import Network, Statements, stored_as
 from singaudit.errors import ModelError
+from singaudit.torchvision_import import import_torchvision
 
 _SIZES = (224, 256, 32, 28, 64, 96, 128, 160, 192, 299, 384, 448, 512)
 """Pixels; sides that classifiers are usually trained with, tried in this order where nothing states one."""
@@ -23,6 +24,7 @@ def program_network(file: str, content: str, stated: Mapping[str, Any]) -> Netwo
     """Run the file's own code to get its network, and find out what images it takes. Raises ModelError."""
     import torch
 
+    import_torchvision()  # which the program may be made of
     path = Path(file)
     program = None
     try:

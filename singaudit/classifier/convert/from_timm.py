@@ -11,12 +11,12 @@ from singaudit.classifier.convert.library_defaults import timm_class_names, timm
 from singaudit.classifier.convert.network import Network, Statements, stored_as
 from singaudit.classifier.convert.state_dict import read_weights
 from singaudit.errors import ModelError
+from singaudit.torchvision_import import import_timm
 
 
 def timm_network(files: Sequence[str], name: str, stated: Mapping[str, Any]) -> Network:
     """In the converting process: the network with every weight of the file loaded by timm itself."""
-    import timm
-
+    timm = import_timm()
     weights = read_weights([Path(file) for file in files])
     config = timm.models.get_pretrained_cfg(name).to_dict()
     with complete(name):

@@ -13,6 +13,7 @@ from singaudit.classifier.convert.library_defaults import torchvision_preprocess
 from singaudit.classifier.convert.network import Network, Statements, stored_as
 from singaudit.classifier.convert.state_dict import read_weights
 from singaudit.errors import ModelError
+from singaudit.torchvision_import import import_torchvision
 
 _RESCALED = ("inception_v3", "googlenet")
 """Their published weights come with a rescaling of the input inside the network."""
@@ -20,6 +21,7 @@ _RESCALED = ("inception_v3", "googlenet")
 
 def weights_entry(model: str, tag: str) -> Any:
     """The entry of torchvision's table of weights. Raises ModelError naming what it has."""
+    import_torchvision()
     from torchvision import models
 
     known = models.list_models(module=models)

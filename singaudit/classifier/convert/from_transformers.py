@@ -13,6 +13,7 @@ from singaudit.classifier.convert.network import Network, Statements, stored_as
 from singaudit.classifier.convert.state_dict import read_weights
 from singaudit.classifier.preprocessing.metadata import read_metadata
 from singaudit.errors import ModelError
+from singaudit.torchvision_import import import_torchvision, import_transformers
 
 PROCESSOR = "preprocessor_config.json"
 COMBINED_PROCESSOR = "processor_config.json"
@@ -25,7 +26,9 @@ def transformers_network(
 ) -> Network:
     """In the converting process: the network that config.json describes, with every one of its weights."""
     import torch
-    import transformers
+
+    import_torchvision()  # some networks are made of its parts
+    transformers = import_transformers()
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
 
     transformers.logging.set_verbosity_error()

@@ -8,6 +8,7 @@ from typing import Any
 
 from singaudit.classifier.convert.architectures import Architecture
 from singaudit.classifier.preprocessing.metadata import read_metadata
+from singaudit.torchvision_import import import_timm, import_torchvision
 
 _INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 
@@ -18,11 +19,10 @@ def architecture_preprocess(architecture: Architecture) -> tuple[dict[str, Any],
     For weights of somebody's own they are a guess.
     """
     if architecture.library == "timm":
-        import timm
-
-        config = timm.models.get_pretrained_cfg(architecture.name, allow_unregistered=True)
+        config = import_timm().models.get_pretrained_cfg(architecture.name, allow_unregistered=True)
         keys = {} if config is None else timm_preprocess(config.to_dict())
     else:
+        import_torchvision()
         from torchvision import models
 
         keys = torchvision_preprocess(models.get_model_weights(architecture.name).DEFAULT)
@@ -76,6 +76,7 @@ def timm_class_names(config: Mapping[str, Any]) -> tuple[tuple[str, ...] | None,
         described = config.get("label_descriptions")
         texts = described if isinstance(described, dict) else {}
         return tuple(str(texts.get(name, name)) for name in own), "timm pretrained_cfg"
+    import_timm()
     from timm.data import ImageNetInfo, infer_imagenet_subset
 
     subset = infer_imagenet_subset(dict(config))

@@ -59,9 +59,6 @@ READERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Network]] = 
 
 
 def _convert(request: Mapping[str, Any], out: Path) -> dict[str, Any]:
-    from singaudit.torchvision_import import import_torchvision
-
-    import_torchvision()
     import torch
 
     from singaudit.classifier.convert.export import export

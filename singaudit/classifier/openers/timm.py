@@ -14,16 +14,13 @@ from singaudit.errors import ConfigError, ModelError
 from singaudit.hub.caller import Progress
 from singaudit.hub.download import FileSelection, fetch
 from singaudit.hub.web_file import from_url
+from singaudit.torchvision_import import import_timm
 
 
 def open_timm(name: str, options: ModelOptions, progress: Progress) -> Classifier:
     """The pretrained classifier that timm calls ``name`` (with or without a tag). Raises ModelError."""
     if options.arch is not None:
         raise ConfigError("--arch is for files that hold weights alone; timm:NAME names its architecture itself")
-    from singaudit.torchvision_import import import_torchvision
-
-    import_torchvision()
-
     config = _registered(name)
     if config is None:
         raise ModelError(f"timm has no model named {name[:100]!r}", hint=_near(name))
@@ -55,8 +52,7 @@ def _first_of(names: Sequence[str], held: Sequence[str]) -> list[str]:
 
 def _registered(name: str) -> Any:
     """timm's pretrained_cfg; None for a name or a tag that it does not know."""
-    import timm
-
+    timm = import_timm()
     try:
         return timm.models.get_pretrained_cfg(name, allow_unregistered=False) if timm.is_model(name) else None
     except RuntimeError:  # an unknown tag
@@ -64,8 +60,7 @@ def _registered(name: str) -> Any:
 
 
 def _near(name: str) -> str:
-    import timm
-
+    timm = import_timm()
     base = name.partition(".")[0]
     near = timm.list_models(f"{base}.*", pretrained=True) if timm.is_model(base) else []
     near = near or difflib.get_close_matches(name, timm.list_models(pretrained=True), 4)

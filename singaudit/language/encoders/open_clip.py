@@ -20,6 +20,7 @@ from singaudit.language.encoders.text_towers import KNOWN_TEXT_TOWERS, is_known,
 from singaudit.language.encoders.towers import TorchTowers, Towers, embed_texts, unit
 from singaudit.machine import memory_ran_out, on_device
 from singaudit.torchvision_import import import_torchvision
+from singaudit.without_compiler import without_compiler
 
 PREFIX = "open_clip:"
 HUB = "hf-hub:"
@@ -260,7 +261,8 @@ def library() -> Any:
     """The open_clip library. Raises ``LanguageError`` where it is not installed."""
     import_torchvision()
     try:
-        import open_clip
+        with without_compiler():
+            import open_clip
     except ImportError as error:
         raise LanguageError(
             "expected the open_clip library for an open_clip: model; it is not installed",

@@ -1,0 +1,111 @@
+"""Libraries imported without torch's compiler, which singaudit never uses.
+
+torchvision, timm and transformers import it for a function or a decorator that eager execution has no use for, and with
+it sympy and a thousand modules more: longer than torch and the library itself take.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FunctionType, ModuleType
+from typing import Any
+
+_COMPILER = "torch._dynamo"
+_PUT_OFF = {
+    "torch._dynamo.utils": ["is_compile_supported"],
+    "torch._dynamo._trace_wrapped_higher_order_op": ["TransformGetItemToIndex"],
+    "transformers.generation.continuous_batching": ["PagedAttentionCache"],
+    "transformers.generation.continuous_batching.cache": ["PagedAttentionCache"],
+}
+"""Modules, and what the libraries import of them; the last two are the type of an argument, beside the compiler."""
+
+
+class _Deferred(ModuleType):
+    """Stands for a module that is imported as soon as anything of it is asked for that was not put off."""
+
+    def __init__(self, name: str, names: Sequence[str]) -> None:
+        super().__init__(name, "Not imported yet.")
+        for one in names:
+            setattr(self, one, _later(name, one))
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)
+        return getattr(_imported(self.__name__), attribute)
+
+
+def _later(module: str, name: str) -> type:
+    """A class in place of a function or class of a module: what it is called with goes to the real one."""
+
+    def call(_: type, *arguments: Any, **named: Any) -> Any:
+        return getattr(_imported(module), name)(*arguments, **named)
+
+    return type(name, (), {"__module__": module, "__new__": call})
+
+
+def _imported(name: str) -> ModuleType:
+    _forget()
+    return importlib.import_module(name)
+
+
+def _forget() -> None:
+    for name in [name for name, module in sys.modules.items() if isinstance(module, _Deferred)]:
+        del sys.modules[name]
+
+
+def _constant(fn: Any) -> Any:
+    """What the compiler's assume_constant_result does."""
+    fn._dynamo_marked_constant = True
+    return fn
+
+
+def _once_loaded(real: Callable[..., Any]) -> Callable[..., Any]:
+    """The decorator ``real``, which tells the compiler how to treat a function, told once there is a compiler."""
+
+    def decorator(fn: Any = None, *settings: Any, **named: Any) -> Any:
+        if fn is None:
+            return lambda function: decorator(function, *settings, **named)
+        if not isinstance(fn, FunctionType):
+            return real(fn, *settings, **named)
+        told = functools.cache(lambda: real(fn, *settings, **named))
+
+        @functools.wraps(fn)
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            return (told() if _COMPILER in sys.modules else fn)(*arguments, **keywords)
+
+        return call
+
+    return decorator
+
+
+@contextmanager
+def without_compiler() -> Iterator[None]:
+    """What is imported meanwhile gets stand-ins for the compiler; one that is called imports it and answers as it does.
+
+    Where the compiler is loaded already nothing is put off; at the end no stand-in is left in its place.
+    """
+    import torch
+
+    if _COMPILER in sys.modules:
+        yield
+        return
+    sys.modules.update({name: _Deferred(name, of) for name, of in _PUT_OFF.items() if name not in sys.modules})
+    decorators = {name: getattr(torch.compiler, name) for name in ("disable", "allow_in_graph")}
+    whole: Any = _Deferred(_COMPILER, ())
+    whole.assume_constant_result = _constant
+    torch._dynamo = whole  # as an attribute alone: whoever imports it gets the compiler
+    for name, real in decorators.items():
+        for module in (whole, torch.compiler):
+            setattr(module, name, _once_loaded(real))
+    try:
+        yield
+    finally:
+        for name, real in decorators.items():
+            setattr(torch.compiler, name, real)
+        if torch.__dict__.get("_dynamo") is whole:
+            del torch._dynamo
+        _forget()
