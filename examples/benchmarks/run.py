@@ -72,6 +72,12 @@ def _cache(options: argparse.Namespace) -> list[Outcome]:
     return [speed(options.quick), audits(options.quick)]
 
 
+def _fixed(options: argparse.Namespace) -> list[Outcome]:
+    from fixed_costs import costs
+
+    return [costs(options.quick)]
+
+
 def _startup(options: argparse.Namespace) -> list[Outcome]:
     from startup_speed import speed
 
@@ -93,6 +99,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], list[Outcome]]] = {
     "features": _features,
     "encoder": _encoder,
     "cache": _cache,
+    "fixed": _fixed,
     "translator": _translator,
     "refine": _refine,
 }
