@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,6 +23,9 @@ _PATHS = (
     errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENOENT,
     errno.ENXIO, errno.EINVAL,
 )  # fmt: skip
+
+_ASIDE = "singaudit.cache", "singaudit.pipeline"
+"""Loggers of what changes no result and leaves nothing out: quiet, they keep silent."""
 
 
 def as_ours(error: BaseException) -> SingauditError:
@@ -58,6 +62,9 @@ class Outcome:
         self._reached = False  # whether what the command is for was done, and only remains to be shown
 
     def __enter__(self) -> Outcome:
+        if self._quiet:
+            for name in _ASIDE:
+                logging.getLogger(name).setLevel(logging.ERROR)
         return self
 
     def heeds(self, settings: dict[str, Any]) -> dict[str, Any]:
@@ -103,6 +110,9 @@ class Outcome:
             click.echo(file_line(files), err=self._json)
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if self._quiet:
+            for name in _ASIDE:
+                logging.getLogger(name).setLevel(logging.NOTSET)
         if (lock := sys.modules.get("singaudit.cli.lock")) is not None:  # loaded only where something is held
             lock.release()
         if error is None:

@@ -1,11 +1,14 @@
 """The brief on the terminal: short, narrow, whole commands, and the way to the files."""
 
+import logging
 import shlex
 from pathlib import Path
 
 import pytest
 from report_factory import HOSTILE, full, geometry_only
 
+from singaudit.cli.ending import Ended
+from singaudit.cli.outcome import Outcome
 from singaudit.cli.summary import MAX_LINES, brief_lines, file_line, quiet_line
 from singaudit.report.brief.make import brief_of
 
@@ -41,6 +44,20 @@ def test_a_command_over_several_lines_is_still_one_command() -> None:
 def test_the_file_to_open_is_named_first() -> None:
     assert file_line(FILES) == "Report: out/report.html (beside it report.pdf, result.json)"
     assert file_line([]) == ""
+
+
+def test_quiet_is_silent_about_the_cache_and_only_there() -> None:
+    cache, report = logging.getLogger("singaudit.cache.shelf"), logging.getLogger("singaudit.report.formats.pdf")
+    shown = []
+
+    def look() -> None:
+        with Outcome({"quiet": True}):
+            shown.extend(logger.isEnabledFor(logging.WARNING) for logger in (cache, report))
+
+    with pytest.raises(Ended):
+        look()
+    assert shown == [False, True]  # a PDF that is missing is no note
+    assert cache.isEnabledFor(logging.WARNING)
 
 
 def test_quiet_says_what_did_not_pass_and_nothing_else() -> None:

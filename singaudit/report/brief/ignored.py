@@ -17,6 +17,14 @@ Style = Literal["bad", "warn", "plain", "good"]
 CARRIED = "of its reading lies in what the head ignores"
 UNSEEN = "of it is not visible to the logits"
 FOUND = "of it is found in what the head ignores"
+FOLLOWS = "of its readings change with the ignored part"
+OF_NAMED = {
+    CARRIED: "of the reading of {} lies in what the head ignores",
+    UNSEEN: "of what the features tell about {} is not visible to the logits",
+    FOUND: "of what the features tell about {} is found in what the head ignores",
+    FOLLOWS: "of the readings of {} change when the ignored part is exchanged",
+}
+"""What a bar's number is a share of, where the group has to be named."""
 
 WORDS: dict[str, tuple[str, Style]] = {
     "strong": ("ignored", "bad"),
@@ -33,7 +41,7 @@ _SENTENCES = {
     "partial": "Part of what carries it in the features is ignored by the head.",
     "nonlinear": "Ignored by the head, in a form that only a nonlinear reading finds.",
     "redundant": "Not ignored: the logits show it as well.",
-    "not detected": "Next to nothing of it is found in what the head ignores; whether the logits use it was not asked.",
+    "not detected": "Next to nothing of it is in what the head ignores; whether the logits use it was not asked.",
     "not applicable": "The head ignores no direction of feature space.",
 }
 # How a rule that could not tell begins, what that means, and what would help.
@@ -78,8 +86,17 @@ def rows(
 
 def decided_first(rows: Sequence[Row], every: Sequence[Row], groups: Sequence[str]) -> tuple[Row, ...]:
     """As many rows, those of ``groups``, whose gates failed, first and as grave as the verdict, whatever their word."""
-    first = tuple(replace(row, style="bad") for row in every if row.group in groups)[: len(rows)]
+    first = tuple(_grave(row) for row in every if row.group in groups)[: len(rows)]
     return (*first, *(row for row in rows if row.group not in groups))[: max(len(rows), 1)]
+
+
+def _grave(row: Row) -> Row:
+    """A row whose gate failed; what is mostly seen is not called that in red."""
+    if row.style in ("bad", "warn"):
+        return replace(row, style="bad")
+    return replace(
+        row, style="bad", word="lost in part", sentence=f"The logits lack more of {row.name} than you allow."
+    )
 
 
 def row(finding: FindingPart, two_class: bool = False) -> Row:
@@ -90,9 +107,6 @@ def row(finding: FindingPart, two_class: bool = False) -> Row:
         word, meaning = "mostly seen", "The logits show most of it, and lack the rest."
     if finding.finding == "partial" and shown is not None and shown.value >= _MOSTLY:
         word, meaning = "mostly ignored", "Most of what carries it in the features is ignored by the head."
-    if two_class and finding.finding in ("strong", "partial"):
-        # What is read there says nothing; what counts is what the logits lack of what the features decode.
-        meaning = f"{meaning[:-1]}, as any two-class head would ignore it: what tells is what its logits lack."
     return Row(finding.group, readable(finding.group), finding.finding, word, style, meaning, shown)
 
 
@@ -107,23 +121,40 @@ def bar(finding: FindingPart, two_class: bool = False) -> Bar | None:
 
 
 def _deciding(f: FindingPart, two_class: bool) -> tuple[Statistic | None, str]:
-    share, gain, probe = f.carried_share, f.probe.gain if f.probe else None, f.probe
     if f.finding == "nonlinear":
         return (f.quadratic_probe.null, FOUND) if f.quadratic_probe else (None, "")
-    if f.finding in ("strong", "partial") and f.beyond_class is not None and f.rule.startswith(_BEYOND):
-        share, gain = f.beyond_class.carried_share, f.beyond_class.probe.gain if f.beyond_class.probe else None
     if f.finding == "not detected":
-        return (probe.null, FOUND) if probe else (None, "")
+        return (f.probe.null, FOUND) if f.probe else (None, "")
+    if f.finding in ("strong", "partial"):
+        return _met_or_missed(f, two_class)
+    share, gain = f.carried_share, f.probe.gain if f.probe else None
     if f.finding == "redundant":
         # Its values decode worse from what the logits see, and yet its reading stays: then the reading decided.
         stays = gain is None or gain.low >= THRESHOLDS.partial_gain
         return (share, CARRIED) if stays else (gain, UNSEEN)
-    if two_class or share is None:
-        # Any two-class head ignores nearly all directions: what is read there says nothing, what is decoded does.
-        return gain, UNSEEN
-    if f.finding == "partial" and share.low >= THRESHOLDS.strong_share:
-        return (gain, UNSEEN) if gain is not None else (share, CARRIED)
-    return share, CARRIED
+    return (gain, UNSEEN) if two_class or share is None else (share, CARRIED)
+
+
+def _met_or_missed(f: FindingPart, two_class: bool) -> tuple[Statistic | None, str]:
+    """Of what is ignored, the share of its reading; of what is partly ignored, the first number that kept it from being
+    called ignored. Of two classes' head, which ignores nearly all directions, never the share of the reading alone."""
+    share, gain = f.carried_share, f.probe.gain if f.probe else None
+    follow, enough = f.null_follow.of_read if f.null_follow else None, THRESHOLDS.strong_follow
+    if f.beyond_class is not None and f.rule.startswith(_BEYOND):
+        b = f.beyond_class
+        share, gain = b.carried_share, b.probe.gain if b.probe else None
+        follow, enough = b.null_follow, THRESHOLDS.beyond_follow
+    numbers = [
+        (share, CARRIED, THRESHOLDS.strong_share),
+        (follow, FOLLOWS, enough),
+        (gain, UNSEEN, THRESHOLDS.strong_gain),
+    ]
+    known = [(number, measure, limit) for number, measure, limit in numbers if number is not None]
+    missed = [(number, measure) for number, measure, limit in known if number.low < limit]
+    if f.finding == "partial" and missed:
+        return missed[0]
+    met = [(number, measure) for number, measure, _ in known if not (two_class and measure == CARRIED)]
+    return met[0] if met else (None, "")
 
 
 def untold(findings: Sequence[FindingPart]) -> tuple[Untold, ...]:

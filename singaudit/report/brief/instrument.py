@@ -30,7 +30,7 @@ def _language_model(result: AuditResult) -> Mark:
         and result.data is not None
         and not result.data.audit.source.startswith("shapes:")
     ):
-        return Mark(name, "red", "reads generated shapes alone", "everything read in words: these are other images")
+        return Mark(name, "red", "was made for generated shapes, not for such images", "everything read in words")
     read = class_reading(result)
     if read is None:
         return Mark(name, "amber", "not checked: no labels", "whether it reads these images")
@@ -78,7 +78,7 @@ def _images(result: AuditResult) -> Mark:
         return Mark(name, "amber", text, "whether they stand for all")
     fitted = result.translator
     if data.probe is None and fitted is not None and fitted.images < THRESHOLDS.min_translator_images:
-        text += f", {THRESHOLDS.min_translator_images:,} are needed where none are added for the translator"
+        text += f", the translator needs {THRESHOLDS.min_translator_images:,}, labelled or not"
         return Mark(name, "amber", text, "every finding")
     return Mark(name, "ok", text, "")
 

@@ -5,10 +5,12 @@ No text is escaped or coloured here; names come from a result and are as hostile
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import dataclass
 from typing import Literal
 
+_PLACE = re.compile(r"[A-Z]+_[A-Z]+|PHOTOS|LABELS\.csv")
 State = Literal["ok", "amber", "red"]
 Status = Literal["pass", "fail", "inconclusive", "no gates set"]
 MAX_ROWS = 6
@@ -120,6 +122,11 @@ class Step:
     def words(self) -> tuple[str, ...]:
         """The command's words, each quoted for the shell: where a line may break."""
         return tuple(map(shlex.quote, shlex.split(self.command)))
+
+    @property
+    def to_fill_in(self) -> bool:
+        """Whether a word stands for what only the reader knows."""
+        return any(_PLACE.fullmatch(word) for word in shlex.split(self.command))
 
 
 @dataclass(frozen=True)

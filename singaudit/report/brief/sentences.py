@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from singaudit.report.brief.gates import Asked
+from singaudit.report.brief.ignored import OF_NAMED
 from singaudit.report.brief.model import Mark, Row
 from singaudit.report.brief.words import counted, listed, share_text
 from singaudit.report.result.audit import AuditResult
@@ -64,8 +65,7 @@ def certainty(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row]) 
             f"classes better{read}, so that a better last layer is possible."
         )
     if worst is not None and worst.bar is not None:
-        measure = worst.bar.measure.replace("its reading", f"the reading of {worst.name}")
-        measure = measure.replace("of it ", f"of what the features tell about {worst.name} ")
+        measure = OF_NAMED[worst.bar.measure].format(worst.name)
         return (
             f"{worst.bar.text[:1].upper()}{worst.bar.text[1:]} {measure} (95\u00a0% interval, "
             f"{counted(used, 'image')}): {'it' if worst.style == 'bad' else 'that part'} can change and no logit moves."
@@ -76,6 +76,8 @@ def certainty(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row]) 
             f"Looked for in {counted(used, 'image')} with 95\u00a0% intervals. It speaks of the last layer and of what "
             "the language model reads; earlier layers may ignore things of their own."
         )
+    if result.verdict.status == "inconclusive":
+        return f"Nothing follows from {counted(used, 'image')} for or against the model; see what to do next."
     return f"Measured on {counted(used, 'image')}."
 
 

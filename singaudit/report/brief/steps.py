@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from singaudit.repair.suggest import compare_command, refit_command, trim_command
 from singaudit.report.brief.gates import Asked
 from singaudit.report.brief.ignored import reason, says_something
+from singaudit.report.brief.instrument import BUILTIN
 from singaudit.report.brief.model import MAX_STEPS, Mark, Row, Step
 from singaudit.report.brief.words import listed, readable
 from singaudit.report.gates.rules import MAX_CLASS_GAIN
@@ -151,8 +152,8 @@ def _more_images(result: AuditResult, words: list[str], why: str, audit: bool = 
 
 
 def _other_vlm(result: AuditResult, words: list[str]) -> str:
-    family = result.encoder.family if result.encoder is not None else ""
-    return _with(words, "--vlm", _CLIP if "siglip" in family.lower() else _SIGLIP)
+    family, name = (result.encoder.family, result.encoder.name) if result.encoder is not None else ("", "")
+    return _with(words, "--vlm", _CLIP if "siglip" in family.lower() or name == BUILTIN else _SIGLIP)
 
 
 def _with(words: list[str], option: str, value: str) -> str:

@@ -141,7 +141,11 @@ def _follow(measure: GroupMeasure | None, q: float) -> NullFollow | None:
     if measure is None or follow is None or normalised is None:
         return None
     return NullFollow(
-        **follow.model_dump(), chance=rounded(measure.carried.follow_chance), normalised=normalised, q=rounded(q)
+        **follow.model_dump(),
+        chance=rounded(measure.carried.follow_chance),
+        normalised=normalised,
+        of_read=maybe(measure.carried.follow_share),
+        q=rounded(q),
     )
 
 

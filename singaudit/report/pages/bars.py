@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from markupsafe import Markup
 
 from singaudit.report.brief.model import Bar
-from singaudit.report.pages.charts import BLUE, GRID, ORANGE, VERMILLION
+from singaudit.report.pages.vega import BLUE, GRID, ORANGE, VERMILLION
 from singaudit.report.result.base import Statistic
 from singaudit.report.result.scores import ControlScore
 

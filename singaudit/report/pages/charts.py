@@ -1,172 +1,79 @@
-"""The report's charts: Altair specifications drawn to static SVG, the same for HTML and PDF.
-
-User text enters only as data values, never as an expression. Colours are explicit (Okabe and Ito's palette, safe for
-colour-blind readers) because a document's CSS does not reach inline SVG in the PDF.
-"""
+"""The charts of one audit: scores per image and class, the spectrum, angles to concepts (the paper's Figure 5)."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
-from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 
-from singaudit.report.pages.drawing import draw
-from singaudit.report.pages.text import shorten
+from singaudit.report.pages.text import plain, shorten
+from singaudit.report.pages.vega import (
+    BLUE,
+    ORANGE,
+    VERMILLION,
+    Spec,
+    chart,
+    domain,
+    either,
+    labels,
+    layer,
+    quantity,
+    scale,
+    to_svg,
+)
 from singaudit.report.result.model import GeometryPart
 from singaudit.report.result.scores import ClassPart, ControlScore, ScatterPart
+from singaudit.report.result.words import WordPart
 
-BLUE, ORANGE, VERMILLION, GREEN = "#0072B2", "#E69F00", "#D55E00", "#009E73"
-INK, GRID = "#55606b", "#8a94a0"
-_FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
-_SVG = "http://www.w3.org/2000/svg"
-_TAGS = {f"{{{_SVG}}}{name}" for name in ("svg", "g", "path", "rect", "line", "circle", "text", "tspan")}
-_DOT = re.compile(r"M([\d.]+),0A\1,\1,0,1,1,-\1,0A\1,\1,0,1,1,\1,0")
-_AT = re.compile(r"translate\((-?[\d.]+),(-?[\d.]+)\)")
-_UNDRAWN = (
-    f'<svg xmlns="{_SVG}" viewBox="0 0 520 40"><text x="4" y="24" font-family="{_FONT}" font-size="13" fill="{INK}">'
-    "This chart could not be drawn on the machine; result.json holds its numbers.</text></svg>"
-)
 _MAX_POINTS = 2000  # more SVG points make the PDF slow without showing more
 _MAX_VIOLINS = 20
-
-
-def to_svg(chart: Any, label: str) -> str:
-    """Draw an Altair chart as an SVG element with ``label`` as its accessible name.
-
-    Only drawing elements survive, without ids, style or event attributes: several charts share one page with a
-    strict content security policy.
-    """
-    # The tests validate every specification; doing so again in each audit takes longer than drawing it.
-    spec = chart.configure(**_config()).to_dict(validate=False)
-    drawn = draw(spec)
-    root = ElementTree.fromstring(drawn if drawn is not None else _UNDRAWN)
-    _keep_drawing(root)
-    root.attrib.pop("width", None)
-    root.attrib.pop("height", None)
-    root.set("role", "img")
-    root.set("aria-label", label)
-    ElementTree.register_namespace("", _SVG)
-    return ElementTree.tostring(root, encoding="unicode")
-
-
-def _keep_drawing(node: ElementTree.Element) -> None:
-    for child in list(node):
-        if child.tag in _TAGS:
-            _keep_drawing(child)
-        else:
-            node.remove(child)
-    for name, value in list(node.attrib.items()):
-        if (
-            name in ("id", "class", "role", "style", "href", "pointer-events")
-            or name.startswith(("on", "aria-", "{"))
-            or "url(" in value
-        ):
-            del node.attrib[name]
-        elif name in ("d", "transform", "x", "y", "x1", "x2", "y1", "y2", "width", "height"):
-            # A hundredth of a pixel is enough, and halves the file.
-            node.set(name, re.sub(r"-?\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", value))
-    _simplify_dots(node)
-
-
-def _simplify_dots(node: ElementTree.Element) -> None:
-    """Dots drawn as two arcs each become circles, and what they have in common is said once, on their group: thousands
-    of them take a third of the bytes, and of the PDF's time."""
-    dots = [(child, _DOT.fullmatch(child.get("d", "")), _AT.fullmatch(child.get("transform", ""))) for child in node]
-    if len(dots) < 2 or not all(child.tag == f"{{{_SVG}}}path" and shape and at for child, shape, at in dots):
-        return
-    for child, shape, at in dots:
-        assert shape is not None
-        assert at is not None
-        del child.attrib["d"], child.attrib["transform"]
-        child.tag = f"{{{_SVG}}}circle"
-        child.attrib.update({"cx": at[1], "cy": at[2], "r": shape[1]})
-    for name, value in list(node[0].attrib.items()):
-        # Opacity of a group is that of the whole, not of each dot.
-        if name in ("fill", "stroke", "stroke-width") and all(child.get(name) == value for child in node):
-            node.set(name, value)
-            for child in node:
-                del child.attrib[name]
-
-
-def _config() -> dict[str, Any]:
-    axis = {
-        "labelColor": INK, "titleColor": INK, "labelFontSize": 13, "titleFontSize": 13, "titleFontWeight": 600,
-        "gridColor": GRID, "gridOpacity": 0.25, "domainColor": GRID, "tickColor": GRID, "titlePadding": 8,
-        "labelFont": _FONT, "titleFont": _FONT,
-    }  # fmt: skip
-    legend = {"labelColor": INK, "labelFont": _FONT, "labelFontSize": 12, "title": None, "orient": "top"}
-    return {
-        "font": _FONT,
-        "background": "transparent",
-        "view": {"stroke": None},
-        "axis": axis,
-        "legend": legend,
-        "aria": False,
-        "text": {"font": _FONT, "fontSize": 13, "color": INK},
-    }
-
-
-def data(rows: list[dict[str, Any]]) -> Any:
-    """Rows as Altair takes them, inline; as a plain object, because its own class looks at each value several times."""
-    return {"values": rows}
-
-
-def domain(values: Sequence[float], pad: float = 0.05) -> list[float]:
-    """A range that holds ``values`` with some room at both ends."""
-    low, high = min(values), max(values)
-    margin = (high - low) * pad or abs(high) * pad or 1.0
-    return [low - margin, high + margin]
+MAX_CLASSES = 6
+"""Classes whose words are drawn; result.json holds all."""
 
 
 def scatter(points: ScatterPart, across: ControlScore | None, up: ControlScore | None) -> str:
     """IS against AS per image, the covariance ellipse, and where random subspaces put the means (degrees)."""
-    import altair as alt
-
     x, y = points.attribute_score_deg[:_MAX_POINTS], points.image_score_deg[:_MAX_POINTS]
     ellipse = outline(points.mean, points.covariance)
     band = [] if across is None else [across.control_low, across.control_high]
     band_up = [] if up is None else [up.control_low, up.control_high]
-    x_scale = alt.Scale(domain=domain([*x, *band, *(p["x"] for p in ellipse)]), nice=False, zero=False)
-    y_scale = alt.Scale(domain=domain([*y, *band_up, *(p["y"] for p in ellipse)]), nice=False, zero=False)
     signed = bool(x) and min(x) < 0
-    horizontal = alt.X(
-        "x:Q", title="AS toward the class, degrees" if signed else "|AS| toward the class, degrees", scale=x_scale
-    )
-    vertical = alt.Y("y:Q", title="IS, degrees", scale=y_scale)
+    plane = {
+        "x": quantity(
+            "x",
+            "AS toward the class, degrees" if signed else "|AS| toward the class, degrees",
+            scale(domain([*x, *band, *(p["x"] for p in ellipse)])),
+        ),
+        "y": quantity("y", "IS, degrees", scale(domain([*y, *band_up, *(p["y"] for p in ellipse)]))),
+    }
     rows = [{"x": round(a, 3), "y": round(b, 3)} for a, b in zip(x, y, strict=True)]
+    order = {"order": {"field": "i", "type": "quantitative"}}
+    mean = [{"x": points.mean[0], "y": points.mean[1]}]
     layers = [
-        alt.Chart(data(rows)).mark_circle(size=16, color=BLUE, opacity=0.4).encode(horizontal, vertical),
-        alt.Chart(data(ellipse))
-        .mark_line(color=BLUE, strokeWidth=2)
-        .encode(horizontal, vertical, order=alt.Order("i:Q")),
-        alt.Chart(data([{"x": points.mean[0], "y": points.mean[1]}]))
-        .mark_point(shape="diamond", filled=True, size=120, color=BLUE, stroke="white", strokeWidth=1.5, opacity=1)
-        .encode(horizontal, vertical),
-    ]
-    layers += _control_layers(across, up, x_scale, y_scale)
-    return to_svg(alt.layer(*layers).properties(width=480, height=300), "Scatter of IS against AS, one dot per image")
+        layer(rows, "circle", plane, size=16, color=BLUE, opacity=0.4),
+        layer(ellipse, "line", plane | order, color=BLUE, strokeWidth=2),
+        layer(mean, "point", plane, shape="diamond", filled=True, size=120, color=BLUE, stroke="white", strokeWidth=1.5,
+              opacity=1),
+        *_control_layers(across, up, plane),
+    ]  # fmt: skip
+    return to_svg(chart(layers, 440, 290), "Scatter of IS against AS, one dot per image")
 
 
-def _control_layers(across: ControlScore | None, up: ControlScore | None, x_scale: Any, y_scale: Any) -> list[Any]:
+def _control_layers(across: ControlScore | None, up: ControlScore | None, plane: Spec) -> list[Spec]:
     """The control's 95 % range: a box where it is known for both scores, else a band."""
-    import altair as alt
-
     if across is None and up is None:
         return []
     row: dict[str, float] = {}
-    channels: dict[str, Any] = {}
+    ends: Spec = {}
     if across is not None:
         row |= {"x": across.control_low, "x2": across.control_high}
-        channels |= {"x": alt.X("x:Q", scale=x_scale), "x2": "x2:Q"}
+        ends |= {"x": plane["x"], "x2": {"field": "x2"}}
     if up is not None:
         row |= {"y": up.control_low, "y2": up.control_high}
-        channels |= {"y": alt.Y("y:Q", scale=y_scale), "y2": "y2:Q"}
-    box = alt.Chart(data([row])).mark_rect(color=ORANGE, opacity=1, fillOpacity=0.3, stroke=VERMILLION, strokeWidth=1.5)
-    return [box.encode(**channels)]
+        ends |= {"y": plane["y"], "y2": {"field": "y2"}}
+    look = {"color": ORANGE, "opacity": 1, "fillOpacity": 0.3, "stroke": VERMILLION, "strokeWidth": 1.5}
+    return [layer([row], "rect", ends, **look)]
 
 
 def outline(mean: Sequence[float], covariance: Sequence[Sequence[float]]) -> list[dict[str, float]]:
@@ -180,11 +87,9 @@ def outline(mean: Sequence[float], covariance: Sequence[Sequence[float]]) -> lis
 
 def violins(classes: Sequence[ClassPart]) -> str:
     """Distribution of AS over a class's images (degrees), at most 20 classes, in the order given."""
-    import altair as alt
-
     shown = [c for c in classes if len(c.quantiles_deg) == 21][:_MAX_VIOLINS]
-    areas: list[dict[str, Any]] = []
-    boxes: list[dict[str, Any]] = []
+    areas: list[Spec] = []
+    boxes: list[Spec] = []
     for row, part in enumerate(shown):
         q, level = part.quantiles_deg, len(shown) - row
         areas += [
@@ -193,24 +98,21 @@ def violins(classes: Sequence[ClassPart]) -> str:
         ]
         boxes.append({"y": level, "p5": q[1], "p25": q[5], "p50": q[10], "p75": q[15], "p95": q[19]})
         boxes[-1]["name"] = shorten(part.name, 26)
-    scale = alt.Scale(domain=domain([a["x"] for a in areas], 0.02), nice=False, zero=False)
-    levels = alt.Scale(domain=[0.4, len(shown) + 0.6], nice=False, zero=False)
-    y = alt.Y("y:Q", axis=None, scale=levels)
+    degrees, levels = scale(domain([a["x"] for a in areas], 0.02)), scale([0.4, len(shown) + 0.6])
 
-    def across(field: str) -> Any:
-        return alt.X(f"{field}:Q", title="AS toward the class, degrees", scale=scale)
+    def across(field: str) -> Spec:
+        return quantity(field, "AS toward the class, degrees", degrees)
 
-    body = alt.Chart(data(areas)).mark_area(color=BLUE, opacity=0.35)
-    base = alt.Chart(data(boxes))
+    y = quantity("y", "", levels, axis=None)
+    body = {"x": across("x"), "y": y | {"field": "low"}, "y2": {"field": "high"}}
     layers = [
-        body.encode(across("x"), alt.Y("low:Q", axis=None, scale=levels), y2="high:Q", detail="c:N"),
-        base.mark_rule(color=BLUE).encode(across("p5"), y, x2="p95:Q"),
-        base.mark_rule(color=BLUE, strokeWidth=5).encode(across("p25"), y, x2="p75:Q"),
-        base.mark_circle(color="white", size=26, opacity=1, stroke=BLUE).encode(across("p50"), y),
-        base.mark_text(align="right", dx=-8).encode(x=alt.value(0), y=y, text="name:N"),
+        layer(areas, "area", body | {"detail": {"field": "c", "type": "nominal"}}, color=BLUE, opacity=0.35),
+        layer(boxes, "rule", {"x": across("p5"), "x2": {"field": "p95"}, "y": y}, color=BLUE),
+        layer(boxes, "rule", {"x": across("p25"), "x2": {"field": "p75"}, "y": y}, color=BLUE, strokeWidth=5),
+        layer(boxes, "circle", {"x": across("p50"), "y": y}, color="white", size=26, opacity=1, stroke=BLUE),
+        labels(boxes, y),
     ]
-    height = max(60, 26 * len(shown))
-    return to_svg(alt.layer(*layers).properties(width=420, height=height), "Distribution of AS per class")
+    return to_svg(chart(layers, 320, max(60, 26 * len(shown))), "Distribution of AS per class")
 
 
 def _density(quantiles: Sequence[float]) -> tuple[list[float], list[float]]:
@@ -225,8 +127,6 @@ def _density(quantiles: Sequence[float]) -> tuple[list[float], list[float]]:
 
 def spectrum(geometry: GeometryPart) -> str:
     """Singular values on a log scale, the cut-off, and the dimensions the head ignores."""
-    import altair as alt
-
     values = np.asarray(geometry.singular_values, dtype=np.float64)
     top = float(values.max(initial=0.0)) or 1.0
     floor = max(geometry.tolerance, top * 1e-12) / 30
@@ -235,18 +135,62 @@ def spectrum(geometry: GeometryPart) -> str:
         {"x": int(i) + 1, "y": max(float(values[i]), floor), "kept": bool(values[i] > geometry.tolerance)}
         for i in index
     ]
-    xs = alt.Scale(domain=[0.5, max(geometry.feature_dim, len(values)) + 0.5], nice=False, zero=False)
-    ys = alt.Scale(type="log", domain=[floor / 2, top * 2], nice=False)
-    x = alt.X("x:Q", title="dimension of feature space", scale=xs, axis=alt.Axis(tickMinStep=1, format="d"))
-    y = alt.Y("y:Q", title="singular value (log)", scale=ys, axis=alt.Axis(format=".0e", tickCount=6))
-    layers: list[Any] = []
+    across = scale([0.5, max(geometry.feature_dim, len(values)) + 0.5])
+    x = quantity("x", "dimension of feature space", across, axis={"tickMinStep": 1, "format": "d"})
+    up = {"type": "log", "domain": [floor / 2, top * 2], "nice": False}
+    y = quantity("y", "singular value (log)", up, axis={"format": ".0e", "tickCount": 6})
+    layers: list[Spec] = []
     if geometry.null_dim:
-        ignored = data([{"x": geometry.rank + 0.5, "x2": geometry.feature_dim + 0.5}])
-        layers.append(alt.Chart(ignored).mark_rect(color=ORANGE, opacity=0.22).encode(x, x2="x2:Q"))
-    cut = data([{"y": max(geometry.tolerance, floor)}])
-    kind = alt.condition("datum.kept", alt.value(BLUE), alt.value(VERMILLION))
+        ignored = [{"x": geometry.rank + 0.5, "x2": geometry.feature_dim + 0.5}]
+        layers.append(layer(ignored, "rect", {"x": x, "x2": {"field": "x2"}}, color=ORANGE, opacity=0.22))
+    cut = [{"y": max(geometry.tolerance, floor)}]
     layers += [
-        alt.Chart(cut).mark_rule(color=VERMILLION, strokeDash=[5, 4], strokeWidth=1.5).encode(y),
-        alt.Chart(data(rows)).mark_circle(size=18, opacity=0.9).encode(x, y, color=kind),
+        layer(cut, "rule", {"y": y}, color=VERMILLION, strokeDash=[5, 4], strokeWidth=1.5),
+        layer(rows, "circle", {"x": x, "y": y, "color": either("kept", BLUE, VERMILLION)}, size=18, opacity=0.9),
     ]
-    return to_svg(alt.layer(*layers).properties(width=480, height=240), "Singular values of the head's weight")
+    return to_svg(chart(layers, 430, 230), "Singular values of the head's weight")
+
+
+def telling_classes(classes: Sequence[ClassPart]) -> list[ClassPart]:
+    """The classes whose confirmed words change most, largest first."""
+    ready = [c for c in classes if any(_drawn(w) for w in c.words)]
+    ready.sort(key=lambda c: -max(abs(w.change_deg.value) for w in c.words if w.change_deg is not None))
+    return ready[:MAX_CLASSES]
+
+
+def _drawn(word: WordPart) -> bool:
+    return word.before_deg is not None and word.after_deg is not None and word.change_deg is not None
+
+
+def word_arrows(part: ClassPart) -> str:
+    """The angle to each of a class's words before (ring) and after (arrow head) mean removal, degrees."""
+    words = [w for w in part.words if _drawn(w)]
+    rows: list[Spec] = []
+    for row, word in enumerate(words):
+        label = f"{plain(word.group)}: {word.name}" if word.group else word.name
+        rows.append(
+            {
+                "y": len(words) - row,
+                "before": word.before_deg,
+                "after": word.after_deg,
+                "name": shorten(label, 30),
+                "turn": -90 if float(word.after_deg or 0) < float(word.before_deg or 0) else 90,
+                "closer": float(word.after_deg or 0) < float(word.before_deg or 0),
+            }
+        )
+    degrees = scale(domain([r[k] for r in rows for k in ("before", "after")], 0.08))
+    y = quantity("y", "", scale([0.4, len(rows) + 0.6]), axis=None)
+    colour = {"color": either("closer", BLUE, VERMILLION)}
+
+    def at(field: str) -> Spec:
+        return {"x": quantity(field, "angle to the concept's text, degrees", degrees), "y": y} | colour
+
+    turned = {"angle": {"field": "turn", "type": "quantitative", "scale": None}}
+    layers = [
+        layer(rows, "rule", at("before") | {"x2": {"field": "after"}}, strokeWidth=2),
+        layer(rows, "point", at("before"), size=60, filled=False, strokeWidth=2),
+        layer(rows, "point", at("after") | turned, size=90, filled=True, shape="triangle", opacity=1),
+        labels(rows, y, 10),
+    ]
+    drawn = chart(layers, 320, max(70, 26 * len(rows)))
+    return to_svg(drawn, f"Angles to concepts before and after removal, {len(rows)} of them")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from singaudit.report.brief.make import brief_of
-from singaudit.report.pages import bars, charts, class_charts
+from singaudit.report.pages import bars, charts
 from singaudit.report.pages.pictures import picture_context
 from singaudit.report.result.audit import AuditResult
 from singaudit.report.result.base import Statistic
@@ -155,7 +155,7 @@ def figures(result: AuditResult) -> Figures:
         scatter, box = charts.scatter(result.scatter, *controls), None not in controls
     ranked = ranked_classes(result)
     drawn = [c for c in ranked if len(c.quantiles_deg) == 21]
-    arrows = [(c.name, class_charts.word_arrows(c), c.images) for c in class_charts.telling_classes(result.classes)]
+    arrows = [(c.name, charts.word_arrows(c), c.images) for c in charts.telling_classes(result.classes)]
     violins = charts.violins(drawn) if drawn else None
     return Figures(charts.spectrum(result.geometry), scatter, violins, box, arrows)
 

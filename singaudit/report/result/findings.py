@@ -16,6 +16,9 @@ class NullFollow(Statistic):
 
     chance: Finite = Field(description="The same share with a donor of the image's own value.")
     normalised: Statistic = Field(description="(value - chance) / (1 - chance).")
+    of_read: Statistic | None = Field(
+        default=None, description="The same as a share of what is read of the group at all; null in older results."
+    )
     q: Finite = Field(
         default=1.0, description="One-sided p-value of value above chance, Benjamini-Hochberg over all groups."
     )

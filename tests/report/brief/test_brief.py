@@ -144,6 +144,15 @@ def test_a_bar_is_the_number_that_decides_and_agrees_with_its_word() -> None:
                 assert row.bar.high < THRESHOLDS.absent_probe
 
 
+def test_the_bar_of_what_is_partly_ignored_is_the_number_that_kept_it_from_being_called_ignored() -> None:
+    part = findings(("texture", "partial"))[0] | {"carried_share": stat(0.95, 0.03)}
+    part["null_follow"] |= {"of_read": stat(0.5, 0.1)}
+    row = brief_of(judged("pass", findings=[part])).rows[0]
+    assert (row.word, row.bar.text) == ("partly ignored", "50\u00a0% [40, 60]")
+    part["carried_share"] = stat(0.4, 0.1)
+    assert brief_of(judged("pass", findings=[part])).rows[0].bar.text == "40\u00a0% [30, 50]"
+
+
 def test_what_the_logits_see_as_well_has_a_short_bar_however_much_of_the_reading_vanishes() -> None:
     row = brief_of(judged("pass", findings=findings(("size", "redundant")))).rows[0]
     assert row.word == "seen by the logits"
@@ -280,4 +289,5 @@ def test_what_decided_stands_first_and_is_as_grave_as_the_verdict() -> None:
     told = findings(("hat", "strong"), ("class", "redundant"))
     lost = brief_of(judged("fail", ("data.class_gain < 0.2", "fail"), findings=told))
     assert [(row.group, row.style) for row in lost.rows] == [("class", "bad"), ("hat", "bad")]
+    assert lost.rows[0].word == "lost in part"  # in red, and not "seen"
     assert "refit" in lost.steps[0].command

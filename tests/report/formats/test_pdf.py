@@ -33,6 +33,7 @@ def test_pdf_holds_the_report_and_its_result(tmp_path) -> None:
     for expected in ("Do not ship as it is", "What the head ignores", "Same logits, another colour", "What to do next"):
         assert expected in first
     assert "singaudit compare leaky.onnx" in first
+    assert reader.pages[1].extract_text().startswith("Gates"), "the brief runs over its page"
     assert reader.attachments["result.json"] == [canonical_json(result)]
     assert b"pdfaid" in reader.root_object["/Metadata"].get_data()
     assert [p.name for p in tmp_path.iterdir()] == ["report.pdf"]
