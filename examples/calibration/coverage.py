@@ -80,7 +80,7 @@ def statistics(measured: Measured) -> Iterator[tuple[str, int, Estimate]]:
     yield "ratio", -1, model.ratio(_AT["is_zero"], _AT["abs_zero"])
     yield "translator R2", -1, measured.r2
     yield "null energy share", -1, model.ratio(_AT["null_energy"], _AT["energy"])
-    for g, group in enumerate(measured.groups):
+    for g, group in enumerate(each.numbers for each in measured.groups):
         if group is None:
             continue
         c = group.carried

@@ -17,6 +17,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from singaudit.language.concepts import numbered_group
 from singaudit.metrics.findings import THRESHOLDS
 from singaudit.metrics.readability import TextTests
 from singaudit.metrics.subject import GroupTexts
@@ -37,7 +38,7 @@ def passes(texts: NDArray[np.float64], values: int, strength: float, seed: int) 
     images = SimpleNamespace(
         seed=seed, embeddings=z.astype(np.float32), within=np.zeros(IMAGES, np.intp), concept_texts=texts
     )
-    asked = GroupTexts("group", group, group, None, "group", words)
+    asked = GroupTexts(numbered_group("group", values), group, group, None, words)
     test = TextTests(cast(Any, images)).of(asked, cast(Any, SimpleNamespace(judged=True, present=np.arange(values))))
     assert test is not None
     turned = (1 + test.beaten * test.draws) / (1 + test.draws)

@@ -146,6 +146,11 @@ def class_group(class_names: tuple[str, ...], texts: tuple[str, ...] = ()) -> Gr
     return Group("class", class_names, "{}" if texts else "a {}", "class", texts)
 
 
+def numbered_group(name: str, count: int, kind: Literal["class", "group", "concept"] = "group") -> Group:
+    """A group whose values are known by their number alone, as where there are arrays and no words."""
+    return Group(name, tuple(map(str, range(count))), "{}", kind)
+
+
 def concept_group(concept: str) -> Group:
     """One concept as a group of two values: present or absent."""
     return Group(concept, (concept, ABSENT), "{}", "concept")

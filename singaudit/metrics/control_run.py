@@ -33,8 +33,9 @@ class Family:
     """Images used, the same for observed scores and draws."""
     scores: dict[str, Against]
     """By names of ``MODEL_SCORES``; those left out do not exist for this control."""
-    groups: list[dict[str, Against]]
-    """Per concept group by names of ``GROUP_SCORES``; empty where these images do not show two of its values."""
+    groups: dict[str, dict[str, Against]]
+    """By a concept group's name, by names of ``GROUP_SCORES``; without groups of which these images show less than two
+    values."""
 
 
 def run_controls(
@@ -53,9 +54,9 @@ def run_controls(
 
 def _run(subject: Subject, measured: Measured, progress: Callable[[int], None]) -> list[Family]:
     block = next(blocks(subject, limit=MAX_IMAGES))
-    values = [among(v, block.rows) for v in measured.values]
-    measurable = [g for g, v in enumerate(measured.groups) if v is not None and values[g].judged]
-    score = ControlScores(subject, block, [subject.groups[g] for g in measurable], [values[g] for g in measurable])
+    shown = [(group.of, among(group.values, block.rows)) for group in measured.groups if group.numbers is not None]
+    shown = [(group, values) for group, values in shown if values.judged]
+    score = ControlScores(subject, block, [group for group, _ in shown], [values for _, values in shown])
     original, zero, mean = (x.astype(np.float32) for x in (block.original, block.zero, block.mean))
     moved = Moved(original, zero, mean)
     before = score.before(moved.original)
@@ -68,10 +69,9 @@ def _run(subject: Subject, measured: Measured, progress: Callable[[int], None]) 
         moved = shuffles.draw()
         drawn[SHUFFLED].append(score(moved, score.before(moved.original)))
         progress(draw + 1)
-    judged = [measurable[g] for g in score.order]
+    names = [shown[g][0].name for g in score.order]
     return [
-        _family(name, observed, np.stack(draws), judged, len(measured.groups), len(block.rows), subject.seed)
-        for name, draws in drawn.items()
+        _family(name, observed, np.stack(draws), names, len(block.rows), subject.seed) for name, draws in drawn.items()
     ]
 
 
@@ -79,8 +79,7 @@ def _family(
     name: str,
     observed: NDArray[np.float64],
     draws: NDArray[np.float64],
-    judged: list[int],
-    groups: int,
+    groups: list[str],
     images: int,
     seed: int,
 ) -> Family:
@@ -89,11 +88,11 @@ def _family(
         for against in compare(observed, draws, seed)
     ]
     scores = {key: a for key, a in zip(MODEL_SCORES, placed, strict=False) if a is not None}
-    per_group: list[dict[str, Against]] = [{} for _ in range(groups)]
-    for position, g in enumerate(judged):
+    per_group: dict[str, dict[str, Against]] = {}
+    for position, group in enumerate(groups):
         for s, key in enumerate(GROUP_SCORES):
-            against = placed[len(MODEL_SCORES) + s * len(judged) + position]
+            against = placed[len(MODEL_SCORES) + s * len(groups) + position]
             # A margin has no move in it: only another translator can give another one.
             if against is not None and (key != "margin_deg" or name == SHUFFLED):
-                per_group[g][key] = against
+                per_group.setdefault(group, {})[key] = against
     return Family(name, len(draws), images, scores, per_group)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from singaudit.metrics.donors import Donors, find_donors
 from singaudit.metrics.intervals import Bootstrap, Estimate, at_least_wilson, narrower_than_an_image
 from singaudit.metrics.nonlinear import MAX_ROWS, Planted, plant_controls, quadratic_hits
 from singaudit.metrics.probes import Rotated, normalised_accuracy, read_by_probes
+from singaudit.metrics.readability import TextTest
 from singaudit.metrics.scores import text_angles
 from singaudit.metrics.subject import Block, GroupTexts, Subject, blocks
 from singaudit.metrics.values import Layout, Values, arrange
@@ -94,8 +95,6 @@ class BeyondClass:
 class GroupMeasure:
     """The numbers of one concept group. Its present values count equally, however many images have them."""
 
-    values: Values
-    """The images' own values."""
     carried: Carried
     """By the translators."""
     halves: tuple[Carried, Carried]
@@ -118,36 +117,49 @@ class GroupMeasure:
     """Normalised accuracy of quadratic probes of f, of P_p f and of P_n f; NaN where none was tried."""
 
 
-def measure_groups(
-    subject: Subject, values: Sequence[Values]
-) -> tuple[list[GroupMeasure | None], list[Array | None], list[Array | None]]:
-    """Per group: its numbers, or None where fewer than two values are present; and per image contrast and margin.
+@dataclass(frozen=True)
+class MeasuredGroup:
+    """A concept group with everything that was measured of it."""
 
-    The per-image arrays (n,) in degrees are kept for groups of several values, not for single concepts.
-    """
-    measures: list[GroupMeasure | None] = [None] * len(values)
-    contrast: list[Array | None] = [None] * len(values)
-    margin: list[Array | None] = [None] * len(values)
-    for chunk in _chunks(values):
-        table = _Table(subject, [subject.groups[g] for g in chunk], [values[g] for g in chunk])
-        for position, (g, found) in enumerate(zip(chunk, table.measures(), strict=True)):
-            measures[g] = found
-            if subject.groups[g].kind != "concept":
-                margin[g], contrast[g] = table.margin[:, position], table.contrast[:, position]
-    return measures, contrast, margin
+    of: GroupTexts
+    """The group and its texts."""
+    values: Values
+    """The images' own values."""
+    text_test: TextTest | None = None
+    """Its texts against ones that mean nothing; None where labels state the values."""
+    numbers: GroupMeasure | None = None
+    """None where fewer than two values are present."""
+    contrast: Array | None = None
+    """(n,) contrast in degrees; None for single concepts and where there are no numbers."""
+    margin: Array | None = None
+    """(n,) margin(T f) of the own value in degrees; None likewise."""
 
 
-def _chunks(values: Sequence[Values]) -> Iterator[list[int]]:
+def measure_groups(subject: Subject, groups: Sequence[MeasuredGroup]) -> list[MeasuredGroup]:
+    """The groups with their numbers, and per image contrast and margin where they are groups of several values."""
+    found = list(groups)
+    for chunk in _chunks(found):
+        table = _Table(subject, [found[g] for g in chunk])
+        for position, (g, numbers) in enumerate(zip(chunk, table.measures(), strict=True)):
+            found[g] = replace(found[g], numbers=numbers)
+            if found[g].of.kind != "concept":
+                contrast, margin = table.contrast[:, position], table.margin[:, position]
+                found[g] = replace(found[g], contrast=contrast, margin=margin)
+    return found
+
+
+def _chunks(groups: Sequence[MeasuredGroup]) -> Iterator[list[int]]:
+    """Positions of the groups that can be measured, those whose values are taken in one pass together."""
     chunk: list[int] = []
     columns = 0
-    for g, v in enumerate(values):
-        if not v.judged:
+    for g, group in enumerate(groups):
+        if not group.values.judged:
             continue
-        if chunk and columns + len(v.present) > _COLUMNS_AT_ONCE:
+        if chunk and columns + len(group.values.present) > _COLUMNS_AT_ONCE:
             yield chunk
             chunk, columns = [], 0
         chunk.append(g)
-        columns += len(v.present)
+        columns += len(group.values.present)
     if chunk:
         yield chunk
 
@@ -155,7 +167,8 @@ def _chunks(values: Sequence[Values]) -> Iterator[list[int]]:
 class _Table:
     """Weighted sums over images for several groups, in one pass over the blocks."""
 
-    def __init__(self, subject: Subject, groups: Sequence[GroupTexts], values: Sequence[Values]) -> None:
+    def __init__(self, subject: Subject, measured: Sequence[MeasuredGroup]) -> None:
+        groups, values = [group.of for group in measured], [group.values for group in measured]
         self._subject, self._values, self._groups = subject, values, groups
         self._layout = layout = arrange(groups, values)
         self._within = within = compare_within(layout, subject.within, subject.unit_of)
@@ -310,7 +323,6 @@ class _Table:
         return [
             GroupMeasure(*one)
             for one in zip(
-                self._values,
                 carried(""),
                 halves,
                 estimates(lambda c: mean(c, "margin_encoder")),

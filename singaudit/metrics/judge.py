@@ -12,10 +12,10 @@ from singaudit.metrics.changes import adjusted_p
 from singaudit.metrics.control_moves import SHUFFLED
 from singaudit.metrics.control_run import Family, run_controls
 from singaudit.metrics.findings import THRESHOLDS, Evidence, Finding, Thresholds, decide, readable, reads, unstable
-from singaudit.metrics.groups import Carried, GroupMeasure
+from singaudit.metrics.groups import Carried, MeasuredGroup
 from singaudit.metrics.intervals import ROUNDING, Estimate
 from singaudit.metrics.measure import Measured, measure
-from singaudit.metrics.subject import GroupTexts, Subject
+from singaudit.metrics.subject import Subject
 
 _Z95 = 1.959963984540054
 _NOTHING = Estimate(math.nan, math.nan, math.nan, 0)
@@ -23,8 +23,10 @@ _NOTHING = Estimate(math.nan, math.nan, math.nan, 0)
 
 @dataclass(frozen=True)
 class Judged:
-    """A finding with what led to it."""
+    """A concept group with its finding and what led to it."""
 
+    group: MeasuredGroup
+    """The group with its numbers."""
     finding: Finding
     """After stability was looked at."""
     rule: str
@@ -51,7 +53,7 @@ def findings_of(
 def judge(
     subject: Subject, measured: Measured, controls: Sequence[Family], limits: Thresholds = THRESHOLDS
 ) -> list[Judged]:
-    """The finding of every group of ``subject``, in their order."""
+    """The finding of every group, in their order."""
     shuffled = next((family for family in controls if family.name == SHUFFLED), None)
     adjusted = [
         adjusted_p(np.array([p_above_zero(m.follow_normalised) if m else np.nan for m in ms]))
@@ -62,41 +64,41 @@ def judge(
         effective_images=0.0, r2=measured.r2, readable=_NOTHING, margin=_NOTHING, margin_control=math.nan,
         margin_share=_NOTHING, carried_share=_NOTHING, follow_normalised=_NOTHING, follow_share=_NOTHING,
         follow_q=1.0, probe_principal=_NOTHING, probe_null=_NOTHING, probe_gain=_NOTHING,
-        class_readable=class_readable(subject, measured), planted=measured.planted,
+        class_readable=class_readable(measured), planted=measured.planted,
     )  # fmt: skip
     judged = []
-    for g, (texts, values, group) in enumerate(zip(subject.groups, measured.values, measured.groups, strict=True)):
+    for group, *q in zip(measured.groups, *adjusted, strict=True):
         mine = replace(
             common,
-            labelled=texts.labels is not None,
-            values_judged=len(values.present),
-            values_listed=values.listed,
-            texts=measured.texts[g],
+            labelled=group.of.labels is not None,
+            values_judged=len(group.values.present),
+            values_listed=group.values.listed,
+            texts=group.text_test,
         )
-        if shuffled is not None and "margin_deg" in shuffled.groups[g]:
-            mine = replace(mine, margin_control=shuffled.groups[g]["margin_deg"].high)
+        against = shuffled.groups.get(group.of.name, {}) if shuffled is not None else {}
+        if "margin_deg" in against:
+            mine = replace(mine, margin_control=against["margin_deg"].high)
         evidence = [
-            _evidence(mine, texts, group, carried, float(q[g]))
-            for carried, q in zip(_sets(group), adjusted, strict=True)
+            _evidence(mine, group, carried, float(of_set)) for carried, of_set in zip(_sets(group), q, strict=True)
         ]
-        judged.append(_judge(evidence, limits))
+        judged.append(_judge(group, evidence, limits))
     return judged
 
 
-def class_readable(subject: Subject, measured: Measured) -> Estimate | None:
+def class_readable(measured: Measured) -> Estimate | None:
     """How well the vision-language model reads the true classes, 0 being chance; None where they are not known."""
-    for texts, group in zip(subject.groups, measured.groups, strict=True):
-        if texts.kind == "class" and texts.labels is not None and group is not None:
-            return group.readable
+    for group in measured.groups:
+        if group.of.kind == "class" and group.of.labels is not None and group.numbers is not None:
+            return group.numbers.readable
     return None
 
 
-def _sets(group: GroupMeasure | None) -> tuple[Carried | None, Carried | None, Carried | None]:
+def _sets(group: MeasuredGroup) -> tuple[Carried | None, Carried | None, Carried | None]:
     """What the translators, and those of either half, show."""
-    return (group.carried, *group.halves) if group else (None, None, None)
+    return (group.numbers.carried, *group.numbers.halves) if group.numbers else (None, None, None)
 
 
-def _judge(evidence: Sequence[Evidence], limits: Thresholds) -> Judged:
+def _judge(group: MeasuredGroup, evidence: Sequence[Evidence], limits: Thresholds) -> Judged:
     whole = evidence[0]
     found, rule = decide(whole, limits)
     # The limit on translator images is for the whole: halves have half of them by design. The margin of the control
@@ -107,21 +109,21 @@ def _judge(evidence: Sequence[Evidence], limits: Thresholds) -> Judged:
     shaky = unstable(found, (first, second))
     if shaky:
         rule = f"{found!r} by the whole, {first!r} and {second!r} by translators of either half: {rule}"
-    return Judged("unstable" if shaky else found, rule, not shaky, readable(whole, limits), reads(whole, limits), whole)
+    finding: Finding = "unstable" if shaky else found
+    return Judged(group, finding, rule, not shaky, readable(whole, limits), reads(whole, limits), whole)
 
 
-def _evidence(
-    common: Evidence, texts: GroupTexts, group: GroupMeasure | None, carried: Carried | None, q: float
-) -> Evidence:
-    if group is None or carried is None:
+def _evidence(common: Evidence, group: MeasuredGroup, carried: Carried | None, q: float) -> Evidence:
+    found = group.numbers
+    if found is None or carried is None:
         return common
     return replace(
-        common, effective_images=group.values.effective_images, readable=group.readable, margin=carried.margin,
+        common, effective_images=group.values.effective_images, readable=found.readable, margin=carried.margin,
         margin_share=carried.margin_share, carried_share=carried.carried_share,
         follow_normalised=carried.follow_normalised, follow_share=carried.follow_share, follow_q=q,
-        probe_principal=group.probe_principal, probe_null=group.probe_null, probe_gain=group.probe_gain,
-        beyond=None if texts.kind == "class" else group.beyond,
-        nonlinear=group.nonlinear if texts.kind == "group" else None,
+        probe_principal=found.probe_principal, probe_null=found.probe_null, probe_gain=found.probe_gain,
+        beyond=None if group.of.kind == "class" else found.beyond,
+        nonlinear=found.nonlinear if group.of.kind == "group" else None,
     )  # fmt: skip
 
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.language.translators.fit import by_fold
-from singaudit.metrics.groups import GroupMeasure, measure_groups, plant
+from singaudit.metrics.groups import MeasuredGroup, measure_groups, plant
 from singaudit.metrics.intervals import BLOCK, Bootstrap, Estimate
 from singaudit.metrics.label_cells import label_cells
 from singaudit.metrics.nonlinear import Planted
-from singaudit.metrics.readability import TextTest, TextTests
+from singaudit.metrics.readability import TextTests
 from singaudit.metrics.scores import image_score, text_angles, unit
 from singaudit.metrics.subject import Block, Subject, blocks
 from singaudit.metrics.threads import threads_for
-from singaudit.metrics.values import Values, read_values
+from singaudit.metrics.values import read_values
 
 Array = NDArray[np.float64]
 
@@ -24,6 +25,8 @@ MODEL_COLUMNS = (
     "is_zero", "as_zero", "abs_zero", "is_mean", "as_mean", "abs_mean", "null_energy", "energy", "residual",
     "residual_principal", "variance", "cosine", "cosine_shuffled", "agreement",
 )  # fmt: skip
+_PER_IMAGE = ("is_zero", "as_zero", "is_mean", "as_mean")
+# Columns that are kept image by image, in the order of ``Measured``'s fields.
 
 
 @dataclass(frozen=True)
@@ -42,18 +45,18 @@ class Measured:
     """Columns as ``MODEL_COLUMNS``."""
     concepts: Bootstrap
     """3 columns a concept: AS under zero removal, AS under mean removal, its magnitude."""
-    values: list[Values]
-    """Per group: the images' own values."""
-    texts: list[TextTest | None]
-    """Per group: its texts against ones that mean nothing; None where labels state the values."""
     planted: Planted
     """Codes planted in the null part of these images, and whether they are found there."""
-    groups: list[GroupMeasure | None]
-    """Per group: its numbers; None where fewer than two values are present."""
-    contrast: list[Array | None]
-    """Per group: (n,) contrast in degrees; None for single concepts and where there are no numbers."""
-    margin: list[Array | None]
-    """Per group: (n,) margin(T f) of the own value in degrees; None likewise."""
+    groups: tuple[MeasuredGroup, ...]
+    """The concept groups with all that was measured of them, in the subject's order."""
+
+    def group(self, name: str) -> MeasuredGroup:
+        """The group of that name; no two have the same. Raises ``KeyError`` where there is none."""
+        return self._by_name[name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, MeasuredGroup]:
+        return {group.of.name: group for group in self.groups}
 
     @property
     def r2(self) -> Estimate:
@@ -69,25 +72,23 @@ def measure(subject: Subject) -> Measured:
 
 
 def _measure(subject: Subject) -> Measured:
-    per_image = [np.empty(len(subject.features)) for _ in range(4)]
+    per_image = [np.empty(len(subject.features)) for _ in _PER_IMAGE]
     model, concepts = Bootstrap(subject.seed), Bootstrap(subject.seed)
     for block in blocks(subject):
         columns = _model_columns(subject, block)
         model.add(columns, block.units)
-        for stored, column in zip(per_image, (0, 1, 3, 4), strict=True):
-            stored[block.rows] = columns[:, column]
+        for stored, name in zip(per_image, _PER_IMAGE, strict=True):
+            stored[block.rows] = columns[:, MODEL_COLUMNS.index(name)]
         concepts.add(_concept_columns(subject.concept_texts, block), block.units)
-    values = [read_values(subject, group) for group in subject.groups]
+    groups = [MeasuredGroup(group, read_values(subject, group)) for group in subject.groups]
     if subject.labels is not None:
-        attributes = [v.own for v, g in zip(values, subject.groups, strict=True) if g.kind == "group"]
+        attributes = [group.values.own for group in groups if group.of.kind == "group"]
         subject = replace(subject, cells=label_cells(subject.labels, attributes))
     tests = TextTests(subject)
-    texts = [tests.of(group, own) for group, own in zip(subject.groups, values, strict=True)]
-    groups, contrast, margin = measure_groups(subject, values)
-    return Measured(
-        per_image[0], per_image[1], per_image[2], per_image[3], model, concepts, values, texts,
-        plant(subject), groups, contrast, margin,
-    )  # fmt: skip
+    groups = [replace(group, text_test=tests.of(group.of, group.values)) for group in groups]
+    is_zero, as_zero, is_mean, as_mean = per_image
+    measured = tuple(measure_groups(subject, groups))
+    return Measured(is_zero, as_zero, is_mean, as_mean, model, concepts, plant(subject), measured)
 
 
 def _model_columns(subject: Subject, block: Block) -> Array:
@@ -110,14 +111,23 @@ def _model_columns(subject: Subject, block: Block) -> Array:
     mean_z = np.stack([t.mean @ t.weight + t.intercept for t in subject.fitted.translators])[fold]
     principal = by_fold(lambda k: subject.fitted.principal[k], fold, subject.space.principal_part(block.features))
     direction = unit(block.original)
-    return np.column_stack([
-        image_score(block.original, block.zero), as_zero, np.abs(as_zero),
-        image_score(block.original, block.mean), as_mean, np.abs(as_mean),
-        _squares(block.null - block.null_mean), _squares(centred),
-        _squares(z - block.original), _squares(z - principal), _squares(z - mean_z),
-        np.sum(direction * z, axis=1), np.sum(direction * z[block.others], axis=1),
-        np.argmin(before, axis=1) == np.argmax(z @ subject.class_texts.T, axis=1),
-    ])  # fmt: skip
+    columns = {
+        "is_zero": image_score(block.original, block.zero),
+        "as_zero": as_zero,
+        "abs_zero": np.abs(as_zero),
+        "is_mean": image_score(block.original, block.mean),
+        "as_mean": as_mean,
+        "abs_mean": np.abs(as_mean),
+        "null_energy": _squares(block.null - block.null_mean),
+        "energy": _squares(centred),
+        "residual": _squares(z - block.original),
+        "residual_principal": _squares(z - principal),
+        "variance": _squares(z - mean_z),
+        "cosine": np.sum(direction * z, axis=1),
+        "cosine_shuffled": np.sum(direction * z[block.others], axis=1),
+        "agreement": np.argmin(before, axis=1) == np.argmax(z @ subject.class_texts.T, axis=1),
+    }
+    return np.column_stack([columns[name] for name in MODEL_COLUMNS])
 
 
 def _squares(rows: Array) -> Array:

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.geometry.null_space import NullSpace
+from singaudit.language.concepts import Group
 from singaudit.language.translators.fit import Fitted, Translator, by_fold
 from singaudit.metrics.intervals import BLOCK
 
@@ -24,20 +24,44 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class GroupTexts:
-    """A concept group as the measurement needs it."""
+    """A concept group as it is measured: its embedded texts and, where labels state them, the images' own values."""
 
-    name: str
-    """Of the group."""
+    group: Group
+    """Its name, its values in words and its kind."""
     texts: Array
     """(v, d) unit text embeddings of its values."""
     second_texts: Array
     """(v, d) the same values said in other words."""
     labels: NDArray[np.intp] | None
     """(n,) the images' own values where they are known, -1 for an image without one; None: read zero-shot."""
-    kind: Literal["class", "group", "concept"] = "group"
-    """The classes' own group; values of one attribute; or one concept, present or absent."""
     meaningless: Array | None = None
     """(k, d) unit text embeddings of words that no image shows, said as the values are; None: not compared with."""
+
+    @property
+    def name(self) -> str:
+        """Of the group."""
+        return self.group.name
+
+    @property
+    def kind(self) -> str:
+        """The classes' own group, values of one attribute, or one concept, present or absent."""
+        return self.group.kind
+
+    @property
+    def said(self) -> Array:
+        """(k, d) the texts that concepts are compared with: of a single one without its absence, which is none."""
+        return self.texts[:1] if self.kind == "concept" else self.texts
+
+
+def every_text(groups: Sequence[GroupTexts]) -> Array | None:
+    """(k, d) what the groups say, one after the other; None: there is no group."""
+    return np.concatenate([group.said for group in groups]) if groups else None
+
+
+def text_rows(groups: Sequence[GroupTexts]) -> dict[str, slice]:
+    """Which rows of ``every_text`` are a group's, by its name."""
+    ends = np.cumsum([0, *(len(group.said) for group in groups)])
+    return {group.name: slice(a, b) for group, a, b in zip(groups, ends[:-1], ends[1:], strict=True)}
 
 
 @dataclass(frozen=True)

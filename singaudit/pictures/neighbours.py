@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.language.translators.fit import by_fold
+from singaudit.metrics.groups import MeasuredGroup
 from singaudit.metrics.measure import Measured
 from singaudit.metrics.scores import text_angles, unit
 from singaudit.metrics.subject import Subject
@@ -31,15 +32,15 @@ class Pair:
     """(k,) AS of each concept in degrees: positive where f~ is closer."""
 
 
-def telling_images(subject: Subject, measured: Measured, count: int, lead: int | None) -> list[int]:
+def telling_images(subject: Subject, measured: Measured, count: int, lead: MeasuredGroup | None) -> list[int]:
     """Positions of the images to show: those with the largest contrast in the leading group, or the largest IS.
 
     Classes take turns, and so do the values of the leading group, so that none fills the gallery; ties and order follow
     the content hash.
     """
-    contrast = measured.contrast[lead] if lead is not None else None
+    contrast = lead.contrast if lead is not None else None
     strength = measured.image_score_mean if contrast is None else contrast
-    value = measured.values[lead].own if lead is not None and contrast is not None else np.zeros_like(subject.class_of)
+    value = lead.values.own if lead is not None and contrast is not None else np.zeros_like(subject.class_of)
     order = np.lexsort((np.asarray(subject.sha256), -strength))
     # Images that show nothing of it, or of which it is not known, come last whatever their turn.
     tells = strength[order] > 0

@@ -33,7 +33,7 @@ from singaudit.metrics.judge import judge
 from singaudit.metrics.logit_check import Toward, check_logits
 from singaudit.metrics.measure import Measured, measure
 from singaudit.metrics.steering import steer_all
-from singaudit.metrics.subject import Subject, unit_keys
+from singaudit.metrics.subject import Subject, every_text, unit_keys
 from singaudit.pipeline.arrays.report import audit_folder
 from singaudit.pipeline.certificate import certified
 from singaudit.pipeline.context import (
@@ -50,7 +50,7 @@ from singaudit.pipeline.decoding import decoding_of
 from singaudit.pipeline.observe import Progress, model_options, observe_images
 from singaudit.pipeline.passes.asked import what_is_asked
 from singaudit.pipeline.passes.foregone import foregone
-from singaudit.pipeline.passes.texts import every_text, group_texts
+from singaudit.pipeline.passes.texts import group_texts
 from singaudit.pipeline.pictures import make_pictures
 from singaudit.pipeline.worded import worded
 from singaudit.report.build import scores
@@ -223,18 +223,15 @@ def _conclude(
     """Controls, findings, gallery, gates and verdict: the result."""
     config, seen, groups = facts.config, facts.seen, facts.groups
     controls = run_controls(subject, measured, lambda done: progress("compare with controls", done, DRAWS))
-    judged = judge(subject, measured, controls)
-    labelled = [texts.labels is not None for texts in subject.groups]
-    findings = finding_parts(groups, labelled, measured.groups, judged, controls)
+    findings = finding_parts(judge(subject, measured, controls), controls)
     progress("collect pictures", 0, 1)
     gallery = gallery_items(
-        seen.source, seen.images, subject, measured, findings, groups, facts.names, logits,
-        facts.classifier.head.activation,
+        seen.source, seen.images, subject, measured, findings, facts.names, logits, facts.classifier.head.activation,
     )  # fmt: skip
     progress("collect pictures", 1, 1)
     certificate = certified(config, facts.classifier, progress, (seen.source, seen.images.indices))
     pictured = make_pictures(facts, subject, measured, findings, logits, certificate, progress)
-    data = data_part(facts, *accuracy_of(facts, logits), measured.groups[0] if len(facts.names) > 1 else None)
+    data = data_part(facts, *accuracy_of(facts, logits), measured.groups[0].numbers if len(facts.names) > 1 else None)
     result = AuditResult(
         method=MethodPart(version=METHOD_VERSION),
         model=scores.model_part(facts.classifier, facts.names, facts.names_source),
@@ -271,7 +268,7 @@ def _conclude(
         reproduce=reproduce(config),
     )
     asked = class_concepts(facts.rules, facts.known)
-    result = worded(result, subject, measured, groups, facts.known.concepts, asked)
+    result = worded(result, subject, measured, facts.known.concepts, asked)
     return Audit(result, per_image(facts, subject, measured, logits), pictured.files, facts.rules)
 
 

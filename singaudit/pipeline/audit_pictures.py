@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.language.concepts import Group
+from singaudit.language.interface import Encoder
+from singaudit.metrics.groups import MeasuredGroup
 from singaudit.metrics.measure import Measured
 from singaudit.pictures.audited import Audited
 from singaudit.pictures.decoding.decoded import Decoded
@@ -79,7 +80,6 @@ def pictured(
     names: Sequence[str],
     measured: Measured,
     findings: Sequence[FindingPart],
-    groups: Sequence[Group],
     class_names: Sequence[str],
     wanted: PictureRequest,
     seed: int,
@@ -91,8 +91,8 @@ def pictured(
     made = PictureParts(world, names, class_names)
     if world.subject.space.null_dim == 0:
         return Pictured([], summary([], world.units, None, wanted.count, "none", NO_NULL_SPACE, seed), None, None, {})
-    lead = _lead(findings, measured, groups)
-    aim, why = _aim(wanted.toward, lead, groups, world)
+    lead = _lead(findings, measured)
+    aim, why = _aim(wanted.toward, lead, measured, world.encoder)
     rows = telling_images(world.subject, measured, max(4 * wanted.count, PAIRS), lead)
     pairs = retrieve(world.subject, rows[:PAIRS], 1)
     neighbours = [(p.row, p.near_equivalent[0][0]) for p in pairs if p.near_equivalent]
@@ -101,7 +101,8 @@ def pictured(
         world.subject.features, world.logits, world.subject.embeddings, order, world.subject.space, world.units,
         count=PAIRS, tolerance=TOLERANCE, min_null=MIN_NULL,
     )  # fmt: skip
-    parts = made.real("neighbour", neighbours, groups[lead].name if lead is not None else "")
+    what = lead.of.name if lead is not None else ""
+    parts = made.real("neighbour", neighbours, what)
     parts += made.real("natural pair", [(p.first, p.second) for p in natural], "")
     search = SearchPart(images=min(len(order), MAX_IMAGES), tolerance=TOLERANCE, min_null=MIN_NULL, found=len(natural))
     reason = "none were asked for (--generate 0)" if wanted.count == 0 else wanted.blocked or why
@@ -125,29 +126,31 @@ def pictured(
     decoding = None
     if wanted.decode is not None:
         drawn = [] if wanted.blocked else wanted.decode(world, rows)
-        parts += [made.decoded(i, d, groups[lead].name if lead is not None else "") for i, d in enumerate(drawn, 1)]
+        parts += [made.decoded(i, d, what) for i, d in enumerate(drawn, 1)]
         decoding = decoding_summary(drawn, wanted.decoder, wanted.blocked or wanted.stop() * "interrupted", seed)
     return Pictured(parts, generation, search, decoding, made.files)
 
 
-def _lead(findings: Sequence[FindingPart], measured: Measured, groups: Sequence[Group]) -> int | None:
+def _lead(findings: Sequence[FindingPart], measured: Measured) -> MeasuredGroup | None:
     """The attribute with the gravest finding and the largest carried share; the classes themselves are no attribute."""
     leaking = [
         (f.finding == "strong", f.carried_share.value, -i)
         for i, f in enumerate(findings)
         if f.carried_share
         and f.finding in ("strong", "partial")
-        and measured.contrast[i] is not None
-        and groups[i].name != "class"
-        and groups[i].kind != "concept"
+        and measured.group(f.group).contrast is not None
+        and f.kind == "group"
     ]
-    return -max(leaking)[2] if leaking else None
+    return measured.group(findings[-max(leaking)[2]].group) if leaking else None
 
 
-def _aim(toward: str | None, lead: int | None, groups: Sequence[Group], world: Audited) -> tuple[Aim | None, str]:
+def _aim(
+    toward: str | None, lead: MeasuredGroup | None, measured: Measured, encoder: Encoder
+) -> tuple[Aim | None, str]:
     """What to lead images toward, or why there is nothing."""
     if toward is not None:
-        return aim_at(toward, groups, [g.texts for g in world.subject.groups], world.encoder), ""
+        given = [group.of for group in measured.groups]
+        return aim_at(toward, [group.group for group in given], [group.texts for group in given], encoder), ""
     if lead is None:
         return None, "no finding names an attribute that the head ignores; --toward GROUP or TEXT aims at one"
-    return Aim(groups[lead].name, groups[lead].values, world.subject.groups[lead].texts), ""
+    return Aim(lead.of.name, lead.of.group.values, lead.of.texts), ""

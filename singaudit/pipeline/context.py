@@ -250,13 +250,12 @@ def per_image(
     facts: AuditContext, subject: Subject, measured: Measured, logits: NDArray[np.float32]
 ) -> dict[str, Sequence[Any]]:
     """Columns of scores.csv, in the source's order."""
-    return image_columns(facts.seen.images.names, facts.names, facts.groups, subject, measured, logits)
+    return image_columns(facts.seen.images.names, facts.names, subject, measured, logits)
 
 
 def image_columns(
     images: Sequence[str],
     names: Sequence[str],
-    groups: Sequence[Group],
     subject: Subject,
     measured: Measured,
     logits: NDArray[np.float32],
@@ -272,12 +271,11 @@ def image_columns(
         "mean_removal_image_score_deg": measured.image_score_mean.tolist(),
         "mean_removal_attribute_score_deg": measured.attribute_score_mean.tolist(),
     }
-    for group, values, margin, contrast in zip(
-        groups, measured.values, measured.margin, measured.contrast, strict=True
-    ):
-        if margin is None or contrast is None:
+    for group in measured.groups:
+        if group.margin is None or group.contrast is None:
             continue
-        columns[f"{group.name}_value"] = [group.values[i] if i >= 0 else "" for i in values.own]
-        columns[f"{group.name}_margin_deg"] = margin.tolist()
-        columns[f"{group.name}_contrast_deg"] = contrast.tolist()
+        name, said = group.of.name, group.of.group.values
+        columns[f"{name}_value"] = [said[i] if i >= 0 else "" for i in group.values.own]
+        columns[f"{name}_margin_deg"] = group.margin.tolist()
+        columns[f"{name}_contrast_deg"] = group.contrast.tolist()
     return columns

@@ -62,7 +62,7 @@ def make_pictures(
     why_not = blocked(certificate, classifier.preprocessing, seen.pack is not None)
     probe = None if subject.probe is None else subject.probe[0]
     with _wanted(config, classifier, why_not, progress, probe, facts.decoding) as wanted:
-        found = pictured(world, seen.images.names, measured, findings, facts.groups, facts.names, wanted, config.seed)
+        found = pictured(world, seen.images.names, measured, findings, facts.names, wanted, config.seed)
     if found.generation.status != "none":
         progress(STAGE, config.generate, config.generate)
     return found

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.language.concepts import Group
 from singaudit.metrics.measure import Measured
 from singaudit.metrics.subject import Subject
 from singaudit.metrics.words import find_words, without_unread
@@ -26,7 +25,6 @@ def worded(
     result: AuditResult,
     subject: Subject,
     measured: Measured,
-    groups: Sequence[Group],
     concepts: Sequence[tuple[str | None, str]],
     asked: Sequence[tuple[int, int]],
 ) -> AuditResult:
@@ -34,7 +32,7 @@ def worded(
     if subject.space.null_dim == 0 or unreadable(result.translator):
         return result
     grouped = [part for part in result.findings if part.kind != "concept"]
-    own = [v.own for v, group in zip(measured.values, groups, strict=True) if group.kind != "concept"]
+    own = [group.values.own for group in measured.groups if group.of.kind != "concept"]
     words = without_unread(find_words(subject, own, asked), _unread(result, concepts), asked)
     return result.model_copy(
         update={

@@ -25,10 +25,10 @@ from singaudit.language.concepts import (
 )
 from singaudit.language.translators.fit import MIN_FIT_IMAGES, fit
 from singaudit.metrics.judge import findings_of
-from singaudit.metrics.subject import Subject
+from singaudit.metrics.subject import Subject, every_text
 from singaudit.pipeline.labelled import Labelled
 from singaudit.pipeline.observe import Observer
-from singaudit.pipeline.passes.texts import every_text, group_texts
+from singaudit.pipeline.passes.texts import group_texts
 from singaudit.repair.split import Balanced, Split
 from singaudit.report.build.findings import finding_parts
 from singaudit.report.result.findings import FindingPart
@@ -87,9 +87,8 @@ class Reader:
             features[held], embeddings[held], list(hashes[held]), classes, names, names if said is None else said,
             groups, space, fitted, self._config.seed, probe, labelled.scenes.of[held].astype(np.intp),
         )  # fmt: skip
-        measured, controls, judged = findings_of(subject)
-        labels = [group.labels is not None for group in groups]
-        return finding_parts(self._asked, labels, measured.groups, judged, controls)
+        _, controls, judged = findings_of(subject)
+        return finding_parts(judged, controls)
 
 
 def _centred(rows: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -27,7 +27,7 @@ def cut_into(block, monkeypatch):
 
 
 def numbers(found):
-    group = measure(found).groups[0]
+    group = measure(found).groups[0].numbers
     sets = (group.carried, *group.halves)
     return [e.value for c in sets for e in (c.margin, c.margin_share, c.contrast, c.carried_share)] + [
         group.margin_encoder.value
@@ -43,7 +43,7 @@ def test_blocks_without_a_value_change_no_margin(rare, block, monkeypatch):
 
 def test_margins_are_those_of_both_values_images_apart(rare, monkeypatch):
     cut_into(100, monkeypatch)
-    group, found = rare.groups[0], measure(rare).groups[0]
+    group, found = rare.groups[0], measure(rare).groups[0].numbers
     translators, fold = rare.fitted.translators, rare.fitted.fold
     null_means = [rare.space.null_part(t.mean[None])[0] for t in translators]
     margins = []
@@ -64,7 +64,7 @@ def test_margins_are_those_of_both_values_images_apart(rare, monkeypatch):
 
 
 def test_what_is_read_does_not_depend_on_the_blocks(rare, monkeypatch):
-    whole = measure(rare).groups[0].carried.follow_share
+    whole = measure(rare).groups[0].numbers.carried.follow_share
     cut_into(100, monkeypatch)
     # Donors do, they are of the same block; the border between both values must not.
-    assert measure(rare).groups[0].carried.follow_share.value == pytest.approx(whole.value, abs=0.05)
+    assert measure(rare).groups[0].numbers.carried.follow_share.value == pytest.approx(whole.value, abs=0.05)

@@ -82,12 +82,12 @@ def test_every_score_stands_beside_every_control_that_can_give_it(leaking):
     for family in families:
         assert family.draws == DRAWS == 99
         assert set(family.scores) == set(MODEL_SCORES)
-        for scores in family.groups:
+        for scores in family.groups.values():
             expected = {"contrast_deg", "carried_share"}
             expected |= {"null_follow"} if family.name != DIRECTIONS else set()
             expected |= {"margin_deg"} if family.name == SHUFFLED else set()
             assert set(scores) == expected
-        assert len(family.groups) == len(subject.groups)
+        assert set(family.groups) == {group.name for group in subject.groups}
 
 
 def test_observed_scores_are_those_of_the_measurement(leaking):
@@ -96,21 +96,21 @@ def test_observed_scores_are_those_of_the_measurement(leaking):
     observed = [[a.observed for a in f.scores.values()] for f in families]
     np.testing.assert_allclose(observed, [observed[0]] * 4, rtol=1e-6)
     assert families[0].scores["image_score_deg"].observed == pytest.approx(measured.image_score.mean(), rel=0.05)
-    carried = measured.groups[0].carried
-    assert families[0].groups[0]["carried_share"].observed == pytest.approx(carried.carried_share.value, abs=0.05)
-    assert families[0].groups[0]["null_follow"].observed == pytest.approx(carried.follow.value, abs=0.06)
+    name, carried = measured.groups[0].of.name, measured.groups[0].numbers.carried
+    assert families[0].groups[name]["carried_share"].observed == pytest.approx(carried.carried_share.value, abs=0.05)
+    assert families[0].groups[name]["null_follow"].observed == pytest.approx(carried.follow.value, abs=0.06)
 
 
 def test_a_planted_leak_stands_above_random_moves_of_the_same_length_and_an_absent_one_does_not(leaking):
     _, _, families = leaking
     by_name = {f.name: f for f in families}
-    hue, form = by_name[MATCHED].groups[0], by_name[MATCHED].groups[1]
+    hue, form = by_name[MATCHED].groups["hue"], by_name[MATCHED].groups["form"]
     assert hue["null_follow"].percentile.value > 97
     assert hue["null_follow"].effect_size.low > 1
     assert form["contrast_deg"].percentile.value < 3
-    shuffled = by_name[SHUFFLED].groups
-    assert abs(shuffled[0]["margin_deg"].mean) < 1
-    assert shuffled[0]["margin_deg"].percentile.value == 100
+    shuffled = by_name[SHUFFLED].groups["hue"]
+    assert abs(shuffled["margin_deg"].mean) < 1
+    assert shuffled["margin_deg"].percentile.value == 100
 
 
 def test_matched_moves_have_the_null_moves_length_whatever_the_subspace():
@@ -184,9 +184,9 @@ def test_images_without_a_value_are_no_control_for_it():
         shown = len(np.unique(subject.groups[0].labels[rows]))
         found.append(shown)
         judged = judge(subject, measured, families)[0]
-        shuffled = next(f for f in families if f.name == SHUFFLED).groups[0]
+        shuffled = next(f for f in families if f.name == SHUFFLED).groups.get("hue")
         if shown < 2:
-            assert shuffled == {}
+            assert shuffled is None
             assert judged.finding == "cannot tell"
             assert "nothing to compare" in judged.rule
         else:
@@ -207,6 +207,6 @@ def test_a_value_that_the_controls_images_miss_is_left_out_of_their_texts():
     labels[rows[labels[rows] == 3]] = -1
     subject = replace(subject, groups=(replace(subject.groups[0], labels=labels),))
     measured = measure(subject)
-    assert len(measured.values[0].present) == 4
-    shuffled = next(f for f in run_controls(subject, measured) if f.name == SHUFFLED).groups[0]
+    assert len(measured.groups[0].values.present) == 4
+    shuffled = next(f for f in run_controls(subject, measured) if f.name == SHUFFLED).groups["hue"]
     assert abs(shuffled["margin_deg"].mean) < 1

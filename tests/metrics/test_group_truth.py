@@ -61,7 +61,7 @@ def test_null_follow_and_its_chance_are_those_of_a_loop(measured, g):
         one, two = (np.argmax(texts @ (z - middle)) == wanted for z in swapped)
         hits, chance, total = hits + weight[i] * one, chance + weight[i] * two, total + weight[i]
     follow, chance, right = hits / total, chance / total, right / weight.sum()
-    carried, values = found.groups[g].carried, len(group.texts)
+    carried, values = found.groups[g].numbers.carried, len(group.texts)
     assert carried.follow.value == pytest.approx(follow, abs=1e-9)
     assert carried.follow_chance == pytest.approx(chance, abs=1e-9)
     normalised = (follow - chance) / (1 - chance)
@@ -128,7 +128,7 @@ def test_probes_are_read_where_they_were_not_fitted(measured, g):
             scores = part[~train] @ weights - np.einsum("vm,mv->v", middle, weights)
             right[~train] = np.argmax(scores, axis=1) == own[~train]
         accuracy.append((np.average(right, weights=weight) - 0.25) / 0.75)
-    group = found.groups[g]
+    group = found.groups[g].numbers
     probes = [group.probe.value, group.probe_principal.value, group.probe_null.value]
     np.testing.assert_allclose(probes, accuracy, atol=1e-9)
     gain = (accuracy[0] - accuracy[1]) / accuracy[0]
@@ -150,7 +150,7 @@ def test_probes_of_labels_without_any_relation_to_the_features_are_at_chance():
         groups=subject.groups[:1],
         fitted=fit(wide, subject.embeddings, subject.sha256, space),
     )
-    group = measure(subject).groups[0]
+    group = measure(subject).groups[0].numbers
     for probe in (group.probe, group.probe_principal, group.probe_null):
         assert abs(probe.value) < 0.35
         assert probe.low < 0 < probe.high

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from linear_worlds import WIDTH, world
 
+from singaudit.language.concepts import numbered_group
 from singaudit.language.translators.fit import fit
 from singaudit.metrics.changes import adjusted_p
 from singaudit.metrics.control_run import run_controls
@@ -18,7 +19,7 @@ from singaudit.metrics.values import read_values
 def audited(subject):
     measured = measure(subject)
     found = judge(subject, measured, run_controls(subject, measured))
-    return measured, {group.name: j for group, j in zip(subject.groups, found, strict=True)}
+    return measured, {j.group.of.name: j for j in found}
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def test_a_shuffled_translator_cannot_tell(planted):
 
 
 def numbers(measured):
-    for group in measured.groups:
+    for group in (each.numbers for each in measured.groups):
         carried = group.carried
         for e in (
             carried.margin,
@@ -120,7 +121,7 @@ def test_copies_that_are_not_recognised_leave_means_and_narrow_intervals(planted
     np.testing.assert_allclose(theirs.image_score[::2], ours.image_score, atol=1e-9)
     for one, two in zip(ours.groups, theirs.groups, strict=True):
         for name in ("margin", "contrast"):  # a share of no margin has no width to compare
-            a, b = getattr(one.carried, name), getattr(two.carried, name)
+            a, b = getattr(one.numbers.carried, name), getattr(two.numbers.carried, name)
             assert (b.n, b.value) == (2 * a.n, pytest.approx(a.value, abs=1e-9))
             assert (b.high - b.low) / (a.high - a.low) == pytest.approx(0.5**0.5, rel=0.15)
 
@@ -150,16 +151,16 @@ def test_unlabelled_images_count_for_nothing(planted):
     labels = planted.groups[0].labels.copy()
     labels[::3] = -1
     some = measure(replace(planted, groups=(replace(planted.groups[0], labels=labels),)))
-    assert some.groups[0].carried.margin.n == np.count_nonzero(labels >= 0)
-    assert some.groups[0].carried.carried_share.value == pytest.approx(
-        measure(planted).groups[0].carried.carried_share.value, abs=0.05
+    assert some.groups[0].numbers.carried.margin.n == np.count_nonzero(labels >= 0)
+    assert some.groups[0].numbers.carried.carried_share.value == pytest.approx(
+        measure(planted).groups[0].numbers.carried.carried_share.value, abs=0.05
     )
 
 
 def test_fewer_than_two_values_cannot_tell(planted):
     labels = np.zeros(len(planted.features), np.intp)
     measured, found = audited(replace(planted, groups=(replace(planted.groups[0], labels=labels),)))
-    assert measured.groups == [None]
+    assert [group.numbers for group in measured.groups] == [None]
     assert found["hue"].finding == "cannot tell"
 
 
@@ -173,11 +174,15 @@ def test_single_concepts_are_told_apart_by_where_their_border_is():
             texts=np.concatenate([g.texts[1:2], absent]),
             second_texts=np.concatenate([g.texts[1:2], absent]),
             labels=None,
-            kind="concept",
+            group=replace(g.group, kind="concept"),
         )
         for g in subject.groups[:2]
     )
-    never = replace(singles[0], name="never", texts=unit(np.random.default_rng(9).normal(size=(2, WIDTH))))
+    never = replace(
+        singles[0],
+        group=numbered_group("never", 2, "concept"),
+        texts=unit(np.random.default_rng(9).normal(size=(2, WIDTH))),
+    )
     never = replace(never, second_texts=never.texts)
     for single, group in zip(singles, subject.groups, strict=False):
         own = read_values(subject, single).own
@@ -196,7 +201,7 @@ def test_the_chance_of_following_leaves_the_image_itself_out():
         subject = world(seed=seed, n=500, other=("none",))
         texts = unit(rng.normal(size=(100, WIDTH)))
         subject = replace(subject, class_of=rng.integers(100, size=500), class_texts=texts, groups=subject.groups[:1])
-        excess.append(measure(subject).groups[0].carried.follow_normalised.value)
+        excess.append(measure(subject).groups[0].numbers.carried.follow_normalised.value)
     assert abs(np.mean(excess)) < 3 * np.std(excess, ddof=1) / np.sqrt(6) + 0.01
     assert abs(np.mean(excess)) < 0.05
 
@@ -213,7 +218,7 @@ def test_a_two_class_head_is_judged_against_its_controls():
     measured = measure(subject)
     families = run_controls(subject, measured)
     assert subject.space.null_dim == subject.space.feature_dim - 2
-    placed = families[1].groups[0]["contrast_deg"]
+    placed = families[1].groups["hue"]["contrast_deg"]
     # Any subspace of all but two dimensions carries it: the control says that this contrast is nothing special.
     assert placed.low <= placed.observed <= placed.high
 
@@ -240,8 +245,8 @@ def test_many_absent_concepts_give_no_false_leak():
 def test_where_every_image_agrees_an_interval_is_no_point():
     # The class group shows in every image and is read in all: of 1,500 images that does not make certainty.
     subject = world(null=("hue",), values=2, loud=3.0)
-    group = measure(subject).groups[0]
-    effective = group.values.effective_images
+    measured = measure(subject).groups[0]
+    group, effective = measured.numbers, measured.values.effective_images
     assert group.carried.follow.value == group.readable.value == group.probe_null.value == 1
     assert group.carried.follow.low == pytest.approx(effective / (effective + 1.96**2), rel=1e-4)
     for normalised in (group.readable, group.probe_null, group.carried.follow_normalised):

@@ -9,6 +9,7 @@ from scipy.stats import false_discovery_control
 
 from singaudit.classifier.interface import Head
 from singaudit.geometry.null_space import null_space
+from singaudit.language.concepts import numbered_group
 from singaudit.language.translators.fit import fit
 from singaudit.metrics.changes import MIN_HALF, Changes, benjamini_hochberg, judge
 from singaudit.metrics.subject import GroupTexts, Subject
@@ -43,7 +44,8 @@ def world(seed, n=800, null=0.0, seen=0.0):
     texts = [basis[:CLASSES] + 0.2 * basis[39], basis[8 : 8 + VALUES] + 0.2 * basis[39]]
     texts = [t / np.linalg.norm(t, axis=1, keepdims=True) for t in texts]
     groups = tuple(
-        GroupTexts(name, t, t, own) for name, t, own in zip(("class", "colour"), texts, (klass, value), strict=True)
+        GroupTexts(numbered_group(name, len(t)), t, t, own)
+        for name, t, own in zip(("class", "colour"), texts, (klass, value), strict=True)
     )
     subject = Subject(
         features, z.astype(np.float32), sha, klass, texts[0], np.concatenate(texts), groups, space,

@@ -8,6 +8,7 @@ import pytest
 
 from singaudit.classifier.interface import Head
 from singaudit.geometry.null_space import null_space
+from singaudit.language.concepts import numbered_group
 from singaudit.language.translators.fit import fit
 from singaudit.metrics.measure import measure
 from singaudit.metrics.scores import unit
@@ -26,7 +27,7 @@ def subject():
     w = np.float32(rng.normal(size=(4, m))).astype(np.float64)
     space = null_space(Head(w, np.zeros(4), "float32", None, "Gemm", ("fc",), "f", "y", 0.0, "softmax", True))
     texts = unit(rng.normal(size=(4, d)))
-    group = GroupTexts("class", texts, texts, None)
+    group = GroupTexts(numbered_group("class", 4), texts, texts, None)
     class_of = np.argmax(f @ w.T, axis=1)
     return Subject(f, z, sha, class_of, texts, texts, (group,), space, fit(f, z, sha, space), 0)
 
@@ -59,18 +60,18 @@ def test_classes_take_turns_in_the_gallery(subject):
 def test_values_of_the_leading_group_take_turns_as_well(subject):
     rng = np.random.default_rng(2)
     values, texts = np.arange(len(subject.features)) % 3, unit(rng.normal(size=(3, 9)))
-    group = GroupTexts("colour", texts, texts, values)
+    group = GroupTexts(numbered_group("colour", 3), texts, texts, values)
     coloured = replace(subject, groups=(*subject.groups, group))
     measured = measure(coloured)
     # One value is the most telling by far, in every class; images that show nothing are not telling.
     contrast = np.where(values == 0, 50.0, 1.0) + rng.random(len(values))
     contrast[7], contrast[8] = -3, np.nan
-    told = replace(measured, contrast=[measured.contrast[0], contrast])
-    rows = telling_images(coloured, told, 6, 1)
+    lead = replace(measured.group("colour"), contrast=contrast)
+    rows = telling_images(coloured, measured, 6, lead)
     assert set(np.bincount(values[rows], minlength=3)) == {2}
     assert values[rows[0]] == 0
     assert contrast[rows[0]] == np.nanmax(contrast)
-    everything = telling_images(coloured, told, len(values), 1)
+    everything = telling_images(coloured, measured, len(values), lead)
     assert sorted(everything) == list(range(len(values)))
     assert set(everything[-2:]) == {7, 8}
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from singaudit.classifier.interface import Head
 from singaudit.geometry.null_space import null_space
+from singaudit.language.concepts import numbered_group
 from singaudit.language.translators.fit import fit
 from singaudit.metrics.scores import unit
 from singaudit.metrics.subject import GroupTexts, Subject
@@ -48,6 +49,6 @@ def world(seed=0, n=1500, probe=0, null=(), seen=(), other=(), values=4, shares=
 def subject(features, z, sha, klass, own, texts, class_texts, space, n):
     probe = (features[n:], z[n:]) if len(features) > n else None
     fitted = fit(features[:n], z[:n], sha[:n], space, (*probe, sha[n:]) if probe else None)
-    groups = tuple(GroupTexts(name, t, t, own[name][:n]) for name, t in texts.items())
-    groups += (GroupTexts("class", class_texts, class_texts, klass[:n], "class"),)
+    groups = tuple(GroupTexts(numbered_group(name, len(t)), t, t, own[name][:n]) for name, t in texts.items())
+    groups += (GroupTexts(numbered_group("class", len(class_texts), "class"), class_texts, class_texts, klass[:n]),)
     return Subject(features[:n], z[:n], sha[:n], klass[:n], class_texts, class_texts, groups, space, fitted, 0, probe)

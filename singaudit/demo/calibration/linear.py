@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from singaudit.classifier.interface import Head
 from singaudit.demo.calibration.roles import Role, World
 from singaudit.geometry.null_space import null_space
+from singaudit.language.concepts import numbered_group
 from singaudit.language.translators.fit import fit
 from singaudit.metrics.scores import unit
 from singaudit.metrics.subject import GroupTexts, Subject
@@ -65,8 +66,10 @@ def linear_world(index: int, seed: int, images: int, translator_images: int) -> 
     z = unit(meaning + 0.15 * rng.normal(size=(n, _EMBEDDING))).astype(np.float32)
     sha = [hashlib.sha256(f"{seed}:{index}:{i}".encode()).hexdigest() for i in range(n)]
     space = null_space(Head(weight, np.zeros(width), "float32", None, "", (), "", "", 0.0, "softmax", True))
-    groups = tuple(GroupTexts(name, t, t, own[name][:images]) for name, t in texts.items())
-    groups += (GroupTexts("class", class_texts, class_texts, klass[:images], "class"),)
+    groups = tuple(GroupTexts(numbered_group(name, len(t)), t, t, own[name][:images]) for name, t in texts.items())
+    groups += (
+        GroupTexts(numbered_group("class", len(class_texts), "class"), class_texts, class_texts, klass[:images]),
+    )
     probe = features[images:], z[images:]
     fitted = fit(features[:images], z[:images], sha[:images], space, (*probe, sha[images:]))
     subject = Subject(

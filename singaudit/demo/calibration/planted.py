@@ -11,7 +11,7 @@ invertible map of the first. So the answer is known, the features and images are
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -197,7 +197,8 @@ def _world(
     shape = pool.truth["shape"][sample]
     groups = tuple(pool.texts[name] for name in what.roles)
     own_class = pool.texts["shape"]
-    groups += (GroupTexts("class", own_class.texts, own_class.second_texts, shape[:images], "class"),)
+    named = replace(own_class.group, name="class", kind="class")
+    groups += (GroupTexts(named, own_class.texts, own_class.second_texts, shape[:images]),)
     probe = features[images:], z[images:]
     fitted = fit(features[:images], z[:images], sha[:images], space, (*probe, sha[images:]))
     subject = Subject(

@@ -52,9 +52,7 @@ def make_pool(images: int, progress: Callable[[int, int], None], width: int = 25
         features.append(np.concatenate([_pooled(m) for m in maps], axis=1))
         progress(min(start + _BLOCK, images), images)
     groups = (Group("shape", ATTRIBUTES["shape"], "a {}"), *open_vocabulary(None, BUILTIN).groups)
-    texts = {
-        g.name: GroupTexts(g.name, embed_group(encoder, g), embed_group(encoder, g, LEADS[1:]), None) for g in groups
-    }
+    texts = {g.name: GroupTexts(g, embed_group(encoder, g), embed_group(encoder, g, LEADS[1:]), None) for g in groups}
     return Pool(
         _whitened(np.concatenate(features), width),
         np.concatenate(embeddings),

@@ -113,8 +113,8 @@ def audit_world(world: World) -> list[GroupTest]:
     return [
         GroupTest(
             world.name, world.kind, world.held_out, len(subject.features), subject.fitted.images,
-            subject.space.feature_dim, group.name, world.roles[group.name], world.strength[group.name],
-            judged.finding, judged.rule,
+            subject.space.feature_dim, found.group.of.name, world.roles[found.group.of.name],
+            world.strength[found.group.of.name], found.finding, found.rule,
         )
-        for group, judged in zip(subject.groups, judge(subject, measured, run_controls(subject, measured)), strict=True)
+        for found in judge(subject, measured, run_controls(subject, measured))
     ]  # fmt: skip

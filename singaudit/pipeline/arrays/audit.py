@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from singaudit.classifier.interface import Activation, Head, StoredDtype
 from singaudit.errors import ConfigError
 from singaudit.geometry.null_space import NullSpace, null_space
-from singaudit.language.concepts import Group
+from singaudit.language.concepts import numbered_group
 from singaudit.language.translators.fit import MIN_FIT_IMAGES, fit
 from singaudit.metrics.judge import findings_of
 from singaudit.metrics.label_cells import labels_of
@@ -143,9 +143,7 @@ def audit_arrays(
     space = null_space(given.head)
     subject, _ = subject_of(given, space, seed)
     measured, controls, judged = findings_of(subject)
-    named = [Group(g.name, tuple(map(str, range(len(g.texts)))), "{}", g.kind) for g in given.groups]
-    labelled = [g.labels is not None for g in given.groups]
-    return ArrayAudit(finding_parts(named, labelled, measured.groups, judged, controls), space, subject, measured)
+    return ArrayAudit(finding_parts(judged, controls), space, subject, measured)
 
 
 def check_arrays(
@@ -188,7 +186,7 @@ def check_arrays(
             )
     arranged = [_group(name, given, known.get(name), empty.get(name), n, d) for name, given in groups.items()]
     if c > 1:
-        arranged.insert(0, GroupTexts("class", said, said, classes, "class"))
+        arranged.insert(0, GroupTexts(numbered_group("class", c, "class"), said, said, classes))
     if not arranged:
         raise ConfigError("expected at least two classes or a group, found neither", hint="Add a group of texts.")
     probe = _probe(probe_features, probe_embeddings, m, d)
@@ -242,7 +240,7 @@ def _group(
                 f"expected at least four texts in meaningless[{name!r}], found {len(words)}",
                 hint="Give 50 or more, each of another word.",
             )
-    return GroupTexts(name, said, others, own, "group", words)
+    return GroupTexts(numbered_group(name, len(said)), said, others, own, words)
 
 
 def _units(given: ArrayLike | None, f: NDArray[np.float32], z: NDArray[np.float32], progress: Progress) -> Units:

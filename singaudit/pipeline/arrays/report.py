@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -80,6 +80,7 @@ def audit_folder(
     groups = [Group(name, values, "{}") for name, values in names.groups.items()]
     if len(names.classes) > 1:
         groups.insert(0, class_group(names.classes))
+    given = replace(given, groups=tuple(replace(g, group=words) for g, words in zip(given.groups, groups, strict=True)))
     known = Known(names.classes, tuple((g.name, v) for g in groups for v in g.values), tuple(g.name for g in groups))
     policy = policy_rules(config.policy, known)
     written = tuple(GateText(rule=rule.text) for rule in policy)
@@ -94,7 +95,7 @@ def audit_folder(
     progress("open the arrays", 1, 1)
     subject, units = subject_of(given, space, config.seed, lambda done, total: progress("find scenes", done, total))
     measured, controls, judged = findings_of(subject, lambda done: progress("compare with controls", done, DRAWS))
-    findings = finding_parts(groups, [g.labels is not None for g in given.groups], measured.groups, judged, controls)
+    findings = finding_parts(judged, controls)
     images = list(names.images) if names.images else [f"row {i}" for i in range(len(given.features))]
     data = _data(folder, given, subject, measured, units, images)
     result = AuditResult(
@@ -121,8 +122,8 @@ def audit_folder(
         ],
         reproduce=reproduce(config),
     )
-    result = worded(result, subject, measured, groups, known.concepts, class_concepts(rules, known))
-    columns = image_columns(images, names.classes, groups, subject, measured, given.logits)
+    result = worded(result, subject, measured, known.concepts, class_concepts(rules, known))
+    columns = image_columns(images, names.classes, subject, measured, given.logits)
     return FolderAudit(result, columns, rules)
 
 
@@ -200,7 +201,7 @@ def _data(
         hashes = content_hashes(*given.probe)
         found = told_apart(subject.embeddings, given.probe[1], (subject.keys, unit_keys(hashes, units[1].of)))
         apart = scores.statistic(found) if found is not None else None
-    classes = measured.groups[0] if known else None
+    classes = measured.groups[0].numbers if known else None
     return DataPart(
         audit=_images(folder, "features.npy", subject.sha256),
         probe=_images(folder, "probe_features.npy", content_hashes(*given.probe)) if given.probe else None,

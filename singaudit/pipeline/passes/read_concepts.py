@@ -26,10 +26,10 @@ from singaudit.machine import torch_device
 from singaudit.metrics.findings import THRESHOLDS, beaten
 from singaudit.metrics.intervals import Estimate, at_least_wilson
 from singaudit.metrics.readability import TextTests
-from singaudit.metrics.subject import GroupTexts, Subject
+from singaudit.metrics.subject import GroupTexts, Subject, every_text
 from singaudit.metrics.values import Values, read_values
 from singaudit.pipeline.passes.recipes import EncoderModel, EncoderRecipe
-from singaudit.pipeline.passes.texts import every_text, group_texts
+from singaudit.pipeline.passes.texts import group_texts
 
 IMAGES = 500
 """Images that are looked at where nobody says how many: a minute's work for a large CLIP on two cores."""
@@ -95,7 +95,7 @@ def read_concepts(config: AuditConfig, progress: Progress) -> ConceptsRead:
     texts = group_texts(encoder, groups, {name: values[seen.indices] for name, values in own.items()})
     subject = _subject(seen.outputs["encoder"][0], seen.sha256, texts, config.seed)
     tests = TextTests(subject)
-    found = tuple(_read(subject, tests, g, t) for g, t in zip(groups, texts, strict=True))
+    found = tuple(_read(subject, tests, group) for group in texts)
     return ConceptsRead(encoder.name, len(seen.names), found)
 
 
@@ -109,13 +109,13 @@ def _subject(z: NDArray[np.float32], sha256: list[str], groups: tuple[GroupTexts
     )  # fmt: skip
 
 
-def _read(subject: Subject, tests: TextTests, group: Group, texts: GroupTexts) -> GroupRead:
+def _read(subject: Subject, tests: TextTests, texts: GroupTexts) -> GroupRead:
     values = read_values(subject, texts)
     known = values.own[values.own >= 0]
-    images = np.bincount(known, minlength=len(group.values))
+    images = np.bincount(known, minlength=len(texts.group.values))
     score = _score(values)
     return GroupRead(
-        group,
+        texts.group,
         "labels" if texts.labels is not None else "two prompt sets",
         score,
         tuple(images.tolist()),

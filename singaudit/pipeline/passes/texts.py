@@ -11,8 +11,6 @@ from singaudit.language.concepts import Group, embed_groups, embed_meaningless
 from singaudit.language.interface import Encoder
 from singaudit.metrics.subject import GroupTexts
 
-Array = NDArray[np.float64]
-
 
 def group_texts(
     encoder: Encoder, groups: Sequence[Group], known: Mapping[str, NDArray[np.intp]]
@@ -26,11 +24,5 @@ def group_texts(
     for group, texts in zip(groups, embed_groups(encoder, groups), strict=True):
         own = known.get(group.name) if group.kind != "concept" else None
         words = embed_meaningless(encoder, group) if own is None and group.kind != "concept" else None
-        found.append(GroupTexts(group.name, *texts, own, group.kind, words))
+        found.append(GroupTexts(group, *texts, own, words))
     return tuple(found)
-
-
-def every_text(groups: Sequence[GroupTexts]) -> Array | None:
-    """(k, d) the texts of all groups; of a single concept without its absence, which is no concept. None: no group."""
-    texts = [group.texts[:1] if group.kind == "concept" else group.texts for group in groups]
-    return np.concatenate(texts) if texts else None

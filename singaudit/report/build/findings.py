@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from singaudit.language.concepts import Group
 from singaudit.metrics.control_moves import DIRECTIONS, HAAR, MATCHED, SHUFFLED
 from singaudit.metrics.control_run import Family
 from singaudit.metrics.controls import Against
@@ -51,25 +50,19 @@ def _score(name: str, a: Against) -> ControlScore:
     )
 
 
-def finding_parts(
-    groups: Sequence[Group],
-    labelled: Sequence[bool],
-    measures: Sequence[GroupMeasure | None],
-    judged: Sequence[Judged],
-    families: Sequence[Family],
-) -> list[FindingPart]:
-    """Every group's finding with the numbers that led to it; ``labelled``: own values come from labels."""
+def finding_parts(judged: Sequence[Judged], families: Sequence[Family]) -> list[FindingPart]:
+    """Every group's finding with the numbers that led to it."""
     ordered = sorted(families, key=lambda f: _ORDER.index(f.name))
     return [
-        _finding(group, known, measure, found, [_part(f, f.groups[g]) for f in ordered if f.groups[g]])
-        for g, (group, known, measure, found) in enumerate(zip(groups, labelled, measures, judged, strict=True))
+        _finding(found, [_part(f, f.groups[name]) for f in ordered if name in f.groups])
+        for found in judged
+        for name in (found.group.of.name,)
     ]
 
 
-def _finding(
-    group: Group, labelled: bool, measure: GroupMeasure | None, judged: Judged, controls: list[ControlPart]
-) -> FindingPart:
-    e = judged.evidence
+def _finding(judged: Judged, controls: list[ControlPart]) -> FindingPart:
+    e, group, measure = judged.evidence, judged.group.of.group, judged.group.numbers
+    labelled = judged.group.of.labels is not None
     share = maybe(e.carried_share) if judged.shows_share else None
     carried = measure.carried if measure else None
     return FindingPart(
@@ -81,7 +74,7 @@ def _finding(
         + _read(judged)
         + _as_any_head(judged, controls),
         values=list(group.values),
-        values_judged=[group.values[v] for v in measure.values.present] if measure else [],
+        values_judged=[group.values[v] for v in judged.group.values.present] if measure else [],
         own_value="labels" if labelled else "zero-shot",
         margin_deg=maybe(e.margin),
         margin_shuffled_deg=_shuffled(controls),

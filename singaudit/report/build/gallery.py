@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.dataset.interface import ImageSource
 from singaudit.engine.interface import Pass
-from singaudit.language.concepts import Group
+from singaudit.metrics.groups import MeasuredGroup
 from singaudit.metrics.measure import Measured
-from singaudit.metrics.subject import Subject
+from singaudit.metrics.subject import Subject, text_rows
 from singaudit.pictures.neighbours import Pair, retrieve, telling_images
 from singaudit.report.build.thumbnails import Thumbnails
 from singaudit.report.result.audit import GalleryItem, Neighbour
@@ -26,24 +26,19 @@ _WORD_DEG = 1.0
 
 def gallery_items(
     source: ImageSource, images: Pass, subject: Subject, measured: Measured, findings: Sequence[FindingPart],
-    groups: Sequence[Group], class_names: Sequence[str], logits: NDArray[np.float32], activation: str,
+    class_names: Sequence[str], logits: NDArray[np.float32], activation: str,
 ) -> list[GalleryItem]:  # fmt: skip
     """Choose images, retrieve their neighbours, decode both again and shrink them. Empty without a null space."""
     if subject.space.null_dim == 0:
         return []
-    leaking = [
-        (f.carried_share.value, i)
-        for i, f in enumerate(findings)
-        if f.carried_share and f.finding in ("strong", "partial") and measured.contrast[i] is not None
-    ]
-    lead = max(leaking)[1] if leaking else None
+    lead = _lead(findings, measured)
     why = (
-        f"large contrast in {groups[lead].name}" if lead is not None else "large image score under mean removal"
+        f"large contrast in {lead.of.name}" if lead is not None else "large image score under mean removal"
     ) + ", classes taking turns"
-    pictures = Thumbnails(source, images.indices)
+    pictures, columns = Thumbnails(source, images.indices), text_rows(subject.groups)
     items = []
     for pair in retrieve(subject, telling_images(subject, measured, _ITEMS, lead), _NEIGHBOURS):
-        lost, gained = _words(pair, measured, findings, groups)
+        lost, gained = _words(pair, measured, findings, columns)
         items.append(
             GalleryItem(
                 name=images.names[pair.row],
@@ -63,22 +58,31 @@ def gallery_items(
     return items
 
 
+def _lead(findings: Sequence[FindingPart], measured: Measured) -> MeasuredGroup | None:
+    """The group with the largest carried share of those whose reading is carried; the later of equals."""
+    leaking = [
+        (f.carried_share.value, i)
+        for i, f in enumerate(findings)
+        if f.carried_share and f.finding in ("strong", "partial") and measured.group(f.group).contrast is not None
+    ]
+    return measured.group(findings[max(leaking)[1]].group) if leaking else None
+
+
 def _words(
-    pair: Pair, measured: Measured, findings: Sequence[FindingPart], groups: Sequence[Group]
+    pair: Pair, measured: Measured, findings: Sequence[FindingPart], columns: Mapping[str, slice]
 ) -> tuple[list[str], list[str]]:
     """Words the image loses (values it has) and gains (values it does not have), with their groups, strongest first.
 
-    Only of groups in whose reading something was found to be carried: elsewhere a word would be noise.
+    Only of groups in whose reading something was found to be carried: elsewhere a word would be noise. Single concepts
+    are left out: being present is no value among others. ``columns`` are the groups' rows of the concept texts.
     """
-    lost, gained, start = [], [], 0
-    for index, (group, finding) in enumerate(zip(groups, findings, strict=True)):
-        if group.kind == "concept":
-            break  # single concepts come last, and being present is no value among others
-        change = pair.concept_change[start : start + len(group.values)]
-        start += len(group.values)
-        own = int(measured.values[index].own[pair.row])
-        if own < 0 or finding.finding not in ("strong", "partial"):
+    lost, gained = [], []
+    for finding in findings:
+        measured_group = measured.group(finding.group)
+        own = int(measured_group.values.own[pair.row])
+        if finding.kind == "concept" or own < 0 or finding.finding not in ("strong", "partial"):
             continue
+        group, change = measured_group.of.group, pair.concept_change[columns[finding.group]]
         best = int(np.argmax(np.where(np.arange(len(change)) == own, -np.inf, change)))
         name = group.name.replace("_", " ")
         if change[own] < -_WORD_DEG:
