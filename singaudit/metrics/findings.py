@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from singaudit.metrics.groups import BeyondClass
+from singaudit.metrics.group_numbers import BeyondClass
 from singaudit.metrics.intervals import Estimate
 from singaudit.metrics.nonlinear import Planted
 from singaudit.metrics.readability import TextTest

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,9 +12,10 @@ from singaudit.language.translators.fit import Fitted, fold_of
 from singaudit.metrics.beyond_class import compare_within
 from singaudit.metrics.borders import Borders, find_borders
 from singaudit.metrics.donors import Donors, find_donors
-from singaudit.metrics.intervals import Bootstrap, Estimate, at_least_wilson, narrower_than_an_image
+from singaudit.metrics.group_numbers import GroupMeasure, Numbers
+from singaudit.metrics.intervals import Bootstrap
 from singaudit.metrics.nonlinear import MAX_ROWS, Planted, plant_controls, quadratic_hits
-from singaudit.metrics.probes import Rotated, normalised_accuracy, read_by_probes
+from singaudit.metrics.probes import Rotated, read_by_probes
 from singaudit.metrics.readability import TextTest
 from singaudit.metrics.scores import text_angles
 from singaudit.metrics.subject import Block, GroupTexts, Subject, blocks
@@ -22,99 +23,10 @@ from singaudit.metrics.values import Layout, Values, arrange
 
 Array = NDArray[np.float64]
 
-_Statistic = Callable[[Array], Array]
-
 # Values measured at once: bounds memory whatever the number of concepts.
 _COLUMNS_AT_ONCE = 1024
 # Attributes at once that a nonlinear reading is tried of; single concepts are read linearly.
 _ATTRIBUTES = 64
-
-_MOVED = ("margin", "contrast", "reads", "swapped", "follow", "follow_chance")
-_PROBED = ("probe", "probe_principal", "probe_null")
-# Per group: sums over images, each weighted so that values count equally.
-_QUADRATIC = ("quadratic", "quadratic_principal", "quadratic_null")
-_PLAIN = ("weight", "margin_encoder", "readable", "class_knows", *_PROBED, "looked", *_QUADRATIC, *_MOVED)
-# The same with the class taken out.
-_WITHIN = tuple(f"within_{name}" for name in ("weight", *_PROBED, *_MOVED))
-# And by translators of either half.
-_COLUMNS = (*_PLAIN, *_WITHIN, *(f"{name}_{half}" for half in (0, 1) for name in _MOVED))
-_AT = {name: i for i, name in enumerate(_COLUMNS)}
-
-
-@dataclass(frozen=True)
-class Carried:
-    """What one set of translators shows of a group."""
-
-    margin: Estimate
-    """margin(T f) of the own value, degrees."""
-    margin_share: Estimate
-    """margin(T f) over that of the images' own embeddings, resampled jointly."""
-    contrast: Estimate
-    """margin(T f) - margin(T f~) under mean removal, degrees."""
-    carried_share: Estimate
-    """Contrast over margin, resampled jointly."""
-    follow: Estimate
-    """Share of features that are read as the null donor's value, of donors with another one."""
-    follow_chance: float
-    """The same share with a donor of the image's own value."""
-    follow_normalised: Estimate
-    """(follow - chance) / (1 - chance)."""
-    follow_share: Estimate
-    """The same over the normalised accuracy with which T f reads the images' own values: 1 when all that can be read
-    follows the null component, however noisy the features are."""
-
-
-@dataclass(frozen=True)
-class BeyondClass:
-    """The numbers with the class taken out: values are compared within classes.
-
-    Classes count by how much there is to compare. Value, low, high are NaN where no class shows two values.
-    """
-
-    class_knows: Estimate
-    """Normalised accuracy with which the class alone tells the value."""
-    units: int
-    """Units with a value that is not the most frequent of their class."""
-    carried_share: Estimate
-    """Contrast over margin."""
-    margin: Estimate
-    """margin(T f), degrees."""
-    follow_normalised: Estimate
-    """(follow - chance) / (1 - chance) among donors of the image's own class."""
-    probe: Estimate
-    """Normalised accuracy of a linear probe of f with the class's part taken out."""
-    probe_principal: Estimate
-    """The same of P_p f."""
-    probe_null: Estimate
-    """The same of P_n f."""
-    probe_gain: Estimate
-    """Share of the accuracy from f that P_p f lacks."""
-
-
-@dataclass(frozen=True)
-class GroupMeasure:
-    """The numbers of one concept group. Its present values count equally, however many images have them."""
-
-    carried: Carried
-    """By the translators."""
-    halves: tuple[Carried, Carried]
-    """By translators refitted on either half of the data."""
-    margin_encoder: Estimate
-    """margin of the images' own embeddings, degrees."""
-    readable: Estimate
-    """The vision-language model's own reading, against labels or between two sets of prompts: 0 chance, 1 perfect."""
-    probe: Estimate
-    """Normalised accuracy of a linear probe of f: 0 chance, 1 perfect."""
-    probe_principal: Estimate
-    """The same of P_p f."""
-    probe_null: Estimate
-    """The same of P_n f."""
-    probe_gain: Estimate
-    """Probe of f less that of P_p f, over that of f, resampled jointly: the share that the logits do not see at all."""
-    beyond: BeyondClass
-    """With the class taken out."""
-    nonlinear: tuple[Estimate, Estimate, Estimate]
-    """Normalised accuracy of quadratic probes of f, of P_p f and of P_n f; NaN where none was tried."""
 
 
 @dataclass(frozen=True)
@@ -239,101 +151,15 @@ class _Table:
 
     def measures(self) -> list[GroupMeasure]:
         """The numbers of every group."""
-        sums = self._sums
-        count, columns = len(self._layout.sizes), len(_COLUMNS)
-        chance = 1 / self._layout.sizes
-        n = np.count_nonzero(self._layout.own >= 0, axis=0)
-        effective = [v.effective_images for v in self._values]
-
-        def mean(c: Array, name: str, over: str = "weight") -> Array:
-            value: Array = c[..., _AT[name], :] / c[..., _AT[over], :]
-            return value
-
-        def estimates(statistic: _Statistic) -> list[Estimate]:
-            return sums.estimates(lambda c: statistic(c.reshape(*c.shape[:-1], columns, count)), n)
-
-        def accuracy(name: str) -> list[Estimate]:
-            found = estimates(lambda c: normalised_accuracy(mean(c, name), chance))
-            return [at_least_wilson(*one) for one in zip(found, effective, chance, strict=True)]
-
-        def follow(c: Array, name: str, half: str) -> Array:
-            at = [
-                c[..., _AT[part], :]
-                for part in (f"{name}follow{half}", f"{name}follow_chance{half}", f"{name}swapped{half}")
-            ]
-            hit, by_chance = at[0] / at[2], at[1] / at[2]
-            return (hit - by_chance) / (1 - by_chance)
-
-        def never_points(found: list[Estimate], chances: Sequence[float]) -> list[Estimate]:
-            # Paired with its chance, a share may be surer than one of its own: but never a point.
-            return [
-                at_least_wilson(e, k, c) if narrower_than_an_image(e, k) else e
-                for e, k, c in zip(found, effective, chances, strict=True)
-            ]
-
-        def carried(half: str) -> list[Carried]:
-            def margin(c: Array) -> Array:
-                return mean(c, "margin" + half)
-
-            expected = [e.value for e in estimates(lambda c: mean(c, "follow_chance" + half, "swapped" + half))]
-            found = zip(
-                estimates(margin),
-                estimates(lambda c: margin(c) / mean(c, "margin_encoder")),
-                estimates(lambda c: mean(c, "contrast" + half)),
-                estimates(lambda c: mean(c, "contrast" + half) / margin(c)),
-                never_points(estimates(lambda c: mean(c, "follow" + half, "swapped" + half)), [0.0] * count),
-                expected,
-                never_points(estimates(lambda c: follow(c, "", half)), expected),
-                estimates(lambda c: follow(c, "", half) / normalised_accuracy(mean(c, "reads" + half), chance)),
-                strict=True,
-            )
-            return [Carried(*one) for one in found]
-
-        def gain(c: Array, prefix: str, chance: Array | float) -> Array:
-            whole, seen = (mean(c, prefix + name, prefix + "weight") for name in ("probe", "probe_principal"))
-            return np.asarray((whole - seen) / (whole - chance))
-
-        def beyond() -> list[BeyondClass]:
-            def within(name: str) -> list[Estimate]:
-                return estimates(lambda c: mean(c, "within_" + name, "within_weight"))
-
-            found = zip(
-                accuracy("class_knows"),
-                self._within.units.tolist(),
-                estimates(lambda c: mean(c, "within_contrast", "within_margin")),
-                within("margin"),
-                estimates(lambda c: follow(c, "within_", "")),
-                *(within(name) for name in _PROBED),
-                estimates(lambda c: gain(c, "within_", 0.0)),
-                strict=True,
-            )
-            return [BeyondClass(*one) for one in found]
-
-        def quadratic(name: str) -> list[Estimate]:
-            found = estimates(lambda c: normalised_accuracy(mean(c, name, "looked"), chance))
-            nothing = Estimate(np.nan, np.nan, np.nan, 0)
-            tried = [v.kind == "group" for v in self._groups]
-            few = [min(k, MAX_ROWS) for k in effective]
-            return [
-                at_least_wilson(*one) if known else nothing
-                for known, one in zip(tried, zip(found, few, chance, strict=True), strict=True)
-            ]
-
-        halves = zip(carried("_0"), carried("_1"), strict=True)
-        return [
-            GroupMeasure(*one)
-            for one in zip(
-                carried(""),
-                halves,
-                estimates(lambda c: mean(c, "margin_encoder")),
-                accuracy("readable"),
-                *(accuracy(name) for name in _PROBED),
-                estimates(lambda c: gain(c, "", chance)),
-                beyond(),
-                zip(*(quadratic(name) for name in _QUADRATIC), strict=True),
-                strict=True,
-            )
-        ]
+        layout = self._layout
+        return Numbers(
+            self._sums,
+            layout.sizes,
+            np.count_nonzero(layout.own >= 0, axis=0),
+            [values.effective_images for values in self._values],
+            [group.kind == "group" for group in self._groups],
+            self._within.units,
+        ).of_groups()
 
 
 def _weighed(moved: tuple[Array, ...], weight: Array, usable: NDArray[np.bool_]) -> list[Array]:

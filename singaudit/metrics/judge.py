@@ -12,7 +12,8 @@ from singaudit.metrics.changes import adjusted_p
 from singaudit.metrics.control_moves import SHUFFLED
 from singaudit.metrics.control_run import Family, run_controls
 from singaudit.metrics.findings import THRESHOLDS, Evidence, Finding, Thresholds, decide, readable, reads, unstable
-from singaudit.metrics.groups import Carried, MeasuredGroup
+from singaudit.metrics.group_numbers import Carried
+from singaudit.metrics.groups import MeasuredGroup
 from singaudit.metrics.intervals import ROUNDING, Estimate
 from singaudit.metrics.measure import Measured, measure
 from singaudit.metrics.subject import Subject

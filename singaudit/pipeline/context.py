@@ -23,7 +23,7 @@ from singaudit.language.translators.statistics import accumulate
 from singaudit.machine import torch_device
 from singaudit.metrics.class_reading import class_reading
 from singaudit.metrics.domains import APART, told_apart
-from singaudit.metrics.groups import GroupMeasure
+from singaudit.metrics.group_numbers import GroupMeasure
 from singaudit.metrics.intervals import share_estimate
 from singaudit.metrics.label_cells import labels_of
 from singaudit.metrics.measure import Measured

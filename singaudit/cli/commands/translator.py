@@ -6,18 +6,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from singaudit.classifier.class_names import class_names
-from singaudit.classifier.openers.table import open_classifier
 from singaudit.cli.commands.run import config_from
 from singaudit.cli.terminal import Reporter, safe
 from singaudit.errors import ConfigError
-from singaudit.geometry.null_space import null_space
 from singaudit.language.translators.file import StoredTranslator, read_translator, to_bytes
 from singaudit.language.translators.published import import_published
-from singaudit.metrics.fidelity import fit_for_keeping
-from singaudit.metrics.subject import unit_keys
-from singaudit.pipeline.observe import model_options, observe_images
-from singaudit.pipeline.passes.asked import what_is_asked
+from singaudit.pipeline.passes.translator import fit_translator
 from singaudit.report.formats.atomic import write_files
 
 
@@ -28,25 +22,7 @@ def fit_file(settings: dict[str, Any]) -> dict[str, Any]:
         raise ConfigError("expected images to fit the translator on", hint="Add --images DIR.")
     output = _writable(settings)
     with Reporter("none" if settings.get("quiet") else settings["progress"]) as progress:
-        progress("open the model", 0, 1)
-        classifier = open_classifier(config.model, model_options(config), progress)
-        progress("open the model", 1, 1)
-        names = class_names(config, classifier)[0]
-        config = config.model_copy(update={"labels": "none"})
-        seen = observe_images(config, classifier, names, what_is_asked(config, names, (), None), progress)
-        progress("fit the translator", 0, 1)
-        stored = fit_for_keeping(
-            seen.images.outputs["classifier"][0],
-            seen.images.outputs["encoder"][0],
-            seen.images.sha256,
-            null_space(classifier.head),
-            (classifier.name, classifier.sha256),
-            (seen.encoder.name, seen.encoder.revision),
-            config.seed,
-            config.precision,
-            unit_keys(seen.images.sha256, seen.units.of),
-        )
-        progress("fit the translator", 1, 1)
+        stored = fit_translator(config, progress)
     return _write(stored, output)
 
 

@@ -8,7 +8,7 @@ from singaudit.metrics.control_moves import DIRECTIONS, HAAR, MATCHED, SHUFFLED
 from singaudit.metrics.control_run import Family
 from singaudit.metrics.controls import Against
 from singaudit.metrics.findings import sentence
-from singaudit.metrics.groups import GroupMeasure
+from singaudit.metrics.group_numbers import GroupMeasure
 from singaudit.metrics.judge import Judged
 from singaudit.report.build.scores import maybe, rounded, statistic
 from singaudit.report.result.base import Statistic
