@@ -145,12 +145,12 @@ def _row(row: Row) -> str:
 def _step(why: str, command: str) -> list[Line]:
     """What to do and its command, which stays one command where it takes several lines; the report has longer ones."""
     lines: list[str] = []
-    room = _WIDTH - 6
+    room = _WIDTH - 8  # indented by six, and followed by a backslash
     words = [shlex.quote(safe(word, len(word))) for word in shlex.split(command)]
     if sum(map(len, words)) > _MAX_COMMAND:
         return _wrapped(f"→ {safe(why, 150)} The command is long: it stands in the report.", "", "  ")
     for word in words:
-        if lines and len(lines[-1]) + len(word) < room:
+        if lines and len(lines[-1]) + 1 + len(word) <= room:
             lines[-1] += f" {word}"
         else:
             lines.append(word)

@@ -200,10 +200,12 @@ def test_inspect_prints_json_and_text(models, tmp_path):
     text = singaudit("inspect", models / "leaky.onnx", cwd=tmp_path)
     assert text.returncode == 0
     assert "null dimensions" in text.stdout
-    assert text.stdout.startswith("The head ignores 88% of its feature space: 56 of 64 dimensions move no logit.")
-    assert "Next: singaudit run" in text.stdout
+    table, conclusion = text.stdout.rstrip().split("\n\n")
+    assert conclusion.startswith("The head ignores 88% of its feature space: 56 of 64 dimensions move no logit.")
+    assert conclusion.splitlines()[-1].startswith("Next: singaudit run")
+    assert facts["sha256"] in table.split()
     assert "Reading" in text.stderr
-    names = [line.split("  ")[0] for line in text.stdout.split("\n\n")[1].splitlines() if not line.startswith(" ")]
+    names = [line.split("  ")[0] for line in table.splitlines() if not line.startswith(" ")]
     assert len(set(names)) == len(names)
 
 

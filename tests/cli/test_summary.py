@@ -2,6 +2,7 @@
 
 import logging
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from singaudit.cli.ending import Ended
 from singaudit.cli.outcome import Outcome
 from singaudit.cli.summary import MAX_LINES, brief_lines, file_line, quiet_line
 from singaudit.report.brief.make import brief_of
+from singaudit.report.brief.model import Step
 
 FILES = [Path("out") / name for name in ("run.json", "report.pdf", "report.html", "result.json", "pictures/000.png")]
 RESULTS = {
@@ -39,6 +41,15 @@ def test_a_command_over_several_lines_is_still_one_command() -> None:
     shown = [shlex.split(line) for line in pasted.splitlines() if line.strip().startswith("singaudit ")]
     assert shown
     assert shown == [shlex.split(step.command) for step in brief.steps[: len(shown)]]
+
+
+def test_no_line_of_a_command_is_too_long_wherever_its_words_end() -> None:
+    brief = brief_of(full(status="pass"))
+    for length in range(1, 90):
+        command = f"singaudit run m.onnx --images {'p' * length} --labels LABELS.csv --gate default"
+        lines = brief_lines(replace(brief, steps=(Step("Why.", command),)))
+        longest = max((text for text, _ in lines), key=len)
+        assert len(longest) <= 80 or "p" * 73 in longest, longest
 
 
 def test_the_file_to_open_is_named_first() -> None:

@@ -12,6 +12,7 @@ from singaudit.cli.lock import hold
 from singaudit.cli.terminal import Reporter, console, safe
 from singaudit.dataset.columns import read_csv
 from singaudit.errors import ConfigError, DatasetError
+from singaudit.report.brief.compared import compared_answer
 from singaudit.report.build.comparison import SCORES, PerImage, compare
 from singaudit.report.formats.folder import COMPARISON_FILE, check_output_folder
 from singaudit.report.formats.table import RESULT_FILE, SCORES_FILE, usual_formats
@@ -97,6 +98,8 @@ def show(found: Comparison) -> None:
     from rich.table import Table
 
     out = console(sys.stdout)
+    answer = compared_answer(found)
+    out.print(f"{safe(answer.word, 100)}: {safe(answer.sentence, 400)}")
     out.print(f"{len(found.models)} models on {found.images:,} images, read by {safe(found.encoder)}")
     models = [found.models[i] for i in found.order]
     rows: list[tuple[str, list[str | None]]] = [("verdict", [*(m.verdict for m in models)])]

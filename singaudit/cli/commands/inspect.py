@@ -45,19 +45,17 @@ def inspect_files(
 
 
 def describe(facts: dict[str, Any], model: str = "") -> None:
-    """Print the facts of ``inspect_file`` for people, what follows from them first; ``model`` as it was named."""
+    """Print the facts of ``inspect_file`` for people, and last what follows from them; ``model`` as it was named."""
     from rich.table import Table
     from rich.text import Text
 
     from singaudit.cli.terminal import console, safe
 
     out = console(sys.stdout)
-    for text, style in conclusion(facts, model):
-        out.print(Text(text, style=style))
-    out.print()
     head, g, p = facts["head"], facts["geometry"], facts["preprocessing"]
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(style="bold")
+    # A name takes 15 columns, so that a checksum of 64 stays whole in 80.
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column(style="bold", width=15)
     table.add_column(overflow="fold")
     described = {"model", "format", "sha256"}
 
@@ -97,11 +95,14 @@ def describe(facts: dict[str, Any], model: str = "") -> None:
         f"{near['dim']} dimensions move every logit by less than {near['fraction']:.0%} of its spread, "
         f"{near['variance_share']:.0%} of all (if features varied alike in every direction)",
     )
-    row("rank at tolerance", ", ".join(f"x{r['factor']:g}: {r['rank']}" for r in g["rank_sensitivity"]))
+    row("rank at cut-off", ", ".join(f"x{r['factor']:g}: {r['rank']}" for r in g["rank_sensitivity"]))
     row("spectrum", spectrum_chart(g["singular_values"], g["tolerance"]))
     for name, value in _certificate_rows(facts["certificate"]):
         row(name, value)
     out.print(table)
+    out.print()
+    for text, style in conclusion(facts, model):
+        out.print(Text(text, style=style))
 
 
 def conclusion(facts: dict[str, Any], model: str = "") -> list[tuple[str, str]]:

@@ -126,9 +126,10 @@ def _doubt(result: AuditResult, gates: Sequence[Asked], marks: Sequence[Mark]) -
         return "no images were given, so what the head ignores has no names yet"
     if result.geometry.null_dim == 0:
         return "the head ignores no direction of its feature space, so this audit has nothing to look at"
-    red = [f"{mark.name}: {mark.text}" for mark in marks if mark.state == "red"]
+    red = [mark for mark in marks if mark.state == "red"]
     if red:
-        return f"the audit could not measure well enough ({'; '.join(red[:2])})"
+        too = f"; {listed([mark.name for mark in red[1:]])} too" if red[1:] else ""
+        return f"the audit could not measure well enough ({red[0].name}: {red[0].text}{too})"
     open_ = [a for a in gates if a.gate.status == "inconclusive"]
     groups = [a.subject for a in open_ if a.group is not None]
     if groups:

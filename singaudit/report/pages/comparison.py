@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from singaudit.report.brief.compared import compared_answer, finding_word
 from singaudit.report.build.comparison import SCORES
 from singaudit.report.pages import comparison_charts, view
 from singaudit.report.pages.html import page
@@ -19,6 +20,8 @@ def render_comparison(found: Comparison, results: Sequence[AuditResult]) -> str:
     return page(
         "compare.html.j2",
         comparison=shown,
+        answer=compared_answer(shown),
+        finding_word=finding_word,
         labels={k: v[0] for k, v in SCORES.items()},
         verdicts=view.VERDICTS,
         ellipses=comparison_charts.ellipses([r.scatter for r in results]),
