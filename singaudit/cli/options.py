@@ -221,8 +221,9 @@ REFIT_OPTIONS = [
            "the source, or groups of the concepts, read with --vlm; none: as the images are."),
     option("--holdout", type=click.FloatRange(0.05, 0.9), metavar="SHARE", default=0.3, show_default=True,
            help="Share of the images that judge the new head and do not fit it."),
-    option("--most-lost", type=click.FloatRange(0, 100), metavar="POINTS", default=1.0, show_default=True,
-           help="Accuracy that a class, or a group that ends below the old mean, may lose beyond its interval."),
+    option("--most-lost", type=click.FloatRange(0, 100), metavar="POINTS", default=5.0, show_default=True,
+           help="Accuracy that a class, or one value of a group in it, may lose: the fit weighs up groups that would "
+           "lose more, and where one does beyond its interval nothing is written."),
     # The settings know a language model by default; here none is asked for unless it is named.
     option("--vlm", metavar="NAME|DIR",
            help="Vision-language model that tells the findings before and after, and reads groups of --balance that "

@@ -25,12 +25,13 @@ from singaudit.pipeline.labelled import CLASS, Labelled, class_labels, look, ope
 from singaudit.pipeline.observe import model_options
 from singaudit.pipeline.repaired_files import beside, check_output, publish, size_of, staged
 from singaudit.pipeline.zero_shot import Reader, findings_change, group_of
+from singaudit.repair.guard import Guard
 from singaudit.repair.judge import MOST_LOST, Decision, Judged, decide, judged
 from singaudit.repair.process import Copies, NewModel
 from singaudit.repair.refit import Refit, Task, folds_of, refit_head
 from singaudit.repair.split import Balanced, Split, cells_of, check_enough, one_a_scene, split
 from singaudit.repair.suggest import again
-from singaudit.report.build.repair import judged_fields
+from singaudit.report.build.repair import guard_part, judged_fields
 from singaudit.report.build.reproduce import command_line
 from singaudit.report.build.scores import units_part
 from singaudit.report.pages.repair import refit_page
@@ -129,7 +130,7 @@ def refit(
             activation=classifier.head.activation, biases=int(free.sum()),
             certificate=certificate, changed=_changed(model), findings=findings, findings_note=note,
             warnings=[*decision.notes, *_warnings(fitted, classifier, new)], command=_command(config, options),
-            **_fit_fields(fitted), **judged_fields(found),
+            guard=guard_part(fitted.refit.guarded, options.most_lost), **_fit_fields(fitted), **judged_fields(found),
         )  # fmt: skip
         if write:
             pages = beside(output)
@@ -173,6 +174,7 @@ def _fit(
         "sigmoid" if head.activation == "sigmoid" or len(head.bias) == 1 else "softmax",
         free,
         np.unique(labelled.scenes.of[own], return_inverse=True)[1],
+        Guard(tuple(column[own] for column in _guarded_groups(classes, groups)), options.most_lost / 100),
     )
     order = np.argsort(np.array(hashes)[own], kind="stable")
     stage = "fit the last layer"
@@ -181,6 +183,12 @@ def _fit(
     found = refit_head(task, folds, lambda done, total: progress(stage, done, total))
     progress(stage, 1, 1)
     return _Fitted(labelled, classes, groups, cells, parts, found, free), reader
+
+
+def _guarded_groups(classes: NDArray[np.intp], groups: Sequence[Balanced]) -> list[NDArray[np.intp]]:
+    """The groups by which the new head is judged: classes, and classes with one value of a balanced group."""
+    others = [group for group in groups if group.name not in (CLASS, "all")]
+    return [classes, *(np.where(group.own < 0, -1, classes * len(group.values) + group.own) for group in others)]
 
 
 def _of_file(config: AuditConfig, path: Path) -> AuditConfig:

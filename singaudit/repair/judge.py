@@ -19,8 +19,8 @@ Hits = NDArray[np.bool_]
 
 BINS = 15
 """Of equal width, as in Guo et al., "On calibration of modern neural networks" (arXiv 1706.04599)."""
-MOST_LOST = 1.0
-"""Points of accuracy that a class or group may lose beyond its interval."""
+MOST_LOST = 5.0
+"""Points of accuracy that a class, or one value of a group in it, may lose beyond its interval."""
 _Z = float(norm.ppf(0.975))
 
 
@@ -210,11 +210,10 @@ def _worst(hits: Hits, cells: NDArray[np.intp], judgeable: NDArray[np.intp]) -> 
 def decide(found: Judged, most_lost: float = MOST_LOST) -> Decision:
     """Whether the new head is better where these images can tell, and nowhere worse; ``most_lost`` in points.
 
-    A class may not lose more, beyond its interval. A class with one value of a group may, as long as it surely stays
-    above what the old head got right on the mean: whoever takes a shortcut away takes it from those it happened to
-    serve, and the more images judge, the surer that is seen. These are named in ``notes``.
+    A class, or a class with one value of a balanced group, that loses more than that speaks against it where its whole
+    paired interval lies beyond.
     """
-    reasons, spared = [], []
+    reasons = []
     if found.accuracy.after.low <= found.majority:
         reasons.append(
             f"the new head is right on {found.accuracy.after.value:.1%} of the held-out images, no better than always "
@@ -222,19 +221,14 @@ def decide(found: Judged, most_lost: float = MOST_LOST) -> Decision:
         )
     if found.accuracy.change.high < 0:
         reasons.append(f"held-out accuracy falls by {_points(-found.accuracy.change.value)}")
-    mean = (found.balanced or found.accuracy).before.value
-    for item in (*found.classes, *found.groups):
+    parts = (*found.classes, *found.groups)
+    for item in parts:
         change = item.accuracy.change
-        if change.high >= -most_lost / 100:
-            continue
-        where = item.name if item.group is None else f"{item.name}, {item.group} {item.value}"
-        if item.group is not None and item.accuracy.after.low >= mean:
-            spared.append((change.value, where, item.accuracy.after.value))
-            continue
-        reasons.append(
-            f"{where} loses {_points(-change.value)} [{_points(-change.high)}, {_points(-change.low)}], "
-            f"more than {most_lost:g} beyond its interval"
-        )
+        if change.high < -most_lost / 100:
+            reasons.append(
+                f"{_where(item)} loses {_points(-change.value)} [{-100 * change.high:.1f}, {-100 * change.low:.1f}], "
+                f"more than {most_lost:g} beyond its interval"
+            )
     gains = [found.accuracy.change, *([found.balanced.change] if found.balanced else [])]
     if not reasons and not any(gain.low > 0 for gain in gains):
         gain = found.accuracy.change
@@ -242,17 +236,23 @@ def decide(found: Judged, most_lost: float = MOST_LOST) -> Decision:
             "nothing is gained that these images can tell: held-out accuracy changes by "
             f"{100 * gain.value:+.2f} points [{100 * gain.low:+.2f}, {100 * gain.high:+.2f}]"
         )
-    return Decision(not reasons, tuple(reasons), _notes(spared, mean, most_lost))
+    return Decision(not reasons, tuple(reasons), _notes(parts, most_lost))
 
 
-def _notes(spared: list[tuple[float, str, float]], mean: float, most_lost: float) -> tuple[str, ...]:
-    if not spared:
+def _notes(parts: Sequence[GroupChange], most_lost: float) -> tuple[str, ...]:
+    """What the images are too few to exclude."""
+    widest = min(parts, key=lambda item: item.accuracy.change.low, default=None)
+    if widest is None or widest.accuracy.change.low >= -most_lost / 100:
         return ()
-    change, where, after = min(spared)
+    change = widest.accuracy.change
     return (
-        f"{len(spared)} groups lose more than {most_lost:g} points beyond their interval and stay above the "
-        f"{mean:.1%} that the old head got right on the mean; the most: {where}, {_points(-change)} to {after:.1%}",
+        f"what is too little to be told counts against no group: of {_where(widest)}, {change.n:,} images judge, and a "
+        f"loss of up to {_points(-change.low)} lies within its interval; more images or a larger --holdout tell more",
     )
+
+
+def _where(item: GroupChange) -> str:
+    return item.name if item.group is None else f"{item.name}, {item.group} {item.value}"
 
 
 def _points(share: float) -> str:

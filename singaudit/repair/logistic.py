@@ -68,9 +68,13 @@ def fit(design: Design, penalty: float, start: Array | None = None, steps: int =
         change = flat.reshape(c, k + 1)
         logits = design.logits + rows @ change[:, :k].T + change[:, k]
         if design.loss == "softmax":
-            normaliser = logsumexp(logits, axis=1, keepdims=True)
-            value = float((weights[:, 0] * (normaliser[:, 0] - (logits * design.target).sum(axis=1))).sum())
-            slope = weights * (np.exp(logits - normaliser) - design.target)
+            # One exponential a step: logsumexp and the probabilities share it.
+            logits -= logits.max(axis=1, keepdims=True)
+            named = np.einsum("nc,nc->n", logits, design.target)
+            powers = np.exp(logits)
+            total = powers.sum(axis=1, keepdims=True)
+            value = float(design.weights @ (np.log(total[:, 0]) - named))
+            slope = weights * (powers / total - design.target)
         else:
             value = float((weights[:, 0] * losses(logits, design.target, "sigmoid")).sum())
             slope = weights * (expit(logits) - design.target)

@@ -1,14 +1,16 @@
 """The last layer fitted anew: the penalty toward the old head by cross-validation, the old head itself among the
-candidates."""
+candidates; groups that would lose too much count more."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from singaudit.repair.guard import ROUNDS, Guard, Guarded, weigh_up
+from singaudit.repair.judge import predictions
 from singaudit.repair.logistic import Array, Design, Loss, fit, losses, scale_of
 from singaudit.repair.split import weights_of
 
@@ -17,6 +19,8 @@ PENALTIES = (100.0, 10.0, 1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 FOLDS = 4
 _STEPS = 150
 """L-BFGS steps of a fit that only chooses the penalty."""
+_STEPS_AGAIN = 60
+"""Of one that goes on from the last with other weights."""
 _WORSE = 2
 """Penalties in a row that may be worse than the best before smaller ones are no longer tried."""
 
@@ -33,6 +37,8 @@ class Refit:
     """That cross-validation chose; infinite where the old head was as good as any."""
     losses: tuple[tuple[float, float], ...]
     """(penalty, cross-validated mean loss) of every candidate, the old head's as (infinity, loss) first."""
+    guarded: Guarded | None = None
+    """What became of groups that would have lost too much; None for the old head, or where none were guarded."""
 
     @property
     def unchanged(self) -> bool:
@@ -60,6 +66,8 @@ class Task:
     """(c,): logits whose bias the model file can hold."""
     scenes: NDArray[np.intp] | None = None
     """(n,): images of one number show the same and count as one; None: each is its own."""
+    guard: Guard | None = None
+    """Groups that must not lose too much."""
 
     def weights(self, own: NDArray[np.intp] | slice = slice(None)) -> Array:
         """How much each of the images at positions ``own`` counts."""
@@ -84,6 +92,8 @@ def refit_head(
     one standard error of the best (Hastie, Tibshirani, Friedman, Elements of Statistical Learning, section 7.10).
     """
     n = len(task.features)
+    fits = len(PENALTIES) * len(folds)
+    steps = fits + (ROUNDS if task.guard else 0)
     table = np.full((len(PENALTIES), n), np.nan)
     old = np.asarray(task.features, np.float64) @ task.weight.T + task.bias
     target = target_of(task.classes, len(task.bias))
@@ -95,7 +105,7 @@ def refit_head(
         for path, own in zip(paths, folds, strict=True):
             table[index, own] = path.losses(penalty)
             tried += 1
-            advance(tried, len(PENALTIES) * len(folds))
+            advance(tried, steps)
         candidates.append(table[index])
         mean = float(weights @ table[index])
         best = min(best, mean)
@@ -113,10 +123,35 @@ def refit_head(
     record = tuple((grid[i], mean) for i, mean in enumerate(means))
     if chosen == 0:
         return Refit(task.weight, task.bias, np.inf, record)
+    guarded = _guarded(task, paths, folds, old, grid[chosen], lambda done: advance(fits + done, steps))
     everything = np.arange(n)
     path = _Path(task, old, target, everything, everything)
-    change = path.scale.change(fit(path.design, grid[chosen]))
-    return Refit(task.weight + change.weight, task.bias + np.where(task.free, change.bias, 0.0), grid[chosen], record)
+    design = path.design if guarded is None else path.weighted(guarded.factors)
+    change = path.scale.change(fit(design, grid[chosen]))
+    bias = task.bias + np.where(task.free, change.bias, 0.0)
+    return Refit(task.weight + change.weight, bias, grid[chosen], record, guarded)
+
+
+def _guarded(
+    task: Task,
+    paths: Sequence[_Path],
+    folds: Sequence[NDArray[np.intp]],
+    old: Array,
+    penalty: float,
+    advance: Callable[[int], None],
+) -> Guarded | None:
+    """Weights under which groups keep what they must, by the folds' own fits."""
+    if task.guard is None:
+        return None
+
+    def hits_of(factors: Array) -> NDArray[np.bool_]:
+        hits = np.zeros(len(factors), bool)
+        for path, own in zip(paths, folds, strict=True):
+            hits[own] = predictions(path.logits(penalty, factors)) == task.classes[own]
+        return hits
+
+    before = predictions(old) == task.classes
+    return weigh_up(hits_of, before, task.weights(), task.guard, task.scenes, advance)
 
 
 class _Path:
@@ -130,14 +165,29 @@ class _Path:
         self.design = Design(
             self.scale.rows(task.features[training]), old[training], target[training], weights, task.free, task.loss
         )
+        self._training = training
         self._judged = self.scale.rows(task.features[judged]), old[judged], target[judged]
         self._last: Array | None = None
 
     def losses(self, penalty: float) -> Array:
         """(k,) the losses of the images judged, under the fit with this penalty."""
         self._last = fit(self.design, penalty, self._last, _STEPS)
-        rows, old, target = self._judged
-        return losses(old + rows @ self._last[:, :-1].T + self._last[:, -1], target, self.design.loss)
+        return losses(self._answers(self._last), self._judged[2], self.design.loss)
+
+    def logits(self, penalty: float, factors: Array) -> Array:
+        """(k, c) of the images judged, under the fit with this penalty, all images weighed by factors (n,) more."""
+        self._last = fit(self.weighted(factors), penalty, self._last, _STEPS_AGAIN)
+        return self._answers(self._last)
+
+    def weighted(self, factors: Array) -> Design:
+        """The fit's images, each counting by its factor more."""
+        weights = self.design.weights * factors[self._training]
+        return replace(self.design, weights=weights / weights.sum())
+
+    def _answers(self, change: Array) -> Array:
+        rows, old, _ = self._judged
+        logits: Array = old + rows @ change[:, :-1].T + change[:, -1]
+        return logits
 
 
 def _error(differences: Array, weights: Array, scenes: NDArray[np.intp] | None) -> float:

@@ -15,7 +15,7 @@ LEAST_FIT = 20
 """Images a class that the fit needs: with fewer, cross-validation holds out next to nothing of a class."""
 LEAST_HELD = 10
 """Images a class that judge the fit: a Wilson interval of ten images is some 50 points wide, of fewer wider."""
-_FULL_WEIGHT = 10
+FULL_WEIGHT = 10
 """Images from which on a cell counts as much as any other; one lone image must not weigh as much as hundreds."""
 
 
@@ -121,15 +121,21 @@ def check_enough(
             )
 
 
+def shares_of(cells: NDArray[np.intp], scenes: NDArray[np.intp] | None = None) -> NDArray[np.float64]:
+    """(n,) how much of an image each is: those of one of ``scenes`` (n,) and one cell count as one together."""
+    if scenes is None:
+        return np.ones(len(cells))
+    _, place, times = np.unique(np.stack([cells, scenes]), axis=1, return_inverse=True, return_counts=True)
+    result: NDArray[np.float64] = 1.0 / times[place.reshape(-1)]
+    return result
+
+
 def weights_of(cells: NDArray[np.intp], scenes: NDArray[np.intp] | None = None) -> NDArray[np.float64]:
     """(n,) weights that sum to 1: every cell counts the same, but those of fewer than ten images less.
 
     ``scenes`` (n,): images of one number and one cell count as one; None: each is its own.
     """
-    counts, shared = np.bincount(cells)[cells], np.ones(len(cells))
-    if scenes is not None:
-        pairs, place, times = np.unique(np.stack([cells, scenes]), axis=1, return_inverse=True, return_counts=True)
-        counts, shared = np.bincount(pairs[0])[cells], times[place.reshape(-1)].astype(np.float64)
-    weights = 1.0 / np.maximum(counts, _FULL_WEIGHT) / shared
+    shares = shares_of(cells, scenes)
+    weights = shares / np.maximum(np.bincount(cells, weights=shares), FULL_WEIGHT)[cells]
     result: NDArray[np.float64] = weights / weights.sum()
     return result

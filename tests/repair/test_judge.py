@@ -82,18 +82,32 @@ def test_a_group_that_loses_is_named_though_all_gain_on_average():
     assert not decide(compare(before, after, truth, (colour,)), most_lost=100).reasons
 
 
-def test_what_a_shortcut_gave_may_go_where_enough_is_left():
-    n = 4000
+def taken_from(share, n=4000):
+    """A head that goes by colour, and one that goes by the class but is wrong on a share of what colour gave."""
     truth, colour = np.arange(n) % 4, (np.arange(n) // 4) % 4
-    matching = truth == colour
-    before = colour  # right where the colour happens to be the class's
-    after = np.where(matching & (np.arange(n) % 5 == 0), (truth + 1) % 4, truth)
+    after = np.where((truth == colour) & (np.arange(n) % 100 < 100 * share), (truth + 1) % 4, truth)
     group = Balanced("colour", tuple("wxyz"), colour.astype(np.intp), "")
-    cells = truth * 4 + colour
-    found = judged(logits_for(before, 4), logits_for(after, 4), truth, tuple("abcd"), (group,), cells, "softmax")
+    return judged(
+        logits_for(colour, 4), logits_for(after, 4), truth, tuple("abcd"), (group,), truth * 4 + colour, "softmax"
+    )
+
+
+def test_a_group_that_loses_is_refused_however_much_all_gain_and_however_right_it_stays():
+    found = taken_from(0.2)
+    assert found.accuracy.change.low > 0.6
     decision = decide(found)
-    assert decision.write
-    assert "4 groups lose more than 1 points beyond their interval and stay above the 25.0%" in decision.notes[0]
+    assert not decision.write
+    assert len(decision.reasons) == 4
+    assert decision.reasons[0].startswith("a, colour w loses 20.0 points [15.3, 25.4], more than 5 beyond its interval")
+
+
+def test_the_amount_that_a_group_may_lose_is_the_users_and_counts_beyond_the_interval():
+    found = taken_from(0.2)
+    assert not decide(found, most_lost=15).write
+    assert decide(found, most_lost=16).write
+    small = taken_from(0.2, n=160)  # ten images a group: a loss of one point lies within the interval
+    assert decide(small).write
+    assert "10 images judge, and a loss of up to 60.3 points lies within its interval" in decide(small).notes[0]
 
 
 def test_no_change_is_no_reason_to_write():

@@ -15,6 +15,9 @@ from singaudit.report.result.repair import GroupChangePart, PairedPart, RefitRes
 _SHOWN = 4
 """Classes or groups on the terminal: those that gain and those that lose most; all stand in the JSON."""
 
+_OF_GROUP = "beyond its interval"
+"""In a reason that speaks of what a group loses."""
+
 
 def config_of(settings: dict[str, Any]) -> AuditConfig:
     """The part of the settings that says which model and which images. Raises ``ConfigError``."""
@@ -82,6 +85,14 @@ def show(result: RefitResult, path: str) -> None:
             "the split, and count once",
             highlight=False,
         )
+    if result.guard is not None and result.guard.raised:
+        g = result.guard
+        out.print(
+            f"{g.raised} groups count more in the fit, so that none loses more than {100 * g.allowed:g} points: "
+            f"cross-validation expects {100 * g.lost:.1f} lost at most ({100 * g.lost_alike:.1f} with all alike) and "
+            f"{g.right:.1%} right ({g.right_alike:.1%})",
+            highlight=False,
+        )
     for found in result.findings:
         out.print(f"{safe(found.group, 40)}: {found.before} before, {found.after} after", highlight=False)
     if not result.findings:
@@ -94,7 +105,10 @@ def show(result: RefitResult, path: str) -> None:
         page = Path(path).with_suffix(".html").name
         out.print(f"Wrote {safe(path, 200)}, with {safe(page, 200)} and the same as .json beside it.", highlight=False)
     else:
-        out.print("Nothing was written; --force writes it all the same.", highlight=False)
+        allowed = (
+            " --most-lost POINTS says what a group may lose;" if any(_OF_GROUP in r for r in result.reasons) else ""
+        )
+        out.print(f"Nothing was written;{allowed} --force writes it all the same.", highlight=False)
 
 
 def _row(table: Any, name: str, found: PairedPart) -> None:

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from singaudit.repair.guard import Guarded
 from singaudit.repair.judge import GroupChange, Judged, Paired
 from singaudit.report.build.scores import statistic
-from singaudit.report.result.repair import GroupChangePart, PairedPart
+from singaudit.report.result.repair import GroupChangePart, GuardPart, PairedPart
 
 
 def judged_fields(found: Judged) -> dict[str, Any]:
@@ -24,6 +25,18 @@ def judged_fields(found: Judged) -> dict[str, Any]:
         "calibration_before": statistic(found.calibration[0]),
         "calibration_after": statistic(found.calibration[1]),
     }
+
+
+def guard_part(found: Guarded | None, most_lost: float) -> GuardPart | None:
+    """What the result says of groups that counted more; ``most_lost`` in points."""
+    if found is None:
+        return None
+    lost_alike, lost = found.lost
+    right_alike, right = found.right
+    return GuardPart(
+        allowed=most_lost / 100, raised=found.raised, lost=lost, lost_alike=lost_alike, right=right,
+        right_alike=right_alike,
+    )  # fmt: skip
 
 
 def paired_part(found: Paired) -> PairedPart:
