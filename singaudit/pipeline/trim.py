@@ -49,8 +49,8 @@ PROVED_ON = 256
 """Images that the copies are compared on."""
 _NOISE = 16
 _COMPARED = ("difference", "identical", "top1_agreement")
-_REPEATS = 21
-"""Times that a batch is timed with each model."""
+_SECONDS = 4.0
+"""For which the two models are timed in turn at most."""
 _ERASED_FROM = 0.7
 """Share of the images that erasure is fitted on; the others judge it."""
 _LEAST_READ = 100
@@ -113,8 +113,7 @@ def trim(config: AuditConfig, options: TrimOptions, progress: Progress = lambda 
         model = copies.with_features(matrix, offset, seen.weight, seen.bias, output.name)
     with staged(model, output) as path:
         inputs = _inputs(config, classifier, labelled)
-        repeats = _REPEATS if options.keep == "projected" else 0
-        facts = copies.compare(path, inputs, repeats)
+        facts = copies.compare(path, inputs, _SECONDS if options.keep == "projected" else 0.0)
         new = reopened(path, classifier, asked)
         reasons = _reasons(options, facts, space.null_dim, erasure is not None)
         if erasure is not None and labelled is not None and options.keep == "projected":

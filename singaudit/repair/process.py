@@ -82,9 +82,9 @@ class Copies:
         arrays = {"matrix": matrix, "offset": offset, "head": np.ascontiguousarray(weight.T), "bias": bias}
         return self._made("replace its features", name, arrays)
 
-    def compare(self, copy: Path, inputs: NDArray[np.generic], repeats: int = 0) -> dict[str, Any]:
+    def compare(self, copy: Path, inputs: NDArray[np.generic], seconds: float = 0.0) -> dict[str, Any]:
         """The logits of the model and of its copy on prepared images; see ``repair.compare.compare``."""
-        fields = {"copy": str(copy), "repeats": repeats}
+        fields = {"copy": str(copy), "seconds": seconds}
         patience = _PATIENCE * (1 + len(inputs) / 64)
         return self._process.ask("compare with its copy", fields, {"inputs": np.asarray(inputs)}, patience)[0]
 

@@ -103,11 +103,11 @@ class RepairWorker(Worker):
         model = replace_features(read.graph, read.trace, plan, leaves, seen, Affine(arrays["head"], arrays["bias"]))
         return self._serialised(model, name, {"folded": found is not None})
 
-    def compare(self, arrays: Arrays, copy: str, repeats: int) -> Answer:
+    def compare(self, arrays: Arrays, copy: str, seconds: float) -> Answer:
         """Logits of the model and of its copy on inputs, through ONNX Runtime in both modes, and their times."""
         from singaudit.repair.compare import compare
 
-        return compare(self._read(), Path(copy), arrays["inputs"], repeats), {}
+        return compare(self._read(), Path(copy), arrays["inputs"], seconds), {}
 
     def _read(self) -> ReadModel:
         assert self.read is not None, "nothing is asked of a model before it is opened"

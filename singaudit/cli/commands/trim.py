@@ -44,12 +44,19 @@ def show(result: TrimResult, path: str) -> None:
             line(f"logits change by up to {mode.difference:.1%} of their range ({mode.mode}, {result.ran_on})")
         else:
             line(f"logits the same {same}{answers} ({mode.mode}, {result.ran_on})")
-    line(f"bytes {result.model.bytes or 0:,} before, {result.output.bytes or 0:,} after")
+    old, new = result.model.bytes or 0, result.output.bytes or 0
+    line(f"bytes {old:,} before, {new:,} after" + (f" ({new / old - 1:+.1%})" if old and new != old else ""))
     if result.time is not None:
         t = result.time
+        ratio = f"{t.ratio.value:.3f} [{t.ratio.low:.3f}, {t.ratio.high:.3f}]"
         line(
-            f"{t.images} images take {t.ratio.value:.2f} [{t.ratio.low:.2f}, {t.ratio.high:.2f}] of the time "
-            f"({1000 * t.seconds_before:.3g} ms before, {1000 * t.seconds_after:.3g} ms after, one thread)"
+            (
+                f"{t.images} images take {ratio} of the time"
+                if t.told
+                else f"no difference in time was measured: {ratio}"
+            )
+            + f" ({1000 * t.seconds_before:.3g} ms before, {1000 * t.seconds_after:.3g} ms after, one thread, "
+            f"{t.ratio.n} runs of each)"
         )
     if result.readable:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))

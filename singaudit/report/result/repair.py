@@ -64,6 +64,17 @@ class PenaltyPart(Part):
     loss: Finite = Field(description="Cross-validated cross-entropy, every balanced cell counting alike.")
 
 
+class GuardPart(Part):
+    """Groups that counted more in the fit so that they lose no more than was allowed, by cross-validation."""
+
+    allowed: Finite = Field(description="Share of right answers that a group may lose (--most-lost).")
+    raised: Count = Field(description="Groups that counted more; 0: none lost too much.")
+    lost: Finite = Field(description="Largest share that a group of ten images or more loses with these weights.")
+    lost_alike: Finite = Field(description="The same with all groups counting alike.")
+    right: Finite = Field(description="Share of right answers with these weights, every balanced cell alike.")
+    right_alike: Finite = Field(description="The same with all groups counting alike.")
+
+
 class FilePart(Part):
     """A model file before or after."""
 
@@ -109,6 +120,7 @@ class RefitResult(Part):
     balanced: list[BalancedPart]
     penalty: Finite | None = Field(description="Toward the old head; null where that head was as good as any.")
     candidates: list[PenaltyPart]
+    guard: GuardPart | None = Field(description="Null where the old head was as good as any.")
     accuracy: PairedPart
     balanced_accuracy: PairedPart | None = Field(description="Mean over the cells of all balanced groups.")
     worst_before: Finite | None = Field(description="Lowest accuracy of a cell of at least ten held-out images.")
@@ -147,12 +159,17 @@ class ReadablePart(Part):
 
 
 class TimePart(Part):
-    """Time of one batch with each file, measured in turn on this machine, on one thread."""
+    """Processor's time of one batch with each file, measured in turn on this machine, on one thread."""
 
     images: Count
     seconds_before: Finite = Field(description="Median.")
     seconds_after: Finite
     ratio: Statistic = Field(description="Median of after over before, with its 95 % interval by order statistics.")
+
+    @property
+    def told(self) -> bool:
+        """Whether a difference could be measured."""
+        return not self.ratio.low <= 1 <= self.ratio.high
 
 
 class ErasedPart(Part):
