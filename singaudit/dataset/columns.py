@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import codecs
 import csv
+import hashlib
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,30 @@ MAX_TEXT_BYTES = 256 * 2**20
 _MAX_COLUMNS = 1000
 
 
+@dataclass(frozen=True)
+class TableFile:
+    """A file that says which images there are, or what they show, as it was read."""
+
+    path: Path
+    """Where it was."""
+    sha256: str
+    """Of the bytes that were read, hex."""
+
+    def changed(self) -> bool:
+        """Whether its name leads to other bytes by now, or to nothing."""
+        try:
+            return hashlib.sha256(read_regular_file(self.path, MAX_TEXT_BYTES)).hexdigest() != self.sha256
+        except UndecodableError:
+            return True
+
+
 def read_text(path: Path, what: str) -> str:
     """The UTF-8 text of a regular file of at most 256 MiB; ``what`` it is, for messages. Raises ``DatasetError``."""
+    return read_text_file(path, what)[0]
+
+
+def read_text_file(path: Path, what: str) -> tuple[str, TableFile]:
+    """As ``read_text``, and the hash of what was read."""
     try:
         data = read_regular_file(path, MAX_TEXT_BYTES)
     except UndecodableError as error:
@@ -39,7 +63,7 @@ def read_text(path: Path, what: str) -> str:
             hint="Save it as UTF-8 text.",
         )
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8-sig"), TableFile(path, hashlib.sha256(data).hexdigest())
     except UnicodeDecodeError as error:
         raise DatasetError(
             f"expected {what} as UTF-8 text, {path} has other bytes at position {error.start}",
@@ -52,7 +76,12 @@ def read_csv(path: Path, what: str) -> dict[str, list[str]]:
 
     Raises ``DatasetError`` naming the line for a row that is longer or shorter than the header.
     """
-    text = read_text(path, what)
+    return read_csv_file(path, what)[0]
+
+
+def read_csv_file(path: Path, what: str) -> tuple[dict[str, list[str]], TableFile]:
+    """As ``read_csv``, and the hash of what was read."""
+    text, file = read_text_file(path, what)
     header = text.split("\n", 1)[0]
     separator = next((c for c in ",;\t" if c in header), ",")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
@@ -77,7 +106,7 @@ def read_csv(path: Path, what: str) -> dict[str, list[str]]:
             f"expected {what} in {path}, line {reader.line_num} is no CSV: {error}", hint="Save it as CSV again."
         ) from error
     columns = zip(*rows, strict=True) if rows else ([] for _ in names)
-    return {name: list(column) for name, column in zip(names, columns, strict=True)}
+    return {name: list(column) for name, column in zip(names, columns, strict=True)}, file
 
 
 def named_column(columns: Iterable[str], candidates: Sequence[str]) -> str | None:

@@ -7,13 +7,21 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.dataset.columns import LABEL_COLUMNS, PATH_COLUMNS, label_column, named_column, one_hot, read_csv
+from singaudit.dataset.columns import (
+    LABEL_COLUMNS,
+    PATH_COLUMNS,
+    TableFile,
+    label_column,
+    named_column,
+    one_hot,
+    read_csv_file,
+)
 from singaudit.dataset.interface import ImageSource
 from singaudit.errors import DatasetError
 
@@ -22,22 +30,46 @@ _POSITION = re.compile(r"\d{1,9}(?:\.0+)?", re.ASCII)
 """A class's position, as tables with gaps write it too: 3.0."""
 
 
+@dataclass(frozen=True)
+class LabelFile:
+    """A label file as it was read, once: whatever is asked of it is answered by the same bytes."""
+
+    text: str
+    """As the user named it."""
+    columns: Mapping[str, Sequence[str]]
+    """(n,) cells by column, one per image of the source, "" for images that it does not name."""
+    file: TableFile
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def read_labels(source: ImageSource, labels: str) -> str | LabelFile:
+    """``auto`` and ``none`` as they are, else the file that ``labels`` names. Raises ``DatasetError``."""
+    return labels if labels in ("auto", "none") else _label_file(source, labels)
+
+
+def tables_of(source: ImageSource, labels: str | LabelFile) -> tuple[TableFile, ...]:
+    """The text files that say which images there are and what they show, the label file last."""
+    return (*getattr(source, "tables", ()), *((labels.file,) if isinstance(labels, LabelFile) else ()))
+
+
 def resolve_labels(
-    source: ImageSource, labels: str, class_names: Sequence[str], column: str | None = None
+    source: ImageSource, labels: str | LabelFile, class_names: Sequence[str], column: str | None = None
 ) -> tuple[list[int] | None, str]:
     """A class index per image, (n,), or None, and where the labels came from, in words.
 
     ``labels`` is ``auto`` (what the source knows; subfolders must be class names), ``none``, or a CSV file with the
-    columns path and label (or ``column``). Labels in columns may also be positions of classes, from 0, when all of them
-    are and no class has such a name. Letter case and underscores do not matter where no two classes differ in them
-    alone, and WordNet synsets name the classes of the lists that timm knows. Raises ``DatasetError`` naming the labels
-    that are no class, or an image without one.
+    columns path and label (or ``column``), by its name or as it was read. Labels in columns may also be positions of
+    classes, from 0, when all of them are and no class has such a name. Letter case and underscores do not matter where
+    no two classes differ in them alone, and WordNet synsets name the classes of the lists that timm knows. Raises
+    ``DatasetError`` naming the labels that are no class, or an image without one.
     """
     if labels == "none":
         return None, "none: --labels none"
     index = {name: i for i, name in enumerate(class_names)}
-    given = None if labels == "auto" else _label_file(source, labels)
-    if given is not None and (chosen := label_column(given, column, labels)):
+    given = None if labels == "auto" else _cells(source, labels)
+    if given is not None and (chosen := label_column(given, column, str(labels))):
         return _indices(given[chosen], index, source, True, f"add it to {labels}"), "the label file"
     found = source.labels
     hot = one_hot(given if given is not None else source.columns if found is None else {}, class_names)
@@ -62,7 +94,7 @@ def _unused(columns: Mapping[str, Sequence[str]]) -> str:
 
 
 def resolve_group_labels(
-    source: ImageSource, labels: str, groups: Mapping[str, Sequence[str]]
+    source: ImageSource, labels: str | LabelFile, groups: Mapping[str, Sequence[str]]
 ) -> dict[str, NDArray[np.intp]]:
     """The images' own values of concept groups, as far as their user states them.
 
@@ -73,7 +105,7 @@ def resolve_group_labels(
     """
     columns: dict[str, Sequence[str]] = {key(name): column for name, column in source.columns.items()}
     if labels not in ("auto", "none"):
-        columns |= {key(name): column for name, column in _label_file(source, labels).items()}
+        columns |= {key(name): column for name, column in _cells(source, labels).items()}
     found = {}
     for group, values in groups.items():
         column = columns.get(key(group))
@@ -98,7 +130,7 @@ UNIT_COLUMN = "unit"
 """A column of this name says which images show the same scene, without being asked for."""
 
 
-def resolve_units(source: ImageSource, labels: str, units: str) -> NDArray[np.int64] | None:
+def resolve_units(source: ImageSource, labels: str | LabelFile, units: str) -> NDArray[np.int64] | None:
     """The scene of each image by a column, (n,) numbers, one of its own for an image with an empty cell.
 
     ``units`` is a column's name, or ``auto``: the column called unit where there is one. None where no column says.
@@ -108,7 +140,7 @@ def resolve_units(source: ImageSource, labels: str, units: str) -> NDArray[np.in
         return None
     columns: dict[str, Sequence[str]] = {key(name): column for name, column in source.columns.items()}
     if labels not in ("auto", "none"):
-        columns |= {key(name): column for name, column in _label_file(source, labels).items()}
+        columns |= {key(name): column for name, column in _cells(source, labels).items()}
     column = columns.get(key(UNIT_COLUMN if units == "auto" else units))
     if column is None and units == "auto":
         return None
@@ -123,7 +155,7 @@ def resolve_units(source: ImageSource, labels: str, units: str) -> NDArray[np.in
     return np.array([known[cell] if cell else len(known) + row for row, cell in enumerate(column)], np.int64)
 
 
-def label_columns(source: ImageSource, labels: str) -> dict[str, tuple[Sequence[str], str]]:
+def label_columns(source: ImageSource, labels: str | LabelFile) -> dict[str, tuple[Sequence[str], str]]:
     """Everything that is stated of each image beside its class: column name -> ((n,) texts, where they stand).
 
     Columns of the label file ``labels`` before those of the source, and those before what a generated world knows of
@@ -135,7 +167,7 @@ def label_columns(source: ImageSource, labels: str) -> dict[str, tuple[Sequence[
     for name, column in source.columns.items():
         found[name] = column, f"the columns of {source.name}"
     if labels not in ("auto", "none"):
-        for name, cells in _label_file(source, labels).items():
+        for name, cells in _cells(source, labels).items():
             if name.casefold() not in LABEL_COLUMNS:
                 found[name] = cells, "the label file"
     return found
@@ -198,16 +230,18 @@ def _some(names: Sequence[str], quoted: bool = True, count: int = 8) -> str:
     return shown + (", ..." if len(names) > count else "")
 
 
-def _label_file(source: ImageSource, labels: str) -> dict[str, list[str]]:
-    """The label file's columns, one cell per image of the source, "" for images that it does not name."""
+def _cells(source: ImageSource, labels: str | LabelFile) -> Mapping[str, Sequence[str]]:
+    return (labels if isinstance(labels, LabelFile) else _label_file(source, labels)).columns
+
+
+def _label_file(source: ImageSource, labels: str) -> LabelFile:
     path = Path(os.path.expanduser(labels))
     if not path.is_file():
         raise DatasetError(
             f"expected --labels auto, none or a CSV file with the columns path,label; there is no file {labels}",
             hint="Check the path given to --labels.",
         )
-    status = path.stat()
-    columns = _read(path, status.st_mtime_ns, status.st_size)
+    columns, file = read_csv_file(path, "a label file, CSV with the columns path,label")
     by = named_column(columns, PATH_COLUMNS)
     if by is None or len(columns) < 2:
         raise DatasetError(
@@ -222,16 +256,12 @@ def _label_file(source: ImageSource, labels: str) -> dict[str, list[str]]:
             hint=f"Its paths are such as {columns[by][0] if columns[by] else ''!r}, the images' such as "
             f"{source.names[0]!r}; paths are relative to the image folder.",
         )
-    return {
+    own = {
         name: ["" if row is None else cells[row].strip() for row in found]
         for name, cells in columns.items()
         if name != by
     }
-
-
-@lru_cache(1)
-def _read(path: Path, changed: int, size: int) -> dict[str, list[str]]:
-    return read_csv(path, "a label file, CSV with the columns path,label")
+    return LabelFile(labels, own, file)
 
 
 def _plain(path: str) -> str:

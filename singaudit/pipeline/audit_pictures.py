@@ -55,7 +55,7 @@ class PictureRequest:
     """Told (images done, of, step and worst logit error)."""
     decode: Callable[[Audited, Sequence[int]], list[Decoded]] | None = None
     """Draws the translated features of images by position; None: not asked for."""
-    decoder: tuple[str, str | None] = ("", None)
+    decoder: tuple[str, str | None, str] = ("", None, "")
     """Name and commit of what draws."""
 
     def told(self, done: int, step: int, worst: float) -> None:

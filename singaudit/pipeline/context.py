@@ -35,7 +35,7 @@ from singaudit.report.build import scores
 from singaudit.report.gates.names import Known
 from singaudit.report.gates.rules import Rule
 from singaudit.report.result.base import Statistic
-from singaudit.report.result.data import ClassReading, DataPart, PackPart
+from singaudit.report.result.data import ClassReading, DataPart, PackPart, TablePart
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,7 @@ def data_part(
         probe_told_apart=_domains(seen),
         labels="true" if seen.labels is not None else "predicted",
         labels_source=seen.labels_source,
+        tables=[TablePart(name=table.path.name, sha256=table.sha256) for table in seen.tables],
         accuracy=accuracy,
         chance_accuracy=chance,
         class_probe=scores.maybe(classes.probe) if classes else None,
@@ -216,6 +217,11 @@ def warnings_of(facts: AuditContext, data: DataPart) -> list[str]:
         warnings.append(
             f"{len(changed)} images changed, or went, while they were audited: the numbers are of what they were, "
             f"thumbnails and pictures of them are left out; the first: {min(changed)}"
+        )
+    if tables := [table for table in facts.seen.tables if table.changed()]:
+        warnings.append(
+            "the list of the images or their label file changed, or went, while they were audited: the numbers are of "
+            f"what was read at first, sha256 {tables[0].sha256[:12]}..."
         )
     if facts.seen.pack is not None:
         warnings += pack_warnings(facts.seen.pack, facts.seen.images, facts.seen.probe)

@@ -14,7 +14,7 @@ from singaudit.classifier.graph.session import providers
 from singaudit.classifier.interface import Classifier
 from singaudit.config import AuditConfig
 from singaudit.dataset.interface import ImageSource
-from singaudit.dataset.labels import key, label_columns, resolve_labels, resolve_units
+from singaudit.dataset.labels import LabelFile, key, label_columns, read_labels, resolve_labels, resolve_units
 from singaudit.dataset.sources.table import open_source
 from singaudit.engine.interface import Pass, Step
 from singaudit.engine.local import run_pass
@@ -46,6 +46,8 @@ class Labelled:
     """Which images show the same scene: as a column says, or as found."""
     columns: dict[str, Balanced]
     """Every group that the labels or the source state, by its name as it is compared."""
+    given: str | LabelFile = "auto"
+    """What --labels names, as it was read."""
 
     @property
     def features(self) -> NDArray[np.float32]:
@@ -89,9 +91,10 @@ def open_labelled(
     """
     stage = "look at the images"
     source = open_source(str(config.images), config.label_column)
-    labels, labels_source = resolve_labels(source, config.labels, class_labels(names), config.label_column)
-    columns = label_columns(source, config.labels)
-    stated = resolve_units(source, config.labels, config.units)
+    given = read_labels(source, config.labels)
+    labels, labels_source = resolve_labels(source, given, class_labels(names), config.label_column)
+    columns = label_columns(source, given)
+    stated = resolve_units(source, given, config.units)
     images = looking(stage, source) if looking else look(config, classifier, source, progress, stage, True)
     check_finite(classifier, *images.outputs["classifier"])
     used = images.indices
@@ -104,7 +107,7 @@ def open_labelled(
     if classes is not None:
         shown = class_labels(names)
         groups[CLASS] = Balanced(CLASS, tuple(shown), classes, labels_source)
-    return Labelled(source, images, classes, labels_source, _scenes(config, images, stated, progress), groups)
+    return Labelled(source, images, classes, labels_source, _scenes(config, images, stated, progress), groups, given)
 
 
 def _scenes(config: AuditConfig, images: Pass, stated: NDArray[np.int64] | None, progress: Progress) -> Units:

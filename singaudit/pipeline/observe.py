@@ -19,6 +19,7 @@ from singaudit.classifier.interface import Classifier
 from singaudit.classifier.options import ModelOptions
 from singaudit.classifier.sandbox.process import Limits
 from singaudit.config import AuditConfig
+from singaudit.dataset.columns import TableFile
 from singaudit.dataset.interface import ImageSource
 from singaudit.dataset.labels import resolve_units
 from singaudit.dataset.unchanged import UnchangedSource
@@ -92,6 +93,8 @@ class Observed:
     """Which of the audited images show the same scene."""
     probe_units: Units | None
     """The same of the probe images."""
+    tables: tuple[TableFile, ...] = ()
+    """Text files that say which images there are and what they show."""
 
 
 class Observer:
@@ -241,7 +244,9 @@ def observe_images(
     if probe is not None and asked.probe is not None:
         probe_units = units_of(config, probe, resolve_units(asked.probe, "none", "auto"), progress)
     same = unchanged(source, images)
-    return Observed(same, images, probe, observer.encoder, pack, labels, labels_source, asked.own, units, probe_units)
+    return Observed(
+        same, images, probe, observer.encoder, pack, labels, labels_source, asked.own, units, probe_units, asked.tables
+    )
 
 
 def units_of(config: AuditConfig, images: Pass, scenes: NDArray[np.int64] | None, progress: Progress) -> Units:

@@ -122,7 +122,7 @@ def _wanted(
             pipeline = decoding.pipeline
             wanted = replace(
                 wanted,
-                decoder=(pipeline.name, pipeline.revision),
+                decoder=(pipeline.name, pipeline.revision, pipeline.sha256),
                 decode=lambda world, rows: decoding.decode(world, rows, stop, progress),
             )
         yield wanted

@@ -69,7 +69,7 @@ class Reader:
         """What an audit finds of a head on the images held out, by translators fitted on the others."""
         held, used = parts.held, labelled.images.indices[parts.held]
         own = resolve_group_labels(
-            labelled.source, self._config.labels, {g.name: g.values for g in self._asked if g.kind == "group"}
+            labelled.source, labelled.given, {g.name: g.values for g in self._asked if g.kind == "group"}
         )
         known = {name: values[used] for name, values in own.items()}
         classes = np.zeros(len(held), np.intp)

@@ -1,6 +1,7 @@
 """Files that change while they are audited: what is reported is what was hashed, or it is said."""
 
 import hashlib
+import json
 import os
 import shutil
 import threading
@@ -14,6 +15,7 @@ from singaudit.classifier.files.taken import take_all
 from singaudit.classifier.sandbox.onnx_classifier import open_onnx
 from singaudit.config import make_config
 from singaudit.dataset.interface import Skipped
+from singaudit.dataset.labels import read_labels, resolve_group_labels, resolve_labels, resolve_units, tables_of
 from singaudit.dataset.sources.table import open_source
 from singaudit.dataset.unchanged import UnchangedSource
 from singaudit.errors import ModelError
@@ -127,29 +129,95 @@ def test_an_image_is_read_again_only_as_it_was(tmp_path):
     assert known.names == source.names
 
 
+def tables(folder):
+    """A list of images, as text, as CSV and as lines of JSON, and a label file beside the images."""
+    names = sorted(path.name for path in folder.iterdir())
+    rows = [(name, ("star", "circle")[i % 2], f"scene{i // 2}") for i, name in enumerate(names)]
+    written = {
+        "list.txt": "\n".join(f"{folder / name} {label}" for name, label, _ in rows),
+        "list.csv": "path,label,unit\n" + "\n".join(f"{folder / name},{label},{unit}" for name, label, unit in rows),
+        "list.jsonl": "\n".join(json.dumps({"path": str(folder / name), "label": label}) for name, label, _ in rows),
+    }
+    for name, text in written.items():
+        (folder.parent / name).write_text(text)
+    labels = folder.parent / "labels.csv"
+    labels.write_text("path,label,colour,unit\n" + "\n".join(f"{n},{label},red,{u}" for n, label, u in rows))
+    return [folder.parent / name for name in written], labels
+
+
+def test_image_lists_and_label_files_are_read_once_and_hashed_as_they_were_read(tmp_path):
+    folder = photos(tmp_path / "photos", 4)
+    lists, labels = tables(folder)
+    for path in lists:
+        source = open_source(str(path))
+        assert [(table.path, table.sha256) for table in source.tables] == [(path, sha256(path))]
+        assert source.labels == ("star", "circle", "star", "circle")
+        assert not source.tables[0].changed()
+        path.write_text(path.read_text() + "\n")
+        assert source.tables[0].changed()
+    source = open_source(str(folder))
+    given, before = read_labels(source, str(labels)), sha256(labels)
+    labels.write_text("path,label\n000.png,circle\n")
+    assert resolve_labels(source, given, ("star", "circle"))[0] == [0, 1, 0, 1]
+    assert resolve_group_labels(source, given, {"colour": ("red",)})["colour"].tolist() == [0] * 4
+    assert resolve_units(source, given, "auto").tolist() == [0, 0, 1, 1]
+    assert [(table.path, table.sha256) for table in tables_of(source, given)] == [(labels, before)]
+    labels.unlink()
+    assert tables_of(source, given)[0].changed()
+
+
+def test_a_metadata_file_of_a_folder_is_hashed_as_it_was_read(tmp_path):
+    folder = photos(tmp_path / "photos", 2)
+    table = folder / "metadata.csv"
+    table.write_text("file_name,label\n000.png,star\n001.png,circle\n")
+    source = open_source(str(folder))
+    assert [(found.path, found.sha256) for found in source.tables] == [(table, sha256(table))]
+    table.write_text("file_name,label\n000.png,circle\n001.png,star\n")
+    assert source.labels == ("star", "circle")
+    assert source.tables[0].changed()
+
+
+def test_a_label_file_replaced_during_an_audit_is_noticed_and_has_no_effect(models, tmp_path):
+    folder = photos(tmp_path / "photos", 12)
+    lists, labels = tables(folder)
+    held = {path: sha256(path) for path in (lists[1], labels)}
+    settings = {
+        "model": str(models / "leaky.onnx"), "vlm": "builtin:shapes", "images": str(lists[1]), "labels": str(labels),
+        "units": "unit", "cache": "none", "generate": 0,
+    }  # fmt: skip
+    labels.write_text(labels.read_text().replace("\n0", f"\n{folder}/0"))
+    held[labels] = sha256(labels)
+
+    def progress(stage, done, total):
+        if stage == "look at the images":
+            labels.write_text("path,label\n")
+
+    found = audit(make_config(**settings), progress).result
+    assert [(table.name, table.sha256) for table in found.data.tables] == [
+        (p.name, held[p]) for p in (lists[1], labels)
+    ]
+    assert found.data.units.count == 6
+    said = [warning for warning in found.warnings if "label file changed" in warning]
+    assert len(said) == 1
+    assert held[labels][:12] in said[0]
+
+
 @pytest.mark.faults
-@pytest.mark.parametrize("fate", ["changed", "gone"])
-def test_images_that_change_during_an_audit_are_left_out_and_said(models, tmp_path, fate):
-    folder = photos(tmp_path / "photos", 80)
+def test_images_that_change_during_an_audit_are_left_out_and_said(models, tmp_path):
+    folder = photos(tmp_path / "photos", 60)
 
     def progress(stage, done, total):
         if stage == "fit the translator" and done == 0:
             for i, path in enumerate(sorted(folder.iterdir())):
-                if fate == "gone":
+                if i % 2:
                     path.unlink()
                 else:
                     PIL.Image.new("RGB", (40, 40), (i, 0, 0)).save(path)
 
-    found = audit(
-        make_config(
-            model=str(models / "leaky.onnx"),
-            images=str(folder),
-            vlm="builtin:shapes",
-            cache="none",
-            generate=1,
-            toward="colour",
-        ),
-        progress,
-    )
-    assert any("while they were audited" in warning for warning in found.result.warnings)
-    assert found.result.data is not None
+    settings = {"model": str(models / "leaky.onnx"), "images": str(folder), "vlm": "builtin:shapes", "cache": "none"}
+    found = audit(make_config(**settings, generate=1, toward="colour"), progress)
+    said = [warning for warning in found.result.warnings if "while they were audited" in warning]
+    assert len(said) == 1
+    assert found.result.data.audit.used == 60
+    assert not found.result.gallery
+    assert not found.result.pictures

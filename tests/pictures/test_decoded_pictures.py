@@ -153,6 +153,39 @@ def test_a_pipeline_that_is_not_whole_or_not_safe_is_refused(folder, tmp_path, s
         open_decoder(located(str(tmp_path / "spoilt")))
 
 
+@pytest.mark.parametrize("fate", ["written to", "replaced", "added", "gone", "replaced and put back"])
+def test_a_part_that_changed_since_it_was_hashed_is_never_opened(folder, tmp_path, fate):
+    shutil.copytree(folder, tmp_path / "own")
+    pipeline = located(str(tmp_path / "own"))
+    open_tower(pipeline)
+    path = tmp_path / "own" / "image_encoder" / "config.json"
+    if fate == "written to":
+        path.write_text(path.read_text() + " ")
+    elif fate.startswith("replaced"):
+        shutil.copyfile(path, tmp_path / "other.json")
+        path.rename(tmp_path / "kept.json")
+        (tmp_path / "other.json").rename(path)
+        if fate == "replaced and put back":
+            (tmp_path / "kept.json").rename(path)
+    elif fate == "added":
+        (path.parent / "generation_config.json").write_text("{}")
+    else:
+        path.unlink()
+    with pytest.raises(LanguageError, match="changed since it was hashed"):
+        open_tower(pipeline)
+
+
+def test_the_hash_of_a_decoder_is_that_of_all_it_reads(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "own")
+    before = located(str(tmp_path / "own")).sha256
+    assert before == located(str(folder)).sha256
+    (tmp_path / "own" / "decoder" / "notes.md").write_text("no part of it")
+    assert located(str(tmp_path / "own")).sha256 == before
+    path = tmp_path / "own" / "decoder_scheduler" / "scheduler_config.json"
+    path.write_text(path.read_text() + "\n")
+    assert located(str(tmp_path / "own")).sha256 != before
+
+
 def run(folder, out, *more):
     words = [
         "run", "builtin:leaky", "--images", "shapes:360", "--vlm", "builtin:shapes", "--generate", "1", "--report",
@@ -191,6 +224,7 @@ def test_an_audit_draws_features_and_measures_what_it_drew(audited, folder):
         assert before.shape == after.shape == (16, 16, 3)
     decoding = result["decoding"]
     assert (decoding["images"], decoding["pictures"], decoding["revision"]) == (4, 12, None)
+    assert decoding["sha256"] == located(str(folder)).sha256
     assert decoding["top1_kept"]["n"] == 12
     assert "do not keep its logits" in decoding["sentence"]
     assert "drawn from its features" in (out / "report.html").read_text()

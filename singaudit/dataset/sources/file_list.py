@@ -7,7 +7,14 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from singaudit.dataset.columns import PATH_COLUMNS, label_column, named_column, read_csv, read_text
+from singaudit.dataset.columns import (
+    PATH_COLUMNS,
+    TableFile,
+    label_column,
+    named_column,
+    read_csv_file,
+    read_text_file,
+)
 from singaudit.dataset.decode import read_regular_file
 from singaudit.dataset.formats import SUFFIXES
 from singaudit.dataset.interface import Skipped
@@ -26,12 +33,13 @@ def open_list(text: str, label: str | None = None) -> Listing:
     position. URLs are left out and counted: nothing is fetched. Raises ``DatasetError``.
     """
     path = Path(os.path.expanduser(text))
-    lines = [line.strip() for line in read_text(path, "a list of images, a path a line").splitlines()]
+    whole, file = read_text_file(path, "a list of images, a path a line")
+    lines = [line.strip() for line in whole.splitlines()]
     lines = [line for line in lines if line]
     pairs = [_LABELLED.fullmatch(line) for line in lines]
     if lines and all(pairs):
-        return _listing(text, path, [p["path"] for p in pairs if p], [p["label"] for p in pairs if p], {})
-    return _listing(text, path, lines, None, {})
+        return _listing(text, file, [p["path"] for p in pairs if p], [p["label"] for p in pairs if p], {})
+    return _listing(text, file, lines, None, {})
 
 
 def open_csv(text: str, label: str | None = None) -> Listing:
@@ -42,16 +50,16 @@ def open_csv(text: str, label: str | None = None) -> Listing:
     Raises ``DatasetError``.
     """
     path = Path(os.path.expanduser(text))
-    return _open_table(text, path, read_csv(path, "a table of images, CSV with a column path"), label)
+    return _open_table(text, *read_csv_file(path, "a table of images, CSV with a column path"), label)
 
 
 def open_jsonl(text: str, label: str | None = None) -> Listing:
     """As ``open_csv``, of a file with a JSON object a line. Raises ``DatasetError``."""
     path = Path(os.path.expanduser(text))
-    return _open_table(text, path, read_jsonl(path), label)
+    return _open_table(text, *read_jsonl(path), label)
 
 
-def _open_table(text: str, path: Path, columns: Mapping[str, Sequence[str]], label: str | None) -> Listing:
+def _open_table(text: str, columns: Mapping[str, Sequence[str]], file: TableFile, label: str | None) -> Listing:
     by = named_column(columns, PATH_COLUMNS)
     if by is None:
         raise DatasetError(
@@ -60,17 +68,17 @@ def _open_table(text: str, path: Path, columns: Mapping[str, Sequence[str]], lab
         )
     chosen = label_column({name: cells for name, cells in columns.items() if name != by}, label, text)
     others = {name: column for name, column in columns.items() if name not in (by, chosen)}
-    return _listing(text, path, columns[by], columns[chosen] if chosen else None, others)
+    return _listing(text, file, columns[by], columns[chosen] if chosen else None, others)
 
 
 def _listing(
-    text: str, path: Path, files: Sequence[str], labels: Sequence[str] | None, columns: Mapping[str, Sequence[str]]
+    text: str, file: TableFile, files: Sequence[str], labels: Sequence[str] | None, columns: Mapping[str, Sequence[str]]
 ) -> Listing:
-    kept = [i for i, file in enumerate(files) if file.strip() and not _URL.match(file)]
+    kept = [i for i, name in enumerate(files) if name.strip() and not _URL.match(name)]
     left_out = tuple(
-        Skipped(file[:500], "is a URL; nothing is fetched" if file.strip() else "names no file")
-        for file in files
-        if not file.strip() or _URL.match(file)
+        Skipped(name[:500], "is a URL; nothing is fetched" if name.strip() else "names no file")
+        for name in files
+        if not name.strip() or _URL.match(name)
     )
     if not kept:
         first = f"; the first of its {len(left_out)} lines {left_out[0].reason}" if left_out else ""
@@ -79,7 +87,7 @@ def _listing(
             hint="Give the path of an image file a line; download what a URL names yourself.",
         )
     names = [files[i].strip() for i in kept]
-    root = path.parent
+    root = file.path.parent
     return Listing(
         text,
         names,
@@ -88,4 +96,5 @@ def _listing(
         "column",
         {name: [column[i].strip() for i in kept] for name, column in columns.items()},
         left_out,
+        tables=(file,),
     )

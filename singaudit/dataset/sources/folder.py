@@ -77,6 +77,7 @@ def open_folder(text: str, label: str | None = None) -> Listing:
         columns,
         labels_from=source,
         left_out=tuple(sorted(walk.left_out, key=lambda skipped: skipped.name)),
+        tables=metadata.files if metadata is not None else (),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from singaudit.dataset.columns import TableFile
 from singaudit.dataset.decode import UndecodableError, content
 from singaudit.dataset.interface import OWN_LABELS, Content, Image, LabelKind, Skipped
 
@@ -29,6 +30,8 @@ class Listing:
     """Found while listing, and never an image."""
     labels_from: str = OWN_LABELS
     """Where the labels stand, in words."""
+    tables: tuple[TableFile, ...] = ()
+    """Text files that say which images there are, or what they show, as they were read."""
 
     def __len__(self) -> int:
         return len(self.names)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from singaudit.dataset.columns import read_csv, read_text, text_of
+from singaudit.dataset.columns import TableFile, read_csv_file, read_text_file, text_of
 from singaudit.errors import DatasetError
 
 METADATA_FILES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
@@ -27,6 +27,8 @@ class MetadataTable:
     """Image's path below the folder -> its row."""
     columns: Mapping[str, Sequence[str]]
     """(rows,) texts by name, the paths aside."""
+    files: tuple[TableFile, ...] = ()
+    """As they were read; those that are text."""
 
 
 def read_metadata_tables(root: Path, files: Sequence[str]) -> MetadataTable | None:
@@ -39,8 +41,9 @@ def read_metadata_tables(root: Path, files: Sequence[str]) -> MetadataTable | No
     rows: dict[str, int] = {}
     joined: dict[str, list[str]] = {}
     used: list[str] = []
+    read: list[TableFile] = []
     for file in files:
-        columns = _READERS[Path(file).suffix](root / file)
+        columns, table = _READERS[Path(file).suffix](root / file)
         by = _path_column(columns)
         if by is None:
             continue
@@ -60,7 +63,8 @@ def read_metadata_tables(root: Path, files: Sequence[str]) -> MetadataTable | No
         for name, cells in others.items():
             joined.setdefault(name, []).extend(cell.strip() for cell in cells)
         used.append(file)
-    return MetadataTable(", ".join(used), rows, joined) if used else None
+        read += [table] if table is not None else []
+    return MetadataTable(", ".join(used), rows, joined, tuple(read)) if used else None
 
 
 def _path_column(columns: Mapping[str, Sequence[str]]) -> str | None:
@@ -70,15 +74,16 @@ def _path_column(columns: Mapping[str, Sequence[str]]) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-def _csv(path: Path) -> dict[str, list[str]]:
-    return read_csv(path, "a metadata file of images, CSV with a column file_name")
+def _csv(path: Path) -> tuple[dict[str, list[str]], TableFile]:
+    return read_csv_file(path, "a metadata file of images, CSV with a column file_name")
 
 
-def read_jsonl(path: Path) -> dict[str, list[str]]:
-    """Columns of a file with a JSON object a line, those of plain values. Raises ``DatasetError``."""
+def read_jsonl(path: Path) -> tuple[dict[str, list[str]], TableFile]:
+    """Columns of a file with a JSON object a line, those of plain values, and its hash. Raises ``DatasetError``."""
     found: list[dict[str, Any]] = []
     names: dict[str, None] = {}
-    for number, line in enumerate(read_text(path, "a metadata file of images, a JSON object a line").splitlines(), 1):
+    text, file = read_text_file(path, "a metadata file of images, a JSON object a line")
+    for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
         try:
@@ -94,14 +99,14 @@ def read_jsonl(path: Path) -> dict[str, list[str]]:
         if len(names) > _MOST_COLUMNS:
             raise DatasetError(f"expected at most {_MOST_COLUMNS} columns in {path}, it has more")
     plain = [name for name in names if not any(isinstance(row.get(name), dict | list) for row in found)]
-    return {name: [text_of(row.get(name)) for row in found] for name in plain}
+    return {name: [text_of(row.get(name)) for row in found] for name in plain}, file
 
 
-def _parquet(path: Path) -> dict[str, list[str]]:
+def _parquet(path: Path) -> tuple[dict[str, list[str]], None]:
     from singaudit.dataset.sources.parquet import ParquetFile
 
     file = ParquetFile(path)
-    return {name: file.text(name) for name in file.texts}
+    return {name: file.text(name) for name in file.texts}, None
 
 
 _READERS = {".csv": _csv, ".jsonl": read_jsonl, ".parquet": _parquet}

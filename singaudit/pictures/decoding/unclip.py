@@ -15,6 +15,7 @@ from singaudit.hub.caller import Caller, Progress
 from singaudit.hub.download import FileSelection, fetch
 from singaudit.language.encoders.checks import check_description
 from singaudit.machine import memory_ran_out, on_device
+from singaudit.pictures.decoding.bound import BoundFiles
 from singaudit.pictures.decoding.decode import Decoder, ImageTower
 from singaudit.torchvision_import import import_torchvision
 
@@ -23,6 +24,7 @@ KARLO = "kakaobrain/karlo-v1-alpha-image-variations"
 INSTALL = "Run pip install 'singaudit[unclip]'"
 _NETWORKS = ("decoder", "text_encoder", "text_proj", "super_res_first", "super_res_last", "image_encoder")
 _SETTINGS = ("tokenizer", "decoder_scheduler", "super_res_scheduler", "feature_extractor")
+_PARTS = (*_NETWORKS, *_SETTINGS)
 _WEIGHTS = ("diffusion_pytorch_model.safetensors", "model.safetensors")
 _READ = (".json", ".txt")
 _CALLER = Caller(
@@ -43,25 +45,36 @@ class Pipeline:
     revision: str | None
     """Commit of the hub; None for a folder."""
     folder: Path
+    files: BoundFiles
+    """Every file that is read, as it was hashed."""
+
+    @property
+    def sha256(self) -> str:
+        """Over every file that is read."""
+        return self.files.sha256
 
 
 def located(text: str, progress: Progress = lambda stage, done, total: None) -> Pipeline:
     """The pipeline in a folder, or ``ORG/NAME[@REVISION]`` of the hub, downloaded where the hub's cache lacks it.
 
-    Raises LanguageError: without diffusers, with the line to type; and for what is no unCLIP image-variation pipeline
+    Every file that is read is hashed, and refused later where it is another one by then. Raises LanguageError: without
+    diffusers, with the line to type; and for what is no unCLIP image-variation pipeline
     whose every file is regular, lies inside the folder, and holds its weights as safetensors.
     """
     if importlib.util.find_spec("diffusers") is None:
         raise LanguageError("decoded pictures need diffusers, which is not installed", hint=INSTALL)
     folder = Path(text).expanduser()
-    if folder.is_dir():
-        found = Pipeline(text, None, folder)
-    else:
+    name, revision = text, None
+    if not folder.is_dir():
         snapshot = fetch(text, _CALLER, FileSelection(_needed), progress)
-        found = Pipeline(snapshot.name, snapshot.revision, snapshot.folder)
+        name, revision, folder = snapshot.name, snapshot.revision, snapshot.folder
     try:
-        for part in (*_NETWORKS, *_SETTINGS):
-            _check_part(found, part)
+        for part in _PARTS:
+            _check_part(folder, part)
+        found = Pipeline(name, revision, folder, BoundFiles.of(folder, _PARTS, _is_read))
+        for part in _PARTS:  # what was hashed, not what lay there before
+            _check_part(folder, part)
+        found.files.check()
     except ModelError as error:
         raise LanguageError(f"the decoder in {text}: {error.message}", hint=error.hint) from error
     return found
@@ -70,7 +83,7 @@ def located(text: str, progress: Progress = lambda stage, done, total: None) -> 
 def _needed(held: Sequence[str]) -> list[str]:
     """Of the names that a repository holds, those that are read. Raises LanguageError."""
     files = []
-    for part in (*_NETWORKS, *_SETTINGS):
+    for part in _PARTS:
         inside = [name for name in held if name.startswith(f"{part}/") and name.count("/") == 1]
         if not inside:
             raise _no_part(part)
@@ -82,8 +95,12 @@ def _needed(held: Sequence[str]) -> list[str]:
     return files
 
 
-def _check_part(pipeline: Pipeline, part: str) -> None:
-    inside = pipeline.folder / part
+def _is_read(name: str) -> bool:
+    return name.endswith(_READ) or name in _WEIGHTS
+
+
+def _check_part(folder: Path, part: str) -> None:
+    inside = folder / part
     if not inside.is_dir() or inside.is_symlink():
         raise _no_part(part)
     files = [inner_file(inside, path.name) for path in sorted(inside.iterdir())]
@@ -163,6 +180,7 @@ def _described(pipeline: Pipeline, part: str, kind: Any) -> Any:
 
 def _opened(pipeline: Pipeline, part: str, kind: Any) -> Any:
     """One part, by the class that it must be: what its files say of classes and code is not asked."""
+    pipeline.files.check()
     network = part in _NETWORKS
     asked: dict[str, Any] = {"use_safetensors": True, "output_loading_info": True} if network else {}
     # Read, not mapped: of a mapped file that somebody cuts short, the next look kills the process.
@@ -175,6 +193,7 @@ def _opened(pipeline: Pipeline, part: str, kind: Any) -> Any:
             held = [check_safetensors(p) for p in (pipeline.folder / part).iterdir() if p.name in _WEIGHTS]
             check_description(f"{part} of {pipeline.name}", held, lambda: _described(pipeline, part, kind))
         found = kind.from_pretrained(str(pipeline.folder), subfolder=part, local_files_only=True, **asked)
+        pipeline.files.check()
     except LanguageError:
         raise
     except Exception as error:  # diffusers and transformers raise many kinds for one fact

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.config import AuditConfig
+from singaudit.dataset.columns import TableFile
 from singaudit.dataset.interface import ImageSource
-from singaudit.dataset.labels import resolve_group_labels, resolve_labels, resolve_units
+from singaudit.dataset.labels import read_labels, resolve_group_labels, resolve_labels, resolve_units, tables_of
 from singaudit.dataset.sources.table import open_source
 from singaudit.language.concepts import Group
 from singaudit.language.packs.pack import Pack
@@ -38,6 +39,8 @@ class Asked:
     """Scene of each image of the source, where a column says."""
     groups: tuple[Group, ...] = ()
     """Whose texts will be embedded."""
+    tables: tuple[TableFile, ...] = ()
+    """Text files that say which images there are and what they show."""
 
 
 def what_is_asked(config: AuditConfig, names: tuple[str, ...], groups: Sequence[Group], pack: Pack | None) -> Asked:
@@ -47,12 +50,16 @@ def what_is_asked(config: AuditConfig, names: tuple[str, ...], groups: Sequence[
         if pack is not None and config.images is None
         else open_source(str(config.images), config.label_column)
     )
-    labels, labels_source = resolve_labels(source, config.labels, names, config.label_column)
-    own = resolve_group_labels(source, config.labels, {g.name: g.values for g in groups if g.kind == "group"})
-    scenes = resolve_units(source, config.labels, config.units)
+    stated = read_labels(source, config.labels)
+    labels, labels_source = resolve_labels(source, stated, names, config.label_column)
+    own = resolve_group_labels(source, stated, {g.name: g.values for g in groups if g.kind == "group"})
+    scenes = resolve_units(source, stated, config.units)
     probe = open_source(config.probe) if config.probe else None
 
     def count(listed: ImageSource | None) -> int:
         return min(len(listed), config.limit or len(listed)) if listed is not None else 0
 
-    return Asked(source, count(source), probe, count(probe), labels, labels_source, own, scenes, tuple(groups))
+    return Asked(
+        source, count(source), probe, count(probe), labels, labels_source, own, scenes, tuple(groups),
+        tables_of(source, stated),
+    )  # fmt: skip

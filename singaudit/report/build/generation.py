@@ -62,8 +62,13 @@ def summary(
     )
 
 
-def decoding_summary(made: Sequence[Decoded], decoder: tuple[str, str | None], reason: str, seed: int) -> DecodingPart:
-    """What decoded pictures show together, beside what their noise alone changes; ``reason``: why there are not all."""
+def decoding_summary(
+    made: Sequence[Decoded], decoder: tuple[str, str | None, str], reason: str, seed: int
+) -> DecodingPart:
+    """What decoded pictures show together, beside what their noise alone changes; ``reason``: why there are not all.
+
+    ``decoder``: its name, revision and sha256.
+    """
     kept = sum(bool(d.difference.top1_kept[0]) for d in made)
     low, high = wilson(kept, len(made))
     moved = _median([d.difference.image_score_deg[0] for d in made], seed)
@@ -83,6 +88,7 @@ def decoding_summary(made: Sequence[Decoded], decoder: tuple[str, str | None], r
     return DecodingPart(
         decoder=decoder[0],
         revision=decoder[1],
+        sha256=decoder[2],
         images=images,
         pictures=len(made),
         image_score_deg=moved,

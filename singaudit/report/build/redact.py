@@ -68,6 +68,8 @@ def redacted(result: AuditResult) -> AuditResult:
         for units in filter(None, (plain["data"]["units"], plain["data"]["probe_units"])):
             units["joined"] = [[short_hash(name) for name in unit] for unit in units["joined"]]
         plain["data"]["labels_source"] = REDACTED
+        for table in plain["data"]["tables"]:
+            table["name"] = REDACTED
     if plain["encoder"] is not None and plain["encoder"]["name"] in local:
         plain["encoder"]["name"] = REDACTED
     if plain["encoder"] is not None and plain["encoder"]["pack"] is not None:

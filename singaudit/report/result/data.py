@@ -53,6 +53,13 @@ class UnitsPart(Part):
     )
 
 
+class TablePart(Part):
+    """A text file that says which images there are, or what they show, as it was read."""
+
+    name: Text = Field(description="Of the file, without folders.")
+    sha256: Text
+
+
 class DataPart(Part):
     """The images the classifier was shown."""
 
@@ -66,6 +73,9 @@ class DataPart(Part):
     )
     labels: Literal["true", "predicted"] = Field(description="Which class an image counts under.")
     labels_source: Text
+    tables: list[TablePart] = Field(
+        default=[], description="Image lists, metadata and label files; the label file last."
+    )
     accuracy: Statistic | None = Field(description="Top-1 against the labels, where there are any.")
     chance_accuracy: Finite | None
     class_probe: Statistic | None = Field(

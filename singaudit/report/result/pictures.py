@@ -87,6 +87,7 @@ class DecodingPart(Part):
 
     decoder: Text
     revision: Text | None = Field(description="Commit of the hub; null for a folder.")
+    sha256: Text | None = Field(default=None, description="Over every file of the decoder that was read.")
     images: Annotated[int, Field(ge=0)]
     pictures: Annotated[int, Field(ge=0)] = Field(description="Pairs: images times noises.")
     image_score_deg: Statistic | None = Field(description="IS within pairs, median, by the image tower.")
