@@ -1,15 +1,14 @@
 """Whole audits where it is tight or odd: little memory, stripped code, odd names, other threads and batches, many."""
 
-import gc
 import math
 import os
 import resource
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
 import pytest
+import soak
 import threadpoolctl
 
 from singaudit import AuditConfig, audit, machine
@@ -110,28 +109,11 @@ def test_no_number_depends_on_threads_or_batches(monkeypatch, way):
     assert not apart
 
 
-def state():
-    """(resident bytes, descriptors, threads, children, folders for temporary files) of this process."""
-    gc.collect()
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
-    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    left = [name for name in os.listdir(tempfile.gettempdir()) if name.startswith(".singaudit")]
-    return (
-        int(status["VmRSS"].split()[0]) * 1024,
-        len(os.listdir("/proc/self/fd")),
-        int(status["Threads"]),
-        len(children),
-        len(left),
-    )
-
-
 @pytest.mark.timeout(600)
 def test_one_audit_after_the_other_leaves_nothing_behind(tmp_path, monkeypatch):
+    """A few; ``python tests/support/soak.py`` counts sixty and prints them."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    seen = []
-    for _ in range(5):
-        audit(AuditConfig(model="builtin:leaky", images="shapes:60", vlm="builtin:shapes", cache="none", generate=0))
-        seen.append(state())
+    seen = list(soak.audits(5))
     warm, last = seen[1], seen[-1]
     assert last[1:] == warm[1:], seen
     assert last[4] == 0
