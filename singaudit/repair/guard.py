@@ -108,16 +108,17 @@ class _Column:
     shares: Array
     """(n,) how much each image counts: those of one scene and group one together."""
     counts: Array
-    """(k,) of images, those of one scene once; groups of fewer than ten count as ten: one image is no tenth of them."""
+    """(k,) of images, those of one scene once."""
 
     @classmethod
     def of(cls, groups: NDArray[np.intp], scenes: NDArray[np.intp] | None) -> _Column:
         own, known = np.maximum(groups, 0), (groups >= 0).astype(np.float64)
         shares = known * shares_of(groups, scenes)
-        return cls(own, known, shares, np.maximum(np.bincount(own, weights=shares), FULL_WEIGHT))
+        return cls(own, known, shares, np.bincount(own, weights=shares))
 
     def lost(self, before: Hits, after: Hits) -> Array:
-        """(k,) share of right answers that each group has less."""
+        """(k,) share of right answers that each group has less; 0 for one of fewer than ten images, which tell none."""
         change = before.astype(np.float64) - after
-        found: Array = np.bincount(self.own, weights=self.shares * change, minlength=len(self.counts)) / self.counts
+        lost = np.bincount(self.own, weights=self.shares * change, minlength=len(self.counts))
+        found: Array = np.where(self.counts > FULL_WEIGHT - 0.5, lost / np.maximum(self.counts, 1.0), 0.0)
         return found
