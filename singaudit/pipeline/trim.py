@@ -28,9 +28,8 @@ from singaudit.pipeline.repaired_files import beside, check_output, publish, siz
 from singaudit.repair.erase import Eraser, eraser
 from singaudit.repair.judge import paired, predictions
 from singaudit.repair.process import Copies, NewModel
-from singaudit.repair.readable import probe_reading
 from singaudit.repair.refit import folds_of
-from singaudit.repair.seen import SeenPart, seen_part
+from singaudit.repair.seen import SeenPart, probe_reading, seen_part
 from singaudit.repair.split import Balanced, one_a_scene, split
 from singaudit.repair.suggest import again
 from singaudit.report.build.repair import paired_part

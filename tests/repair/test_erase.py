@@ -3,9 +3,8 @@
 import numpy as np
 
 from singaudit.repair.erase import eraser
-from singaudit.repair.readable import probe_reading
 from singaudit.repair.refit import folds_of
-from singaudit.repair.seen import seen_part
+from singaudit.repair.seen import probe_reading, seen_part
 
 
 def coded(n=3000, m=12, seed=0):
