@@ -31,7 +31,7 @@ WORDS: dict[str, tuple[str, Style]] = {
     "partial": ("partly ignored", "warn"),
     "nonlinear": ("ignored, nonlinearly", "warn"),
     "redundant": ("seen by the logits", "plain"),
-    "not detected": ("not ignored", "good"),
+    "not detected": ("little found", "plain"),
     "not applicable": ("nothing is ignored", "plain"),
 }
 """Reader's word and style of every finding that says something, the gravest first."""
@@ -41,7 +41,7 @@ _SENTENCES = {
     "partial": "Part of what carries it in the features is ignored by the head.",
     "nonlinear": "Ignored by the head, in a form that only a nonlinear reading finds.",
     "redundant": "Not ignored: the logits show it as well.",
-    "not detected": "Next to nothing of it is in what the head ignores; whether the logits use it was not asked.",
+    "not detected": "Too little of it is in what the head ignores to count; whether the logits use it was not asked.",
     "not applicable": "The head ignores no direction of feature space.",
 }
 # How a rule that could not tell begins, what that means, and what would help.
@@ -91,9 +91,9 @@ def decided_first(rows: Sequence[Row], every: Sequence[Row], groups: Sequence[st
 
 
 def _grave(row: Row) -> Row:
-    """A row whose gate failed; what is mostly seen is not called that in red."""
+    """A row whose gate failed, and that it did; what is mostly seen is not called that in red."""
     if row.style in ("bad", "warn"):
-        return replace(row, style="bad")
+        return replace(row, style="bad", sentence=f"{row.sentence} Your gate forbids that.")
     return replace(
         row, style="bad", word="lost in part", sentence=f"The logits lack more of {row.name} than you allow."
     )

@@ -63,7 +63,9 @@ def _images(result: AuditResult) -> Mark:
     used = data.audit.used
     units = data.units
     apart = units is not None and units.count != used
-    text = f"{used:,}, of {counted(units.count, 'scene')}" if units is not None and apart else f"{used:,}"
+    text = f"{used:,}"
+    if units is not None and apart:
+        text += f", of {counted(units.count, 'scene')}: near-copies count once"
     if result.model.preprocessing.guessed:
         keys = ", ".join(result.model.preprocessing.guessed)
         return Mark(name, "red", f"{text}, preprocessing guessed ({keys})", "every number")
@@ -99,7 +101,7 @@ def _translator(result: AuditResult) -> Mark:
         return Mark(name, "amber", text, "every finding: it was fitted on other images")
     if t.r2_null_gain.low <= 0:
         return Mark(name, "amber", text + ", not what the head ignores", "findings about faint attributes")
-    return Mark(name, "ok", text, "")
+    return Mark(name, "ok", f"{text}: enough", "")
 
 
 def _shadow_copy(result: AuditResult) -> Mark:
@@ -109,7 +111,7 @@ def _shadow_copy(result: AuditResult) -> Mark:
     if c is None:
         return Mark(name, "amber", "not certified", "generated pictures")
     if c.status == "passed":
-        return Mark(name, "ok", "computes what the model computes", "")
+        return Mark(name, "ok", "for pictures: computes what the model does", "")
     if c.status == "failed":
         return Mark(name, "red", "differs from the model", "generated pictures")
     return Mark(name, "amber", "the model holds operators it does not know", "generated pictures: none are made")

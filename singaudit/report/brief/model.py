@@ -166,8 +166,8 @@ class Brief:
         if not self.untold:
             return ""
         count = sum(len(u.groups) for u in self.untold)
-        parts = [f"{_some(u.groups)}: {u.reason}{f' ({u.help})' if u.help else ''}" for u in self.untold]
-        return f"Cannot be told for {count} {'attribute' if count == 1 else 'attributes'}. {'; '.join(parts)}."
+        parts = "; ".join(f"{_some(u.groups)}: {u.reason}{f' ({u.help})' if u.help else ''}" for u in self.untold)
+        return f"Cannot be told for {count} {'group' if count == 1 else 'groups'} \u2013 {parts}."
 
 
 def _some(names: tuple[str, ...], limit: int = 3) -> str:

@@ -26,7 +26,8 @@ def picture(result: AuditResult, rows: Sequence[Row]) -> Picture | None:
         if p.kind in _ORDER and p.thumbnail and p.other_thumbnail and p.success is not False and p.group not in seen
     ]
     ignored = [row.group for row in rows if row.style in ("bad", "warn")]
-    return _pair(min(ready, key=lambda p: _rank(p, ignored))) if ready else None
+    labelled = result.data is not None and result.data.labels == "true"
+    return _pair(min(ready, key=lambda p: _rank(p, ignored)), labelled) if ready else None
 
 
 def _rank(p: PicturePart, ignored: Sequence[str]) -> tuple[int, bool, int, float]:
@@ -34,12 +35,13 @@ def _rank(p: PicturePart, ignored: Sequence[str]) -> tuple[int, bool, int, float
     return _ORDER.index(p.kind), p.top1_kept is False, of, -(p.image_score_deg or 0.0)
 
 
-def _pair(p: PicturePart) -> Picture:
+def _pair(p: PicturePart, labelled: bool) -> Picture:
     about = f"another {readable(p.group)}" if p.group else "other content"
     title = f"Same logits, {about}" if p.kind == "refined" else "Two real images, same logits"
-    made = " The right one is optimised from a real image that shows it." if p.kind == "refined" else ""
+    made = "The right one is optimised from a real image that shows it; what else differs came with that image."
+    made = f" {made}" if p.kind == "refined" else ""
     turned = f"{p.value[:1].upper()}{p.value[1:]} becomes {p.target}. " if p.value and p.target else ""
-    sure = f"{p.predicted}"
+    sure = f"{p.predicted}" + (f", labelled {p.class_name}," if labelled and p.class_name != p.predicted else "")
     if p.probability is not None and p.probability_after is not None:
         sure += f" {per_cent(p.probability)} on the left, {per_cent(p.probability_after)} on the right"
     apart = (

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from singaudit.report.brief.gates import Asked
 from singaudit.report.brief.ignored import OF_NAMED
 from singaudit.report.brief.model import Mark, Row
-from singaudit.report.brief.words import counted, listed, share_text
+from singaudit.report.brief.words import counted, listed, per_cent, share_text
 from singaudit.report.result.audit import AuditResult
 from singaudit.report.result.base import Statistic
 
@@ -24,7 +24,8 @@ def sentence(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row], m
     """May it ship, and what is ignored. Of a failed or undecided gate, what it is about, never its rule."""
     status = result.verdict.status
     if status == "fail":
-        return f"Do not ship as it is: {_faults(gates, rows, result.data.class_gain if result.data else None)}."
+        faults = _faults(gates, rows, result.data.class_gain if result.data else None)
+        return f"Do not ship as it is: {faults}{_in_doubt(marks)}."
     if status == "inconclusive":
         return f"Not decided, and so no pass: {_doubt(result, gates, marks)}."
     ignored = _ignored(rows)
@@ -37,9 +38,16 @@ def sentence(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row], m
     waived = any(a.gate.status == "waived" for a in gates)
     every = "what fails is waived" if waived else "all of them hold"
     passed = f"By your gates it may ship: {f'the head does not ignore {held}' if held else every}"
+    passed += _in_doubt(marks)
+    if not beyond:
+        return f"{passed}."
+    return f"{passed}. No gate asks about the rest: {beyond}, a fault only if that must count."
+
+
+def _in_doubt(marks: Sequence[Mark]) -> str:
+    """What of the instrument makes a verdict less sure, as the end of a sentence; empty where nothing does."""
     doubts = [f"{mark.name} {mark.text}" for mark in marks if mark.state != "ok" and mark.name != "shadow copy"]
-    passed += f", in doubt: {'; '.join(doubts)}" if doubts else ""
-    return f"{passed}. But {beyond}, which no gate asks about." if beyond else f"{passed}."
+    return f". In doubt: {'; '.join(doubts)}" if doubts else ""
 
 
 def certainty(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row]) -> str:
@@ -59,10 +67,16 @@ def certainty(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row]) 
     accuracy = result.data.accuracy
     if failed and all(a.loses_class for a in failed) and accuracy is not None:
         probe = result.data.class_probe
-        read = f" ({share_text(probe)} of what is possible above chance)" if probe is not None else ""
+        chance = result.data.chance_accuracy
+        right = f"It is right in {share_text(accuracy)} of {counted(used, 'image')}"
+        if probe is None or chance is None or chance >= 1:
+            return (
+                f"{right}; a probe of its features reads the classes better, so that a better last layer is possible."
+            )
+        above = per_cent(max(0.0, accuracy.value - chance) / (1 - chance))
         return (
-            f"It is right in {share_text(accuracy)} of {counted(used, 'image')}; a probe of its features reads the "
-            f"classes better{read}, so that a better last layer is possible."
+            f"{right}, {above} of what is possible above chance; a linear probe of its features reaches "
+            f"{share_text(probe)}, so that a better last layer is possible."
         )
     if worst is not None and worst.bar is not None:
         measure = OF_NAMED[worst.bar.measure].format(worst.name)
@@ -109,10 +123,18 @@ def _faults(gates: Sequence[Asked], rows: Sequence[Row], gain: Statistic | None)
         if a.group is not None and not a.forbids:
             parts.append(f"{a.subject} was to be ignored and is not")
         elif a.group is None and a.loses_class and gain is not None:
-            parts.append(f"its logits lose {share_text(gain)} of what its features know of the classes")
+            parts.append(f"its logits lose {share_text(gain)} of what its features know of the classes{_allowed(a)}")
         elif a.group is None:
             parts.append(f"{a.subject} is {_value(a)}, allowed: {a.gate.limit}")
     return "; ".join(parts[:3]) + (f"; and {len(parts) - 3} more" if len(parts) > 3 else "")
+
+
+def _allowed(a: Asked) -> str:
+    """How much a gate on a share allows, where its limit is a number."""
+    try:
+        return f" (you allow {per_cent(float(a.gate.limit))})"
+    except ValueError:
+        return ""
 
 
 def _value(a: Asked) -> str:
@@ -128,8 +150,9 @@ def _doubt(result: AuditResult, gates: Sequence[Asked], marks: Sequence[Mark]) -
         return "the head ignores no direction of its feature space, so this audit has nothing to look at"
     red = [mark for mark in marks if mark.state == "red"]
     if red:
-        too = f"; {listed([mark.name for mark in red[1:]])} too" if red[1:] else ""
-        return f"the audit could not measure well enough ({red[0].name}: {red[0].text}{too})"
+        first = f"{red[0].name} {red[0].text}" if red[0].name == "language model" else f"{red[0].name}: {red[0].text}"
+        rest = f"; nor can the {listed([mark.name for mark in red[1:]])} be relied on" if red[1:] else ""
+        return f"the audit could not measure well enough. The {first}{rest}"
     open_ = [a for a in gates if a.gate.status == "inconclusive"]
     groups = [a.subject for a in open_ if a.group is not None]
     if groups:

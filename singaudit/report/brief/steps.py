@@ -57,12 +57,15 @@ def _all(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row], marks
         help_ = reason(f)[1]
         if "--vlm" in help_:
             yield Step(
-                f"Ask a language model that reads {readable(f.group)} in such images.", _other_vlm(result, words)
+                f"Ask a language model that reads {readable(f.group)} in such images.",
+                _with(words, "--vlm", _other_vlm(result)),
             )
         elif "labels" in help_:
             yield Step(f"State the values of {readable(f.group)} in a table.", _with(words, "--labels", "LABELS.csv"))
         elif help_:
-            yield _more_images(result, words, f"Settle {readable(f.group)} and what else cannot be told.")
+            settled = f"Settle {readable(f.group)} and what else cannot be told"
+            needed = "" if f.group in asked_for else ", if that matters"
+            yield Step(f"{settled}{needed}.", _with(words, *_more_images(result)))
     yield from _gates(result, gates, rows, words)
     others = [row for row in rows if row.style in ("bad", "warn") and row.group != "class"]
     # Beside a failure it would look like a remedy, and is none.
@@ -104,25 +107,30 @@ def _refit(result: AuditResult, gates: Sequence[Asked], words: list[str]) -> Ite
     if command is not None:
         yield Step(
             "Fit the last layer anew, so that what the features know of the classes counts; it is judged on images it "
-            "did not see.",
+            "did not see. Then audit the new file.",
             command,
         )
 
 
 def _instrument(result: AuditResult, words: list[str], marks: dict[str, Mark]) -> Iterator[Step]:
+    """One command that mends all of it: one that mended a part would end inconclusive again."""
+    changes: list[tuple[str, str, str]] = []
     if result.model.preprocessing.guessed:
-        settings = result.model.preprocessing.settings
-        yield Step("State the preprocessing: correct what was guessed.", _with(words, "--preprocess", settings))
-    if marks["images"].state == "red" and not result.model.preprocessing.guessed:
-        yield _more_images(result, words, "Audit enough images for findings.", audit=True)
-    elif marks["translator"].state == "red":
-        yield _more_images(result, words, "Give the translator enough images; they need no labels.")
+        changes.append(("State the preprocessing", "--preprocess", result.model.preprocessing.settings))
     if marks["language model"].state == "red" and result.encoder is not None:
-        yield Step("Ask a language model that reads your classes.", _other_vlm(result, words))
+        changes.append(("ask a language model that reads your classes", "--vlm", _other_vlm(result)))
     elif marks["language model"].state == "amber" and result.data is not None and result.data.labels != "true":
-        yield Step(
-            "Let labels show whether the language model reads these images.", _with(words, "--labels", "LABELS.csv")
-        )
+        changes.append(("let labels show whether the language model reads these images", "--labels", "LABELS.csv"))
+    if marks["images"].state == "red" and not result.model.preprocessing.guessed:
+        changes.append(("audit enough images for findings", *_more_images(result, audit=True)))
+    elif marks["translator"].state == "red":
+        changes.append(("give the translator enough images, which need no labels", *_more_images(result)))
+    command = shlex.join(words)
+    for _, option, value in changes:
+        command = _with(shlex.split(command), option, value)
+    if changes:
+        why = "; ".join(what for what, _, _ in changes)
+        yield Step(f"{why[:1].upper()}{why[1:]}.", command)
 
 
 def _failed(result: AuditResult, gates: Sequence[Asked], words: list[str]) -> Iterator[Step]:
@@ -140,20 +148,20 @@ def _failed(result: AuditResult, gates: Sequence[Asked], words: list[str]) -> It
         )
 
 
-def _more_images(result: AuditResult, words: list[str], why: str, audit: bool = False) -> Step:
-    """More audited images, or unlabelled ones beside them; generated ones by their number."""
+def _more_images(result: AuditResult, audit: bool = False) -> tuple[str, str]:
+    """Option and value: more audited images, or unlabelled ones beside them; generated ones by their number."""
     source = result.data.audit.source if result.data is not None else ""
     if source.startswith("shapes:"):
         number = _MORE_SHAPES
         while result.data is not None and number <= result.data.audit.found:
             number *= 2
-        return Step(why, _with(words, "--images", f"shapes:{number}"))
-    return Step(why, _with(words, "--images" if audit else "--probe", "MORE_PHOTOS"))
+        return "--images", f"shapes:{number}"
+    return "--images" if audit else "--probe", "MORE_PHOTOS"
 
 
-def _other_vlm(result: AuditResult, words: list[str]) -> str:
+def _other_vlm(result: AuditResult) -> str:
     family, name = (result.encoder.family, result.encoder.name) if result.encoder is not None else ("", "")
-    return _with(words, "--vlm", _CLIP if "siglip" in family.lower() or name == BUILTIN else _SIGLIP)
+    return _CLIP if "siglip" in family.lower() or name == BUILTIN else _SIGLIP
 
 
 def _with(words: list[str], option: str, value: str) -> str:

@@ -96,7 +96,10 @@ def test_every_command_of_a_brief_can_be_typed(name: str) -> None:
 def test_of_a_failed_gate_is_said_what_is_ignored_and_how_sure() -> None:
     brief = brief_of(judged("fail", (GATE.format("colour"), "fail")))
     assert brief.word == "Fail"
-    assert brief.sentence == ("Do not ship as it is: its head ignores colour, and your gates say that it must count.")
+    assert brief.sentence == (
+        "Do not ship as it is: its head ignores colour, and your gates say that it must count. "
+        "In doubt: language model not checked: no labels."
+    )
     assert brief.certainty.startswith("81\u00a0% [78, 84] of the reading of colour lies in what the head ignores")
     assert "800 images" in brief.certainty
     # Labels of the class do not make colour count.
@@ -107,8 +110,9 @@ def test_of_a_failed_gate_is_said_what_is_ignored_and_how_sure() -> None:
 def test_a_pass_names_what_is_ignored_though_no_gate_asks() -> None:
     brief = brief_of(judged("pass", (GATE.format("size"), "pass")))
     assert brief.sentence == (
-        "By your gates it may ship: the head does not ignore size, in doubt: language model not checked: no labels. "
-        "But the head ignores colour and part of what shows texture, which no gate asks about."
+        "By your gates it may ship: the head does not ignore size. In doubt: language model not checked: no labels. "
+        "No gate asks about the rest: the head ignores colour and part of what shows texture, a fault only if that "
+        "must count."
     )
     assert any("finding[colour]" in step.command for step in brief.steps)
 
@@ -172,14 +176,14 @@ def test_rows_stand_worst_first_and_the_rest_is_counted() -> None:
     many = findings(*((f"s{i}", "not detected") for i in range(5)), ("a", "partial"), ("b", "strong"), ("c", "strong"))
     brief = brief_of(judged("pass", findings=many))
     assert [row.word for row in brief.rows[:3]] == ["ignored", "ignored", "partly ignored"]
-    assert brief.more == "2 more: 2 not ignored"
+    assert brief.more == "2 more: 2 little found"
 
 
 def test_what_cannot_be_told_is_one_line_with_its_reasons() -> None:
     brief = brief_of(RESULTS["nothing told"])
     assert len(brief.untold) == 1
     assert brief.untold_line == (
-        "Cannot be told for 24 attributes. g0, g1, g2 and 21 more: the intervals are too wide (more images)."
+        "Cannot be told for 24 groups \u2013 g0, g1, g2 and 21 more: the intervals are too wide (more images)."
     )
     told = findings(("x", "unstable"), ("y", "cannot tell"))
     told[1]["rule"] = "the vision-language model does not read this group reliably: 0.2 [0.1, 0.3]"
@@ -270,7 +274,7 @@ def test_a_pass_does_not_hide_what_was_not_checked() -> None:
         encoder=lambda e: e | {"class_reading": None},
     )
     brief = brief_of(unlabelled)
-    assert "in doubt: language model not checked: no labels" in brief.sentence
+    assert "In doubt: language model not checked: no labels" in brief.sentence
     assert any("--labels" in step.command for step in brief.steps)
 
 
