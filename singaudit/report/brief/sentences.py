@@ -132,8 +132,8 @@ def _faults(gates: Sequence[Asked], rows: Sequence[Row], gain: Statistic | None)
 def _allowed(a: Asked) -> str:
     """How much a gate on a share allows, where its limit is a number."""
     try:
-        return f" (you allow {per_cent(float(a.gate.limit))})"
-    except ValueError:
+        return f" (you allow {per_cent(float(a.gate.limit.split()[-1]))})"
+    except (ValueError, IndexError):  # a limit of words
         return ""
 
 
