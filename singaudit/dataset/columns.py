@@ -18,6 +18,8 @@ PATH_COLUMNS = (
     "path", "file_name", "filename", "file", "filepath", "file_path", "image_path", "img_path", "image_name", "image",
     "img",
 )  # fmt: skip
+ID_COLUMNS = ("image_id", "imageid", "img_id", "id")
+"""Names of columns that hold an image's name without folder and suffix, where there is none of its path."""
 LABEL_COLUMNS = (
     "label", "labels", "class", "class_name", "label_name", "target", "category", "cls", "class_id",
     "choice",

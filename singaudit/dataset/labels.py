@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.dataset.columns import (
-    LABEL_COLUMNS,
-    PATH_COLUMNS,
-    TableFile,
-    label_column,
-    named_column,
-    one_hot,
-    read_csv_file,
-)
+from singaudit.dataset.columns import LABEL_COLUMNS, TableFile, label_column, one_hot
 from singaudit.dataset.interface import ImageSource
+from singaudit.dataset.label_file import LabelFile, read_label_file
 from singaudit.errors import DatasetError
 
 _SYNSET = re.compile(r"n\d{8}")
@@ -30,23 +20,9 @@ _POSITION = re.compile(r"\d{1,9}(?:\.0+)?", re.ASCII)
 """A class's position, as tables with gaps write it too: 3.0."""
 
 
-@dataclass(frozen=True)
-class LabelFile:
-    """A label file as it was read, once: whatever is asked of it is answered by the same bytes."""
-
-    text: str
-    """As the user named it."""
-    columns: Mapping[str, Sequence[str]]
-    """(n,) cells by column, one per image of the source, "" for images that it does not name."""
-    file: TableFile
-
-    def __str__(self) -> str:
-        return self.text
-
-
 def read_labels(source: ImageSource, labels: str) -> str | LabelFile:
     """``auto`` and ``none`` as they are, else the file that ``labels`` names. Raises ``DatasetError``."""
-    return labels if labels in ("auto", "none") else _label_file(source, labels)
+    return labels if labels in ("auto", "none") else read_label_file(source, labels)
 
 
 def tables_of(source: ImageSource, labels: str | LabelFile) -> tuple[TableFile, ...]:
@@ -77,7 +53,8 @@ def resolve_labels(
         where = labels if given is not None else source.name
         return [index[name] for name in hot], f"the columns of {where} named as the classes, one of them 1 in each row"
     if found is None:
-        return None, f"none: the source has no labels{_unused(source.columns)}"
+        where, columns = ("the source", source.columns) if given is None else ("the label file", given)
+        return None, f"none: {where} has no labels{_unused(columns)}"
     if source.label_kind == "beside" and not {key(label) for label in found if label} & {key(name) for name in index}:
         return None, f"none: no text beside the images of {source.name} is a class name"
     mend = "move these images into a class's subfolder" if source.label_kind == "folders" else "fill them in"
@@ -205,7 +182,8 @@ def _indices(
     if unknown := sorted(wanted - known.keys()):
         raise DatasetError(
             f"expected every label to be a class name, but {len(unknown)} are not: {_some(unknown)}",
-            hint=f"The classes are {_some(list(index), quoted=False)}; {_advice(unknown, numbers)}",
+            hint=f"The classes are {_some(list(index), quoted=False)}; {_inside(wanted, positions)}"
+            f"{_advice(unknown, numbers)}",
         )
     return [known[str(label)] for label in found]
 
@@ -214,6 +192,13 @@ def _by_key(index: Mapping[str, int]) -> dict[str, int]:
     """Classes by their name without letter case and underscores, those left out that differ in nothing else."""
     counts = Counter(key(name) for name in index)
     return {key(name): at for name, at in index.items() if counts[key(name)] == 1}
+
+
+def _inside(wanted: set[str], positions: bool) -> str:
+    """What to try where all images lie in one subfolder."""
+    return (
+        "" if positions or len(wanted) > 1 else f"all images are in {next(iter(wanted))!r}: name that folder itself; "
+    )
 
 
 def _advice(unknown: Sequence[str], numbers: bool) -> str:
@@ -231,47 +216,4 @@ def _some(names: Sequence[str], quoted: bool = True, count: int = 8) -> str:
 
 
 def _cells(source: ImageSource, labels: str | LabelFile) -> Mapping[str, Sequence[str]]:
-    return (labels if isinstance(labels, LabelFile) else _label_file(source, labels)).columns
-
-
-def _label_file(source: ImageSource, labels: str) -> LabelFile:
-    path = Path(os.path.expanduser(labels))
-    if not path.is_file():
-        raise DatasetError(
-            f"expected --labels auto, none or a CSV file with the columns path,label; there is no file {labels}",
-            hint="Check the path given to --labels.",
-        )
-    columns, file = read_csv_file(path, "a label file, CSV with the columns path,label")
-    by = named_column(columns, PATH_COLUMNS)
-    if by is None or len(columns) < 2:
-        raise DatasetError(
-            f"expected the columns path,label in {path}, found {', '.join(columns)[:200]}",
-            hint="Further columns may carry the images' own values of concept groups, e.g. path,label,colour.",
-        )
-    rows = {_plain(name): i for i, name in enumerate(columns[by])} | {name: i for i, name in enumerate(columns[by])}
-    found = [_row(rows, name) for name in source.names]
-    if all(row is None for row in found):
-        raise DatasetError(
-            f"expected {path} to name images of {source.name}, it names none of its {len(found)}",
-            hint=f"Its paths are such as {columns[by][0] if columns[by] else ''!r}, the images' such as "
-            f"{source.names[0]!r}; paths are relative to the image folder.",
-        )
-    own = {
-        name: ["" if row is None else cells[row].strip() for row in found]
-        for name, cells in columns.items()
-        if name != by
-    }
-    return LabelFile(labels, own, file)
-
-
-def _plain(path: str) -> str:
-    return path.strip().replace("\\", "/").removeprefix("./").rstrip("/")
-
-
-def _row(rows: Mapping[str, int], name: str) -> int | None:
-    """The row of an image: its own, else that of the nearest folder above it."""
-    while name:
-        if name in rows:
-            return rows[name]
-        name = name.rpartition("/")[0]
-    return None
+    return (labels if isinstance(labels, LabelFile) else read_label_file(source, labels)).columns

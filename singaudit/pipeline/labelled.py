@@ -14,7 +14,8 @@ from singaudit.classifier.graph.session import providers
 from singaudit.classifier.interface import Classifier
 from singaudit.config import AuditConfig
 from singaudit.dataset.interface import ImageSource
-from singaudit.dataset.labels import LabelFile, key, label_columns, read_labels, resolve_labels, resolve_units
+from singaudit.dataset.label_file import LabelFile
+from singaudit.dataset.labels import key, label_columns, read_labels, resolve_labels, resolve_units
 from singaudit.dataset.sources.table import open_source
 from singaudit.engine.interface import Pass, Step
 from singaudit.engine.local import run_pass

@@ -191,3 +191,33 @@ def test_synset_folders_are_classes_of_a_list_that_timm_knows():
         ("n01443537/a.png", "n01440764/b.png", "n02012849/c.png"), labels=("n01443537", "n01440764", "n02012849")
     )
     assert resolve_labels(found, "auto", names)[0] == resolve_labels(found, "auto", plain)[0] == [1, 0, 134]
+
+
+@pytest.mark.parametrize("text", ["id,label\na,cat\nb,dog\nc,dog\n", "image_id;label\na;cat\nb;dog\nc;dog\n",
+                                  "path,label\na.png,cat\nb.png,dog\nc.png,dog\n"])  # fmt: skip
+def test_images_may_be_named_without_folder_and_suffix_where_that_tells_them_apart(write, text):
+    assert resolve_labels(source(), write(text), CLASSES)[0] == [1, 0, 0]
+    with pytest.raises(DatasetError, match="names none"):  # two images called a
+        resolve_labels(source(("dog/a.png", "cat/a.png", "cat/deep/c.png")), write(text), CLASSES)
+
+
+def test_rows_that_contradict_one_another_are_refused_and_repeated_ones_not(write):
+    again = "path,label\ndog/a.png,cat\ndog/b.png,dog\ncat,dog\ndog/a.png,cat\n"
+    assert resolve_labels(source(), write(again), CLASSES)[0] == [1, 0, 0]
+    openimages = "ImageID,Source,LabelName,Confidence\na,v,dog,1\na,v,cat,0\nb,v,dog,1\nc,v,cat,1\n"
+    with pytest.raises(DatasetError, match="expected one row an image") as info:
+        resolve_labels(source(), write(openimages), CLASSES, "LabelName")
+    assert "'a' has several" in info.value.message
+
+
+def test_a_label_file_whose_column_has_another_name_is_said_to_have_no_labels(write):
+    found, words = resolve_labels(source(), write("path,breed\ndog,cat\ncat,dog\n"), CLASSES)
+    assert found is None
+    assert words.startswith("none: the label file has no labels: of its columns ('breed')")
+    assert "--label-column" in words
+
+
+def test_one_folder_above_the_classes_is_told_to_be_left_out():
+    with pytest.raises(DatasetError) as info:
+        resolve_labels(source(("all/dog/a.png", "all/cat/b.png"), labels=("all", "all")), "auto", CLASSES)
+    assert "all images are in 'all': name that folder itself" in info.value.hint

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from singaudit.classifier.convert.architectures import Architecture, adapted, known
-from singaudit.classifier.convert.renamed_head import left_over, with_renamed_head, without_parametrizations
+from singaudit.classifier.convert.checkpoint.fastai import HEAD, body_candidates, build, is_fastais
+from singaudit.classifier.convert.checkpoint.renamed_head import left_over, with_renamed_head, without_parametrizations
 from singaudit.classifier.convert.signature import fitting
 from singaudit.errors import ModelError
 
@@ -18,9 +19,9 @@ _MOST_CANDIDATES = 6
 """Architectures of equal shapes that are compared by what they compute; more are listed instead."""
 
 _FASTAI = (
-    "A body 0.* and a head 1.*, as learn.save of fastai writes them; what stands between the layers of its head is not "
-    "in the file. In fastai: singaudit.export(learn.model, torch.randn(1, 3, 224, 224), 'model.onnx', "
-    "classes=list(learn.dls.vocab), preprocess='size=224,mean=...,std=...'), then give that file."
+    "A body 0.* and a head 1.*, as learn.save of fastai writes them: --arch names the network that the body was cut "
+    "from. A head or a cut of your own, in fastai: singaudit.export(learn.model, torch.randn(1, 3, 224, 224), "
+    "'model.onnx', classes=list(learn.dls.vocab), preprocess='size=224,mean=...,std=...'), then give that file."
 )
 
 
@@ -48,6 +49,8 @@ class MisfitError(ModelError):
 
 def fit(tensors: Mapping[str, Any], architecture: Architecture) -> Fitted:
     """Load every weight into the architecture. Raises MisfitError naming what is missing, left over or misshapen."""
+    if is_fastais(tensors):
+        return _fastais(tensors, architecture)
     module = architecture.build(empty=True)
     expected = _shapes(module.state_dict())
     tensors = without_parametrizations(tensors)
@@ -69,6 +72,22 @@ def fit(tensors: Mapping[str, Any], architecture: Architecture) -> Fitted:
     return Fitted(module.float(), chosen, prefix, ignored, renamed, head)
 
 
+def _fastais(tensors: Mapping[str, Any], architecture: Architecture) -> Fitted:
+    """The weights in a body of the architecture and a head of fastai's. Raises MisfitError."""
+    made = build(tensors, architecture)
+    if made is None:
+        fits = body_candidates(_shapes(tensors))
+        known_as = f"; those of its body are {' or '.join(fits[:_MOST_CANDIDATES])}'s" if fits else ""
+        layers = [f"{n} {tuple(t.shape)}" for n, t in tensors.items() if n.startswith(HEAD) and t.ndim == 2]
+        raise MisfitError(
+            f"the weights do not fit a body of {architecture} and a head of fastai's with {', '.join(layers[:4])}"
+            f"{known_as}",
+            hint=_FASTAI,
+        )
+    module, chosen, place = made
+    return Fitted(module.float(), chosen, "", (), False, f"{place}, in a head as fastai's vision_learner builds it")
+
+
 def find(tensors: Mapping[str, Any], called: str = "") -> Fitted:
     """The weights in the one registered architecture that has their names and shapes.
 
@@ -76,6 +95,8 @@ def find(tensors: Mapping[str, Any], called: str = "") -> Fitted:
     that fit, the message suggests the one that ``called``, the name of the file and its folder, speaks of.
     """
     names: dict[str, None] = {}
+    if is_fastais(tensors):
+        names.update(dict.fromkeys(body_candidates(_shapes(tensors))))
     for group in _groups(tensors):
         names.update(dict.fromkeys(fitting(_shapes(group))))
     if not names:
@@ -83,7 +104,7 @@ def find(tensors: Mapping[str, Any], called: str = "") -> Fitted:
             "the weights alone do not say which network they belong to: no registered architecture has exactly their "
             "names and shapes",
             hint=_FASTAI
-            if _is_fastais(tensors)
+            if is_fastais(tensors)
             else "Name it: --arch NAME, any of timm.list_models() or of torchvision's classifiers; a network of "
             "your own: singaudit.export(model, example, 'model.onnx', classes=, preprocess=), then give that file.",
         )
@@ -113,12 +134,6 @@ def find(tensors: Mapping[str, Any], called: str = "") -> Fitted:
 
 def _named(fitted: Fitted) -> str:
     return str(fitted.architecture)
-
-
-def _is_fastais(tensors: Mapping[str, Any]) -> bool:
-    """Whether the tensors stand in a body "0" and a head "1", as fastai's vision_learner arranges them."""
-    parts = {name.partition(".")[0] for name in tensors}
-    return parts == {"0", "1"} and any(name.startswith("0.") and name.count(".") > 1 for name in tensors)
 
 
 def _spoken_of(called: str, names: list[str]) -> str:
@@ -192,16 +207,17 @@ def _misfit(
     parts = filter(None, (listed("missing", missing), listed("unexpected", extra), listed("of another shape", shapes)))
     left = [f"{name} {tuple(tensors[name].shape)}" for name in left_over(expected, own, tensors, prefix)]
     headless = 0 < len(missing) <= 4 and not shaped
-    if _is_fastais(tensors):
-        hint = _FASTAI
-    elif headless and not left:
+    if headless and not left:
         hint = "The head is missing: a classifier without its trained head cannot be audited, and nothing is filled "
         hint += "with random weights."
     elif headless:
         hint = f"The file holds more than one linear layer that the network has no place for: {', '.join(left[:4])}. "
         hint += "Export the whole classifier: singaudit.export(module, example, path)."
     else:
-        hint = "Name the architecture they were trained in with --arch; nothing is filled with random weights."
+        fits = [name for group in _groups(tensors) for name in fitting(_shapes(group))]
+        named = f"Their shapes are those of {' or '.join(dict.fromkeys(fits[:_MOST_CANDIDATES]))}" if fits else ""
+        hint = f"{named or 'Name the architecture they were trained in'}: --arch NAME; nothing is filled with random "
+        hint += "weights."
     return MisfitError(f"the weights do not fit {architecture}: {'; '.join(parts)}", hint=hint)
 
 

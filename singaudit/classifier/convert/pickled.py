@@ -63,9 +63,19 @@ def _written(files: Sequence[str], out: Path) -> dict[str, Any]:
 
     tensors = read_weights([Path(name) for name in files]).tensors
     start = _WRAPPED if all(name.startswith(_WRAPPED) for name in tensors) else ""
-    # Two names of one tensor become two tensors: the container knows no sharing.
-    save_file({n.removeprefix(start): t.clone().contiguous() for n, t in tensors.items()}, out, {"format": "pt"})
+    save_file({n.removeprefix(start): t for n, t in _apart(tensors).items()}, out, {"format": "pt"})
     return {}
+
+
+def _apart(tensors: dict[str, Any]) -> dict[str, Any]:
+    """Each tensor in a storage of its own: the container knows no sharing, so two names of one become two tensors."""
+    found, seen = {}, set()
+    for name, tensor in tensors.items():
+        storage = tensor.untyped_storage()
+        whole = tensor.is_contiguous() and tensor.numel() * tensor.element_size() == storage.nbytes()
+        found[name] = tensor if whole and storage.data_ptr() not in seen else tensor.clone().contiguous()
+        seen.add(storage.data_ptr())
+    return found
 
 
 def main() -> None:

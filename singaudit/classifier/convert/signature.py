@@ -37,6 +37,11 @@ def fitting(shapes: Shapes) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+def same_body(shapes: Shapes) -> tuple[str, ...]:
+    """Names of the architectures whose body has exactly these shapes; sorted."""
+    return tuple(sorted(_index()[1].get(body_signature(shapes, ()), ())))
+
+
 def index_text(entries: Iterable[tuple[str, Sequence[str], str]]) -> str:
     """The index as JSON from (name, modules of its head, signature of its body)."""
     heads: set[tuple[str, ...]] = set()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from singaudit.classifier.convert.checkpoint.placeholders import filled_as, stand_in
 from singaudit.classifier.files.content import archive_names
 from singaudit.classifier.files.folder import check_safetensors
 from singaudit.errors import ModelError
@@ -26,7 +27,18 @@ _AVERAGED = (
     "ema",
     "averaged_model",
 )
-_WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "weights", "params")
+_WRAPPERS = (
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "model",
+    "net",
+    "network",
+    "module",
+    "weights",
+    "params",
+    "state",
+)
 _NAMED = ("arch", "architecture", "model_name")
 _DEEPEST = 4
 _OWN_EXPORTS = {
@@ -57,19 +69,6 @@ class NeedsCodeError(ModelError):
             f"{name} is a pickled program, not weights alone: to read it, torch would import and call {shown}",
             hint=f"{first}; or, only if you trust the file as much as a program, pass --allow-code.",
         )
-
-
-class _Placeholder:
-    """Stands for an object of a class that is not imported; takes any arguments and any state, and keeps none."""
-
-    def __new__(cls, *_: Any, **__: Any) -> _Placeholder:
-        return object.__new__(cls)
-
-    def __init__(self, *_: Any, **__: Any) -> None:
-        pass
-
-    def __setstate__(self, state: Any) -> None:
-        pass
 
 
 @dataclass(frozen=True)
@@ -122,8 +121,8 @@ def read_document(path: Path) -> tuple[Any, tuple[str, ...]]:
     """What a checkpoint holds, read by safetensors or by torch's ``weights_only`` reader; and the foreign names in it.
 
     Where a pickle asks for a class or function that torch does not know as harmless (settings, histories, losses that
-    training scripts store beside the weights) it gets an empty placeholder: the name is never imported, nothing is
-    called. Raises ModelError.
+    training scripts store beside the weights) it gets an empty placeholder, or a plain list or dictionary where the
+    object's items are stored: the name is never imported, nothing is called. Raises ModelError.
     """
     if _is_safetensors(path):
         return _read_safetensors(path), ()
@@ -133,9 +132,9 @@ def read_document(path: Path) -> tuple[Any, tuple[str, ...]]:
         zipped = stream.read(2) == b"PK"
     if zipped:
         archive_names(path)
-    foreign = dict.fromkeys(_unknown_names(path) if zipped else ())
+    foreign: dict[str, type | None] = dict.fromkeys(_unknown_names(path) if zipped else ())
     while True:
-        placeholders = [(type("Placeholder", (_Placeholder,), {}), name) for name in foreign]
+        placeholders = [(stand_in(at, filled), name) for at, (name, filled) in enumerate(foreign.items())]
         try:
             with torch.serialization.safe_globals([argparse.Namespace, *placeholders]):
                 # Not mapped into memory: only the copying reader compares each record's size with the pickle's claims.
@@ -144,6 +143,9 @@ def read_document(path: Path) -> tuple[Any, tuple[str, ...]]:
             asked = [name for name in re.findall(r"GLOBAL ([\w.]+)", str(error)) if name not in foreign]
             if asked and len(foreign) < _MOST_FOREIGN:
                 foreign |= dict.fromkeys(asked)
+                continue
+            if (found := filled_as(error)) is not None and foreign[name := list(foreign)[found[0]]] is None:
+                foreign[name] = found[1]
                 continue
             if foreign or "Trying to call reduce" in str(error) or "Can only" in str(error):
                 raise NeedsCodeError(path.name, tuple(sorted(foreign)) or ("objects of its own",)) from error

@@ -21,6 +21,10 @@ _PADDLE = "Export it: paddle2onnx --model_dir DIR --model_filename NAME.pdmodel 
 _PADDLE += "--save_file model.onnx."
 _FLAX = "Load it in its own library and export that network: jax2tf and tf2onnx, or transformers' from_flax=True."
 
+_MINDSPORE = "Export it: mindspore.export(network, images, file_name='model', file_format='ONNX')."
+_PEFT = "Merge it into its network, in PEFT: model.merge_and_unload().save_pretrained(DIR), and give that folder."
+_DISTRIBUTED = "Make one file of it: python -m torch.distributed.checkpoint.format_utils dcp_to_torch DIR model.pt."
+
 STARTS: dict[bytes, tuple[str, str]] = {
     b"\x89HDF\r\n\x1a\n": ("an HDF5 file (Keras)", _KERAS),
     b"GGUF": ("a GGUF file", "Export the classifier it was converted from to ONNX."),
@@ -49,7 +53,7 @@ _FOURTH: dict[bytes, tuple[str, str]] = {
 """By the bytes from the fourth on."""
 _SUFFIXES: dict[str, tuple[str, str]] = {
     ".mlmodel": ("a Core ML model", _CORE_ML),
-    **dict.fromkeys((".pdmodel", ".pdiparams"), ("part of a PaddlePaddle model", _PADDLE)),
+    **dict.fromkeys((".pdmodel", ".pdiparams", ".pdparams"), ("part of a PaddlePaddle model", _PADDLE)),
     ".onnx_data": ("the external data of an ONNX graph", "Give the .onnx file beside it."),
     **dict.fromkeys(
         (".caffemodel", ".prototxt"), ("part of a Caffe model", "Export it: python -m caffe2onnx, or mmdnn.")
@@ -57,10 +61,16 @@ _SUFFIXES: dict[str, tuple[str, str]] = {
     ".msgpack": ("a checkpoint of Flax", _FLAX),
     ".params": ("weights of MXNet", "Export it: mxnet.onnx.export_model(SYMBOL, PARAMS, shapes, onnx_file_path=FILE)."),
     **dict.fromkeys(
-        (".mnn", ".rknn", ".dlc", ".hef", ".param"),
+        (
+            *(".mnn", ".rknn", ".dlc", ".hef", ".param", ".om", ".nb", ".tmfile", ".axmodel", ".bmodel", ".kmodel"),
+            *(".blob", ".uff"),
+        ),
         ("a model of a device's own runtime", "Give the ONNX file, or the network, that it was made from."),
     ),
     ".weights": ("weights of Darknet", "Export the network to ONNX; the file alone does not say what it is."),
+    ".mindir": ("a model of MindSpore", _MINDSPORE),
+    ".t7": ("a model of Torch7", "Export the network to ONNX; Lua's objects are not read."),
+    ".cntk": ("a model of CNTK", "Export it: model.save('model.onnx', format=cntk.ModelFormat.ONNX)."),
     ".joblib": ("a pickle of joblib, which is never loaded", "Give an image classifier as ONNX."),
 }
 """Of files that no first bytes tell from ONNX, by their suffix."""
@@ -74,6 +84,10 @@ _ZIPPED: tuple[tuple[str, str, str], ...] = (
 )
 """By the name of an entry of a zip archive."""
 _FOLDERS: tuple[tuple[str, str, str], ...] = (
+    (r"^adapter_(config\.json|model\.\w+)$", "an adapter of PEFT without the network that it changes", _PEFT),
+    (r"\.distcp$", "a distributed checkpoint of torch", _DISTRIBUTED),
+    (r"\.ckpt(-\d+)?\.index$", "a checkpoint of TensorFlow 1", _FROZEN),
+    (r"^_CHECKPOINT_METADATA$", "a checkpoint of Orbax", _FLAX),
     (r"^saved_model\.pb$", "a SavedModel of TensorFlow", _SAVED_MODEL),
     (r"^(tf_model\.h5|.*\.keras)$", "a model of Keras", _KERAS),
     (r"^(flax_model\.msgpack|_METADATA)$", "a checkpoint of Flax", _FLAX),
@@ -96,6 +110,8 @@ def refuse_start(path: Path, start: bytes) -> None:
         start[:1] == b"\x0a" and path.suffix.lower() == ".pb"
     ):  # an ONNX file begins with its version, a graph with a node
         raise ModelError(f"{path.name} is a frozen graph of TensorFlow; expected a classifier", hint=_FROZEN)
+    if path.stem == "adapter_model":
+        raise ModelError(f"{path.name} is an adapter of PEFT, not the network that it changes", hint=_PEFT)
     what, hint = _FOURTH.get(start[4:8]) or _SUFFIXES.get(path.suffix.lower()) or ("", "")
     if what:
         raise ModelError(f"{path.name} is {what}; expected a classifier", hint=hint)

@@ -15,6 +15,7 @@ import numpy as np
 from singaudit.classifier.files.taken import take
 from singaudit.classifier.graph.external_data import external_files, nodes, settle
 from singaudit.classifier.graph.lookup import attributes, free_empty_axes, opset_imports, subgraphs
+from singaudit.classifier.graph.spelled_out import spell_out
 from singaudit.errors import ModelError
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ def check_file(path: Path) -> None:
 def take_model(path: Path, folder: Path) -> tuple[Path, str]:
     """A copy of a model and its external data in ``folder``, a private one; and the sha256 of what was copied.
 
+    In the copy, not in the digest, a linear classifier that is one node is written out in standard operators.
+
     The digest is over the model file and then its external data files, by name. Raises as ``parse``, and MachineError
     where the copy does not fit on the disk.
     """
@@ -69,8 +72,9 @@ def take_model(path: Path, folder: Path) -> tuple[Path, str]:
     model, data, beside = parse(copy, path)
     for source in external_files(model, beside):
         take(source, folder / source.relative_to(beside), digest)
-    if beside != path.parent:  # the hub's cache keeps it under other names
-        copy.write_bytes(data)
+    spelled = spell_out(model)
+    if spelled or beside != path.parent:  # the hub's cache keeps it under other names
+        copy.write_bytes(model.SerializeToString() if spelled else data)
     return copy, digest.hexdigest()
 
 

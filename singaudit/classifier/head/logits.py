@@ -74,13 +74,19 @@ def peel(graph: GraphIndex, output: str) -> Peeled:
         elif (inner := _decomposed_softmax(graph, name)) is not None:
             activation = activation or "softmax"
             tensor = name = inner
-        elif node.op_type in _PASSABLE:
+        elif node.op_type in _PASSABLE or _divided_by_its_sum(graph, node):
             name = node.input[0]
         elif node.op_type in ("Add", "Max") and activation is None and len(graph.data_inputs(node)) == 1:
             name = graph.data_inputs(node)[0]  # the small number added before a logarithm
         else:
             break
     return Peeled(output, tensor, activation, label_only)
+
+
+def _divided_by_its_sum(graph: GraphIndex, node: Any) -> bool:
+    """Whether scores are divided by the sum of their sizes here, which orders no two classes anew."""
+    below = graph.producers.get(node.input[1]) if node.op_type == "Div" else None
+    return below is not None and below.op_type == "ReduceL1" and below.input[0] == node.input[0]
 
 
 def label_gather(graph: GraphIndex, node: Any) -> bool:

@@ -174,4 +174,6 @@ def graph_class_names(graph: GraphIndex) -> tuple[tuple[str, ...] | None, str]:
 
 def _texts(graph: GraphIndex, name: str) -> bool:
     tensor = graph.initializers.get(name)
+    if tensor is None and graph.is_stored(name):
+        tensor = attributes(graph.producers[name]).get("value")
     return tensor is not None and tensor.data_type == 8

@@ -58,6 +58,8 @@ class OpenedModel:
         self._session, self._head_session = sessions
         self._taps = [tap_of_leaf(trace, leaf) for leaf in plan.leaves]
         self._logits = tap_of_logits(trace, plan.logits)
+        self.compared = (self._logits.tensor,) if _gives_names(graph) else None
+        """What the shadow copy is compared on; None: the graph's outputs. Logits where one of those is no tensor."""
         self._least = trace.least_batch
         self._batch = _fixed_batch(graph, trace)
         self._side_by_side = side_by_side
@@ -278,6 +280,18 @@ def _division(batch: int | None, providers: Sequence[str], threads: int | None) 
 
 def _joined(parts: list[NDArray[np.float32]]) -> NDArray[np.float32]:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _gives_names(graph: GraphIndex) -> bool:
+    """Whether an output holds class names, or scores by them, which torch has no tensors for."""
+    for item in graph.model.graph.output:
+        node = graph.producers.get(item.name)
+        kind = item.type.WhichOneof("value")
+        if kind not in (None, "tensor_type") or item.type.tensor_type.elem_type == 8:
+            return True
+        if node is not None and node.op_type in ("ZipMap", "LabelEncoder"):
+            return True
+    return False
 
 
 def _depends_on_batch(graph: GraphIndex) -> bool:

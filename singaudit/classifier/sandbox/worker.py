@@ -69,8 +69,8 @@ class Worker:
         """The certificate of the model's shadow copy."""
         from singaudit.classifier.shadow.certificate import certify
 
-        path, inputs = str(self._opened().path), arrays["inputs"]
-        return asdict(certify(path, inputs=inputs, seed=seed, device=device, gradients=gradients)), {}
+        path, inputs, outputs = str(self._opened().path), arrays["inputs"], self._opened().compared
+        return asdict(certify(path, inputs=inputs, seed=seed, device=device, gradients=gradients, outputs=outputs)), {}
 
     def _opened(self) -> OpenedModel:
         assert self.model is not None, "nothing is asked of a model before it is opened"

@@ -46,19 +46,21 @@ def certify(
     seed: int = 0,
     device: str = "cpu",
     gradients: int | None = None,
+    outputs: Sequence[str] | None = None,
 ) -> Certificate:
     """Compare a shadow copy with ONNX Runtime on the CPU: values, top classes, gradients.
 
     model: the deployed model; shadow: its copy, made here where None. inputs: preprocessed images (n, ...) of the
     input's declared type; None means standard normal noise, which needs every size but the batch's to be declared.
     seed: of noise and of the gradient check's directions. device: where a copy made here runs, in torch's words.
-    gradients: on how many images the gradient is checked; None: four.
+    gradients: on how many images the gradient is checked; None: four. outputs: names of the tensors that are compared,
+    of a copy made here; None means the graph's outputs.
 
     Returns a certificate; raises ModelError where the inputs do not fit or ONNX Runtime cannot run the model at all.
     """
     if shadow is None:
         try:
-            shadow = on_device(shadow_copy(model), device)
+            shadow = on_device(shadow_copy(model, outputs), device)
         except UnsupportedGraphError as error:
             return _unsupported(error, inputs)
     precision = precision_of(shadow.plan.operators, shadow.plan.stored | {item.element for item in shadow.plan.inputs})

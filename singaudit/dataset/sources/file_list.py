@@ -23,6 +23,8 @@ from singaudit.dataset.sources.metadata_table import read_jsonl
 from singaudit.errors import DatasetError
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:(//|(?=data:))|data:", re.ASCII)
+_NUMBERED = re.compile(r"\d+\t(?P<label>\d+(?:\.\d+)?)\t(?P<path>\S.*)", re.ASCII)
+"""As MXNet's im2rec lists images: number, label, path."""
 _LABELLED = re.compile(rf"(?P<path>.+?(?:{'|'.join(map(re.escape, SUFFIXES))}))[ \t]+(?P<label>\S.*)", re.IGNORECASE)
 
 
@@ -30,14 +32,17 @@ def open_list(text: str, label: str | None = None) -> Listing:
     """Images of a text file: a path a line, relative to the file's folder or absolute, in the file's order.
 
     Where every line has a label after the path, as in "a/b.jpg 17", that is the image's label: a class name or its
-    position. URLs are left out and counted: nothing is fetched. Raises ``DatasetError``.
+    position; so it is in lines of number, label and path (MXNet's .lst). URLs are left out and counted: nothing is
+    fetched. Raises ``DatasetError``.
     """
     path = Path(os.path.expanduser(text))
     whole, file = read_text_file(path, "a list of images, a path a line")
     lines = [line.strip() for line in whole.splitlines()]
     lines = [line for line in lines if line]
-    pairs = [_LABELLED.fullmatch(line) for line in lines]
-    if lines and all(pairs):
+    for pattern in (_NUMBERED, _LABELLED):
+        pairs = [pattern.fullmatch(line) for line in lines]
+        if not (lines and all(pairs)):
+            continue
         return _listing(text, file, [p["path"] for p in pairs if p], [p["label"] for p in pairs if p], {})
     return _listing(text, file, lines, None, {})
 
@@ -71,6 +76,11 @@ def _open_table(text: str, columns: Mapping[str, Sequence[str]], file: TableFile
     return _listing(text, file, columns[by], columns[chosen] if chosen else None, others)
 
 
+def _here(root: Path, name: str) -> str:
+    """The path, with slashes where it was written on Windows and names no file as it stands."""
+    return name.replace("\\", "/") if "\\" in name and not os.path.lexists(root / name) else name
+
+
 def _listing(
     text: str, file: TableFile, files: Sequence[str], labels: Sequence[str] | None, columns: Mapping[str, Sequence[str]]
 ) -> Listing:
@@ -86,8 +96,8 @@ def _listing(
             f"expected paths of images in {text}, found none{first}",
             hint="Give the path of an image file a line; download what a URL names yourself.",
         )
-    names = [files[i].strip() for i in kept]
     root = file.path.parent
+    names = [_here(root, files[i].strip()) for i in kept]
     return Listing(
         text,
         names,

@@ -13,6 +13,7 @@ from singaudit.dataset.decode import read_regular_file
 from singaudit.dataset.formats import START, SUFFIXES, format_of, looked_into, unread
 from singaudit.dataset.interface import OWN_LABELS, LabelKind, Skipped
 from singaudit.dataset.sources.foreign import told
+from singaudit.dataset.sources.label_tools import TOOL_FILES, read_tool_table
 from singaudit.dataset.sources.listing import Listing
 from singaudit.dataset.sources.metadata_table import METADATA_FILES, MetadataTable, read_metadata_tables
 from singaudit.errors import DatasetError
@@ -28,9 +29,10 @@ def open_folder(text: str, label: str | None = None) -> Listing:
 
     Subfolders are walked to any depth; links to folders are followed, each real folder once, so that no link can
     loop. Images are told by their suffix, or by their first bytes where it says nothing. What cannot be listed or read
-    is left out and counted. Labels are those of a metadata file (its column ``label``, where there is a choice), else
-    the subfolders, if there are any: the first level, or the second where the first are splits such as train and test,
-    of which one is taken. Raises ``DatasetError`` when the folder is missing, unreadable or holds no image.
+    is left out and counted. Labels are those of a metadata file (its column ``label``, where there is a choice) or of
+    a label tool's export, else the subfolders, if there are any: the first level, or the second where the first are
+    splits such as train and test, of which one is taken. Raises ``DatasetError`` when the folder is missing, unreadable
+    or holds no image.
     """
     root = Path(os.path.expanduser(text))
     if not root.exists():
@@ -98,8 +100,9 @@ def _split(walk: _Walk) -> tuple[str, list[str]]:
 
 def _listed(walk: _Walk, root: Path, files: list[str], split: str) -> tuple[list[str], MetadataTable | None]:
     """The files that a metadata file lists, where there is one; others are left out, as the datasets library does."""
-    tables = [path for path in walk.metadata if not split or path.startswith(f"{split}/")]
-    found = read_metadata_tables(root, sorted(tables)) if tables else None
+    tables = sorted(path for path in walk.metadata if not split or path.startswith(f"{split}/"))
+    found = read_metadata_tables(root, [path for path in tables if not path.endswith(TOOL_FILES)])
+    found = found or _of_label_tool(root, [path for path in tables if path.endswith(TOOL_FILES)], files)
     if found is None:
         return files, None
     present = set(files)
@@ -116,6 +119,12 @@ def _listed(walk: _Walk, root: Path, files: list[str], split: str) -> tuple[list
             hint="Its column file_name holds paths relative to the metadata file.",
         )
     return kept, found
+
+
+def _of_label_tool(root: Path, tables: list[str], files: list[str]) -> MetadataTable | None:
+    """What the one file of a label tool says; None where there is none, or several, which label parts each."""
+    read = [table for path in tables if (table := read_tool_table(root, path, files)) is not None]
+    return read[0] if len(read) == 1 else None
 
 
 def _folder_labels(names: Sequence[str], split: str) -> tuple[str | None, ...] | None:
@@ -185,7 +194,7 @@ class _Walk:
             return path
         elif is_image:
             self.files.append(path)
-        elif entry.name in METADATA_FILES:
+        elif entry.name in (*METADATA_FILES, *TOOL_FILES):
             self.metadata.append(path)
         elif reason := unread(entry.name):
             self.left_out.append(Skipped(readable(path), reason))

@@ -12,7 +12,11 @@ _KINDS: tuple[tuple[str, str, str], ...] = (
     (r"\.(zip|rar|7z)$", "is an archive", _UNPACK),
     (r"\.(tar\.(bz2|xz|zst)|tbz2|txz)$", "is a compressed archive", "Unpack it and give the .tar or the folder."),
     (r"\.tfrecords?(-\d+-of-\d+)?$", "holds records of TensorFlow", _ARRAYS),
-    (r"\.(rec|beton|lmdb|mdb)$", "holds records of a training library", _ARRAYS),
+    (r"\.(rec|beton|lmdb|mdb|mds|mds\.zstd)$|/chunk-\d+-\d+\.bin$", "holds records of a training library", _ARRAYS),
+    (r"\.(feather|orc|avro|lance)$|/_versions$", "is a table of another format than Parquet", _ARRAYS),
+    (r"\.(xlsx?|xlsm|ods)$", "is a spreadsheet", "Save it as CSV with the columns path and label."),
+    (r"\.(bag|mcap|db3)$", "is a recording of ROS", "Take the images out of it first."),
+    (r"\.(sqfs|squashfs|iso|dmg)$", "is the image of a disk", "Mount it and give the folder."),
     (r"\.(npz|npy|h5|hdf5|mat)$", "holds arrays, of which nothing says how they become pixels", _ARRAYS),
     (r"(-ubyte|-ubyte\.gz)$", "is a file of the MNIST family", _ARRAYS),
     (r"(\.(pkl|pickle)|/(data|test)_batch(_\d)?)$", "is a pickle, which is never loaded", _ARRAYS),
@@ -26,8 +30,10 @@ _KINDS: tuple[tuple[str, str, str], ...] = (
         "is a manifest of SageMaker, which names addresses; nothing is fetched",
         f"Download them. {_TABLE}",
     ),
-    (r"\.json$", "is JSON of a label tool (COCO, Label Studio, CVAT, FiftyOne), none of which is read", _TABLE),
-    (r"\.xml$", "holds annotations", _TABLE),
+    (r"/labels\.json$", "may be FiftyOne's, which is read with its images", f"Give the folder that holds it. {_TABLE}"),
+    (r"/annotations\.xml$", "may be CVAT's, which is read with its images", f"Give the folder that holds it. {_TABLE}"),
+    (r"\.json$", "is JSON of a label tool (COCO, Label Studio), of which none is read", _TABLE),
+    (r"\.xml$", "holds annotations of another tool than CVAT", _TABLE),
 )
 """By the name of a file: what it is, one clause, and what to do."""
 

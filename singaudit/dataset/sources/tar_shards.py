@@ -32,7 +32,8 @@ def open_shards(text: str, label: str | None = None) -> Listing:
 
     Members are reached in place: nothing is unpacked, links are not followed, names are only shown. A label is
     KEY.cls (a class name or position), else "label" of KEY.json (or its ``label``), else the text of KEY.txt where that
-    is a class name; further texts and numbers of KEY.json are columns. A sample's second image, such as KEY.mask.png,
+    is a class name; where nothing lies beside any image, its folder where that is one; further texts and numbers of
+    KEY.json are columns. A sample's second image, such as KEY.mask.png,
     is left out and counted. Order: shards by name, members as stored. Raises ``DatasetError``.
     """
     shards = [index_tar(path) for path in expand(text, ".tar")]
@@ -51,6 +52,8 @@ def open_shards(text: str, label: str | None = None) -> Listing:
             hint=f"Their members' names must end in {', '.join(SUFFIXES)}.",
         )
     labels, kind, columns = _known(text, shards, [number for number, _ in places], beside, label)
+    if labels is None and not any(beside):
+        labels, kind = _folders([member.name for _, member in places]), "beside"
     several = len(shards) > 1
     names = [f"{shards[number].name}/{m.name}" if several else m.name for number, m in places]
     which = np.array([number for number, _ in places], np.int32)
@@ -129,6 +132,15 @@ def _known(
         found = [_text(shards[n], members.get(".txt")) for n, members in zip(numbers, beside, strict=True)]
         return tuple(text or None for text in found), "beside", table
     return None, "column", table
+
+
+def _folders(names: Sequence[str]) -> tuple[str | None, ...] | None:
+    """Of each member its first folder below those that all share, as an image folder put into an archive has them."""
+    ways = [name.removeprefix("./").split("/")[:-1] for name in names]
+    first, last = min(ways), max(ways)
+    shared = next((at for at, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
+    found = tuple(way[shared] if len(way) > shared else None for way in ways)
+    return found if any(found) else None
 
 
 def _text(shard: Shard, member: Member | None) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.classifier.files.folder import Held, check_numbers, check_safetensors, inner_file, read_json
+from singaudit.disk import PrivateFolder
 from singaudit.errors import LanguageError, MachineError, ModelError, SingauditError, short
 from singaudit.language.encoders.checks import PROBES, check_description
 from singaudit.language.encoders.exports import Exports
@@ -165,7 +166,12 @@ def listed_weights(folder: Path, held: Sequence[str]) -> list[str]:
 
 
 def open_folder(
-    name: str, folder: Path, revision: str | None, device: str, precision: str = "fp32", exports: Exports | None = None
+    name: str,
+    folder: Path | PrivateFolder,
+    revision: str | None,
+    device: str,
+    precision: str = "fp32",
+    exports: Exports | None = None,
 ) -> OpenClipEncoder:
     """Open an open_clip model from a folder with its configuration, safetensors and tokenizer.
 
@@ -252,7 +258,7 @@ def _checked(name: str, copy: TakenFolder) -> tuple[Path, Held]:
         raise LanguageError(
             f"{name} builds on another repository, {led_away[0][:80]!r}, which is not fetched on a file's word",
             hint="Choose a model whose towers are open_clip's or timm's own, or a text tower as published under one of "
-            f"the names {', '.join(KNOWN_TEXT_TOWERS)}.",
+            f"the names that are known: {', '.join(sorted({n.rpartition('/')[2] for n in KNOWN_TEXT_TOWERS}))}.",
         )
     return weights, held
 

@@ -44,7 +44,7 @@ def open_file(
         (folder.path / CONFIG).write_text(json.dumps(config), encoding="utf-8")
         called = SAFE if weights.suffix == ".safetensors" else "pytorch_model.bin"
         take(weights, folder.path / called, hashlib.sha256())
-        with with_safetensors(name, folder.path, needed_files) as (readable, digest):
+        with with_safetensors(name, folder, needed_files) as (readable, digest):
             return open_folder(name, readable, digest, device, precision, exports)
     except ModelError as error:
         raise LanguageError(error.message, hint=error.hint) from error

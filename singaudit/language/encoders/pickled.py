@@ -20,17 +20,18 @@ _INDEX = ".bin.index.json"
 
 @contextmanager
 def with_safetensors(
-    name: str, folder: Path, needed: Callable[[Sequence[str]], list[str]]
-) -> Iterator[tuple[Path, str | None]]:
+    name: str, source: Path | PrivateFolder, needed: Callable[[Sequence[str]], list[str]]
+) -> Iterator[tuple[Path | PrivateFolder, str | None]]:
     """The folder itself where its weights are safetensors; else a private copy in which they are, while it is used.
 
     ``needed`` picks the files of a model, its weights (or the index of their parts) last. With the copy comes the
     sha256 (hex) of the pickled weights, else None. Nothing a pickle names is imported or called. Raises LanguageError
     for the model ``name``.
     """
+    folder = source.path if isinstance(source, PrivateFolder) else source
     files = needed(sorted(path.name for path in folder.iterdir()))
     if not files[-1].endswith((".bin", _INDEX)):
-        yield folder, None
+        yield source, None
         return
     copy, originals = PrivateFolder(), PrivateFolder()
     try:
@@ -40,7 +41,7 @@ def with_safetensors(
         taken, digest = take_all([inner_file(folder, part) for part in parts], originals.path)
         write_safetensors(taken, copy.path / SAFE)
         originals.cleanup()
-        yield copy.path, digest
+        yield copy, digest
     except ModelError as error:
         raise LanguageError(
             f"the pickled weights of {name!r} cannot be read: {error.message}",

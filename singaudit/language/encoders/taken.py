@@ -15,14 +15,14 @@ from pathlib import Path
 
 from singaudit.classifier.files.folder import blobs, inner_file
 from singaudit.classifier.files.taken import take
-from singaudit.disk import folder_aside, open_plain
+from singaudit.disk import PrivateFolder, folder_aside, open_plain
 from singaudit.errors import LanguageError
 
 _SHA256, _GIT = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{40}")
 
 
 class TakenFolder:
-    """Copies of files of a model's folder, in a private one."""
+    """Copies of files of a model's folder, in a private one; the files themselves where they lie in one already."""
 
     def __init__(self, source: Path, folder: Path) -> None:
         self.source, self.folder = source, folder
@@ -36,7 +36,11 @@ class TakenFolder:
             copy, digest = self.folder / name, hashlib.sha256()
             if name not in self.digests:
                 path = inner_file(self.source, name)
-                take(path, copy, digest)
+                if self.folder == self.source:
+                    with path.open("rb") as file:
+                        digest = hashlib.file_digest(file, "sha256")
+                else:
+                    take(path, copy, digest)
                 self._check_blob(path, copy, digest.hexdigest())
                 self.digests[name] = digest.hexdigest()
             copies.append(copy)
@@ -61,8 +65,14 @@ class TakenFolder:
 
 
 @contextmanager
-def taken(source: Path) -> Iterator[TakenFolder]:
-    """Copies of files of the folder ``source``, gone at the end. Raises OSError where they can have no folder."""
+def taken(source: Path | PrivateFolder) -> Iterator[TakenFolder]:
+    """Copies of files of the folder ``source``, gone at the end. Raises OSError where they can have no folder.
+
+    Of a private folder no copies are made: nobody else writes there.
+    """
+    if isinstance(source, PrivateFolder):
+        yield TakenFolder(source.path, source.path)
+        return
     with folder_aside(Path(tempfile.gettempdir())) as folder:
         yield TakenFolder(source, folder)
 

@@ -37,15 +37,33 @@ _ROBERTA = {
 }  # fmt: skip
 _XLM = {**_ROBERTA, "model_type": "xlm-roberta", "vocab_size": 250002}
 _LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+_CASED = {**_BERT, "vocab_size": 28996}
 KNOWN_TEXT_TOWERS: dict[str, Mapping[str, Any]] = {
     "microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract": _BERT,
     "microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract-fulltext": _BERT,
     "microsoft/BiomedNLP-PubMedBERT-base-uncased-abstract": _BERT,
     "microsoft/BiomedNLP-PubMedBERT-base-uncased-abstract-fulltext": _BERT,
+    "microsoft/BiomedNLP-BiomedBERT-large-uncased-abstract": {**_BERT, **_LARGE},
+    "microsoft/BiomedNLP-PubMedBERT-large-uncased-abstract": {**_BERT, **_LARGE},
+    "cambridgeltl/SapBERT-from-PubMedBERT-fulltext": _BERT,
+    "ncbi/MedCPT-Query-Encoder": _BERT,
+    "emilyalsentzer/Bio_ClinicalBERT": _CASED,
+    "dmis-lab/biobert-v1.1": _CASED,
+    "dmis-lab/biobert-base-cased-v1.1": _CASED,
+    "dmis-lab/biobert-base-cased-v1.2": _CASED,
+    "allenai/scibert_scivocab_uncased": {**_BERT, "vocab_size": 31090},
     "bert-base-uncased": _BERT,
     "google-bert/bert-base-uncased": _BERT,
+    "bert-large-uncased": {**_BERT, **_LARGE},
+    "google-bert/bert-large-uncased": {**_BERT, **_LARGE},
+    "bert-base-cased": _CASED,
+    "google-bert/bert-base-cased": _CASED,
+    "bert-base-multilingual-cased": {**_BERT, "vocab_size": 119547},
+    "google-bert/bert-base-multilingual-cased": {**_BERT, "vocab_size": 119547},
     "roberta-base": _ROBERTA,
     "FacebookAI/roberta-base": _ROBERTA,
+    "roberta-large": {**_ROBERTA, **_LARGE},
+    "FacebookAI/roberta-large": {**_ROBERTA, **_LARGE},
     "xlm-roberta-base": _XLM,
     "FacebookAI/xlm-roberta-base": _XLM,
     "xlm-roberta-large": {**_XLM, **_LARGE},

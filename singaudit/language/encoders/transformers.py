@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.classifier.files.folder import Held, check_numbers, check_safetensors, inner_file, read_json, shard_names
+from singaudit.disk import PrivateFolder
 from singaudit.errors import LanguageError, MachineError, ModelError, SingauditError, short
 from singaudit.language.encoders.checks import PROBES, check_description, check_processor, check_tokenizer
 from singaudit.language.encoders.exports import Exports
@@ -201,7 +202,12 @@ def listed_weights(folder: Path, held: Sequence[str]) -> list[str]:
 
 
 def open_folder(
-    name: str, folder: Path, revision: str | None, device: str, precision: str = "fp32", exports: Exports | None = None
+    name: str,
+    folder: Path | PrivateFolder,
+    revision: str | None,
+    device: str,
+    precision: str = "fp32",
+    exports: Exports | None = None,
 ) -> TransformersEncoder:
     """Open the checkpoint in a folder; ``name`` as the user named it, ``revision`` None for a digest of the weights.
 

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 models = pytest.importorskip("torchvision.models")
 
 from singaudit.classifier.convert.architectures import Architecture  # noqa: E402
-from singaudit.classifier.convert.fitting import MisfitError, find, fit  # noqa: E402
+from singaudit.classifier.convert.fitting import MisfitError, fit  # noqa: E402
 from singaudit.classifier.convert.from_program import program_network  # noqa: E402
 from singaudit.classifier.convert.state_dict import NeedsCodeError, read_weights  # noqa: E402
 from singaudit.errors import ModelError  # noqa: E402
@@ -65,6 +65,32 @@ def test_weight_norm_is_computed_whatever_it_is_called(trained):
         torch.testing.assert_close(fitted.module.fc.weight, 1.5 * trained.fc.weight)
 
 
+@pytest.mark.parametrize("wrap", [torch.nn.utils.spectral_norm, torch.nn.utils.parametrizations.spectral_norm])
+def test_spectral_norm_is_computed_as_in_evaluation(trained, wrap):
+    module = models.resnet18(num_classes=5)
+    module.load_state_dict(trained.state_dict())
+    wrap(module.fc)
+    wrap(module.conv1)
+    module.train()(torch.randn(2, 3, 64, 64))  # moves the singular vectors
+    module.eval()
+    images = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(fit(module.state_dict(), NETWORK).module(images), module(images))
+
+
+def test_what_was_pruned_is_zero(trained):
+    from torch.nn.utils import prune
+
+    module = models.resnet18(num_classes=5).eval()
+    module.load_state_dict(trained.state_dict())
+    for part in ("weight", "bias"):
+        prune.l1_unstructured(module.fc, part, amount=0.5)
+    fitted = fit(module.state_dict(), NETWORK)
+    assert torch.equal(fitted.module.fc.weight, module.fc.weight)
+    assert torch.equal(fitted.module.fc.bias, module.fc.bias)
+    assert (fitted.module.fc.weight == 0).float().mean() == 0.5
+
+
 def test_of_several_layers_left_over_none_is_taken_and_all_are_named(trained):
     state = renamed(trained, "", "fc.3.") | {"fc.0.weight": torch.randn(512, 512), "fc.0.bias": torch.randn(512)}
     with pytest.raises(MisfitError) as info:
@@ -72,6 +98,13 @@ def test_of_several_layers_left_over_none_is_taken_and_all_are_named(trained):
     assert "fc.3.weight (5, 512)" in info.value.hint
     assert "fc.0.weight (512, 512)" in info.value.hint
     assert "missing:" not in info.value.hint
+
+
+def test_the_network_that_the_shapes_fit_is_suggested_for_a_wrong_one(trained):
+    with pytest.raises(MisfitError) as info:
+        fit(trained.state_dict(), Architecture("torchvision", "mobilenet_v2"))
+    assert "Their shapes are those of" in info.value.hint
+    assert "torchvision:resnet18" in info.value.hint
 
 
 def test_a_file_without_a_head_is_told_so(trained):
@@ -113,6 +146,24 @@ def test_weights_beside_foreign_objects_are_read_without_building_these(trained,
     torch.testing.assert_close(found.tensors["fc.weight"], trained.fc.weight.detach())
 
 
+class Settings(dict):
+    """As MMEngine's ConfigDict and EasyDict: a dictionary of a library's own, filled item by item."""
+
+
+class Names(list):
+    """As training libraries' own lists."""
+
+
+def test_foreign_dictionaries_and_lists_are_read_as_plain_ones(trained, tmp_path):
+    settings = Settings(lr=0.1, names=Names(["a", "b"]), inner=Settings({1: Settings()}))
+    state = Settings(trained.state_dict())
+    state.own = 3
+    document = {"meta": settings, "state_dict": state, "log": Names([Names(), history()])}
+    found = read_weights([saved(tmp_path / "w.pth", document)])
+    assert found.wrapper == "state_dict"
+    torch.testing.assert_close(found.tensors["fc.weight"], trained.fc.weight.detach())
+
+
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("protocol", [2, 4])
 def test_a_pickle_of_another_library_is_told_to_be_none_of_torchs(tmp_path, protocol):
@@ -133,18 +184,6 @@ def test_the_way_out_of_a_program_is_its_own_librarys(wanted, line):
     hint = NeedsCodeError("model.pt", ("collections.OrderedDict", wanted)).hint
     assert line in hint
     assert "--allow-code" in hint
-
-
-def test_what_fastai_saved_is_told_with_fastais_own_way(trained):
-    places = {name: str(i) for i, (name, _) in enumerate(trained.named_children())}
-    state = {f"0.{places[n.partition('.')[0]]}.{n.partition('.')[2]}": t for n, t in trained.state_dict().items()}
-    state = {n: t for n, t in state.items() if not n.startswith("0.9.")}
-    state |= {"1.8.weight": trained.fc.weight, "1.4.weight": torch.randn(512, 1024)}
-    for attempt in (lambda: fit(state, NETWORK), lambda: find(state)):
-        with pytest.raises(ModelError) as info:
-            attempt()
-        assert "learn.model" in info.value.hint
-        assert "missing:" not in info.value.hint
 
 
 def test_a_module_spread_over_devices_is_the_module(tmp_path):

@@ -107,6 +107,10 @@ def test_archives_of_other_libraries_are_told_with_their_own_way_to_onnx(tmp_pat
         ("openvino_model.xml", "an OpenVINO model", "Export"),
         ("m.tflite", "a TensorFlow Lite model", "--tflite"),
         ("Manifest.json", "a Core ML package", "Export"),
+        ("adapter_model.safetensors", "an adapter of PEFT", "merge_and_unload"),
+        ("__0_0.distcp", "a distributed checkpoint of torch", "dcp_to_torch"),
+        ("model.ckpt-100.index", "a checkpoint of TensorFlow 1", "--graphdef"),
+        ("_CHECKPOINT_METADATA", "a checkpoint of Orbax", "Load it"),
     ],
 )
 def test_folders_of_other_libraries_are_told_with_their_own_way_to_onnx(tmp_path, name, message, line):
@@ -120,7 +124,9 @@ def test_folders_of_other_libraries_are_told_with_their_own_way_to_onnx(tmp_path
 @pytest.mark.parametrize(
     ("name", "message"),
     [("m.mlmodel", "Core ML"), ("m.pdmodel", "PaddlePaddle"), ("m.onnx_data", "external data"), ("m.params", "MXNet"),
-     ("m.caffemodel", "Caffe"), ("m.rknn", "device's own runtime"), ("m.weights", "Darknet")],
+     ("m.caffemodel", "Caffe"), ("m.rknn", "device's own runtime"), ("m.weights", "Darknet"),
+     ("m.mindir", "MindSpore"), ("m.t7", "Torch7"), ("m.cntk", "CNTK"), ("m.pdparams", "PaddlePaddle"),
+     ("adapter_model.bin", "adapter of PEFT")],
 )  # fmt: skip
 def test_graphs_of_other_libraries_that_no_first_bytes_tell_go_by_their_suffix(tmp_path, name, message):
     (tmp_path / name).write_bytes(b"\x08\x04" + bytes(99))

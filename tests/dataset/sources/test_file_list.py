@@ -131,7 +131,9 @@ def test_columns_that_are_not_one_1_a_row_are_no_labels_and_that_is_said(photos,
      ("pathmnist.npz", "array", "PNG"), ("train.rec", "training library", "PNG"), ("coco.json", "label tool", "CSV"),
      ("t10k-images-idx3-ubyte", "MNIST", "PNG"), ("data_batch_1", "never loaded", "PNG"),
      ("out.manifest", "SageMaker", "Download"), ("data-00000-of-00001.arrow", "datasets library", "to_parquet"),
-     ("photos.tar.zst", "compressed archive", "Unpack")],
+     ("photos.tar.zst", "compressed archive", "Unpack"), ("shard.00000.mds", "training library", "PNG"),
+     ("labels.xlsx", "spreadsheet", "CSV"), ("photos.feather", "Parquet", "PNG"), ("drive.bag", "ROS", "Take"),
+     ("photos.sqfs", "disk", "Mount")],
 )  # fmt: skip
 def test_containers_that_are_not_read_are_told_with_what_to_do(tmp_path, name, match, way):
     (tmp_path / name).write_bytes(b"x")
@@ -156,3 +158,15 @@ def test_hundreds_of_thousands_of_lines_are_listed(photos):
     (photos / "list.txt").write_text("a b.png\n" * 300_000)
     source = open_source(str(photos / "list.txt"))
     assert len(source) == 300_000
+
+
+def test_mxnets_list_puts_number_and_label_before_each_path(photos):
+    (photos / "list.lst").write_text("0\t1.000000\tsub/c.png\n7\t0\ta b.png\n")
+    source = open_source(str(photos / "list.lst"))
+    assert values(source) == [100, 50]
+    assert resolve_labels(source, "auto", ("dog", "cat"))[0] == [1, 0]
+
+
+def test_paths_written_on_windows_name_the_same_files(photos):
+    (photos / "list.csv").write_text("path,label\nsub\\c.png,cat\n.\\a b.png,dog\n")
+    assert values(open_source(str(photos / "list.csv"))) == [100, 50]

@@ -197,3 +197,18 @@ def test_of_an_archive_that_changed_nothing_is_read(tmp_path, fate):
         if fate == "a FIFO":
             os.mkfifo(path)
     assert ("changed since" if fate in ("replaced", "written to") else "cannot be read") in source.load(0).reason
+
+
+@pytest.mark.parametrize("above", ["", "./", "data/train/"])
+def test_an_image_folder_in_an_archive_is_labelled_by_its_folders(above, tmp_path):
+    members = [(f"{above}dog/a.png", png(1)), (f"{above}cat/sub/b.png", png(2))]
+    source = open_source(tar(tmp_path / "a.tar", members))
+    assert source.labels == ("dog", "cat")
+    assert resolve_labels(source, "auto", ("dog", "cat"))[0] == [0, 1]
+    assert resolve_labels(source, "auto", ("car", "van"))[0] is None  # parts of a shard, not classes
+
+
+def test_folders_are_no_labels_where_something_lies_beside_the_images_or_all_share_them(tmp_path):
+    beside = [("dog/a.png", png(1)), ("cat/b.png", png(2)), ("cat/b.txt", b"a red hat")]
+    assert open_source(tar(tmp_path / "a.tar", beside)).labels == (None, "a red hat")
+    assert open_source(tar(tmp_path / "b.tar", [("dog/a.png", png(1)), ("dog/b.png", png(2))])).labels is None

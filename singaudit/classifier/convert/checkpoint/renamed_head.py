@@ -7,10 +7,21 @@ from typing import Any
 
 _NORMS = ((".parametrizations.weight.original0", ".parametrizations.weight.original1"), (".weight_g", ".weight_v"))
 """Where torch keeps the length and the direction of a weight under weight_norm."""
+_SPECTRAL = (
+    (".parametrizations.weight.original", ".parametrizations.weight.0._u", ".parametrizations.weight.0._v"),
+    (".weight_orig", ".weight_u", ".weight_v"),
+)
+"""Where torch keeps a weight under spectral_norm and its first singular vectors."""
+_PRUNED = (("weight_orig", "weight_mask", "weight"), ("bias_orig", "bias_mask", "bias"))
+"""Where torch keeps a tensor that it prunes and what is left of it."""
 
 
 def without_parametrizations(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """The tensors with weights under weight_norm computed: w = g v / |v|, the norm over all axes but the first."""
+    """The tensors with those that torch computes from others computed as its modules do in evaluation mode.
+
+    weight_norm: w = g v / |v|, the norm over all axes but the first; spectral_norm: w / (u . w v); pruning: w times its
+    mask. Others stay as they are, and are named as left over.
+    """
     import torch
 
     found = dict(tensors)
@@ -19,11 +30,30 @@ def without_parametrizations(tensors: Mapping[str, Any]) -> dict[str, Any]:
             stem = name.removesuffix(length)
             if stem == name or f"{stem}{direction}" not in tensors:
                 continue
-            g, v = found.pop(name), found.pop(f"{stem}{direction}")
-            if g.numel() != v.shape[0]:
-                return dict(tensors)  # normed over another axis
-            found[f"{stem}.weight"] = torch._weight_norm(v, g.reshape(-1, *([1] * (v.ndim - 1))), 0)
+            g, v = tensors[name], tensors[f"{stem}{direction}"]
+            if v.ndim and g.numel() == v.shape[0]:  # else normed over another axis
+                made = torch._weight_norm(v, g.reshape(-1, *([1] * (v.ndim - 1))), 0)
+                _put(found, f"{stem}.weight", made, name, f"{stem}{direction}")
+        for original, left, right in _SPECTRAL:
+            stem = name.removesuffix(original)
+            if stem == name or not {f"{stem}{left}", f"{stem}{right}"} <= tensors.keys():
+                continue
+            w, u, v = tensors[name], tensors[f"{stem}{left}"], tensors[f"{stem}{right}"]
+            if w.ndim > 1 and u.shape == w.shape[:1] and v.numel() * len(u) == w.numel():
+                made = w / torch.dot(u, w.reshape(len(u), -1) @ v)
+                _put(found, f"{stem}.weight", made, name, f"{stem}{left}", f"{stem}{right}")
+        for original, mask, plain in _PRUNED:
+            stem = name.removesuffix(original)
+            kept = tensors.get(f"{stem}{mask}") if stem != name else None
+            if kept is not None and kept.shape == tensors[name].shape:
+                _put(found, f"{stem}{plain}", tensors[name] * kept, name, f"{stem}{mask}")
     return found
+
+
+def _put(found: dict[str, Any], name: str, made: Any, *parts: str) -> None:
+    for part in parts:
+        del found[part]
+    found[name] = made
 
 
 def left_over(

@@ -1,0 +1,1 @@
+"""What checkpoints hold that no library registers: heads under other names, fastai's networks, foreign objects."""
