@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import onnx
 
 _DOMAIN = "ai.onnx.ml"
-_AFTER = {"NONE": None, "SOFTMAX": "Softmax", "LOGISTIC": "Sigmoid"}
+_AFTER = {"NONE": "", "SOFTMAX": "Softmax", "LOGISTIC": "Sigmoid"}
 """By post_transform: the operator that does it."""
 _ROWS = 16
 _TOLERANCE = 1e-5
@@ -61,7 +61,7 @@ def _linear_classifier(node: onnx.NodeProto, opset: int) -> tuple[list[Any] | No
     said = attributes(node)
     bias = np.asarray(said.get("intercepts", ()), np.float32)
     weight = np.asarray(said.get("coefficients", ()), np.float32)
-    labels = said.get("classlabels_strings") or said.get("classlabels_ints") or ()
+    labels: list[Any] = list(said.get("classlabels_strings") or said.get("classlabels_ints") or ())
     after = said.get("post_transform", "NONE")
     if opset < 11 or after not in _AFTER or len(bias) < 2 or len(labels) != len(bias) or len(node.output) < 2:
         return None, 0
@@ -72,7 +72,8 @@ def _linear_classifier(node: onnx.NodeProto, opset: int) -> tuple[list[Any] | No
         return None, 0
     label, scores = node.output[0], node.output[1]
     start = f"{scores}:linear"
-    logits = scores if _AFTER[after] is None else f"{start}:logits"
+    operator = _AFTER[after]
+    logits = f"{start}:logits" if operator else scores
 
     def constant(name: str, values: Any) -> Any:
         return helper.make_node("Constant", [], [f"{start}:{name}"], value=numpy_helper.from_array(values, name))
@@ -85,8 +86,10 @@ def _linear_classifier(node: onnx.NodeProto, opset: int) -> tuple[list[Any] | No
             "Gemm", [f"{start}:features", f"{start}:weight", f"{start}:bias"], [logits], node.name, transB=1
         ),
     ]
-    if _AFTER[after] is not None:
-        made.append(helper.make_node(_AFTER[after], [logits], [scores], **({"axis": 1} if after == "SOFTMAX" else {})))
+    if operator == "Softmax":
+        made.append(helper.make_node(operator, [logits], [scores], axis=1))
+    elif operator:
+        made.append(helper.make_node(operator, [logits], [scores]))
     if label:
         names = np.asarray(labels, object if isinstance(labels[0], bytes) else np.int64)
         made += [
