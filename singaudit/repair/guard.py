@@ -114,7 +114,7 @@ class _Column:
     def of(cls, groups: NDArray[np.intp], scenes: NDArray[np.intp] | None) -> _Column:
         own, known = np.maximum(groups, 0), (groups >= 0).astype(np.float64)
         shares = known * shares_of(groups, scenes)
-        return cls(own, known, shares, np.bincount(own, weights=shares))
+        return cls(own, known, shares, np.bincount(own, weights=shares).astype(np.float64))
 
     def lost(self, before: Hits, after: Hits) -> Array:
         """(k,) share of right answers that each group has less; 0 for one of fewer than ten images, which tell none."""

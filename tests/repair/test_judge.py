@@ -118,9 +118,9 @@ def test_no_change_is_no_reason_to_write():
 
 def test_calibration_error_is_the_gap_between_sureness_and_truth():
     random = np.random.default_rng(0)
-    right = random.random(20_000) < 0.7
-    assert calibration_error(right, np.full(20_000, 0.9), 0).value == pytest.approx(0.2, abs=0.01)
-    assert calibration_error(right, np.full(20_000, 0.7), 0).value < 0.01
+    right = random.random(4000) < 0.7
+    assert calibration_error(right, np.full(4000, 0.9), 0).value == pytest.approx(0.2, abs=0.02)
+    assert calibration_error(right, np.full(4000, 0.7), 0).value < 0.02
 
 
 def test_one_logit_answers_by_its_sign():

@@ -45,6 +45,11 @@ def test_refit_mends_the_shortcut_and_says_by_how_much(refitted):
     assert result["certificate"]["logit_difference"] < 1e-5
     assert result["certificate"]["feature_difference"] == 0
     assert {item["group"] for item in result["group_changes"]} == {"colour"}
+    assert all(item["accuracy"]["change"]["high"] >= -0.05 for item in result["group_changes"])
+    guard = result["guard"]
+    assert guard["raised"] > 0
+    assert guard["lost"] < guard["lost_alike"]
+    assert "groups count more in the fit, so that none loses more than 5 points" in " ".join(output.split())
     assert "worst group" in output
     assert "Wrote" in output
     assert "findings not evaluated: no language model" in output
