@@ -135,8 +135,8 @@ def _join_dots(node: ElementTree.Element) -> None:
     for child, shape, at in dots:
         assert shape is not None
         assert at is not None
-        look = shape[1], child.get("fill", "none"), child.get("opacity", "1")
-        alike.setdefault(look, []).append(f"M{float(at[1]):.4g},{float(at[2]):.4g}h0")
+        seen = shape[1], child.get("fill", "none"), child.get("opacity", "1")
+        alike.setdefault(seen, []).append(f"M{float(at[1]):.4g},{float(at[2]):.4g}h0")
         node.remove(child)
     for (radius, colour, opacity), points in alike.items():
         paths = _SHADES if float(opacity) < 0.9 else 1

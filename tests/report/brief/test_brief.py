@@ -10,9 +10,11 @@ from report_factory import HOSTILE, full, geometry_only, stat
 
 from singaudit.cli.main import main
 from singaudit.metrics.findings import THRESHOLDS
+from singaudit.report.brief.compared import compared_answer
 from singaudit.report.brief.make import brief_of
 from singaudit.report.brief.model import MAX_ROWS, MAX_STEPS, Brief
 from singaudit.report.result.audit import AuditResult
+from singaudit.report.result.comparison import ComparedFinding, ComparedModel, Comparison
 
 GATE = "finding[{}] not in (strong, partial)"
 
@@ -295,3 +297,36 @@ def test_what_decided_stands_first_and_is_as_grave_as_the_verdict() -> None:
     assert [(row.group, row.style) for row in lost.rows] == [("class", "bad"), ("hat", "bad")]
     assert lost.rows[0].word == "lost in part"  # in red, and not "seen"
     assert "refit" in lost.steps[0].command
+
+
+def compared(order=(0, 1), verdicts=("pass", "fail"), apart=(("colour", "not detected", "strong"),)) -> Comparison:
+    names = ("clean", "leaky")
+    models = [
+        ComparedModel(
+            name=name, sha256="0" * 64, source=name, null_dim=56, feature_dim=64, null_energy_share=None, scores={},
+            effect_same_norm=None, effect_same_dim=None, ranks={}, verdict=verdict,
+            findings={group: found[i] for group, *found in apart},
+        )
+        for i, (name, verdict) in enumerate(zip(names, verdicts, strict=True))
+    ]  # fmt: skip
+    return Comparison(
+        images_digest="0" * 64, images=800, encoder="e", models=models, order=list(order),
+        findings_apart=[ComparedFinding(group=group, findings=found) for group, *found in apart],
+        findings_alike=["class"], gates_apart=[], gates_alike=1, ranking_note="a note", differences=[], warnings=[],
+    )  # fmt: skip
+
+
+def test_a_comparison_says_which_model_stands_first_and_why() -> None:
+    answer = compared_answer(compared())
+    assert answer.word == "clean stands first"
+    assert answer.sentence == ("clean passes its gates and leaky fails its gates; leaky ignores colour, unlike clean.")
+    assert "Found alike: the class itself." in answer.ground
+    other = compared_answer(compared((1, 0), ("pass", "pass"), (("size", "partial", "redundant"),)))
+    assert (other.word, other.sentence) == ("leaky stands first", "clean ignores part of size, unlike leaky.")
+
+
+def test_a_comparison_of_what_is_alike_puts_no_model_first() -> None:
+    alike = compared_answer(compared(verdicts=("pass", "pass"), apart=()))
+    assert (alike.word, alike.clear) == ("Neither stands first", False)
+    each = (("size", "partial", "redundant"), ("colour", "redundant", "partial"))
+    assert compared_answer(compared(verdicts=("fail", "fail"), apart=each)).word == "Neither stands first"
