@@ -53,7 +53,8 @@ def _all(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row], marks
     undecided = [f for f in result.findings if not says_something(f) and f.kind != "concept"]
     asked_for = {a.group for a in gates if a.gate.status == "inconclusive"}
     ahead = sorted(undecided, key=lambda f: f.group not in asked_for)
-    for f in ahead[:1]:
+    # What cannot be told for want of an instrument was answered with it.
+    for f in ahead[: 0 if any(mark.state == "red" for mark in marks) else 1]:
         help_ = reason(f)[1]
         if "--vlm" in help_:
             yield Step(
