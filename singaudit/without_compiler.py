@@ -15,6 +15,8 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 _COMPILER = "torch._dynamo"
+_DRAWN = ("normal_", "uniform_", "random_", "bernoulli_", "exponential_", "erfinv_")
+"""How functions end that fill a tensor with random numbers; the last shapes those of a truncated normal."""
 _PUT_OFF = {
     "torch._dynamo.utils": ["is_compile_supported"],
     "torch._dynamo._trace_wrapped_higher_order_op": ["TransformGetItemToIndex"],
@@ -109,3 +111,35 @@ def without_compiler() -> Iterator[None]:
         if torch.__dict__.get("_dynamo") is whole:
             del torch._dynamo
         _forget()
+
+
+@contextmanager
+def nothing_drawn() -> Iterator[None]:
+    """Networks built meanwhile are given no random numbers: their weights are to come, or nobody wants them.
+
+    For numbers on the meta device, which holds none, torch would import its compiler.
+    """
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    class Undrawn(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            named = dict(kwargs or {})
+            if getattr(func, "__name__", "").endswith(_DRAWN):
+                return args[0] if args else named["tensor"]
+            if func in (torch.randn, torch.rand):
+                named.pop("generator", None)
+                return torch.empty(*args, **named)
+            return func(*args, **named)
+
+    with Undrawn():
+        yield
+
+
+@contextmanager
+def shapes_alone() -> Iterator[None]:
+    """Networks built meanwhile are shapes without numbers, on torch's meta device."""
+    import torch
+
+    with torch.device("meta"), nothing_drawn():
+        yield

@@ -33,6 +33,8 @@ def test_transformers_and_timm_are_imported_without_torchvision_or_the_compiler_
         transformers = import_transformers()
         transformers.CLIPImageProcessorPil(), transformers.AutoTokenizer, transformers.CLIPModel
         print("torchvision" in sys.modules)
+        from singaudit.language.encoders.table import BUILTIN, open_encoder
+        open_encoder(BUILTIN).encode_texts(["a red star"])
         network = import_timm().create_model("test_resnet", num_classes=3).eval()
         print(network(torch.zeros(1, 3, 32, 32)).shape[1])
         print([name for name in ("torch._dynamo", "sympy", "torch.distributed.tensor") if name in sys.modules])

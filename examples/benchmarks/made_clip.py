@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from singaudit.language.encoders.table import builtin_folder
+from singaudit.torchvision_import import import_transformers
 
 SIZES = {
     "b32": {"patch": 32, "width": 768, "layers": 12, "heads": 12, "text": 512, "text_heads": 8, "dim": 512},
@@ -19,14 +20,15 @@ SIZES = {
 def make_clip(folder: Path, size: str) -> Path:
     """Write the checkpoint into ``folder`` unless it is there; its tokenizer is the embedded model's."""
     import torch
-    from transformers import CLIPConfig, CLIPModel
+
+    transformers = import_transformers()
 
     if (folder / "model.safetensors").is_file():
         return folder
     s, given = SIZES[size], json.loads((builtin_folder() / "config.json").read_text())
     tokens = {k: given["text_config"][k] for k in ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id")}
     layers = min(12, s["layers"])
-    config = CLIPConfig(
+    config = transformers.CLIPConfig(
         text_config={
             **tokens, "hidden_size": s["text"], "intermediate_size": 4 * s["text"], "num_hidden_layers": layers,
             "num_attention_heads": s["text_heads"], "max_position_embeddings": 77, "projection_dim": s["dim"],
@@ -38,7 +40,7 @@ def make_clip(folder: Path, size: str) -> Path:
         projection_dim=s["dim"],
     )  # fmt: skip
     torch.manual_seed(0)
-    CLIPModel(config).save_pretrained(folder, safe_serialization=True)
+    transformers.CLIPModel(config).save_pretrained(folder, safe_serialization=True)
     for path in builtin_folder().iterdir():
         if "token" in path.name:
             shutil.copy(path, folder)

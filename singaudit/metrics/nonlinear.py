@@ -34,6 +34,8 @@ LINEAR_STRENGTH, NONLINEAR_STRENGTH = 1.0, 2.0
 """Of planted codes: half the distance of two values along a random direction, in its standard deviations."""
 _SHRINK = 0.1
 # Of the whitened variance, in mean variances: directions that hardly vary are not blown up.
+_DISTINCT = 1e-6
+# Of the largest eigenvalue: below it rounding would turn the vectors that follow from the rows' products.
 
 
 @dataclass(frozen=True)
@@ -91,9 +93,23 @@ def _cross_fitted(
 def _whitening(x: Array) -> tuple[Array, Array]:
     """(mean (k,), (k, w)): what whitens the leading principal components."""
     mean = x.mean(axis=0)
-    values, vectors = np.linalg.eigh((x - mean).T @ (x - mean) / len(x))
-    leading = slice(-1, -min(WIDTH, len(values)) - 1, -1)
-    return mean, vectors[:, leading] / np.sqrt(np.maximum(values[leading], 0) + _SHRINK * max(values.mean(), 1e-300))
+    centred = x - mean
+    values, vectors = _leading(centred)
+    usual = np.einsum("ij,ij->", centred, centred) / centred.size
+    return mean, vectors / np.sqrt(np.maximum(values, 0) + _SHRINK * max(float(usual), 1e-300))
+
+
+def _leading(x: Array) -> tuple[Array, Array]:
+    """((w,), (k, w)) the largest eigenvalues of the covariance of centred rows (n, k), falling, and their vectors."""
+    leading = slice(-1, -min(WIDTH, x.shape[1]) - 1, -1)
+    if WIDTH < len(x) < x.shape[1]:
+        # The products of the rows have the same eigenvalues but for zeros, and cost less to decompose.
+        values, left = np.linalg.eigh(x @ x.T / len(x))
+        if values[-WIDTH] > _DISTINCT * values[-1]:
+            vectors = x.T @ left[:, leading]
+            return values[leading], vectors / np.linalg.norm(vectors, axis=0)
+    values, vectors = np.linalg.eigh(x.T @ x / len(x))
+    return values[leading], vectors[:, leading]
 
 
 def _clipped(w: Array) -> Array:

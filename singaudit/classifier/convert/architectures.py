@@ -11,6 +11,7 @@ from typing import Any
 from singaudit.classifier.convert.signature import Shapes
 from singaudit.errors import ModelError
 from singaudit.torchvision_import import import_timm, import_torchvision
+from singaudit.without_compiler import shapes_alone
 
 REFUSED = frozenset(
     {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir", "scriptable", "no_jit",
@@ -42,13 +43,11 @@ class Architecture:
 
     def build(self, *, empty: bool = False) -> Any:
         """The module in evaluation mode, randomly initialised; ``empty``: its shapes alone. Raises ModelError."""
-        import torch
-
         try:
             if not empty:
                 return self._make().eval()
             try:
-                with torch.device("meta"):
+                with shapes_alone():
                     return self._make()
             except (NotImplementedError, RuntimeError):  # its factory reads what it draws
                 return self._make()

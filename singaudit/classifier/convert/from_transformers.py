@@ -14,6 +14,7 @@ from singaudit.classifier.convert.state_dict import read_weights
 from singaudit.classifier.preprocessing.metadata import read_metadata
 from singaudit.errors import ModelError
 from singaudit.torchvision_import import import_torchvision, import_transformers
+from singaudit.without_compiler import nothing_drawn
 
 PROCESSOR = "preprocessor_config.json"
 COMBINED_PROCESSOR = "processor_config.json"
@@ -44,15 +45,16 @@ def transformers_network(
     kind = next((item for item in kinds if item.__name__ in named), kinds[0])
     weights = read_weights([Path(file) for file in files])
     try:
-        module, info = kind.from_pretrained(
-            None,
-            config=made,
-            state_dict=dict(weights.tensors),
-            dtype=torch.float32,
-            attn_implementation="eager",
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-        )
+        with nothing_drawn():
+            module, info = kind.from_pretrained(
+                None,
+                config=made,
+                state_dict=dict(weights.tensors),
+                dtype=torch.float32,
+                attn_implementation="eager",
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+            )
     except (MemoryError, OSError):
         raise
     except Exception as error:

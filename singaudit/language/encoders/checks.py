@@ -12,6 +12,7 @@ import PIL.Image
 from singaudit.classifier.files.folder import Held
 from singaudit.errors import LanguageError, short
 from singaudit.machine import memory_ran_out
+from singaudit.without_compiler import shapes_alone
 
 _LARGEST_SIDE = 4096
 _SLACK = 2**24
@@ -48,9 +49,7 @@ def check_description(name: str, held: Sequence[Held], build: Callable[[], Any])
     ``build`` makes the network of the model ``name`` as its configuration, whose numbers were checked, describes it;
     it is asked to on torch's meta device. Raises ``LanguageError``; whatever ``build`` raises passes through.
     """
-    import torch
-
-    with torch.device("meta"):
+    with shapes_alone():
         network = build()
     described, numbers = sum(p.numel() for p in network.parameters()), sum(one.numbers for one in held)
     if described > 2 * numbers + _SLACK:  # of fewer, loading names those that are missing

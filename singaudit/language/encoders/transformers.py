@@ -20,6 +20,7 @@ from singaudit.language.encoders.taken import TakenFolder, taken, weights_digest
 from singaudit.language.encoders.towers import TorchTowers, Towers, embed_texts, unit
 from singaudit.machine import memory_ran_out, on_device
 from singaudit.torchvision_import import import_transformers
+from singaudit.without_compiler import nothing_drawn
 
 # SigLIP was trained with padding and without attention mask; CLIP's causal tower does not look past a text's end.
 # Towers that look both ways are asked for texts of one length at a time, so that none is padded.
@@ -317,13 +318,14 @@ def _model(
     import transformers
 
     check_description(name, held, lambda: transformers.AutoModel.from_config(config))
-    model, info = transformers.AutoModel.from_pretrained(
-        folder,
-        use_safetensors=True,
-        dtype=torch.bfloat16 if precision == "bf16" else torch.float32,
-        output_loading_info=True,
-        **options,
-    )
+    with nothing_drawn():
+        model, info = transformers.AutoModel.from_pretrained(
+            folder,
+            use_safetensors=True,
+            dtype=torch.bfloat16 if precision == "bf16" else torch.float32,
+            output_loading_info=True,
+            **options,
+        )
     if info["missing_keys"] or info["mismatched_keys"]:
         lacking = sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]]))
         raise LanguageError(
