@@ -37,7 +37,8 @@ def test_transformers_and_timm_are_imported_without_torchvision_or_the_compiler_
         open_encoder(BUILTIN).encode_texts(["a red star"])
         network = import_timm().create_model("test_resnet", num_classes=3).eval()
         print(network(torch.zeros(1, 3, 32, 32)).shape[1])
-        print([name for name in ("torch._dynamo", "torch._inductor", "torch.distributed.tensor") if name in sys.modules])
+        compiler = "torch._dynamo", "torch._inductor", "torch.distributed.tensor"
+        print([name for name in compiler if name in sys.modules])
 
         from transformers import masking_utils
         stand_in = masking_utils.TransformGetItemToIndex
