@@ -141,6 +141,6 @@ def _join_dots(node: ElementTree.Element) -> None:
     for (radius, colour, opacity), points in alike.items():
         paths = _SHADES if float(opacity) < 0.9 else 1
         for start in range(min(paths, len(points))):
-            look = {"fill": "none", "stroke": colour, "stroke-width": f"{2 * float(radius):g}", "opacity": opacity}
-            path = {"d": "".join(points[start::paths]), "stroke-linecap": "round", **look}
+            drawn = {"fill": "none", "stroke": colour, "stroke-width": f"{2 * float(radius):g}", "opacity": opacity}
+            path = {"d": "".join(points[start::paths]), "stroke-linecap": "round", **drawn}
             node.append(ElementTree.Element(f"{{{_SVG}}}path", path))
