@@ -64,6 +64,11 @@ class Browser:
         self._ask("POST", "/goog/cdp/execute", command)
         self._ask("POST", "/url", {"url": path.as_uri()})
 
+    def print_style(self, on: bool) -> None:
+        """Style pages as for the printer."""
+        command = {"cmd": "Emulation.setEmulatedMedia", "params": {"media": "print" if on else ""}}
+        self._ask("POST", "/goog/cdp/execute", command)
+
     def run(self, script: str) -> Any:
         return self._ask("POST", "/execute/sync", {"script": script, "args": []})
 
@@ -223,6 +228,20 @@ def test_two_pictures_are_compared_by_mouse_and_touch(browser, pages, width: int
     left, top, wide, high = box
     browser.drag((left + wide / 2, top + high / 2), (left + wide / 4, top + high / 2), kind)
     assert abs(float(browser.run(f"return {CUT}").rstrip("%")) - 25) <= 3
+
+
+def test_pairs_are_printed_side_by_side(browser, pages) -> None:
+    browser.open(pages["full"], 1280)
+    browser.run(OPEN_ALL)
+    browser.print_style(True)
+    a, b = browser.run(
+        "return [...document.querySelectorAll('.compare .slide figure')].slice(0, 2)"
+        ".map(f => { const r = f.getBoundingClientRect(); return [r.left, r.right]; })"
+    )
+    clip = browser.run("return getComputedStyle(document.querySelector('.compare .after img')).clipPath")
+    browser.print_style(False)
+    assert a[1] <= b[0] + 1
+    assert clip == "none"
 
 
 def test_pairs_are_filtered_by_class_and_group(browser, pages) -> None:
