@@ -41,7 +41,7 @@ class Changes:
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedChanges:
     """What was concluded about each of many changes; arrays of one shape."""
 
     change: NDArray[np.str_]
@@ -138,7 +138,7 @@ def benjamini_hochberg(p: Array, level: float = LEVEL) -> NDArray[np.bool_]:
     return np.asarray(np.isfinite(p) & (adjusted_p(p) <= level))
 
 
-def judge(tests: Sequence[Changes], negligible: Array) -> list[Judged]:
+def judge_changes(tests: Sequence[Changes], negligible: Array) -> list[JudgedChanges]:
     """All ``tests`` as one family: pick on half 0, confirm on half 1. ``negligible`` (k,) is along their last axis."""
     sizes = [t.n[0].size for t in tests]
     flat = Changes(
@@ -171,7 +171,7 @@ def judge(tests: Sequence[Changes], negligible: Array) -> list[Judged]:
     for part, shape in zip(parts, [t.n[0].shape for t in tests], strict=True):
         mean, bottom, top, control = (a[part].reshape(shape) for a in numbers)
         n = flat.n[1][part].reshape(shape).astype(np.intp)
-        found.append(Judged(change[part].reshape(shape), mean, bottom, top, control, n))
+        found.append(JudgedChanges(change[part].reshape(shape), mean, bottom, top, control, n))
     return found
 
 

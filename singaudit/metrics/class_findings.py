@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.metrics.changes import LEVEL, MIN_HALF, Judged, Sums, judge, one_hot, quantile
+from singaudit.metrics.changes import LEVEL, MIN_HALF, JudgedChanges, Sums, judge_changes, one_hot, quantile
 from singaudit.metrics.findings import THRESHOLDS, Finding
 
 Array = NDArray[np.float64]
@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 class ClassCarried:
     """Per class and group; arrays (c, g)."""
 
-    change: Judged
+    change: JudgedChanges
     """Of the own value, degrees; negative where its reading vanishes."""
     margin: Array
     """Mean margin(T f) of the own value, degrees."""
@@ -93,7 +93,7 @@ class ClassSums:
         # As many intervals as classes and groups are read at once: simultaneous over all of them (Bonferroni).
         width = quantile(1 - LEVEL / 2 / max(int(clear.sum()), 1), count - 1) * spread
         return ClassCarried(
-            judge([self._tests.tests()], negligible)[0],
+            judge_changes([self._tests.tests()], negligible)[0],
             margin,
             share,
             share - width,

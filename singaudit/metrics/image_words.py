@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from singaudit.geometry.null_space import NullSpace
 from singaudit.language.translators.file import StoredTranslator
 from singaudit.language.translators.fit import Translator
-from singaudit.metrics.changes import Changes, Judged, judge
+from singaudit.metrics.changes import Changes, JudgedChanges, judge_changes
 from singaudit.metrics.scores import text_angles, unit
 from singaudit.metrics.words import NEGLIGIBLE_SHARE, centred, spreads
 
@@ -47,7 +47,7 @@ def judge_image(
     texts: Array,
     starts: NDArray[np.intp],
     others: Array,
-) -> Judged | None:
+) -> JudgedChanges | None:
     """Judge each concept's centred change from ``features`` (m,) to ``equivalent`` (m,); None without uncertainty.
 
     ``others`` (q, m) are equivalents of the same features with other images' null components taken out; q may be 0.
@@ -65,7 +65,7 @@ def judge_image(
     mean, variance = np.stack(means), np.stack(errors) ** 2
     n = np.full(mean.shape, float(stored.facts.images // 2))
     changes = Changes(mean, variance * n, mean - np.stack(controls), (variance + np.stack(spread)) * n, n)
-    return judge([changes], NEGLIGIBLE_SHARE * spreads(texts, starts))[0]
+    return judge_changes([changes], NEGLIGIBLE_SHARE * spreads(texts, starts))[0]
 
 
 def _change(

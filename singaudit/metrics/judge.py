@@ -23,7 +23,7 @@ _NOTHING = Estimate(math.nan, math.nan, math.nan, 0)
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedGroup:
     """A concept group with its finding and what led to it."""
 
     group: MeasuredGroup
@@ -44,16 +44,16 @@ class Judged:
 
 def findings_of(
     subject: Subject, progress: Callable[[int], None] = lambda done: None
-) -> tuple[Measured, list[Family], list[Judged]]:
+) -> tuple[Measured, list[Family], list[JudgedGroup]]:
     """Every number, the controls, and what follows; ``progress`` is told how many draws of the controls are done."""
     measured = measure(subject)
     controls = run_controls(subject, measured, progress)
-    return measured, controls, judge(subject, measured, controls)
+    return measured, controls, judge_groups(subject, measured, controls)
 
 
-def judge(
+def judge_groups(
     subject: Subject, measured: Measured, controls: Sequence[Family], limits: Thresholds = THRESHOLDS
-) -> list[Judged]:
+) -> list[JudgedGroup]:
     """The finding of every group, in their order."""
     shuffled = next((family for family in controls if family.name == SHUFFLED), None)
     adjusted = [
@@ -99,7 +99,7 @@ def _sets(group: MeasuredGroup) -> tuple[Carried | None, Carried | None, Carried
     return (group.numbers.carried, *group.numbers.halves) if group.numbers else (None, None, None)
 
 
-def _judge(group: MeasuredGroup, evidence: Sequence[Evidence], limits: Thresholds) -> Judged:
+def _judge(group: MeasuredGroup, evidence: Sequence[Evidence], limits: Thresholds) -> JudgedGroup:
     whole = evidence[0]
     found, rule = decide(whole, limits)
     # The limit on translator images is for the whole: halves have half of them by design. The margin of the control
@@ -111,7 +111,7 @@ def _judge(group: MeasuredGroup, evidence: Sequence[Evidence], limits: Threshold
     if shaky:
         rule = f"{found!r} by the whole, {first!r} and {second!r} by translators of either half: {rule}"
     finding: Finding = "unstable" if shaky else found
-    return Judged(group, finding, rule, not shaky, readable(whole, limits), reads(whole, limits), whole)
+    return JudgedGroup(group, finding, rule, not shaky, readable(whole, limits), reads(whole, limits), whole)
 
 
 def _evidence(common: Evidence, group: MeasuredGroup, carried: Carried | None, q: float) -> Evidence:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.metrics.changes import Judged, Sums, judge, one_hot
+from singaudit.metrics.changes import JudgedChanges, Sums, judge_changes, one_hot
 from singaudit.metrics.class_findings import ClassCarried, ClassSums
 from singaudit.metrics.scores import text_angles
 from singaudit.metrics.subject import Block, Subject, blocks
@@ -37,19 +37,19 @@ MAX_CLASSES = 1000
 class Words:
     """Changes of all concepts: over the images that show them, over those that do not, and per class."""
 
-    shown: Judged
+    shown: JudgedChanges
     """(k,) over the images whose own value the concept is."""
-    absent: Judged
+    absent: JudgedChanges
     """(k,) over the images that have another value."""
     classes: NDArray[np.intp]
     """(c,) classes that were looked at."""
-    by_class: Judged
+    by_class: JudgedChanges
     """(c, k) over the images of each class."""
     before: Array
     """(c, k) mean angle(T f, text) over the images of each class, degrees."""
     after: Array
     """(c, k) mean angle(T f~, text)."""
-    asked: Judged
+    asked: JudgedChanges
     """(q,) over the images of a class that show a concept, for those asked about."""
     carried: ClassCarried
     """(c, g) what each class's images lose of their own values."""
@@ -133,15 +133,15 @@ def _find(
         angles += np.stack([belongs.T @ before, belongs.T @ after])
     negligible = NEGLIGIBLE_SHARE * spreads(texts, starts)
     n = np.maximum(by_class.n.sum(axis=0), 1.0)
-    both = judge([shown.tests(), absent.tests()], negligible)
+    both = judge_changes([shown.tests(), absent.tests()], negligible)
     return Words(
         both[0],
         both[1],
         classes,
-        judge([by_class.tests()], negligible)[0],
+        judge_changes([by_class.tests()], negligible)[0],
         angles[0] / n,
         angles[1] / n,
-        judge([of_pair.tests()], negligible[pairs[:, 1]])[0],
+        judge_changes([of_pair.tests()], negligible[pairs[:, 1]])[0],
         carried.result(NEGLIGIBLE_SHARE * spreads(texts, starts, present)[starts]),
     )
 
@@ -149,7 +149,7 @@ def _find(
 def without_unread(words: Words, unread: NDArray[np.bool_], asked: Sequence[tuple[int, int]]) -> Words:
     """``words`` with nothing claimed of concepts (k,) that the language model does not read from the images."""
 
-    def untold(judged: Judged, mask: NDArray[np.bool_] = unread) -> Judged:
+    def untold(judged: JudgedChanges, mask: NDArray[np.bool_] = unread) -> JudgedChanges:
         return replace(judged, change=np.where(mask, "cannot tell", judged.change))
 
     return replace(

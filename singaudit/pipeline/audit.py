@@ -29,7 +29,7 @@ from singaudit.language.translators.file import StoredTranslator, read_translato
 from singaudit.language.translators.fit import MIN_FIT_IMAGES, fit, fit_around
 from singaudit.metrics.control_run import DRAWS, run_controls
 from singaudit.metrics.findings import METHOD_VERSION
-from singaudit.metrics.judge import judge
+from singaudit.metrics.judge import judge_groups
 from singaudit.metrics.logit_check import Toward, check_logits
 from singaudit.metrics.measure import Measured, measure
 from singaudit.metrics.steering import steer_all
@@ -223,7 +223,7 @@ def _conclude(
     """Controls, findings, gallery, gates and verdict: the result."""
     config, seen, groups = facts.config, facts.seen, facts.groups
     controls = run_controls(subject, measured, lambda done: progress("compare with controls", done, DRAWS))
-    findings = finding_parts(judge(subject, measured, controls), controls)
+    findings = finding_parts(judge_groups(subject, measured, controls), controls)
     progress("collect pictures", 0, 1)
     gallery = gallery_items(
         seen.source, seen.images, subject, measured, findings, facts.names, logits, facts.classifier.head.activation,

@@ -26,7 +26,7 @@ from singaudit.pipeline.observe import model_options
 from singaudit.pipeline.repaired_files import beside, check_output, publish, size_of, staged
 from singaudit.pipeline.zero_shot import Reader, findings_change, group_of
 from singaudit.repair.guard import Guard
-from singaudit.repair.judge import MOST_LOST, Decision, Judged, decide, judged
+from singaudit.repair.judge import MOST_LOST, Decision, JudgedHead, decide, judge_head
 from singaudit.repair.process import Copies, NewModel
 from singaudit.repair.refit import Refit, Task, folds_of, refit_head
 from singaudit.repair.split import Balanced, Split, cells_of, check_enough, one_a_scene, split
@@ -236,12 +236,12 @@ def _judged(
     classifier: Classifier,
     names: Sequence[str],
     logits: NDArray[np.float32],
-) -> tuple[Judged, Decision]:
+) -> tuple[JudgedHead, Decision]:
     """The old head and the new one on the images held out."""
     held = fitted.parts.held
     others = [replace(group, own=group.own[held]) for group in fitted.groups if group.name not in (CLASS, "all")]
     cells = cells_of((fitted.labelled.group(CLASS), *fitted.groups))[held]
-    found = judged(
+    found = judge_head(
         fitted.labelled.logits[held].astype(np.float64),
         logits.astype(np.float64),
         fitted.classes[held],

@@ -51,7 +51,7 @@ class GroupChange:
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedHead:
     """What a repair does to the answers, on images that it did not see."""
 
     accuracy: Paired
@@ -161,7 +161,7 @@ def calibration_error(hits: Hits, sure: Array, seed: int) -> Estimate:
     return bootstrap(columns, seed).estimate(lambda means: np.abs(means).sum(axis=-1))
 
 
-def judged(
+def judge_head(
     before: Array,
     after: Array,
     classes: NDArray[np.intp],
@@ -170,7 +170,7 @@ def judged(
     cells: NDArray[np.intp],
     activation: Activation,
     seed: int = 0,
-) -> Judged:
+) -> JudgedHead:
     """Compare logits (n, c) before and after on images with ``classes`` (n,); ``groups`` other than the class."""
     right, now_right = predictions(before) == classes, predictions(after) == classes
     whole = [
@@ -189,7 +189,7 @@ def judged(
     several = len(np.unique(cells[known])) > 1
     counts = np.bincount(cells[known])
     judgeable = np.flatnonzero(counts >= LEAST_HELD)
-    return Judged(
+    return JudgedHead(
         paired(right, now_right),
         mean_over_cells(right[known], now_right[known], cells[known]) if several else None,
         (_worst(right, cells, judgeable), _worst(now_right, cells, judgeable)),
@@ -207,7 +207,7 @@ def _worst(hits: Hits, cells: NDArray[np.intp], judgeable: NDArray[np.intp]) -> 
     return float(min((hits[cells == k].mean() for k in judgeable), default=np.nan))
 
 
-def decide(found: Judged, most_lost: float = MOST_LOST) -> Decision:
+def decide(found: JudgedHead, most_lost: float = MOST_LOST) -> Decision:
     """Whether the new head is better where these images can tell, and nowhere worse; ``most_lost`` in points.
 
     A class, or a class with one value of a balanced group, that loses more than that speaks against it where its whole

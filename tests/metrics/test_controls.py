@@ -14,7 +14,7 @@ from singaudit.metrics.control_run import DRAWS, MAX_IMAGES, run_controls
 from singaudit.metrics.control_scores import MODEL_SCORES
 from singaudit.metrics.controls import compare, random_subspace
 from singaudit.metrics.intervals import wilson
-from singaudit.metrics.judge import judge
+from singaudit.metrics.judge import judge_groups
 from singaudit.metrics.measure import measure
 from singaudit.metrics.subject import blocks
 
@@ -183,7 +183,7 @@ def test_images_without_a_value_are_no_control_for_it():
         families = run_controls(subject, measured)
         shown = len(np.unique(subject.groups[0].labels[rows]))
         found.append(shown)
-        judged = judge(subject, measured, families)[0]
+        judged = judge_groups(subject, measured, families)[0]
         shuffled = next(f for f in families if f.name == SHUFFLED).groups.get("hue")
         if shown < 2:
             assert shuffled is None

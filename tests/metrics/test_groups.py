@@ -10,7 +10,7 @@ from singaudit.language.concepts import numbered_group
 from singaudit.language.translators.fit import fit
 from singaudit.metrics.changes import adjusted_p
 from singaudit.metrics.control_run import run_controls
-from singaudit.metrics.judge import judge
+from singaudit.metrics.judge import judge_groups
 from singaudit.metrics.measure import measure
 from singaudit.metrics.scores import unit
 from singaudit.metrics.values import read_values
@@ -18,7 +18,7 @@ from singaudit.metrics.values import read_values
 
 def audited(subject):
     measured = measure(subject)
-    found = judge(subject, measured, run_controls(subject, measured))
+    found = judge_groups(subject, measured, run_controls(subject, measured))
     return measured, {j.group.of.name: j for j in found}
 
 

@@ -11,7 +11,7 @@ from singaudit.classifier.interface import Head
 from singaudit.geometry.null_space import null_space
 from singaudit.language.concepts import numbered_group
 from singaudit.language.translators.fit import fit
-from singaudit.metrics.changes import MIN_HALF, Changes, benjamini_hochberg, judge
+from singaudit.metrics.changes import MIN_HALF, Changes, benjamini_hochberg, judge_changes
 from singaudit.metrics.subject import GroupTexts, Subject
 from singaudit.metrics.words import find_words, without_unread
 
@@ -128,7 +128,7 @@ def test_false_discoveries_and_missed_intervals_stay_within_their_rates(planted)
         sample = truth + rng.standard_normal((2, n, k))
         mean, variance = sample.mean(axis=1), sample.var(axis=1, ddof=1)
         tests = Changes(mean, variance, mean, variance, np.full((2, k), n))
-        judged = judge([tests], np.zeros(k))[0]
+        judged = judge_changes([tests], np.zeros(k))[0]
         claimed = np.isin(judged.change, ("lost", "gained"))
         found += int(claimed.sum())
         wrong += int((claimed & (truth == 0)).sum())

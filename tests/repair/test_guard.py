@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from singaudit.repair.guard import ROUNDS, Guard, weigh_up
-from singaudit.repair.judge import decide, judged, predictions
+from singaudit.repair.judge import decide, judge_head, predictions
 from singaudit.repair.refit import Task, folds_of, refit_head
 from singaudit.repair.split import Balanced
 
@@ -53,7 +53,7 @@ def decided(task, found):
     features, classes, colours = world(4000, 1)
     old, new = features @ task.weight.T, features @ found.weight.T + found.bias
     colour = Balanced("colour", tuple("wxyz"), colours, "")
-    whole = judged(old, new, classes, tuple("abcd"), (colour,), classes * C + colours, "softmax")
+    whole = judge_head(old, new, classes, tuple("abcd"), (colour,), classes * C + colours, "softmax")
     return whole, decide(whole)
 
 

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from singaudit.repair.judge import calibration_error, confidence, decide, judged, mean_over_cells, paired, predictions
+from singaudit.repair.judge import (
+    calibration_error,
+    confidence,
+    decide,
+    judge_head,
+    mean_over_cells,
+    paired,
+    predictions,
+)
 from singaudit.repair.split import Balanced
 
 
@@ -59,7 +67,9 @@ def logits_for(answers, classes=3, sure=4.0):
 
 
 def compare(before, after, truth, groups=(), names=("a", "b", "c")):
-    return judged(logits_for(before), logits_for(after), truth, names, groups, np.asarray(truth, np.intp), "softmax")
+    return judge_head(
+        logits_for(before), logits_for(after), truth, names, groups, np.asarray(truth, np.intp), "softmax"
+    )
 
 
 def test_a_gain_is_written_and_a_loss_is_not():
@@ -87,7 +97,7 @@ def taken_from(share, n=4000):
     truth, colour = np.arange(n) % 4, (np.arange(n) // 4) % 4
     after = np.where((truth == colour) & (np.arange(n) % 100 < 100 * share), (truth + 1) % 4, truth)
     group = Balanced("colour", tuple("wxyz"), colour.astype(np.intp), "")
-    return judged(
+    return judge_head(
         logits_for(colour, 4), logits_for(after, 4), truth, tuple("abcd"), (group,), truth * 4 + colour, "softmax"
     )
 

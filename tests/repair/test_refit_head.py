@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from singaudit.errors import DatasetError
-from singaudit.repair.judge import decide, judged, predictions
+from singaudit.repair.judge import decide, judge_head, predictions
 from singaudit.repair.logistic import Design, fit, losses, scale_of
 from singaudit.repair.refit import Task, folds_of, refit_head, target_of
 from singaudit.repair.split import Balanced, cells_of, check_enough, one_a_scene, split, weights_of
@@ -73,7 +73,7 @@ def test_shuffled_labels_are_refused(shortcut):
     own, held = parts.fit, parts.held
     found = refitted(features[own], classes[own], cells[own], weight, bias)
     logits = (features[held] @ weight.T + bias).astype(np.float64), features[held] @ found.weight.T + found.bias
-    decision = decide(judged(*logits, classes[held], tuple("abcd"), (), cells[held], "softmax"))
+    decision = decide(judge_head(*logits, classes[held], tuple("abcd"), (), cells[held], "softmax"))
     assert not decision.write
     assert any("no better than always naming" in reason or "falls" in reason for reason in decision.reasons)
 

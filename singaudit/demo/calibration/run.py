@@ -15,7 +15,7 @@ from singaudit.demo.calibration.settings import count_rows
 from singaudit.demo.calibration.table import rate, summary, wrong
 from singaudit.metrics.control_run import run_controls
 from singaudit.metrics.findings import THRESHOLDS
-from singaudit.metrics.judge import judge
+from singaudit.metrics.judge import judge_groups
 from singaudit.metrics.measure import measure
 
 Progress = Callable[[str, int, int], None]
@@ -116,5 +116,5 @@ def audit_world(world: World) -> list[GroupTest]:
             subject.space.feature_dim, found.group.of.name, world.roles[found.group.of.name],
             world.strength[found.group.of.name], found.finding, found.rule,
         )
-        for found in judge(subject, measured, run_controls(subject, measured))
+        for found in judge_groups(subject, measured, run_controls(subject, measured))
     ]  # fmt: skip

@@ -25,7 +25,9 @@ def sentence(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row], m
     status = result.verdict.status
     if status == "fail":
         faults = _faults(gates, rows, result.data.class_gain if result.data else None)
-        return f"Do not ship as it is: {faults}{_in_doubt(marks)}."
+        doubts = _doubts(marks)
+        held = f". Still to settle: {doubts}" if doubts else ""
+        return f"Do not ship as it is: {faults}{held}."
     if status == "inconclusive":
         return f"Not decided, and so no pass: {_doubt(result, gates, marks)}."
     ignored = _ignored(rows)
@@ -38,16 +40,16 @@ def sentence(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row], m
     waived = any(a.gate.status == "waived" for a in gates)
     every = "what fails is waived" if waived else "all of them hold"
     passed = f"By your gates it may ship: {f'the head does not ignore {held}' if held else every}"
-    passed += _in_doubt(marks)
+    doubts = _doubts(marks)
+    passed += f". In doubt: {doubts}" if doubts else ""
     if not beyond:
         return f"{passed}."
     return f"{passed}. No gate asks about the rest: {beyond}, a fault only if that must count."
 
 
-def _in_doubt(marks: Sequence[Mark]) -> str:
-    """What of the instrument makes a verdict less sure, as the end of a sentence; empty where nothing does."""
-    doubts = [f"{mark.name} {mark.text}" for mark in marks if mark.state != "ok" and mark.name != "shadow copy"]
-    return f". In doubt: {'; '.join(doubts)}" if doubts else ""
+def _doubts(marks: Sequence[Mark]) -> str:
+    """What of the instrument makes a verdict less sure; empty where nothing does."""
+    return "; ".join(f"{mark.name} {mark.text}" for mark in marks if mark.state != "ok" and mark.name != "shadow copy")
 
 
 def certainty(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row]) -> str:

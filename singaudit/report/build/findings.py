@@ -9,7 +9,7 @@ from singaudit.metrics.control_run import Family
 from singaudit.metrics.controls import Against
 from singaudit.metrics.findings import sentence
 from singaudit.metrics.group_numbers import GroupMeasure
-from singaudit.metrics.judge import Judged
+from singaudit.metrics.judge import JudgedGroup
 from singaudit.report.build.scores import maybe, rounded, statistic
 from singaudit.report.result.base import Statistic
 from singaudit.report.result.findings import BeyondClass, FindingPart, NullFollow, ProbePart, Readability, TextTest
@@ -50,7 +50,7 @@ def _score(name: str, a: Against) -> ControlScore:
     )
 
 
-def finding_parts(judged: Sequence[Judged], families: Sequence[Family]) -> list[FindingPart]:
+def finding_parts(judged: Sequence[JudgedGroup], families: Sequence[Family]) -> list[FindingPart]:
     """Every group's finding with the numbers that led to it."""
     ordered = sorted(families, key=lambda f: _ORDER.index(f.name))
     return [
@@ -60,7 +60,7 @@ def finding_parts(judged: Sequence[Judged], families: Sequence[Family]) -> list[
     ]
 
 
-def _finding(judged: Judged, controls: list[ControlPart]) -> FindingPart:
+def _finding(judged: JudgedGroup, controls: list[ControlPart]) -> FindingPart:
     e, group, measure = judged.evidence, judged.group.of.group, judged.group.numbers
     labelled = judged.group.of.labels is not None
     share = maybe(e.carried_share) if judged.shows_share else None
@@ -94,7 +94,7 @@ def _finding(judged: Judged, controls: list[ControlPart]) -> FindingPart:
     )
 
 
-def _read(judged: Judged) -> str:
+def _read(judged: JudgedGroup) -> str:
     """How many of the values were read, where that is not all of them and no label states them."""
     e = judged.evidence
     if e.labelled or judged.finding in ("cannot tell", "not applicable") or e.values_judged == e.values_listed:
@@ -102,7 +102,7 @@ def _read(judged: Judged) -> str:
     return f" Of its {e.values_listed} values, {e.values_judged} are read in enough images to be judged."
 
 
-def _as_any_head(judged: Judged, controls: list[ControlPart]) -> str:
+def _as_any_head(judged: JudgedGroup, controls: list[ControlPart]) -> str:
     """That a random head would take as much of the reading along, where it would: then the share says nothing.
 
     So it is where nearly all directions are null, as with two classes.
@@ -176,7 +176,7 @@ def _quadratic(measure: GroupMeasure | None) -> ProbePart | None:
     return ProbePart(features=whole, principal=principal, null=null)
 
 
-def _texts(judged: Judged) -> TextTest | None:
+def _texts(judged: JudgedGroup) -> TextTest | None:
     test = judged.evidence.texts
     if test is None:
         return None

@@ -15,7 +15,7 @@ from singaudit.geometry.null_space import NullSpace
 from singaudit.language.concepts import Group
 from singaudit.language.interface import Encoder
 from singaudit.language.translators.file import StoredTranslator
-from singaudit.metrics.changes import Judged
+from singaudit.metrics.changes import JudgedChanges
 from singaudit.metrics.image_words import decompose, judge_image
 from singaudit.metrics.scores import image_score, text_angles, unit
 from singaudit.metrics.values import centred_texts
@@ -142,7 +142,7 @@ def _logit_change(classifier: Classifier, f: Array, moved: Array, reference: Pas
     return change / spread if spread > 0 else change
 
 
-def _words(judged: Judged | None, change: str, concepts: Sequence[tuple[str | None, str]]) -> list[WordPart]:
+def _words(judged: JudgedChanges | None, change: str, concepts: Sequence[tuple[str | None, str]]) -> list[WordPart]:
     if judged is None:
         return []
     rows = np.flatnonzero(judged.change == change)

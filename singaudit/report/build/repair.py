@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from singaudit.repair.guard import Guarded
-from singaudit.repair.judge import GroupChange, Judged, Paired
+from singaudit.repair.judge import GroupChange, JudgedHead, Paired
 from singaudit.report.build.scores import statistic
 from singaudit.report.result.repair import GroupChangePart, GuardPart, PairedPart
 
 
-def judged_fields(found: Judged) -> dict[str, Any]:
+def judged_fields(found: JudgedHead) -> dict[str, Any]:
     """What the result of a refit says of the images held out."""
     worst = [None if np.isnan(value) else value for value in found.worst]
     return {

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from singaudit.metrics.changes import LEVEL, Judged
+from singaudit.metrics.changes import LEVEL, JudgedChanges
 from singaudit.metrics.intervals import Estimate
 from singaudit.metrics.words import Words
 from singaudit.report.build.scores import maybe
@@ -25,7 +25,7 @@ def _statistic(value: float, low: float, high: float, n: int) -> Statistic | Non
 
 
 def word(
-    concept: tuple[str | None, str], j: Judged, at: tuple[int, ...], angles: tuple[float, float] | None
+    concept: tuple[str | None, str], j: JudgedChanges, at: tuple[int, ...], angles: tuple[float, float] | None
 ) -> WordPart:
     """One judged change as it stands in the result; ``at`` is its position."""
     control = float(j.control[at])
@@ -45,7 +45,7 @@ def word(
 def words_part(words: Words, concepts: Sequence[tuple[str | None, str]]) -> WordsPart:
     """What all images lose and gain; ``concepts`` are (group, name) in the order of the texts."""
 
-    def ranked(j: Judged, change: str) -> list[WordPart]:
+    def ranked(j: JudgedChanges, change: str) -> list[WordPart]:
         rows = np.flatnonzero(j.change == change)
         rows = rows[np.argsort(-np.abs(j.value[rows]), kind="stable")][:_SHOWN]
         return [word(concepts[i], j, (i,), None) for i in rows.tolist()]

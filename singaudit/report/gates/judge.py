@@ -19,7 +19,7 @@ GateOn = Literal["upper", "point", "lower"]
 _UNSURE = ("cannot tell", "unstable", "not applicable", "nonlinear")
 
 
-def judge(rules: list[Rule], result: AuditResult, gate_on: GateOn) -> list[GatePart]:
+def judge_gates(rules: list[Rule], result: AuditResult, gate_on: GateOn) -> list[GatePart]:
     """Every rule against the result. What is missing or not finite never passes."""
     faults = faults_of(result)
     return [_apart(rule, _judge_one(rule, result, gate_on), result, faults) for rule in rules]

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 
 from singaudit.config import Waiver
 from singaudit.report.gates.instrument import faults_of, withheld
-from singaudit.report.gates.judge import GateOn, judge
+from singaudit.report.gates.judge import GateOn, judge_gates
 from singaudit.report.gates.rules import Rule
 from singaudit.report.gates.waivers import WARNED, waive
 from singaudit.report.result.audit import AuditResult
@@ -28,7 +28,7 @@ def decided(
     """
     result = withheld(result)
     gates, waived = waive(
-        judge(rules, result, gate_on), waivers, result.model.sha256, today or datetime.now(UTC).date()
+        judge_gates(rules, result, gate_on), waivers, result.model.sha256, today or datetime.now(UTC).date()
     )
     warned = [part.sentence for part in waived if part.status in WARNED]
     failed = [f"the gate {g.rule!r} failed: found {g.found}" for g in gates if g.status == "fail"]

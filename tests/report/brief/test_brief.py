@@ -100,7 +100,7 @@ def test_of_a_failed_gate_is_said_what_is_ignored_and_how_sure() -> None:
     assert brief.word == "Fail"
     assert brief.sentence == (
         "Do not ship as it is: its head ignores colour, and your gates say that it must count. "
-        "In doubt: language model not checked: no labels."
+        "Still to settle: language model not checked: no labels."
     )
     assert brief.certainty.startswith("81\u00a0% [78, 84] of the reading of colour lies in what the head ignores")
     assert "800 images" in brief.certainty

@@ -12,7 +12,7 @@ from singaudit.metrics.findings import METHOD_VERSION
 from singaudit.report.brief.make import brief_of
 from singaudit.report.build.baseline import baseline_part
 from singaudit.report.build.earlier import open_baseline, with_baseline
-from singaudit.report.gates.judge import judge
+from singaudit.report.gates.judge import judge_gates
 from singaudit.report.gates.names import Known, check_rules
 from singaudit.report.gates.rules import parse_rules
 from singaudit.report.result.audit import MethodPart
@@ -139,11 +139,13 @@ def test_gates_over_the_baseline(base) -> None:
     )
     rules = parse_rules(texts)
     check_rules(rules, Known(("circle",), (), ("colour", "background")))
-    found = judge(rules, result, "upper")
+    found = judge_gates(rules, result, "upper")
     assert found[0].status == "fail"
     assert found[2].status in ("pass", "inconclusive")
     assert found[3].status == "pass"
-    assert [g.status for g in judge(rules, now[0], "upper")] == ["inconclusive"] * 4  # without a baseline none passes
+    assert [g.status for g in judge_gates(rules, now[0], "upper")] == [
+        "inconclusive"
+    ] * 4  # without a baseline none passes
     with pytest.raises(ConfigError, match="purple"):
         check_rules(parse_rules(("baseline.finding[purple] not worse",)), Known((), (), ("colour",)))
 

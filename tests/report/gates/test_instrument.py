@@ -4,7 +4,7 @@ import pytest
 from report_factory import full
 
 from singaudit.report.gates.instrument import rests_on
-from singaudit.report.gates.judge import judge
+from singaudit.report.gates.judge import judge_gates
 from singaudit.report.gates.rules import parse_rule, parse_rules
 from singaudit.report.gates.verdict import decided
 from singaudit.report.result.base import Statistic
@@ -72,14 +72,14 @@ MODEL = ("data.accuracy > 0.9", "geometry.null_dim < 0", "class knowledge = data
 
 
 def test_a_sound_instrument_lets_gates_fail(sound):
-    found = judge(parse_rules((*LANGUAGE, *MODEL)), sound, "upper")
+    found = judge_gates(parse_rules((*LANGUAGE, *MODEL)), sound, "upper")
     assert [gate.status for gate in found] == ["fail"] * 5
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_with_a_broken_instrument_no_gate_on_language_fails_and_gates_on_the_model_do(sound, fault):
     broken = FAULTS[fault](sound)
-    found = judge(parse_rules((*LANGUAGE, *MODEL)), broken, "upper")
+    found = judge_gates(parse_rules((*LANGUAGE, *MODEL)), broken, "upper")
     assert [gate.status for gate in found] == ["inconclusive"] * 2 + ["fail"] * 3
     assert found[0].reason
     assert decided(broken, parse_rules(LANGUAGE), "upper").verdict.status == "inconclusive"
@@ -126,21 +126,21 @@ def test_a_blind_language_model_leaves_groups_whose_values_are_labelled(sound):
     ],
 )
 def test_gates_on_the_instrument_are_undecided_where_they_do_not_hold(sound, rule):
-    found = judge([parse_rule(rule)], sound, "upper")[0]
+    found = judge_gates([parse_rule(rule)], sound, "upper")[0]
     assert found.status == "inconclusive"
     assert rests_on(parse_rule(rule), sound) == "instrument"
     assert decided(sound, [parse_rule(rule)], "upper").verdict.status == "inconclusive"
 
 
 def test_the_ready_policy_fails_a_head_that_knows_the_class_less_than_its_features(sound):
-    gates = {gate.name: gate.status for gate in judge(parse_rules(("default",)), sound, "upper")}
+    gates = {gate.name: gate.status for gate in judge_gates(parse_rules(("default",)), sound, "upper")}
     assert gates["class knowledge"] == "fail"
     data = sound.data.model_copy(update={"class_gain": statistic(0.05, 0.02, 0.08)})
-    gates = judge(parse_rules(("default",)), sound.model_copy(update={"data": data}), "upper")
+    gates = judge_gates(parse_rules(("default",)), sound.model_copy(update={"data": data}), "upper")
     assert {gate.name: gate.status for gate in gates}["class knowledge"] == "pass"
 
 
 def test_without_labels_the_ready_policy_is_undecided_and_never_passed(sound):
     data = sound.data.model_copy(update={"class_gain": None})
-    gates = judge(parse_rules(("default",)), sound.model_copy(update={"data": data}), "upper")
+    gates = judge_gates(parse_rules(("default",)), sound.model_copy(update={"data": data}), "upper")
     assert {gate.name: gate.status for gate in gates}["class knowledge"] == "inconclusive"

@@ -4,7 +4,7 @@ import pytest
 from report_factory import full
 
 from singaudit.errors import ConfigError
-from singaudit.report.gates.judge import judge
+from singaudit.report.gates.judge import judge_gates
 from singaudit.report.gates.names import Known, check_rules
 from singaudit.report.gates.policy import class_concepts, policy_rules, selector
 from singaudit.report.gates.rules import parse_rule, parse_rules
@@ -43,13 +43,13 @@ def score(result, value, low, high):
     ],
 )
 def test_statistics_are_judged_on_the_intervals_bad_end(result, rule, interval, status):
-    assert judge([parse_rule(rule)], score(result, *interval), "upper")[0].status == status
+    assert judge_gates([parse_rule(rule)], score(result, *interval), "upper")[0].status == status
 
 
 def test_gate_on_point_and_lower(result):
     found = score(result, 2.9, 2.5, 3.3)
     rule = parse_rule("scores.attribute_score_deg < 3")
-    assert [judge([rule], found, on)[0].status for on in ("upper", "point", "lower")] == [
+    assert [judge_gates([rule], found, on)[0].status for on in ("upper", "point", "lower")] == [
         "inconclusive",
         "pass",
         "pass",
@@ -59,7 +59,7 @@ def test_gate_on_point_and_lower(result):
 def test_what_was_not_measured_never_passes(result):
     bare = AuditResult(model=result.model, geometry=result.geometry, verdict=result.verdict, reproduce=result.reproduce)
     for rule in ("scores.attribute_score_deg < 1e9", "finding[class] not in (strong)", "class[x].images >= 0"):
-        assert judge([parse_rule(rule)], bare, "upper")[0].status == "inconclusive"
+        assert judge_gates([parse_rule(rule)], bare, "upper")[0].status == "inconclusive"
 
 
 @pytest.mark.parametrize(
@@ -71,11 +71,11 @@ def test_findings_that_cannot_be_told_do_not_pass(result, finding, status):
     first = result.findings[0].model_copy(update={"finding": finding, "group": "colour"})
     found = result.model_copy(update={"findings": [first]})
     rule = parse_rule("finding[colour] not in (strong, partial)")
-    assert judge([rule], found, "upper")[0].status == status
+    assert judge_gates([rule], found, "upper")[0].status == status
 
 
 def test_exact_numbers_and_membership(result):
-    found = judge(parse_rules(("geometry.null_dim < 100000", "geometry.null_dim<0")), result, "upper")
+    found = judge_gates(parse_rules(("geometry.null_dim < 100000", "geometry.null_dim<0")), result, "upper")
     assert [g.status for g in found] == ["pass", "fail"]
 
 
@@ -139,7 +139,9 @@ def test_words_that_are_never_found_are_refused_lest_not_in_always_passes(text, 
 def test_an_interval_of_a_handful_of_images_decides_nothing(result):
     few = Statistic(value=1.0, low=1.0, high=1.0, n=1)
     scores = result.scores.model_copy(update={"attribute_score_deg": few})
-    found = judge([parse_rule("scores.attribute_score_deg < 3")], result.model_copy(update={"scores": scores}), "upper")
+    found = judge_gates(
+        [parse_rule("scores.attribute_score_deg < 3")], result.model_copy(update={"scores": scores}), "upper"
+    )
     assert found[0].status == "inconclusive"
 
 
@@ -193,9 +195,9 @@ def test_a_concept_of_two_groups_is_told_apart(result):
 
 def test_controls_are_gated_like_scores(result):
     rule = "control[norm-matched random subspaces].score[scores.image_score_deg].percentile < 101"
-    assert judge(parse_rules((rule,)), result, "upper")[0].status == "pass"
+    assert judge_gates(parse_rules((rule,)), result, "upper")[0].status == "pass"
     missing = "control[shuffled].score[scores.image_score_deg].percentile < 101"
-    assert judge(parse_rules((missing,)), result, "upper")[0].status == "inconclusive"
+    assert judge_gates(parse_rules((missing,)), result, "upper")[0].status == "inconclusive"
 
 
 def test_what_is_no_number_never_passes(result):
@@ -203,21 +205,21 @@ def test_what_is_no_number_never_passes(result):
     found = result.model_copy(update={"scores": result.scores.model_copy(update={"attribute_score_deg": broken})})
     for text in ("scores.attribute_score_deg < 3", "scores.attribute_score_deg.value < 3"):
         for gate_on in ("upper", "point", "lower"):
-            assert judge([parse_rule(text)], found, gate_on)[0].status != "pass"
+            assert judge_gates([parse_rule(text)], found, gate_on)[0].status != "pass"
 
 
 def test_one_end_of_a_handful_of_images_decides_nothing_either(result):
     few = Statistic(value=1.0, low=1.0, high=1.0, n=2)
     scores = result.scores.model_copy(update={"attribute_score_deg": few})
     found = result.model_copy(update={"scores": scores})
-    assert judge([parse_rule("scores.attribute_score_deg.high < 3")], found, "upper")[0].status == "inconclusive"
-    assert judge([parse_rule("scores.attribute_score_deg.n > 1")], found, "upper")[0].status == "pass"
+    assert judge_gates([parse_rule("scores.attribute_score_deg.high < 3")], found, "upper")[0].status == "inconclusive"
+    assert judge_gates([parse_rule("scores.attribute_score_deg.n > 1")], found, "upper")[0].status == "pass"
 
 
 def test_names_stand_in_the_result(result):
-    named, *_ = judge(parse_rules(("mine = geometry.null_dim < 1e9",)), result, "upper")
+    named, *_ = judge_gates(parse_rules(("mine = geometry.null_dim < 1e9",)), result, "upper")
     assert (named.name, named.rule) == ("mine", "geometry.null_dim < 1e9")
-    assert [g.name for g in judge(parse_rules(("default",)), result, "upper")] == [
+    assert [g.name for g in judge_gates(parse_rules(("default",)), result, "upper")] == [
         "class meaning",
         "class knowledge",
         "translator readable",
@@ -256,4 +258,4 @@ def test_a_concept_that_must_not_be_lost(result, change, status):
     concept = result.concepts[0].model_copy(update={"change": change})
     found = result.model_copy(update={"concepts": [concept]})
     rule = parse_rule(f"concept[{concept.name}].change not in (lost)")
-    assert judge([rule], found, "upper")[0].status == status
+    assert judge_gates([rule], found, "upper")[0].status == status

@@ -8,7 +8,7 @@ from report_factory import full
 
 from singaudit.cli.main import main
 from singaudit.errors import ConfigError
-from singaudit.report.gates.judge import judge
+from singaudit.report.gates.judge import judge_gates
 from singaudit.report.gates.names import Known, check_rules
 from singaudit.report.gates.rules import parse_rules
 from singaudit.report.result.audit import AuditResult
@@ -53,7 +53,7 @@ def outcome(text, result):
         check_rules(rules, KNOWN)
     except ConfigError as error:
         return error
-    return [gate.status for on in ("upper", "point", "lower") for gate in judge(rules, result, on)]
+    return [gate.status for on in ("upper", "point", "lower") for gate in judge_gates(rules, result, on)]
 
 
 def test_any_text_is_judged_or_pointed_at():
