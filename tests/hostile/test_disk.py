@@ -90,7 +90,7 @@ def test_a_pack_does_not_fit_and_the_earlier_one_stays(small_disk):
 
 def test_a_cache_that_is_full_costs_nothing_but_a_warning(tmp_path, small_disk, caplog):
     (small_disk / "thesis").write_bytes(b"x" * 250_000)
-    words = ["pack", "--images", "shapes:40", "--vlm", "builtin:shapes", "-q", "-o", str(tmp_path / "x.pack")]
+    words = ["pack", "--images", "shapes:40", "--vlm", "builtin:shapes", "-o", str(tmp_path / "x.pack")]
     found = run([*words, "--cache", str(small_disk / "cache")])
     assert found.exit_code == 0, found.stderr
     assert "cannot be written" in caplog.text
