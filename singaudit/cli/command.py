@@ -47,7 +47,7 @@ class CommandGroup(_Inert, click.Group):
         """
         if sys.flags.optimize > 1:
             raise click.UsageError(
-                "Python runs without docstrings (-OO, or PYTHONOPTIMIZE=2), which transformers and altair read. Run "
+                "Python runs without docstrings (-OO, or PYTHONOPTIMIZE=2), which transformers reads. Run "
                 "python -O, or without.",
                 ctx,
             )
