@@ -28,6 +28,10 @@ class _Inert(click.Command):
         except OSError as error:  # --help, which click would end with 1
             raise StreamError from error
 
+    def get_help_option_names(self, ctx: click.Context) -> list[str]:
+        """Of every command, whatever context it is parsed in: click remembers the first answer for good."""
+        return ["-h", "--help"]
+
 
 class CommandGroup(_Inert, click.Group):
     """Commands in the order of use; a mistyped one is answered with what was close."""

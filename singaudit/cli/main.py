@@ -52,7 +52,7 @@ from singaudit.cli.settings import merged_settings
 from singaudit.version import __version__
 
 
-@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=CommandGroup, context_settings={"max_content_width": 100})
 @click.version_option(__version__, prog_name="singaudit")
 def main() -> None:
     """Audit what an image classifier's head silently ignores, before you deploy it.
