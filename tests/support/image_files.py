@@ -18,3 +18,12 @@ def values(source):
     """The value of each image, or why it was skipped."""
     loaded = [source.load(i) for i in range(len(source))]
     return [int(item.pixels[0, 0, 0]) if isinstance(item, Image) else item.reason for item in loaded]
+
+
+def put(root, **files):
+    """The folder ``root`` as text, with these files below it, text or bytes by their paths."""
+    for name, data in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data if isinstance(data, bytes) else data.encode())
+    return str(root)

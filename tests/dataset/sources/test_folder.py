@@ -3,19 +3,11 @@
 import json
 
 import pytest
-from image_files import png, values
+from image_files import png, put, values
 
 from singaudit.dataset.labels import resolve_labels
 from singaudit.dataset.sources.table import open_source
 from singaudit.errors import DatasetError
-
-
-def put(root, **files):
-    for name, data in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data if isinstance(data, bytes) else data.encode())
-    return str(root)
 
 
 def test_images_are_told_by_their_content_where_the_suffix_says_nothing(tmp_path):
