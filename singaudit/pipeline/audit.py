@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from singaudit.classifier.class_names import class_names
 from singaudit.classifier.interface import Classifier
 from singaudit.classifier.openers.table import open_classifier
-from singaudit.config import AuditConfig, GateText
+from singaudit.config import AuditConfig
 from singaudit.errors import ConfigError, ExitCode
 from singaudit.geometry.null_space import NullSpace, null_space
 from singaudit.language.class_prompts import worded_classes
@@ -59,8 +59,8 @@ from singaudit.report.build.findings import control_parts, finding_parts
 from singaudit.report.build.gallery import gallery_items
 from singaudit.report.build.reproduce import reproduce
 from singaudit.report.build.steering import steering_part
-from singaudit.report.gates.names import Known, check_rules
-from singaudit.report.gates.policy import class_concepts, policy_rules
+from singaudit.report.gates.names import Known
+from singaudit.report.gates.policy import class_concepts, with_policy
 from singaudit.report.gates.rules import Rule, parse_rules
 from singaudit.report.gates.verdict import UNDECIDED, decided
 from singaudit.report.result.audit import AuditResult, MethodPart
@@ -139,11 +139,7 @@ def _found(config: AuditConfig, rules: list[Rule], progress: Progress, warn: Cal
     singles = tuple((None, v) for v in vocabulary.concepts)
     judged_alone = tuple(concept_group(v) for v in vocabulary.concepts)
     known = Known(names, grouped + singles, tuple(g.name for g in groups + judged_alone))
-    policy = policy_rules(config.policy, known)
-    written = tuple(GateText(rule=rule.text) for rule in policy)
-    config = config.model_copy(update={"gates": config.gates + written, "policy": {}})
-    rules = [*rules, *policy]
-    check_rules(rules, known)
+    config, rules = with_policy(config, rules, known)
     if config.geometry_only or (config.images is None and pack is None):
         return _geometry_only(config, classifier, names, names_source, space, rules, progress)
     if pack is not None:

@@ -21,6 +21,8 @@ BINS = 15
 """Of equal width, as in Guo et al., "On calibration of modern neural networks" (arXiv 1706.04599)."""
 MOST_LOST = 5.0
 """Points of accuracy that a class, or one value of a group in it, may lose beyond its interval."""
+BEYOND = "beyond its interval"
+"""Ends every reason that speaks of what a class or group loses."""
 _Z = float(norm.ppf(0.975))
 
 
@@ -227,7 +229,7 @@ def decide(found: JudgedHead, most_lost: float = MOST_LOST) -> Decision:
         if change.high < -most_lost / 100:
             reasons.append(
                 f"{_where(item)} loses {_points(-change.value)} [{-100 * change.high:.1f}, {-100 * change.low:.1f}], "
-                f"more than {most_lost:g} beyond its interval"
+                f"more than {most_lost:g} {BEYOND}"
             )
     gains = [found.accuracy.change, *([found.balanced.change] if found.balanced else [])]
     if not reasons and not any(gain.low > 0 for gain in gains):

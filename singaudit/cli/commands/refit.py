@@ -10,13 +10,11 @@ from singaudit.classifier.class_files import parse_classes
 from singaudit.config import AuditConfig, make_config
 from singaudit.errors import ConfigError, ExitCode
 from singaudit.pipeline.repair import RefitOptions, refit
+from singaudit.repair.judge import BEYOND
 from singaudit.report.result.repair import GroupChangePart, PairedPart, RefitResult
 
 _SHOWN = 4
 """Classes or groups on the terminal: those that gain and those that lose most; all stand in the JSON."""
-
-_OF_GROUP = "beyond its interval"
-"""In a reason that speaks of what a group loses."""
 
 
 def config_of(settings: dict[str, Any]) -> AuditConfig:
@@ -105,9 +103,7 @@ def show(result: RefitResult, path: str) -> None:
         page = Path(path).with_suffix(".html").name
         out.print(f"Wrote {safe(path, 200)}, with {safe(page, 200)} and the same as .json beside it.", highlight=False)
     else:
-        allowed = (
-            " --most-lost POINTS says what a group may lose;" if any(_OF_GROUP in r for r in result.reasons) else ""
-        )
+        allowed = " --most-lost POINTS says what a group may lose;" if any(BEYOND in r for r in result.reasons) else ""
         out.print(f"Nothing was written;{allowed} --force writes it all the same.", highlight=False)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from singaudit.classifier.class_names import predicted
 from singaudit.classifier.interface import Head
-from singaudit.config import AuditConfig, GateText
+from singaudit.config import AuditConfig
 from singaudit.errors import ConfigError
 from singaudit.geometry.null_space import NullSpace, null_space
 from singaudit.hub.caller import Progress
@@ -35,8 +35,8 @@ from singaudit.report.build import scores
 from singaudit.report.build.findings import control_parts, finding_parts
 from singaudit.report.build.reproduce import reproduce
 from singaudit.report.build.steering import steering_part
-from singaudit.report.gates.names import Known, check_rules
-from singaudit.report.gates.policy import class_concepts, policy_rules
+from singaudit.report.gates.names import Known
+from singaudit.report.gates.policy import class_concepts, with_policy
 from singaudit.report.gates.rules import Rule
 from singaudit.report.gates.verdict import UNDECIDED
 from singaudit.report.result.audit import AuditResult, MethodPart
@@ -82,14 +82,10 @@ def audit_folder(
         groups.insert(0, class_group(names.classes))
     given = replace(given, groups=tuple(replace(g, group=words) for g, words in zip(given.groups, groups, strict=True)))
     known = Known(names.classes, tuple((g.name, v) for g in groups for v in g.values), tuple(g.name for g in groups))
-    policy = policy_rules(config.policy, known)
-    written = tuple(GateText(rule=rule.text) for rule in policy)
-    config = config.model_copy(update={"gates": config.gates + written, "policy": {}})
     # The ready policy's gate on the shadow copy is about pictures, of which there are none.
     asked = [rule for rule in rules if (rule.name, rule.path[0].name) != (_CERTIFIED, "certificate")]
     left_out = len(asked) < len(rules)
-    rules = [*asked, *policy]
-    check_rules(rules, known)
+    config, rules = with_policy(config, asked, known)
     for text in _foregone(given, space, rules):
         warn(text)
     progress("open the arrays", 1, 1)

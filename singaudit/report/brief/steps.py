@@ -52,9 +52,9 @@ def _all(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row], marks
     yield from _failed(result, gates, words)
     undecided = [f for f in result.findings if not says_something(f) and f.kind != "concept"]
     asked_for = {a.group for a in gates if a.gate.status == "inconclusive"}
-    ahead = sorted(undecided, key=lambda f: f.group not in asked_for)
-    # What cannot be told for want of an instrument was answered with it.
-    for f in ahead[: 0 if any(mark.state == "red" for mark in marks) else 1]:
+    if any(mark.state == "red" for mark in marks):
+        undecided = []  # what cannot be told for want of an instrument was answered with it
+    for f in sorted(undecided, key=lambda f: f.group not in asked_for)[:1]:
         help_ = reason(f)[1]
         if "--vlm" in help_:
             yield Step(
@@ -103,7 +103,7 @@ def _refit(result: AuditResult, gates: Sequence[Asked], words: list[str]) -> Ite
     if not loses_class and not ignores_class:
         return
     if data is None or data.labels != "true":
-        words = shlex.split(_with(words, "--images", "LABELLED_PHOTOS"))
+        words = _set(words, "--images", "LABELLED_PHOTOS")
     command = refit_command(words, [f.group for f in result.findings if f.own_value == "labels" and f.kind == "group"])
     if command is not None:
         yield Step(
@@ -126,12 +126,11 @@ def _instrument(result: AuditResult, words: list[str], marks: dict[str, Mark]) -
         changes.append(("audit enough images for findings", *_more_images(result, audit=True)))
     elif marks["translator"].state == "red":
         changes.append(("give the translator enough images, which need no labels", *_more_images(result)))
-    command = shlex.join(words)
     for _, option, value in changes:
-        command = _with(shlex.split(command), option, value)
+        words = _set(words, option, value)
     if changes:
         why = "; ".join(what for what, _, _ in changes)
-        yield Step(f"{why[:1].upper()}{why[1:]}.", command)
+        yield Step(f"{why[:1].upper()}{why[1:]}.", shlex.join(words))
 
 
 def _failed(result: AuditResult, gates: Sequence[Asked], words: list[str]) -> Iterator[Step]:
@@ -167,6 +166,11 @@ def _other_vlm(result: AuditResult) -> str:
 
 def _with(words: list[str], option: str, value: str) -> str:
     """The command with an option set to a value, in the place of an earlier one."""
+    return shlex.join(_set(words, option, value))
+
+
+def _set(words: list[str], option: str, value: str) -> list[str]:
+    """The command's words with an option set to a value, in the place of an earlier one."""
     out, skip = [], False
     for word in words:
         if skip:
@@ -175,7 +179,7 @@ def _with(words: list[str], option: str, value: str) -> str:
             skip = True
         else:
             out.append(word)
-    return shlex.join([*out, option, value])
+    return [*out, option, value]
 
 
 def _plus(words: list[str], option: str, value: str) -> str:

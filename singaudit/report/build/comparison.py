@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.errors import ReportError
-from singaudit.metrics.comparison import Score, differences, mean_score, rank_ranges, ratio_score
+from singaudit.metrics.comparison import Difference, Score, differences, mean_score, rank_ranges, ratio_score
 from singaudit.report.result.audit import AuditResult
 from singaudit.report.result.base import Statistic
 from singaudit.report.result.comparison import (
@@ -44,26 +44,9 @@ def compare(
     for name, (_, largest_first) in SCORES.items():
         scores = [_score(r, name, rows) for r, rows in zip(results, aligned, strict=True)]
         pairs = differences(scores)
-        found += [
-            ComparedDifference(
-                score=name,
-                first=d.first,
-                second=d.second,
-                difference=d.value,
-                low=d.low,
-                high=d.high,
-                paired=d.paired,
-                exceeds=d.exceeds,
-            )
-            for d in pairs
-        ]
-        all_ranks.append(
-            (
-                name,
-                _ranks([s.value if s else None for s in scores], largest_first),
-                rank_ranges(len(results), pairs, largest_first),
-            )
-        )
+        found += [_difference(name, d) for d in pairs]
+        ranks = _ranks([s.value if s else None for s in scores], largest_first)
+        all_ranks.append((name, ranks, rank_ranges(len(results), pairs, largest_first)))
     effects = [_effect(r, SAME_NORM) for r in results]
     adjusted = [Score(e.value, e.low, e.high, None) if e else None for e in effects]
     pairs = differences(adjusted)
@@ -98,6 +81,13 @@ def compare(
         order=_order(results, [m.ranks.get("adjusted", [len(models) + 1])[0] for m in models]),
         findings_apart=findings_apart, findings_alike=findings_alike, gates_apart=gates_apart, gates_alike=gates_alike,
         ranking_note=RANKING_NOTE, differences=found, warnings=warnings,
+    )  # fmt: skip
+
+
+def _difference(score: str, d: Difference) -> ComparedDifference:
+    return ComparedDifference(
+        score=score, first=d.first, second=d.second, difference=d.value, low=d.low, high=d.high, paired=d.paired,
+        exceeds=d.exceeds,
     )  # fmt: skip
 
 

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from singaudit.config import AuditConfig, GateText
 from singaudit.errors import ConfigError
-from singaudit.report.gates.names import Known, nearest
+from singaudit.report.gates.names import Known, check_rules, nearest
 from singaudit.report.gates.rules import Rule, parse_rule
 
 EVERY_CLASS = "*"
 """Stands for all images in a policy."""
+
+
+def with_policy(config: AuditConfig, rules: Sequence[Rule], known: Known) -> tuple[AuditConfig, list[Rule]]:
+    """The settings with their policy written as gates, and all rules, checked against what they may name.
+
+    Raises ``ConfigError``.
+    """
+    policy = policy_rules(config.policy, known)
+    written = tuple(GateText(rule=rule.text) for rule in policy)
+    every = [*rules, *policy]
+    check_rules(every, known)
+    return config.model_copy(update={"gates": config.gates + written, "policy": {}}), every
 
 
 def policy_rules(policy: Mapping[str, Sequence[str]], known: Known) -> list[Rule]:
