@@ -40,6 +40,9 @@ class _Deferred(ModuleType):
         return getattr(_imported(self.__name__), attribute)
 
 
+_ABSENT = _Deferred(_COMPILER, ())
+
+
 def _later(module: str, name: str) -> type:
     """A class in place of a function or class of a module: what it is called with goes to the real one."""
 
@@ -57,6 +60,15 @@ def _imported(name: str) -> ModuleType:
 def _forget() -> None:
     for name in [name for name, module in sys.modules.items() if isinstance(module, _Deferred)]:
         del sys.modules[name]
+
+
+def _loaded() -> bool:
+    return not isinstance(sys.modules.get(_COMPILER, _ABSENT), _Deferred)
+
+
+def _left_alone(fn: Any, *settings: Any, **named: Any) -> Any:
+    """What the compiler's disable does."""
+    return importlib.import_module(_COMPILER).disable(fn, *settings, **named)
 
 
 def _constant(fn: Any) -> Any:
@@ -77,7 +89,7 @@ def _once_loaded(real: Callable[..., Any]) -> Callable[..., Any]:
 
         @functools.wraps(fn)
         def call(*arguments: Any, **keywords: Any) -> Any:
-            return (told() if _COMPILER in sys.modules else fn)(*arguments, **keywords)
+            return (told() if _loaded() else fn)(*arguments, **keywords)
 
         return call
 
@@ -92,7 +104,7 @@ def without_compiler() -> Iterator[None]:
     """
     import torch
 
-    if _COMPILER in sys.modules:
+    if _loaded():
         yield
         return
     sys.modules.update({name: _Deferred(name, of) for name, of in _PUT_OFF.items() if name not in sys.modules})
@@ -108,6 +120,29 @@ def without_compiler() -> Iterator[None]:
     finally:
         for name, real in decorators.items():
             setattr(torch.compiler, name, real)
+        if torch.__dict__.get("_dynamo") is whole:
+            del torch._dynamo
+        _forget()
+
+
+@contextmanager
+def never_compiled() -> Iterator[None]:
+    """What torch computes by functions in Python meanwhile, as most of it on the meta device, without its compiler.
+
+    The first call of such a function would import the compiler, only to have it leave the function alone: that is put
+    off until something else imports it.
+    """
+    import torch
+
+    if _loaded():
+        yield
+        return
+    whole: Any = _Deferred(_COMPILER, ())
+    whole.disable = _once_loaded(_left_alone)
+    sys.modules[_COMPILER] = torch._dynamo = whole
+    try:
+        yield
+    finally:
         if torch.__dict__.get("_dynamo") is whole:
             del torch._dynamo
         _forget()

@@ -1,5 +1,8 @@
 """Networks built for their shapes, or for weights that come, draw no numbers: that would bring torch's compiler."""
 
+import subprocess
+import sys
+
 import torch
 
 from singaudit.without_compiler import nothing_drawn, shapes_alone
@@ -19,3 +22,19 @@ def test_constants_are_set_where_nothing_is_drawn():
         norm, kept = torch.nn.BatchNorm1d(3), torch.nn.init.normal_(torch.full((2,), 7.0))
     assert norm.weight.tolist() == [1, 1, 1]
     assert kept.tolist() == [7, 7]
+
+
+def test_shapes_are_followed_without_the_compiler_which_works_as_ever_afterwards():
+    code = """
+import sys, torch
+from singaudit.without_compiler import never_compiled
+with never_compiled():
+    shape = torch.relu(torch.empty(2, 3, device="meta")).shape
+print(tuple(shape), "torch._dynamo" in sys.modules, "_dynamo" in vars(torch))
+compiled = torch.compile(lambda x: torch.relu(x) + 1, backend="eager")
+print(compiled(torch.ones(1)).item(), tuple(torch.relu(torch.empty(4, device="meta")).shape))
+with never_compiled():
+    print(torch._dynamo.is_compiling())
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert found.stdout.split("\n") == ["(2, 3) False False", "2.0 (4,)", "False", ""], found.stderr

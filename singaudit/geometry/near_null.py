@@ -11,20 +11,23 @@ NEAR_NULL_FRACTION = 0.01
 """Along a near-null direction every logit moves by less than this share of its spread."""
 
 
-def near_null_dim(weight: Array, covariance: Array, fraction: float) -> tuple[int, float]:
+def near_null_dim(weight: Array, covariance: Array | None, fraction: float) -> tuple[int, float]:
     """Dimensions of whitened feature variation along which every logit moves by less than ``fraction``.
 
     With C the feature covariance (m, m) and D the diagonal of the logits' standard deviations, a unit step along
     a right singular vector of ``D^-1 W C^(1/2)`` moves the vector of standardised logits by its singular value,
     hence every single logit by no more. Returns (dimension, share of the features' whitened dimensions); the
-    exact null space is included.
+    exact null space is included. ``covariance`` None: features vary alike in every direction.
     """
-    values, vectors = np.linalg.eigh(covariance)
-    keep = values > max(float(values[-1]), 0.0) * covariance.shape[0] * np.finfo(np.float64).eps
-    support = int(np.count_nonzero(keep))
+    if covariance is None:
+        support, moved = weight.shape[1], weight
+    else:
+        values, vectors = np.linalg.eigh(covariance)
+        keep = values > max(float(values[-1]), 0.0) * covariance.shape[0] * np.finfo(np.float64).eps
+        support = int(np.count_nonzero(keep))
+        moved = weight @ (vectors[:, keep] * np.sqrt(values[keep]))
     if support == 0:
         return 0, 0.0
-    moved = weight @ (vectors[:, keep] * np.sqrt(values[keep]))
     spread = np.sqrt(np.sum(moved**2, axis=1))
     moved = moved[spread > 0] / spread[spread > 0, None]
     near = support - _seen(moved, fraction)

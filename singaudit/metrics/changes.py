@@ -124,12 +124,13 @@ def adjusted_p(p: Array) -> Array:
     NaN (not tested) counts for nothing and becomes 1. Source: Benjamini and Hochberg 1995; holds under independence and
     positive dependence.
     """
-    from scipy.stats import false_discovery_control
-
     found = np.ones(p.shape)
     tested = np.isfinite(p)
-    if tested.any():
-        found[tested] = false_discovery_control(p[tested])
+    values = p[tested]
+    falling = np.argsort(-values, kind="stable")
+    scaled = values[falling] * (len(values) / np.arange(len(values), 0, -1))
+    values[falling] = np.minimum(np.minimum.accumulate(scaled), 1.0)
+    found[tested] = values
     return found
 
 

@@ -59,10 +59,9 @@ def _discriminant(first: NDArray[np.floating], second: NDArray[np.floating]) -> 
 
 def _area(first: Array, second: Array) -> float:
     """Share of pairs in which the first is larger, ties by half."""
-    from scipy.stats import rankdata
-
-    ranks = rankdata(np.concatenate([first, second]))[: len(first)]
-    return float((ranks.sum() - len(first) * (len(first) + 1) / 2) / (len(first) * len(second)))
+    ordered = np.sort(second)
+    below, up_to = (np.searchsorted(ordered, first, side) for side in ("left", "right"))
+    return float((below.sum() + up_to.sum()) / 2 / (len(first) * len(second)))
 
 
 def _hanley_mcneil(area: float, n: int, k: int) -> Estimate:

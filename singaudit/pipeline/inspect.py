@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
 from singaudit.classifier.certify import certify_on_noise
 from singaudit.classifier.interface import Classifier
 from singaudit.classifier.openers.table import open_classifier
@@ -36,7 +34,7 @@ def inspect_model(settings: dict[str, Any], progress: Progress) -> dict[str, Any
     classifier = open_classifier(config.model, model_options(config, "cpu"), progress)
     space = null_space(classifier.head)
     # Without images nothing is known of the features' covariance: every direction is taken to vary alike.
-    near_null = near_null_dim(classifier.head.weight, np.eye(space.feature_dim), NEAR_NULL_FRACTION)
+    near_null = near_null_dim(classifier.head.weight, None, NEAR_NULL_FRACTION)
     return {
         **_model_facts(classifier),
         **_head_facts(classifier, space),

@@ -165,6 +165,7 @@ def test_near_null_counts_directions_whose_logit_movement_is_small():
     w = np.array([[1.0, 0, 1e-3, 0], [0, 1.0, 0, 0]])
     dim, share = near_null_dim(w, np.eye(4), 0.01)
     assert (dim, share) == (2, 0.5)
+    assert near_null_dim(w, None, 0.01) == (dim, share)
     # Variation that does not occur in the data does not count.
     assert near_null_dim(w, np.diag([1.0, 1, 0, 0]), 0.01)[0] == 0
 

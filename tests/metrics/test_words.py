@@ -11,7 +11,7 @@ from singaudit.classifier.interface import Head
 from singaudit.geometry.null_space import null_space
 from singaudit.language.concepts import numbered_group
 from singaudit.language.translators.fit import fit
-from singaudit.metrics.changes import MIN_HALF, Changes, benjamini_hochberg, judge_changes
+from singaudit.metrics.changes import MIN_HALF, Changes, adjusted_p, benjamini_hochberg, judge_changes
 from singaudit.metrics.subject import GroupTexts, Subject
 from singaudit.metrics.words import find_words, without_unread
 
@@ -114,6 +114,7 @@ def test_single_concepts_are_read_as_one_group():
 
 def test_benjamini_hochberg_agrees_with_scipy_and_leaves_out_what_was_not_tested():
     p = np.random.default_rng(0).uniform(size=200) ** 3
+    np.testing.assert_array_equal(adjusted_p(p), false_discovery_control(p))
     np.testing.assert_array_equal(benjamini_hochberg(p), false_discovery_control(p) <= 0.05)
     assert not benjamini_hochberg(np.array([np.nan, 0.9])).any()
     assert benjamini_hochberg(np.array([np.nan, 0.001])).tolist() == [False, True]

@@ -96,13 +96,10 @@ def check_gradient(
 
     with carriers.without_rounding():
         try:
-            with torch.no_grad():
-                shape = run_in_batches(shadow, images, batch)[0].shape
+            gradient, weights = _input_gradient(shadow, torch.from_numpy(images), generator, batch)
         except NotImplementedError:
             # Pixels in floats have no bits: a graph that computes on those has no gradient.
             return None
-        weights = generator.standard_normal(shape)
-        gradient = _input_gradient(shadow, torch.from_numpy(images), weights, batch)
         directions = generator.standard_normal((_DIRECTIONS, *images.shape))
         ours = (directions * gradient).reshape(_DIRECTIONS, len(images), -1).sum(-1)
         start = images.astype(np.float64)
@@ -117,26 +114,35 @@ def check_gradient(
     return best
 
 
-def _input_gradient(shadow: ShadowCopy, leaf: torch.Tensor, weights: Array, batch: int | None) -> Array:
-    """Return the gradient of the weighted first output with respect to each image, float64."""
+def _input_gradient(
+    shadow: ShadowCopy, leaf: torch.Tensor, generator: np.random.Generator, batch: int | None
+) -> tuple[Array, Array]:
+    """Return the gradient of the first output, weighted at random, with respect to each image, and those weights.
+
+    Both are in float64; the weights are as large as that output of all images.
+    """
     size = batch or len(leaf)
     device = next((buffer.device for buffer in shadow.buffers()), torch.device("cpu"))
-    parts = []
+    parts: list[Array] = []
+    weights: Array | None = None
     for start in range(0, len(leaf), size):
         chunk = leaf[start : start + size].detach().to(device).requires_grad_()
         if len(chunk) < size:
             chunk = torch.cat([chunk, chunk[-1:].expand(size - len(chunk), *chunk.shape[1:])]).detach().requires_grad_()
         value = shadow(chunk)[0]
+        if weights is None:
+            weights = generator.standard_normal((len(leaf), *value.shape[1:]))
         if not value.requires_grad:
             # A label, or another output that no input can change smoothly.
-            return np.zeros(leaf.shape)
+            return np.zeros(leaf.shape), weights
         wanted = torch.zeros_like(value)
         count = min(size, len(leaf) - start)
         wanted[:count] = torch.from_numpy(weights[start : start + count]).to(value)
         value.backward(wanted)
         gradient = chunk.grad if chunk.grad is not None else torch.zeros_like(chunk)
         parts.append(to_numpy(gradient[:count]))
-    return np.concatenate(parts)
+    assert weights is not None
+    return np.concatenate(parts), weights
 
 
 def _cosine(a: Array, b: Array) -> float:

@@ -16,6 +16,7 @@ from singaudit.classifier.shadow import carriers, limits
 from singaudit.classifier.shadow.plan import Plan
 from singaudit.classifier.shadow.program import Step, to_host
 from singaudit.errors import ModelError
+from singaudit.without_compiler import never_compiled
 
 
 class _Unknown:
@@ -35,7 +36,8 @@ def shape_values(plan: Plan, shape_steps: frozenset[int], values: Sequence[Any])
     # from the constants of the plan, which stay in float32.
     with carriers.without_rounding(False), carriers.in_float64(False):
         meta = {name: _on_meta(value) for name, value in zip(plan.input_values, values, strict=True)}
-        computed = _follow(plan, shape_steps, meta, on_meta=True)
+        with never_compiled():
+            computed = _follow(plan, shape_steps, meta, on_meta=True)
         if computed is None and not any(isinstance(value, Tensor) and value.is_meta for value in values):
             real = dict(zip(plan.input_values, values, strict=True))
             computed = _follow(plan, shape_steps, real, on_meta=False)
