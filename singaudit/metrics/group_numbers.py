@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.metrics.intervals import Bootstrap, Estimate, at_least_wilson, narrower_than_an_image
+from singaudit.metrics.intervals import Bootstrap, Estimate, at_least_wilson, estimates_of, narrower_than_an_image
 from singaudit.metrics.nonlinear import MAX_ROWS
 from singaudit.metrics.probes import normalised_accuracy
 
@@ -16,15 +16,20 @@ Array = NDArray[np.float64]
 
 _Statistic = Callable[[Array], Array]
 
-MOVED = ("margin", "contrast", "reads", "swapped", "follow", "follow_chance")
+MOVED = ("margin", "contrast", "reads")
+SWAPS = ("follow", "follow_chance")
 PROBED = ("probe", "probe_principal", "probe_null")
-# Per group: sums over images, each weighted so that values count equally.
 QUADRATIC = ("quadratic", "quadratic_principal", "quadratic_null")
-_PLAIN = ("weight", "margin_encoder", "readable", "class_knows", *PROBED, "looked", *QUADRATIC, *MOVED)
-# The same with the class taken out.
-_WITHIN = tuple(f"within_{name}" for name in ("weight", *PROBED, *MOVED))
-# And by translators of either half.
-COLUMNS = (*_PLAIN, *_WITHIN, *(f"{name}_{half}" for half in (0, 1) for name in MOVED))
+# Per group: sums over images, each weighted so that values count equally; the last by translators of either half.
+EVEN = (
+    "weight", "margin_encoder", "readable", "class_knows", *PROBED, "looked", *QUADRATIC, *MOVED,
+    *(f"{name}_{half}" for half in (0, 1) for name in MOVED),
+)  # fmt: skip
+# The same of swaps, summed over the images that take the null component of one.
+LENT = ("swapped", *SWAPS, *(f"{name}_{half}" for half in (0, 1) for name in SWAPS))
+# With the class taken out.
+WITHIN = tuple(f"within_{name}" for name in ("weight", *PROBED, "margin", "contrast", "swapped", *SWAPS))
+COLUMNS = (*EVEN, *LENT, *WITHIN)
 _AT = {name: i for i, name in enumerate(COLUMNS)}
 
 
@@ -105,22 +110,30 @@ class GroupMeasure:
 
 
 class Numbers:
-    """The numbers of G groups, of sums whose columns are ``COLUMNS``, each G wide."""
+    """The numbers of G groups, of sums whose columns are ``COLUMNS``, each G wide, and the weights of all K values.
+
+    Values count equally in the audit, whatever their shares among its images, but not in a draw, in which some happen
+    to be drawn more often than others: of columns in ``EVEN`` draws are therefore freed of what differs between values
+    (post-stratification to first order; Särndal, Swensson, Wretman, Model Assisted Survey Sampling, section 7.6).
+    """
 
     def __init__(
         self,
         sums: Bootstrap,
+        by_value: Array,
         sizes: NDArray[np.intp],
         images: NDArray[np.intp],
         effective: Sequence[float],
         attributes: Sequence[bool],
         within_units: NDArray[np.intp],
     ) -> None:
-        """``sizes`` (G,) values judged, ``images`` (G,) that have one, ``effective`` (G,) equally weighted units that
+        """``by_value`` (K, len(EVEN)) means over all images of what the images of each value add to their group's
+        columns, ``sizes`` (G,) values judged, ``images`` (G,) that have one, ``effective`` (G,) equally weighted units that
         would say as much, ``attributes`` (G,) whether a nonlinear reading was tried, ``within_units`` (G,) units that
         tell values apart within classes.
         """
-        self._sums, self._images, self._effective = sums, images, effective
+        self._images, self._effective = images, effective
+        self._means = _evened(*sums.means(), by_value, sizes)
         self._attributes, self._within_units = attributes, within_units
         self._chance: Array = 1 / sizes
 
@@ -140,8 +153,7 @@ class Numbers:
         return [GroupMeasure(*one) for one in found]
 
     def _estimates(self, statistic: _Statistic) -> list[Estimate]:
-        shape = len(COLUMNS), len(self._chance)
-        return self._sums.estimates(lambda c: statistic(c.reshape(*c.shape[:-1], *shape)), self._images)
+        return estimates_of(statistic, *self._means, self._images)
 
     def _accuracy(self, name: str) -> list[Estimate]:
         found = self._estimates(lambda c: normalised_accuracy(_mean(c, name), self._chance))
@@ -163,8 +175,8 @@ class Numbers:
         def reads(c: Array) -> Array:
             return normalised_accuracy(_mean(c, "reads" + half), self._chance)
 
-        expected = [e.value for e in self._estimates(lambda c: _mean(c, "follow_chance" + half, "swapped" + half))]
-        follow = self._estimates(lambda c: _mean(c, "follow" + half, "swapped" + half))
+        expected = [e.value for e in self._estimates(lambda c: _mean(c, "follow_chance" + half, "swapped"))]
+        follow = self._estimates(lambda c: _mean(c, "follow" + half, "swapped"))
         found = zip(
             self._estimates(margin),
             self._estimates(lambda c: margin(c) / _mean(c, "margin_encoder")),
@@ -204,6 +216,19 @@ class Numbers:
         ]
 
 
+def _evened(mean: Array, draws: Array, by_value: Array, sizes: NDArray[np.intp]) -> tuple[Array, Array]:
+    """((columns, G), (draws, columns, G)): means of the columns, and draws as if each value were drawn as often."""
+    groups, even = len(sizes), len(EVEN)
+    shape = len(COLUMNS), groups
+    wide = len(COLUMNS) * groups
+    weights, draws = draws[:, wide:], draws[:, :wide].reshape(-1, *shape)
+    ends = np.cumsum(sizes)
+    for g, values in enumerate(slice(end - size, end) for end, size in zip(ends, sizes, strict=True)):
+        each = by_value[values]
+        draws[:, :even, g] += weights[:, values] @ (each.sum(axis=0) - len(each) * each)
+    return mean[:wide].reshape(shape), draws
+
+
 def _mean(c: Array, name: str, over: str = "weight") -> Array:
     """(..., G) of sums (..., columns, G)."""
     value: Array = c[..., _AT[name], :] / c[..., _AT[over], :]
@@ -213,7 +238,7 @@ def _mean(c: Array, name: str, over: str = "weight") -> Array:
 def _follow(c: Array, prefix: str, half: str) -> Array:
     """(..., G) null-follow beyond chance, in what chance leaves."""
     hit, by_chance = (
-        _mean(c, f"{prefix}{part}{half}", f"{prefix}swapped{half}") for part in ("follow", "follow_chance")
+        _mean(c, f"{prefix}{part}{half}", f"{prefix}swapped") for part in ("follow", "follow_chance")
     )
     return np.asarray((hit - by_chance) / (1 - by_chance))
 

@@ -12,7 +12,7 @@ from singaudit.language.translators.fit import Fitted, fold_of
 from singaudit.metrics.beyond_class import compare_within
 from singaudit.metrics.borders import Borders, find_borders
 from singaudit.metrics.donors import Donors, find_donors
-from singaudit.metrics.group_numbers import GroupMeasure, Numbers
+from singaudit.metrics.group_numbers import EVEN, GroupMeasure, Numbers
 from singaudit.metrics.intervals import Bootstrap
 from singaudit.metrics.nonlinear import MAX_ROWS, Planted, plant_controls, quadratic_hits
 from singaudit.metrics.probes import Rotated, read_by_probes
@@ -86,7 +86,7 @@ class _Table:
         self._within = within = compare_within(layout, subject.within, subject.unit_of)
         n, count = layout.own.shape
         self.margin, self.contrast = np.empty((n, count)), np.empty((n, count))
-        self._sums = Bootstrap(subject.seed)
+        self._sums, self._by_value = Bootstrap(subject.seed), np.zeros((len(layout.texts), len(EVEN)))
         rotated, fold = Rotated(subject.features, subject.space), fold_of(subject.keys)
         hits = read_by_probes(rotated, layout, within, fold)
         attributes = np.array([g for g, group in enumerate(groups) if group.kind == "group"], np.intp)
@@ -99,24 +99,42 @@ class _Table:
             rows, own = full.rows, layout.own[full.rows]
             donors = find_donors(full, subject.within[rows], layout)
             weight, inside = layout.weight(own), within.weight(rows, own)
-            moved = self._moved(full, own, donors, borders[0], centres[0])
-            self.margin[rows], self.contrast[rows] = moved[0], moved[1]
-            columns = [
-                weight,
-                weight * self._encoder_margin(full, own, borders[0]),
-                weight * layout.readable[rows],
-                weight * within.class_hits(rows, own, layout.value_weight),
-                *(weight * hit for hit in hits.plain[:, rows]),
-                weight * looked[rows][:, None],
-                *(weight * hit for hit in quadratic[:, rows]),
-                *_weighed(moved, weight, donors.usable),
+            moved = [self._moved(full, own, donors, borders[0], centres[0])]
+            for half, border, centre in zip(halves, borders[1:], centres[1:], strict=True):
+                moved.append(self._moved(half, own, donors, border, centre))
+            self.margin[rows], self.contrast[rows] = moved[0][0], moved[0][1]
+            even = [
+                np.ones_like(weight),
+                self._encoder_margin(full, own, borders[0]),
+                layout.readable[rows],
+                within.class_hits(rows, own, layout.value_weight),
+                *hits.plain[:, rows],
+                np.broadcast_to(looked[rows][:, None], own.shape),
+                *quadratic[:, rows],
+                *(one for each in moved for one in each[:3]),
+            ]
+            columns = np.stack(even, axis=1) * weight[:, None]
+            member = layout.one_hot(own)
+            self._add_by_value(columns, member)
+            swapped, swapped_within = weight * donors.usable, inside * donors.within
+            hit = [one for each in moved for one in each[3:]]
+            lent = [donors.lent(one) for one in (swapped, *(swapped * one for one in hit))]
+            alike = [
                 inside,
                 *(inside * hit for hit in hits.within[:, rows]),
-                *_weighed(self._moved_within(full, own, moved), inside, donors.within),
+                *(inside * one for one in self._moved_within(full, own)),
+                *(donors.lent(one) for one in (swapped_within, *(swapped_within * one for one in hit[:2]))),
             ]
-            for half, border, centre in zip(halves, borders[1:], centres[1:], strict=True):
-                columns += _weighed(self._moved(half, own, donors, border, centre), weight, donors.usable)
-            self._sums.add(np.stack(columns, axis=1).reshape(len(own), -1), full.units)
+            whole = np.concatenate([columns, np.stack([*lent, *alike], axis=1)], axis=1)
+            each = whole.reshape(len(own), -1), member * layout.value_weight
+            self._sums.add(np.concatenate(each, axis=1), full.units)
+
+    def _add_by_value(self, columns: Array, member: Array) -> None:
+        """Add columns (b, k, G) to the means of the values that the images have, 1 in ``member`` (b, K)."""
+        layout = self._layout
+        for g, (start, size) in enumerate(zip(layout.starts, layout.sizes, strict=True)):
+            values = slice(start, start + size)
+            self._by_value[values] += member[:, values].T @ columns[:, :, g] / len(layout.own)
 
     def _moved(
         self, block: Block, own: NDArray[np.int32], donors: Donors, borders: Borders | None, centre: Array
@@ -138,11 +156,11 @@ class _Table:
             layout.reads_swapped(whole - moved, moved, own, donors.same, donors.other),
         )
 
-    def _moved_within(self, block: Block, own: NDArray[np.int32], moved: tuple[Array, ...]) -> tuple[Array, ...]:
-        """The same, margin and contrast among the values of the image's class alone."""
+    def _moved_within(self, block: Block, own: NDArray[np.int32]) -> tuple[Array, Array]:
+        """Margin and contrast among the values of the image's class alone."""
         before, after = (text_angles(z, self._layout.texts) for z in (block.original, block.mean))
         margin, left = (self._within.margin(angles, block.rows, own) for angles in (before, after))
-        return (margin, margin - left, *moved[2:])
+        return margin, margin - left
 
     def _encoder_margin(self, block: Block, own: NDArray[np.int32], borders: Borders | None) -> Array:
         """(b, G): what a perfect translator would show."""
@@ -154,19 +172,13 @@ class _Table:
         layout = self._layout
         return Numbers(
             self._sums,
+            self._by_value,
             layout.sizes,
             np.count_nonzero(layout.own >= 0, axis=0),
             [values.effective_images for values in self._values],
             [group.kind == "group" for group in self._groups],
             self._within.units,
         ).of_groups()
-
-
-def _weighed(moved: tuple[Array, ...], weight: Array, usable: NDArray[np.bool_]) -> list[Array]:
-    """Columns as ``_MOVED``, of what ``_Table`` gives for each image; swaps count where there are donors."""
-    swapped = weight * usable
-    margin, contrast, reads, follow, chance = moved
-    return [weight * margin, weight * contrast, weight * reads, swapped, swapped * follow, swapped * chance]
 
 
 def _centres(subject: Subject, layout: Layout, choose: str | int) -> Array:

@@ -122,14 +122,7 @@ class Bootstrap:
 
         ``n`` (g,) is how many images each rests on.
         """
-        mean, draws = self.means()
-        with np.errstate(divide="ignore", invalid="ignore"):
-            values, drawn = statistic(mean), statistic(draws)
-        low, high = _interval(drawn)
-        # The interval of a ratio may miss its own value when few images were drawn; it never should.
-        with np.errstate(invalid="ignore"):
-            low, high = np.minimum(low, values), np.maximum(high, values)
-        return [Estimate(float(v), float(a), float(b), int(k)) for v, a, b, k in zip(values, low, high, n, strict=True)]
+        return estimates_of(statistic, *self.means(), n)
 
     def mean(self, column: int) -> Estimate:
         """Estimate of one column's mean."""
@@ -138,6 +131,21 @@ class Bootstrap:
     def ratio(self, over: int, under: int) -> Estimate:
         """Estimate of one column's mean over another's."""
         return self.estimate(lambda m: m[..., over] / m[..., under])
+
+
+def estimates_of(
+    statistic: Callable[[Array], Array], mean: Array, draws: Array, n: NDArray[np.intp]
+) -> list[Estimate]:
+    """Values and intervals of several statistics, a function of column means (..., k) -> (..., g), from those of the
+    images as they are (k,) and of every draw (draws, k). ``n`` (g,) is how many images each rests on.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values, drawn = statistic(mean), statistic(draws)
+    low, high = _interval(drawn)
+    # The interval of a ratio may miss its own value when few images were drawn; it never should.
+    with np.errstate(invalid="ignore"):
+        low, high = np.minimum(low, values), np.maximum(high, values)
+    return [Estimate(float(v), float(a), float(b), int(k)) for v, a, b, k in zip(values, low, high, n, strict=True)]
 
 
 def _drawn(weights: NDArray[np.float32], sums: Array, counts: Array) -> tuple[Array, Array]:
