@@ -14,7 +14,7 @@ from singaudit.metrics.readability import TextTest
 Finding = Literal[
     "cannot tell", "strong", "partial", "redundant", "nonlinear", "not detected", "not applicable", "unstable"
 ]
-METHOD_VERSION = 2
+METHOD_VERSION = 3
 """Of the rules and what they look at; gates of one version mean something else in another."""
 
 

@@ -12,7 +12,7 @@ from singaudit.language.translators.fit import Fitted, fold_of
 from singaudit.metrics.beyond_class import compare_within
 from singaudit.metrics.borders import Borders, find_borders
 from singaudit.metrics.donors import Donors, find_donors
-from singaudit.metrics.group_numbers import EVEN, GroupMeasure, Numbers
+from singaudit.metrics.group_numbers import EVEN, PROBED, GroupMeasure, Numbers
 from singaudit.metrics.intervals import Bootstrap
 from singaudit.metrics.nonlinear import MAX_ROWS, Planted, plant_controls, quadratic_hits
 from singaudit.metrics.probes import Rotated, read_by_probes
@@ -27,6 +27,7 @@ Array = NDArray[np.float64]
 _COLUMNS_AT_ONCE = 1024
 # Attributes at once that a nonlinear reading is tried of; single concepts are read linearly.
 _ATTRIBUTES = 64
+_PROBED = slice(EVEN.index(PROBED[0]), EVEN.index(PROBED[-1]) + 1)
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class _Table:
         self.margin, self.contrast = np.empty((n, count)), np.empty((n, count))
         self._sums, self._by_value = Bootstrap(subject.seed), np.zeros((len(layout.texts), len(EVEN)))
         rotated, fold = Rotated(subject.features, subject.space), fold_of(subject.keys)
-        hits = read_by_probes(rotated, layout, within, fold)
+        hits = read_by_probes(rotated, layout, within, fold, int(subject.unit_of.max()) + 1)
         attributes = np.array([g for g, group in enumerate(groups) if group.kind == "group"], np.intp)
         looked = np.zeros(n, bool)
         looked[subject.order[:MAX_ROWS]] = True
@@ -114,6 +115,7 @@ class _Table:
                 *(one for each in moved for one in each[:3]),
             ]
             columns = np.stack(even, axis=1) * weight[:, None]
+            columns[:, _PROBED] += hits.fitting[:, rows].swapaxes(0, 1)
             member = layout.one_hot(own)
             self._add_by_value(columns, member)
             swapped, swapped_within = weight * donors.usable, inside * donors.within

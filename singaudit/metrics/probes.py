@@ -9,7 +9,7 @@ many images as features.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from singaudit.language.translators.fit import FOLDS
 from singaudit.language.translators.statistics import solve_ridge
 from singaudit.metrics.beyond_class import Within
 from singaudit.metrics.intervals import BLOCK
+from singaudit.metrics.probe_fit import Discriminants, fit_influence
 from singaudit.metrics.values import Layout
 
 Array = NDArray[np.float64]
@@ -26,7 +27,8 @@ Array = NDArray[np.float64]
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
 """Tried, in units of n times the mean variance of a feature: small beside real directions, to nearly nearest means."""
 PLENTY = 20
-"""Images per feature from which on the smallest penalty serves: nothing is left to choose."""
+"""Units per feature from which on the smallest penalty serves: nothing is left to choose, and fitting adds little to
+what intervals hold."""
 PARTS = ("f", "P_p f", "P_n f")
 
 
@@ -38,6 +40,8 @@ class Hits:
     """1 where the own value has the largest score."""
     within: NDArray[np.float32]
     """The same with the class taken out, normalised: 0 at chance."""
+    fitting: NDArray[np.float32]
+    """What each image adds to the weighted sum of hits where it is fitted on; 0 where units are plenty."""
 
 
 def rotation(space: NullSpace) -> tuple[Array, int]:
@@ -55,7 +59,7 @@ class Rotated:
     """Features in the rotation's coordinates, a block of rows at a time."""
 
     def __init__(self, features: NDArray[np.floating], space: NullSpace) -> None:
-        self._features, (self._basis, self.rank) = features, rotation(space)
+        self.features, (self.basis, self.rank) = features, rotation(space)
         self.count, self.width = features.shape
 
     def parts(self) -> list[slice]:
@@ -66,7 +70,7 @@ class Rotated:
         """(positions, rows) of the images ``wanted``, at most ``BLOCK`` at a time."""
         for start in range(0, len(wanted), BLOCK):
             chunk = wanted[start : start + BLOCK]
-            yield chunk, self._features[chunk].astype(np.float64) @ self._basis
+            yield chunk, self.features[chunk].astype(np.float64) @ self.basis
 
 
 @dataclass(frozen=True)
@@ -90,25 +94,29 @@ class _Sums:
     """(c,) images of each class."""
 
 
-def read_by_probes(rotated: Rotated, layout: Layout, within: Within, fold: NDArray[np.intp]) -> Hits:
-    """Cross-fitted probes of every group of ``layout``; ``fold`` (n,) by unit."""
+def read_by_probes(rotated: Rotated, layout: Layout, within: Within, fold: NDArray[np.intp], units: int) -> Hits:
+    """Cross-fitted probes of every group of ``layout``; ``fold`` (n,) by unit, of which there are ``units``."""
     folds = [_accumulate(rotated, layout, within, np.flatnonzero(fold == k)) for k in range(FOLDS)]
     n, count = layout.own.shape
-    hits = Hits(np.zeros((3, n, count), np.float32), np.zeros((3, n, count), np.float32))
-    few = n < PLENTY * rotated.width
+    hits = Hits(*(np.zeros((3, n, count), np.float32) for _ in range(3)))
+    few = units < PLENTY * rotated.width
     penalties = PENALTIES if few else PENALTIES[:1]
     for p, part in enumerate(rotated.parts()):
         if part.stop - part.start == 0:
             continue
         tried = np.zeros((len(penalties), n, count), np.float32)
+        probes = []
         for k in range(FOLDS):
             train = _total([folds[j] for j in range(FOLDS) if j != k])
-            probes = [_plain(train, part, penalty, layout) for penalty in penalties]
+            probes.append([_plain(train, part, penalty) for penalty in penalties])
             for rows, x in rotated.rows(np.flatnonzero(fold == k)):
-                for i, (weight, offset) in enumerate(probes):
-                    tried[i, rows] = layout.reads(x[:, part] @ weight + offset, layout.own[rows])
+                for i, probe in enumerate(probes[k]):
+                    tried[i, rows] = layout.reads(x[:, part] @ probe.weight + probe.offset, layout.own[rows])
         best = _choose(tried, layout.weight(layout.own), fold)
         hits.plain[p] = np.take_along_axis(tried, best[fold][None], axis=0)[0]
+        if few:
+            fitted = [_chosen(of_fold, np.repeat(best[k], layout.sizes)) for k, of_fold in enumerate(probes)]
+            hits.fitting[p] = fit_influence(rotated.features, rotated.basis[:, part], fold, layout, fitted)
         for k in range(FOLDS) if within.value_weight.any() else ():
             train = _total([folds[j] for j in range(FOLDS) if j != k])
             probe = _within(train, part, penalties[int(np.median(best[k]))], layout)
@@ -159,8 +167,8 @@ def _unit_penalty(data: _Sums) -> float:
     return max(variance, np.finfo(np.float64).tiny)
 
 
-def _plain(data: _Sums, part: slice, penalty: float, layout: Layout) -> tuple[Array, Array]:
-    """(weight (p, K), offset (K,)): the linear discriminant with equal priors.
+def _plain(data: _Sums, part: slice, penalty: float) -> Discriminants:
+    """The linear discriminant with equal priors.
 
     Least squares on one-hot values would never name a rare one. With coefficients B_v, share pi_v and mean mu_v of a
     value, (f - mu)'B_v / pi_v - (mu_v - mu)'B_v / (2 pi_v) is the linear discriminant whose borders run half way
@@ -171,10 +179,22 @@ def _plain(data: _Sums, part: slice, penalty: float, layout: Layout) -> tuple[Ar
     shown = data.counts > 0
     centres = data.values[:, part] / np.maximum(data.counts, 1)[:, None] - mean
     centres[~shown] = 0.0
+    penalty *= _unit_penalty(data)
     # Values count equally in where the borders run, whatever their shares among these images.
-    weight = solve_ridge(ff, data.n * centres.T, penalty * _unit_penalty(data))
-    half = np.einsum("vm,mv->v", centres, weight) / 2
-    return weight, np.where(shown, -mean @ weight - half, -np.inf)
+    weight = solve_ridge(ff, data.n * centres.T, penalty)
+    offset = np.where(shown, -mean @ weight - np.einsum("vm,mv->v", centres, weight) / 2, -np.inf)
+    return Discriminants(data.n, data.counts, mean, centres, ff, np.full(len(shown), penalty), weight, offset)
+
+
+def _chosen(tried: list[Discriminants], which: NDArray[np.intp]) -> Discriminants:
+    """Each value's discriminant of the penalty ``which`` (K,)."""
+    at = np.arange(len(which))
+    return replace(
+        tried[0],
+        penalty=np.stack([one.penalty for one in tried])[which, at],
+        weight=np.stack([one.weight for one in tried])[which, :, at].T,
+        offset=np.stack([one.offset for one in tried])[which, at],
+    )
 
 
 def _within(data: _Sums, part: slice, penalty: float, layout: Layout) -> tuple[Array, Array, Array]:

@@ -154,3 +154,34 @@ def test_probes_of_labels_without_any_relation_to_the_features_are_at_chance():
     for probe in (group.probe, group.probe_principal, group.probe_null):
         assert abs(probe.value) < 0.35
         assert probe.low < 0 < probe.high
+
+
+def test_a_margin_varies_by_what_differs_within_values_not_between_them(measured):
+    subject, found = measured
+    own, margin = subject.groups[0].labels, found.groups[0].margin
+    values = range(len(SHARES))
+    error = np.sqrt(sum(margin[own == v].var() / np.count_nonzero(own == v) for v in values)) / len(SHARES)
+    e = found.groups[0].numbers.carried.margin
+    assert (e.high - e.low) / 3.92 == pytest.approx(error, rel=0.08)
+    # What values weigh varies from draw to draw; margins of values differ by what their texts have in common.
+    assert np.std([margin[own == v].mean() for v in values]) > margin[own == 0].std()
+
+
+def test_null_follow_varies_by_its_donors(measured):
+    subject, found = measured
+    (block,) = blocks(subject)
+    donors = find_donors(block, subject.class_of[block.rows], layout_of(subject, 1))
+    own, weight = subject.groups[1].labels, weights_of(subject.groups[1].labels)[block.rows]
+    texts = subject.groups[1].texts - subject.groups[1].texts.mean(axis=0)
+    texts /= np.linalg.norm(texts, axis=1, keepdims=True)
+    read = np.stack([translated(subject, i, i) for i in range(len(own))])
+    middle = np.mean([read[own == v].mean(axis=0) for v in range(len(texts))], axis=0)
+    swapped = np.stack(
+        [translated(subject, i, block.rows[d]) for i, d in zip(block.rows, donors.other[:, 0], strict=True)]
+    )
+    hit = np.argmax((swapped - middle) @ texts.T, axis=1) == own[block.rows[donors.other[:, 0]]]
+    weight = weight * donors.usable[:, 0]
+    e = found.groups[1].numbers.carried.follow
+    assert e.value == pytest.approx(np.average(hit, weights=weight), abs=1e-9)
+    lent = np.bincount(donors.other[:, 0], weight * (hit - e.value), minlength=len(own))
+    assert (e.high - e.low) / 3.92 == pytest.approx(np.sqrt(np.sum(lent**2)) / weight.sum(), rel=0.08)
