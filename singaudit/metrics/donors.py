@@ -62,7 +62,8 @@ class Donors:
         count, groups = table.shape
         place = np.maximum(self.other, 0) * np.intp(groups) + np.arange(groups)
         used = np.where(self.other >= 0, table, 0.0)
-        return np.bincount(place.ravel(), used.ravel(), minlength=count * groups).reshape(count, groups)
+        summed: Array = np.bincount(place.ravel(), used.ravel(), minlength=count * groups).astype(np.float64)
+        return summed.reshape(count, groups)
 
 
 def find_donors(block: Block, class_of: NDArray[np.intp], layout: Layout) -> Donors:
@@ -155,7 +156,7 @@ def _stretch(ordered: NDArray[np.intp], last: bool = False) -> NDArray[np.intp]:
     return np.searchsorted(ordered, ordered, side="right" if last else "left")
 
 
-def _mixed(numbers: NDArray[np.intp], turn: int) -> NDArray[np.uint32]:
+def _mixed(numbers: NDArray[np.integer], turn: int) -> NDArray[np.uint32]:
     """Numbers as good as random (murmur3's finaliser), other ones in every ``turn``; the same on every machine."""
     x = numbers.astype(np.uint32) * np.uint32(0x9E3779B1) + np.uint32((turn + 1) * 0x7F4A7C15 & 0xFFFFFFFF)
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
@@ -191,9 +192,7 @@ def _of_neighbours(
                 place[few[some], g] = np.where(before >= 0, before, donor)
 
 
-def _near(
-    seen: Array, units: NDArray[np.intp], alike: NDArray[np.bool_], few: NDArray[np.intp]
-) -> NDArray[np.intp]:
+def _near(seen: Array, units: NDArray[np.intp], alike: NDArray[np.bool_], few: NDArray[np.intp]) -> NDArray[np.intp]:
     """(r, q) images to try as donors for the images ``few`` (r,) of a fold, the first first: of the own class
     (``alike``), of the nearest, any; within each at random, and the same for all images of a scene."""
     count = len(seen)

@@ -114,7 +114,7 @@ class Numbers:
 
     Values count equally in the audit, whatever their shares among its images, but not in a draw, in which some happen
     to be drawn more often than others: of columns in ``EVEN`` draws are therefore freed of what differs between values
-    (post-stratification to first order; Särndal, Swensson, Wretman, Model Assisted Survey Sampling, section 7.6).
+    (post-stratification to first order; Särndal, Swensson, Wretman, Model Assisted Survey Sampling, chapter 7).
     """
 
     def __init__(
@@ -128,9 +128,9 @@ class Numbers:
         within_units: NDArray[np.intp],
     ) -> None:
         """``by_value`` (K, len(EVEN)) means over all images of what the images of each value add to their group's
-        columns, ``sizes`` (G,) values judged, ``images`` (G,) that have one, ``effective`` (G,) equally weighted units that
-        would say as much, ``attributes`` (G,) whether a nonlinear reading was tried, ``within_units`` (G,) units that
-        tell values apart within classes.
+        columns, ``sizes`` (G,) values judged, ``images`` (G,) that have one, ``effective`` (G,) equally weighted units
+        that would say as much, ``attributes`` (G,) whether a nonlinear reading was tried, ``within_units`` (G,) units
+        that tell values apart within classes.
         """
         self._images, self._effective = images, effective
         self._means = _evened(*sums.means(), by_value, sizes)
@@ -237,9 +237,7 @@ def _mean(c: Array, name: str, over: str = "weight") -> Array:
 
 def _follow(c: Array, prefix: str, half: str) -> Array:
     """(..., G) null-follow beyond chance, in what chance leaves."""
-    hit, by_chance = (
-        _mean(c, f"{prefix}{part}{half}", f"{prefix}swapped") for part in ("follow", "follow_chance")
-    )
+    hit, by_chance = (_mean(c, f"{prefix}{part}{half}", f"{prefix}swapped") for part in ("follow", "follow_chance"))
     return np.asarray((hit - by_chance) / (1 - by_chance))
 
 

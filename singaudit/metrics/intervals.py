@@ -133,9 +133,7 @@ class Bootstrap:
         return self.estimate(lambda m: m[..., over] / m[..., under])
 
 
-def estimates_of(
-    statistic: Callable[[Array], Array], mean: Array, draws: Array, n: NDArray[np.intp]
-) -> list[Estimate]:
+def estimates_of(statistic: Callable[[Array], Array], mean: Array, draws: Array, n: NDArray[np.intp]) -> list[Estimate]:
     """Values and intervals of several statistics, a function of column means (..., k) -> (..., g), from those of the
     images as they are (k,) and of every draw (draws, k). ``n`` (g,) is how many images each rests on.
     """

@@ -1,11 +1,11 @@
-"""What fitting adds to the variance of a probe's accuracy: how much each image moves it as one that probes are fitted on.
+"""What fitting adds to the variance of a probe's accuracy: how much an image moves it as one that probes are fitted on.
 
-A bootstrap of the images that a probe reads right takes the probes as given, and its intervals hold their accuracy, not
-what such an audit shows on average (Bayle, Bayle, Janson, Mackey 2020): with 300 images of 100 features they are a fifth
-too narrow. Nothing estimates the whole variance from the hits of one cross-validation (Bengio and Grandvalet 2004). So
-to each image's hit is added its influence by way of the probes that it is fitted with: the derivative of their accuracy
-on the other folds to the image's weight (the infinitesimal jackknife: Jaeckel 1972; of cross-validation Austern and Zhou
-2020). These influences sum to 0: what is reported does not move, its resamples do.
+A bootstrap of the images that a probe reads right takes the probes as given, and its intervals hold their accuracy,
+not what such an audit shows on average (Bayle, Bayle, Janson, Mackey 2020): of 300 images with 100 features they are a
+sixth too narrow. Nothing estimates the whole variance from the hits of one cross-validation (Bengio and Grandvalet
+2004). So to each image's hit is added its influence by way of the probes that it is fitted with: the derivative of
+their accuracy on the other folds to the image's weight (the infinitesimal jackknife: Jaeckel 1972; of cross-
+validation: Austern and Zhou 2020). These influences sum to 0: what is reported does not move, its resamples do.
 
 A share of images that are read right has no derivative. Taken is that of the share smoothed by a normal kernel over the
 margin of the own value's score, ``SMOOTH`` standard deviations of margins wide: narrower ones rest on the few images
@@ -80,7 +80,7 @@ def _blocks(rows: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
 def _pull(
     features: NDArray[np.floating], rows: NDArray[np.intp], axes: Array, layout: Layout, probe: Discriminants
 ) -> tuple[Array, Array]:
-    """((p, K), (K,)): derivative of the smoothed, weighted sum of hits of ``rows`` to each weight and to each offset."""
+    """((p, K), (K,)): derivative of the smoothed, weighted sum of hits of ``rows`` to weights and to offsets."""
     onto = axes @ probe.weight
     margin = np.concatenate(
         [_margins(features[some] @ onto + probe.offset, layout, layout.own[some])[0] for some in _blocks(rows)]

@@ -119,9 +119,9 @@ def read_by_probes(rotated: Rotated, layout: Layout, within: Within, fold: NDArr
             hits.fitting[p] = fit_influence(rotated.features, rotated.basis[:, part], fold, layout, fitted)
         for k in range(FOLDS) if within.value_weight.any() else ():
             train = _total([folds[j] for j in range(FOLDS) if j != k])
-            probe = _within(train, part, penalties[int(np.median(best[k]))], layout)
+            inner = _within(train, part, penalties[int(np.median(best[k]))], layout)
             for rows, x in rotated.rows(np.flatnonzero(fold == k)):
-                scores = x[:, part] @ probe[0] - probe[1][within.class_of[rows]] - probe[2]
+                scores = x[:, part] @ inner[0] - inner[1][within.class_of[rows]] - inner[2]
                 hits.within[p, rows] = within.hits(scores, rows, layout.own[rows])
     return hits
 

@@ -22,7 +22,7 @@ def uses(donors, g=0):
 
 
 def test_each_image_of_a_class_lends_its_null_component_about_as_often_as_the_others():
-    block, donors = donors_of(world(n=1500, null=("hue",), values=4))
+    _, donors = donors_of(world(n=1500, null=("hue",), values=4))
     assert donors.within.all()
     assert np.mean(uses(donors) == 1) > 0.9
     assert uses(donors).max() <= 2
@@ -43,13 +43,15 @@ def test_where_few_have_another_value_all_of_them_lend_equally_often():
 
 def test_donors_do_not_depend_on_other_groups_or_on_how_values_are_numbered():
     subject = world(n=600, null=("hue",), other=("none",))
-    block, alone = donors_of(subject, (1,))
+    _, alone = donors_of(subject, (1,))
     _, together = donors_of(subject, (0, 1))
     np.testing.assert_array_equal(together.other[:, 1], alone.other[:, 0])
     np.testing.assert_array_equal(together.same[:, 1], alone.same[:, 0])
     group = subject.groups[1]
     order = np.array([2, 0, 3, 1])
-    renamed = replace(group, texts=group.texts[order], second_texts=group.texts[order], labels=order.argsort()[group.labels])
+    renamed = replace(
+        group, texts=group.texts[order], second_texts=group.texts[order], labels=order.argsort()[group.labels]
+    )
     _, again = donors_of(replace(subject, groups=(subject.groups[0], renamed)), (1,))
     np.testing.assert_array_equal(again.other, alone.other)
 
@@ -71,7 +73,7 @@ def test_the_images_of_a_scene_take_from_one_scene_that_lends_to_no_other():
 
 
 def test_what_is_lent_is_the_sum_over_those_that_take_it():
-    block, donors = donors_of(world(n=300, null=("hue",), shares=(0.7, 0.1, 0.1, 0.1)))
+    _, donors = donors_of(world(n=300, null=("hue",), shares=(0.7, 0.1, 0.1, 0.1)))
     table = np.random.default_rng(0).normal(size=(300, 1))
     lent = donors.lent(table)
     for row in range(300):

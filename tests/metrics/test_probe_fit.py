@@ -39,7 +39,8 @@ def smoothed(scores, own, weight, width=None):
     mine = scores[np.arange(len(own)), own]
     rival = np.where(np.arange(scores.shape[1]) == own[:, None], -np.inf, scores).max(axis=1)
     width = SMOOTH * (mine - rival).std() if width is None else width
-    return sum(w * (1 + math.erf(m / width / math.sqrt(2))) / 2 for w, m in zip(weight, mine - rival, strict=True)), width
+    hits = [(1 + math.erf(m / width / math.sqrt(2))) / 2 for m in mine - rival]
+    return float(weight @ hits), width
 
 
 @pytest.mark.parametrize("p", [0, 1, 2])
