@@ -39,21 +39,27 @@ def announce(result: AuditResult, files: Files, quiet: bool = False, stream: Tex
 
 
 def annotation_lines(shown: AuditResult, files: Files) -> list[str]:
-    """Workflow commands, failed gates first, at most ``MAX_ANNOTATIONS``; ``shown`` holds inert texts."""
+    """Workflow commands, failed gates first, at most ``MAX_ANNOTATIONS``; ``shown`` holds inert texts.
+
+    Each names the gate's line or the model's file, and no file where neither is one of the repository; that nothing
+    could be concluded is told of the model's file, or else of the one that sets gates.
+    """
+    model = Place(model_path(shown, files), 1)
+    whole = model if files.model else next((place for place in files.places if place is not None), model)
     unmet = sorted((c for c in checks(shown, files) if c.status in _KINDS), key=lambda c: c.status != "fail")
     if shown.verdict.status == "inconclusive" and not unmet:
-        unmet = [Check("no conclusion", "inconclusive", conclusion(shown), Place(model_path(shown, files), 1))]
+        unmet = [Check("no conclusion", "inconclusive", conclusion(shown), whole)]
     if len(unmet) > MAX_ANNOTATIONS:
         left = len(unmet) - MAX_ANNOTATIONS + 1
         rest = Check("more gates", unmet[MAX_ANNOTATIONS - 1].status, f"{left} more gates did not pass", unmet[0].place)
         unmet = [*unmet[: MAX_ANNOTATIONS - 1], rest]
-    return [_annotation(check) for check in unmet]
+    return [_annotation(check, bool(files.model) or check.place != model) for check in unmet]
 
 
-def _annotation(check: Check) -> str:
+def _annotation(check: Check, in_file: bool) -> str:
     title = f"singaudit: {check.name} {'failed' if check.status == 'fail' else 'undecided'}"
-    where = f"file={_property(check.place.path)},line={check.place.line},title={_property(title)}"
-    return f"::{_KINDS[check.status]} {where}::{_data(check.message)}"
+    where = f"file={_property(check.place.path)},line={check.place.line}," if in_file else ""
+    return f"::{_KINDS[check.status]} {where}title={_property(title)}::{_data(check.message)}"
 
 
 def _data(text: str) -> str:

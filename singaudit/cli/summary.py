@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 from singaudit.cli.terminal import console, safe
 
 if TYPE_CHECKING:
-    from singaudit.report.brief.model import Brief, Row
+    from singaudit.report.brief.model import Brief, Row, Step
     from singaudit.report.result.audit import AuditResult
 
 MAX_LINES = 24
@@ -42,15 +42,15 @@ def show_result(result: AuditResult, stream: TextIO | None = None, files: Sequen
 
 def brief_lines(brief: Brief, warnings: Sequence[str] = (), files: Sequence[Path] = ()) -> list[Line]:
     """The brief as at most ``MAX_LINES`` lines: where room is short, the least of the findings and the last of the
-    steps are left to the report, and that is said."""
+    steps are left to the report, and how many is said."""
     head, marks, where = _head(brief), _instrument(brief), _files(files)
     told = _notes(warnings)
     fixed = len(head) + len(marks) + len(told) + len(where)
-    steps = [_step(step.why, step.command) for step in brief.steps]
-    findings = list(brief.rows)
+    steps, findings = list(brief.steps), list(brief.rows)
     while True:
         middle = _findings(brief, findings)
-        todo = [line for step in steps for line in step]
+        todo = [line for step in steps for line in _step(step.why, step.command)]
+        todo += _beside(steps, len(brief.steps) - len(steps), files)
         over = fixed + len(middle) + len(todo) - MAX_LINES
         if over <= 0 or not (findings or steps):
             break
@@ -158,6 +158,16 @@ def _step(why: str, command: str) -> list[Line]:
         f"    {'  ' if i else ''}{line}{' ' + chr(92) if i < len(lines) - 1 else ''}" for i, line in enumerate(lines)
     ]
     return [*_wrapped(f"→ {safe(why, 150)}", "", "  "), *((line, "cyan") for line in shell)]
+
+
+def _beside(steps: Sequence[Step], left: int, files: Sequence[Path]) -> list[Line]:
+    """What the steps shown leave unsaid: words to fill in, and how many more there are and where."""
+    written = [file.name for file in files]
+    page = next((f" ({name})" for name in ("report.html", "report.pdf", "summary.md") if name in written), "")
+    parts = ["Words in capitals are yours to fill in."] if any(step.to_fill_in for step in steps) else []
+    if left:
+        parts.append(f"{left} more thing{'s' if left > 1 else ''} to do stand{'s' * (left == 1)} in the report{page}.")
+    return _wrapped(" ".join(parts))
 
 
 def _notes(warnings: Sequence[str]) -> list[Line]:

@@ -68,6 +68,20 @@ def test_only_what_did_not_pass_is_annotated() -> None:
     assert found["undecided"] == found["doubtful"] == found["no images"] == ["::warning"]
 
 
+def test_no_file_is_named_that_is_not_in_the_repository() -> None:
+    # A built-in model, one of a hub, one outside of the repository: none has a path here.
+    elsewhere = Files(model="", places=(None, None, Place("pyproject.toml", 12),))
+    first, second = annotation_lines(Pages(CASES["fail"]).shown, elsewhere)
+    assert first.startswith("::error file=pyproject.toml,line=12,title=singaudit%3A ")
+    assert second.startswith("::warning title=singaudit%3A ")
+    (only,) = annotation_lines(Pages(CASES["no images"]).shown, Files(model=""))
+    assert only.startswith("::warning title=singaudit%3A ")
+    assert "file=" not in second + only
+    (whole,) = annotation_lines(Pages(CASES["doubtful"]).shown, elsewhere)
+    assert whole.startswith("::warning file=pyproject.toml,line=12,title=")
+    assert lines(CASES["fail"])[1].startswith("::warning file=models/leaky.onnx,line=1,title=")
+
+
 def test_a_name_cannot_end_its_command_or_start_another() -> None:
     for line in lines(CASES["hostile"]):
         assert "\n" not in line

@@ -43,6 +43,36 @@ def test_a_command_over_several_lines_is_still_one_command() -> None:
     assert shown == [shlex.split(step.command) for step in brief.steps[: len(shown)]]
 
 
+def test_steps_that_find_no_room_are_counted_and_placeholders_explained() -> None:
+    brief = brief_of(full())
+    plain = Step("Why.", "singaudit run m.onnx --gate default")
+    filled = Step("More.", "singaudit run m.onnx --probe MORE_PHOTOS")
+    for steps, told in (((plain,), False), ((filled,), True), ((plain, plain, filled), True)):
+        text = [line for line, _ in brief_lines(replace(brief, steps=steps, rows=()), (), FILES)]
+        shown = sum(line.startswith("→ ") for line in text)
+        assert shown == len(steps)
+        assert any("Words in capitals are yours" in line for line in text) == told
+        assert not any("to do stand" in line for line in text)
+    long = Step("Why.", "singaudit run m.onnx " + " ".join(f"--gate {'g' * 60}{i}" for i in range(6)))
+    for steps, left in (((plain, long, long), "2 more things to do stand"), ((plain, long), "1 more thing to do stands")):
+        lines = [line for line, _ in brief_lines(replace(brief, steps=steps), ["x" * 200], FILES)]
+        assert len(lines) <= MAX_LINES
+        assert sum(line.startswith("→ ") for line in lines) == 1
+        assert any(f"{left} in the report (report.html)." in line for line in lines), "\n".join(lines)
+    assert any(
+        line.strip() == "2 more things to do stand in the report."
+        for line, _ in brief_lines(replace(brief, steps=(plain, long, long)), ["x" * 200], ())
+    )
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_every_step_is_shown_or_counted(name: str) -> None:
+    brief = brief_of(RESULTS[name])
+    text = [line for line, _ in brief_lines(brief, RESULTS[name].warnings, FILES)]
+    counted = [int(line.split(" more thing")[0].split()[-1]) for line in text if " more thing" in line]
+    assert sum(line.startswith("→ ") for line in text) + sum(counted) == len(brief.steps)
+
+
 def test_no_line_of_a_command_is_too_long_wherever_its_words_end() -> None:
     brief = brief_of(full(status="pass"))
     for length in range(1, 90):
