@@ -70,7 +70,14 @@ def test_only_what_did_not_pass_is_annotated() -> None:
 
 def test_no_file_is_named_that_is_not_in_the_repository() -> None:
     # A built-in model, one of a hub, one outside of the repository: none has a path here.
-    elsewhere = Files(model="", places=(None, None, Place("pyproject.toml", 12),))
+    elsewhere = Files(
+        model="",
+        places=(
+            None,
+            None,
+            Place("pyproject.toml", 12),
+        ),
+    )
     first, second = annotation_lines(Pages(CASES["fail"]).shown, elsewhere)
     assert first.startswith("::error file=pyproject.toml,line=12,title=singaudit%3A ")
     assert second.startswith("::warning title=singaudit%3A ")

@@ -54,7 +54,10 @@ def test_steps_that_find_no_room_are_counted_and_placeholders_explained() -> Non
         assert any("Words in capitals are yours" in line for line in text) == told
         assert not any("to do stand" in line for line in text)
     long = Step("Why.", "singaudit run m.onnx " + " ".join(f"--gate {'g' * 60}{i}" for i in range(6)))
-    for steps, left in (((plain, long, long), "2 more things to do stand"), ((plain, long), "1 more thing to do stands")):
+    for steps, left in (
+        ((plain, long, long), "2 more things to do stand"),
+        ((plain, long), "1 more thing to do stands"),
+    ):
         lines = [line for line, _ in brief_lines(replace(brief, steps=steps), ["x" * 200], FILES)]
         assert len(lines) <= MAX_LINES
         assert sum(line.startswith("→ ") for line in lines) == 1
