@@ -13,14 +13,14 @@ from singaudit.classifier.preprocessing.resolve import prepare
 _CELLS = 8
 CERTIFIED_IMAGES = 16
 """Images the certificate is made on: enough for a top-1 agreement, few enough for seconds."""
-_FEW_IMAGES = 4
+_FEW_IMAGES = 2
 
 
 def certify_on_noise(classifier: Classifier, device: str = "cpu", thorough: bool = True) -> Certificate:
     """The certificate on random images, where there are no real ones; ``ran_on`` says so. Raises ``ModelError``.
 
-    ``thorough`` False: on four images and the gradient of one, whose cost is bounded: 5 passes of the copy for one
-    image and one backward, 8 of ONNX Runtime, and 5 to 17 in float64. What does not pass so is made thoroughly.
+    ``thorough`` False: on two images and the gradient of one, whose cost is bounded: 3 passes of the copy for one
+    image and one backward, 4 of ONNX Runtime, and 3 to 9 in float64. What does not pass so is made thoroughly.
     """
     if not thorough:
         few = _on(classifier, device, _FEW_IMAGES, 1)

@@ -95,7 +95,7 @@ def run(ctx: click.Context, /, **given: Any) -> None:
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 @with_options(
     MODEL_OPTIONS,
-    click.option("--thorough", is_flag=True, help="Certify the copy on 16 images and 4 gradients, not on 4 and 1."),
+    click.option("--thorough", is_flag=True, help="Certify the copy on 16 images and 4 gradients, not on 2 and 1."),
     OUTPUT_OPTIONS,
     DEVICE_OPTION,
     LIMIT_OPTIONS,

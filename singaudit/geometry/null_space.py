@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.classifier.interface import Head
+from singaudit.geometry.threads import threads_for
 
 Array = NDArray[np.float64]
 
@@ -106,6 +107,11 @@ def null_space(head: Head) -> NullSpace:
     which resolves singular values down to 1e-8 of the largest, below any tolerance used here; a head stored in
     float64 needs a singular value decomposition, because its tolerance is finer than that.
     """
+    with threads_for(min(head.weight.shape)):
+        return _split(head)
+
+
+def _split(head: Head) -> NullSpace:
     weight = np.asarray(head.weight, dtype=np.float64)
     c, m = weight.shape
     gram: Array | None = None

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from singaudit.geometry.threads import threads_for
 from singaudit.metrics.control_moves import DIRECTIONS, HAAR, MATCHED, SHUFFLED, Moved, Shuffles, Subspaces
 from singaudit.metrics.control_scores import GROUP_SCORES, MODEL_SCORES, ControlScores
 from singaudit.metrics.controls import Against, compare
 from singaudit.metrics.measure import Measured
 from singaudit.metrics.subject import Subject, blocks
-from singaudit.metrics.threads import threads_for
 from singaudit.metrics.values import among
 
 DRAWS = 99
@@ -48,7 +48,7 @@ def run_controls(
     """
     if subject.space.null_dim == 0:
         return []
-    with threads_for(2 * MAX_IMAGES, *subject.fitted.translators[0].weight.shape):
+    with threads_for(subject.space.feature_dim):
         return _run(subject, measured, progress)
 
 

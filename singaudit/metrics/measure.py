@@ -8,15 +8,15 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from singaudit.geometry.threads import threads_for
 from singaudit.language.translators.fit import by_fold
 from singaudit.metrics.groups import MeasuredGroup, measure_groups, plant
-from singaudit.metrics.intervals import BLOCK, Bootstrap, Estimate
+from singaudit.metrics.intervals import Bootstrap, Estimate
 from singaudit.metrics.label_cells import label_cells
 from singaudit.metrics.nonlinear import Planted
 from singaudit.metrics.readability import TextTests
 from singaudit.metrics.scores import image_score, text_angles, unit
 from singaudit.metrics.subject import Block, Subject, blocks
-from singaudit.metrics.threads import threads_for
 from singaudit.metrics.values import read_values
 
 Array = NDArray[np.float64]
@@ -67,7 +67,7 @@ class Measured:
 
 def measure(subject: Subject) -> Measured:
     """All scores of an audit. Nothing loops over images; memory beyond per-image results is one block's."""
-    with threads_for(min(len(subject.features), BLOCK), *subject.fitted.translators[0].weight.shape):
+    with threads_for(subject.space.feature_dim):
         return _measure(subject)
 
 

@@ -72,21 +72,21 @@ def _cross_fitted(
 ) -> NDArray[np.float32]:
     """(n, G) 1 where rows (n, k) are read right; ``own`` (n, G) from 0, -1 where unknown, of so many ``values`` (G,).
 
-    Groups of which the same rows are known share what whitens them.
+    What whitens rows comes from all rows of the other folds, whatever is known of them: once for all groups.
     """
     right = np.zeros(own.shape, np.float32)
-    patterns, pattern_of = np.unique(own >= 0, axis=1, return_inverse=True)
-    for j, known in enumerate(patterns.T):
-        same = np.flatnonzero(pattern_of.ravel() == j)
-        for k in range(FOLDS):
-            test, train = np.flatnonzero((fold == k) & known), np.flatnonzero((fold != k) & known)
-            enough = same[values[same] < len(train)]
-            if len(test) and len(enough):
-                mean, root = _whitening(x[train])
-                seen, asked = (_clipped((x[some] - mean) @ root) for some in (train, test))
-                for g in enough:
-                    scores = _scores(seen, own[train, g], int(values[g]), asked)
-                    right[test, g] = np.argmax(scores, axis=1) == own[test, g]
+    for k in range(FOLDS):
+        others = fold != k
+        if others.all() or not others.any():
+            continue
+        mean, root = _whitening(x[others])
+        white = _clipped((x - mean) @ root)
+        for g, count in enumerate(values):
+            known = own[:, g] >= 0
+            test, train = np.flatnonzero(~others & known), np.flatnonzero(others & known)
+            if len(test) and count < len(train):
+                scores = _scores(white[train], own[train, g], int(count), white[test])
+                right[test, g] = np.argmax(scores, axis=1) == own[test, g]
     return right
 
 

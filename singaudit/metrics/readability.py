@@ -75,19 +75,18 @@ class TextTests:
         beaten = float(np.mean(spreads >= observed))
         if group.meaningless is None:
             return TextTest(observed / mean, beaten, len(spreads))
-        raw, words = texts - texts.mean(axis=0), self._sets(group.meaningless, len(texts))
         # As well as the group does it: by the scores as they are, and by each word's own direction.
-        as_they_are, along = _spreads(words, covariance)
-        of_group = _spreads(raw[None], covariance)
+        sets = self._sets(len(group.meaningless), len(texts))
+        as_they_are, along = _spreads(group.meaningless, covariance, sets)
+        of_group = _spreads(texts, covariance, np.arange(len(texts))[None])
         by_words = min(float(np.mean(as_they_are >= of_group[0])), float(np.mean(along >= of_group[1])))
-        return TextTest(observed / mean, beaten, len(spreads), by_words, len(words))
+        return TextTest(observed / mean, beaten, len(spreads), by_words, len(sets))
 
-    def _sets(self, words: Array, size: int) -> Array:
-        """(draws, size, d) sets of ``words`` (k, d) drawn at random, each less its mean."""
-        size = max(2, min(size, len(words) // 2))
+    def _sets(self, words: int, size: int) -> NDArray[np.intp]:
+        """(draws, size) which of so many ``words``: sets drawn at random."""
+        size = max(2, min(size, words // 2))
         generator = np.random.default_rng([self._subject.seed, 7, size])
-        chosen = words[np.stack([generator.choice(len(words), size, replace=False) for _ in range(DRAWS)])]
-        return np.asarray(chosen - chosen.mean(axis=1, keepdims=True))
+        return np.stack([generator.choice(words, size, replace=False) for _ in range(DRAWS)])
 
     def _random(self, count: int, covariance: Array) -> Array:
         """(draws, count) the images' variance along random orthonormal directions."""
@@ -117,8 +116,18 @@ class TextTests:
         return self._covariances[within]
 
 
-def _spreads(directions: Array, covariance: Array) -> tuple[Array, Array]:
-    """((s,), (s,)) images' variance along ``directions`` (s, v, d), mean of each set: as they are, and at length 1."""
-    varied = np.einsum("svd,svd->sv", directions @ covariance, directions)
-    squares = np.maximum(np.einsum("svd,svd->sv", directions, directions), np.finfo(np.float64).tiny)
+def _spreads(texts: Array, covariance: Array, sets: NDArray[np.intp]) -> tuple[Array, Array]:
+    """((s,), (s,)) images' variance along ``texts`` (k, d) less the mean of their set, mean of each of ``sets`` (s, v).
+
+    As the directions are, and at length 1. The products of all texts with each other hold those of any set.
+    """
+    rows, columns = sets[:, :, None], sets[:, None, :]
+
+    def about_mean(products: Array) -> Array:
+        among = products[rows, columns]
+        own: Array = np.diagonal(among, axis1=1, axis2=2) - 2 * among.mean(axis=2) + among.mean(axis=(1, 2))[:, None]
+        return own
+
+    varied = about_mean(texts @ covariance @ texts.T)
+    squares = np.maximum(about_mean(texts @ texts.T), np.finfo(np.float64).tiny)
     return varied.mean(axis=1), (varied / squares).mean(axis=1)

@@ -16,6 +16,7 @@ from singaudit.classifier.openers.table import open_classifier
 from singaudit.config import AuditConfig
 from singaudit.errors import ConfigError, ExitCode
 from singaudit.geometry.null_space import NullSpace, null_space
+from singaudit.geometry.threads import threads_for
 from singaudit.language.class_prompts import worded_classes
 from singaudit.language.concepts import (
     all_prompts,
@@ -159,10 +160,11 @@ def _found(config: AuditConfig, rules: list[Rule], progress: Progress, warn: Cal
     fit_images = len(seen.probe.names) if seen.probe else len(seen.images.names)
     if fit_images < MIN_FIT_IMAGES:
         return _without_language(facts, progress, f"{fit_images} images are too few to fit a translator")
-    subject = _interpret(facts, features, logits, progress)
-    measured = measure(subject)
-    progress("measure", 1, 1)
-    return _conclude(facts, subject, measured, logits, progress)
+    with threads_for(space.feature_dim):
+        subject = _interpret(facts, features, logits, progress)
+        measured = measure(subject)
+        progress("measure", 1, 1)
+        return _conclude(facts, subject, measured, logits, progress)
 
 
 def _stored_translator(config: AuditConfig, classifier: Classifier) -> StoredTranslator | None:

@@ -49,10 +49,12 @@ def test_images_that_show_the_values_are_read_against_both():
 def test_words_that_are_all_but_said_alike_count_by_their_directions_and_by_their_scores():
     from singaudit.metrics.readability import _spreads
 
-    directions, covariance = RNG.normal(size=(4, 3, 6)), np.cov(RNG.normal(size=(6, 50)))
-    as_they_are, along = _spreads(directions, covariance)
+    texts, covariance = 5 + RNG.normal(size=(8, 6)), np.cov(RNG.normal(size=(6, 50)))
+    sets = np.stack([RNG.choice(8, 3, replace=False) for _ in range(4)])
+    directions = texts[sets] - texts[sets].mean(axis=1, keepdims=True)
+    as_they_are, along = _spreads(texts, covariance, sets)
     truth = [[d @ covariance @ d for d in one] for one in directions]
     lengths = [[d @ d for d in one] for one in directions]
     np.testing.assert_allclose(as_they_are, np.mean(truth, axis=1))
     np.testing.assert_allclose(along, np.mean(np.divide(truth, lengths), axis=1))
-    np.testing.assert_allclose(_spreads(directions / 100, covariance)[1], along)
+    np.testing.assert_allclose(_spreads(1 + texts / 100, covariance, sets)[1], along)

@@ -33,7 +33,7 @@ _STEPS = (1e-6, 1e-5, 1e-4, 1e-3)
 _JITTER = 1e-3
 # Flat parts of a photograph lie exactly on the kinks of maxima and rectifiers, where a gradient is one of many.
 
-_DIRECTIONS = 4
+_DIRECTIONS, _FEW_DIRECTIONS = 4, 2
 IMAGES_AT_ONCE = 4
 """Images of the gradient check, and of every batch that need not be larger: one shape is prepared once."""
 
@@ -78,7 +78,8 @@ def check_gradient(
 
     In fp16 and int8 outputs are staircases, whose steps hide the slope. Derivatives and differences are then those of
     the forward pass with rounding left out, which is the function whose gradient a quantised copy gives; the
-    certificate compares that pass with the model as well. ``count``: images that are checked; None: four.
+    certificate compares that pass with the model as well. ``count``: images that are checked, along two directions
+    each; None: four along four.
     """
     if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
         return None
@@ -100,8 +101,9 @@ def check_gradient(
         except NotImplementedError:
             # Pixels in floats have no bits: a graph that computes on those has no gradient.
             return None
-        directions = generator.standard_normal((_DIRECTIONS, *images.shape))
-        ours = (directions * gradient).reshape(_DIRECTIONS, len(images), -1).sum(-1)
+        along = _DIRECTIONS if count is None else _FEW_DIRECTIONS
+        directions = generator.standard_normal((along, *images.shape))
+        ours = (directions * gradient).reshape(along, len(images), -1).sum(-1)
         start = images.astype(np.float64)
         base = objective(start)
         best = GradientCheck(-1.0, np.inf)

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.errors import LanguageError
 from singaudit.geometry.null_space import NullSpace
+from singaudit.geometry.threads import threads_for
+from singaudit.language.translators.few import FewImages
+from singaudit.language.translators.penalties import PENALTIES, decomposed, held_out_errors, unit_penalty
 from singaudit.language.translators.statistics import Statistics, accumulate, solve_ridge, total
 
 Array = NDArray[np.float64]
@@ -21,8 +25,6 @@ Array = NDArray[np.float64]
 FOLDS = 5
 MIN_FIT_IMAGES = 50
 """With fewer images no translator is fitted for an audit: cross-validation would have next to nothing to hold out."""
-# Penalties tried, in units of n times the mean variance of a feature.
-_PENALTIES = np.logspace(-7, 1, 17)
 
 
 @dataclass(frozen=True)
@@ -91,20 +93,98 @@ def fit_translator(parts: Sequence[Statistics]) -> Translator:
     The sum of squared errors on a left-out part follows from its statistics, in the eigenbasis of the training
     covariance, without touching an image again. Raises ``LanguageError`` with fewer than two usable parts.
     """
-    usable = [part for part in parts if part.n > 1]
+    return _chosen(_Streamed(parts), range(len(parts)))
+
+
+class _Parts(Protocol):
+    """Data in parts, of which some are fitted on and others judge."""
+
+    @property
+    def sizes(self) -> Sequence[int]:
+        """Images of each part."""
+        ...
+
+    def errors(self, parts: Sequence[int], left_out: Sequence[int]) -> list[Array]:
+        """For each part ``left_out`` the sum of squared errors of each penalty, fitted on ``parts``."""
+        ...
+
+    def unit_penalty(self, parts: Sequence[int]) -> float:
+        """What penalties are in units of."""
+        ...
+
+    def fitted(self, parts: Sequence[int], penalty: float, space: NullSpace | None = None) -> Translator:
+        """At one penalty; with ``space``, on the principal part of the features."""
+        ...
+
+
+class _Streamed:
+    """Any number of images, of which the statistics of each part are kept."""
+
+    def __init__(self, parts: Sequence[Statistics]) -> None:
+        self._all = parts
+        self.sizes = [part.n for part in parts]
+
+    def _of(self, parts: Sequence[int]) -> list[Statistics]:
+        return [self._all[k] for k in parts]
+
+    def errors(self, parts: Sequence[int], left_out: Sequence[int]) -> list[Array]:
+        train = decomposed(self._of(parts))
+        return [held_out_errors(train, self._all[k]) for k in left_out]
+
+    def unit_penalty(self, parts: Sequence[int]) -> float:
+        return unit_penalty(total(self._of(parts)))
+
+    def fitted(self, parts: Sequence[int], penalty: float, space: NullSpace | None = None) -> Translator:
+        return fit_ridge(total(self._of(parts)), penalty, space)
+
+
+class _Few:
+    """Fewer images than features, which are kept."""
+
+    def __init__(self, features: NDArray[np.floating], embeddings: NDArray[np.floating], part: NDArray[np.intp]):
+        self._f, self._z, self._part = np.asarray(features, np.float64), np.asarray(embeddings, np.float64), part
+        self.sizes = np.bincount(part, minlength=FOLDS).tolist()
+        self._images = FewImages(self._f, self._z, part)
+        self.errors, self.unit_penalty = self._images.errors, self._images.unit_penalty
+        self._principal: tuple[NullSpace, FewImages] | None = None
+
+    def fitted(self, parts: Sequence[int], penalty: float, space: NullSpace | None = None) -> Translator:
+        rows = np.isin(self._part, parts)
+        mean, mean_z = self._f[rows].mean(axis=0), self._z[rows].mean(axis=0)
+        weight = self._seen(space).weight(parts, penalty)
+        return Translator(weight, mean_z - mean @ weight, mean, penalty, int(rows.sum()))
+
+    def _seen(self, space: NullSpace | None) -> FewImages:
+        if space is None:
+            return self._images
+        if self._principal is None or self._principal[0] is not space:
+            self._principal = space, self._images.projected(space.principal_part(self._f))
+        return self._principal[1]
+
+
+def _in_parts(
+    features: NDArray[np.floating], embeddings: NDArray[np.floating], part: NDArray[np.intp]
+) -> _Streamed | _Few:
+    if features.shape[0] < features.shape[1]:
+        return _Few(features, embeddings, part)
+    return _Streamed(accumulate(features, embeddings, part, FOLDS))
+
+
+def _chosen(data: _Parts, parts: Sequence[int]) -> Translator:
+    """Fitted on ``parts``, at the penalty with the smallest error where one of them at a time is left out."""
+    usable = [k for k in parts if data.sizes[k] > 1]
     if len(usable) < 2:
         raise LanguageError(
             "expected at least 10 images to fit the translator, too few were left",
             hint="Add images with --images or --probe; about 1,000 are needed before findings can be trusted.",
         )
-    errors = np.zeros(len(_PENALTIES))
-    for left_out in range(len(usable)):
-        train = _decomposed([part for i, part in enumerate(usable) if i != left_out])
-        errors += _held_out_errors(train, usable[left_out])
-    return _at_best(usable, errors)
+    errors = np.zeros(len(PENALTIES))
+    for left_out in usable:
+        errors += data.errors([k for k in usable if k != left_out], [left_out])[0]
+    return _at_best(data, usable, errors)
 
 
-def _cross_fitted(parts: Sequence[Statistics]) -> list[Translator]:
+def _cross_fitted(data: _Parts) -> list[Translator]:
     """``fit_translator`` on the other parts, for each part.
 
     Choosing the penalty of the translator without part k leaves out another part j, and that of the one without j
@@ -112,74 +192,27 @@ def _cross_fitted(parts: Sequence[Statistics]) -> list[Translator]:
     next and with the previous one, not with all: two parts tell one penalty from the next as well as four do, in half
     the time.
     """
-    if len(parts) < 3 or any(part.n < 2 for part in parts):
-        return [fit_translator(_without(parts, k)) for k in range(len(parts))]
-    errors = np.zeros((len(parts), len(_PENALTIES)))
-    for k in range(len(parts)):
-        j = (k + 1) % len(parts)
-        train = _decomposed(_without(parts, k, j))
-        errors[k] += _held_out_errors(train, parts[j])
-        errors[j] += _held_out_errors(train, parts[k])
-    return [_at_best(_without(parts, k), errors[k]) for k in range(len(parts))]
+    count = len(data.sizes)
+    if count < 3 or min(data.sizes) < 2:
+        return [_chosen(data, _without(count, k)) for k in range(count)]
+    errors = np.zeros((count, len(PENALTIES)))
+    for k in range(count):
+        j = (k + 1) % count
+        of_j, of_k = data.errors(_without(count, k, j), [j, k])
+        errors[k] += of_j
+        errors[j] += of_k
+    return [_at_best(data, _without(count, k), errors[k]) for k in range(count)]
 
 
-def _without(parts: Sequence[Statistics], *left_out: int) -> list[Statistics]:
-    return [part for i, part in enumerate(parts) if i not in left_out]
+def _without(count: int, *left_out: int) -> list[int]:
+    return [k for k in range(count) if k not in left_out]
 
 
-def _at_best(parts: Sequence[Statistics], errors: Array) -> Translator:
+def _at_best(data: _Parts, parts: Sequence[int], errors: Array) -> Translator:
     """Fitted on all ``parts`` at the penalty with the smallest error."""
-    everything = total(parts)
     # Penalties that are all small beside the data err alike: the largest of them, whatever the last bit says.
     best = int(np.flatnonzero(errors <= errors.min() * (1 + 1e-9))[-1])
-    return fit_ridge(everything, float(_PENALTIES[best]) * _unit_penalty(everything))
-
-
-def _unit_penalty(data: Statistics) -> float:
-    """n times the mean variance of a feature: what makes a penalty comparable between models and data sizes."""
-    variance = float(np.trace(data.ff) - data.f @ data.f / data.n) / len(data.f)
-    return max(variance, np.finfo(np.float64).tiny)
-
-
-@dataclass(frozen=True)
-class _Decomposed:
-    """Statistics of training images in the eigenbasis of their features' covariance."""
-
-    mean_f: Array
-    mean_z: Array
-    values: Array
-    """(m,) eigenvalues of the centred f'f."""
-    vectors: Array
-    """(m, m)."""
-    fz: Array
-    """(m, d) centred f'z, rotated."""
-    products: Array
-    """(m, m): of each pair of rows of ``fz``."""
-    unit_penalty: float
-
-
-def _decomposed(parts: Sequence[Statistics]) -> _Decomposed:
-    train = total(parts)
-    mean_f, mean_z = train.f / train.n, train.z / train.n
-    ff, fz, _ = train.centred_at(mean_f, mean_z)
-    values, vectors = np.linalg.eigh(ff)
-    fz = vectors.T @ fz
-    return _Decomposed(mean_f, mean_z, np.clip(values, 0, None), vectors, fz, fz @ fz.T, _unit_penalty(train))
-
-
-def _held_out_errors(train: _Decomposed, test: Statistics) -> Array:
-    """Sum of squared errors on ``test`` for each penalty, fitted on ``train``."""
-    test_ff, test_fz, test_zz = test.centred_at(train.mean_f, train.mean_z)
-    test_fz = train.vectors.T @ test_fz
-    test_ff = train.vectors.T @ test_ff @ train.vectors
-    # |z|^2 - 2 tr(B'F'Z) + tr(B'F'F B) with B = diag(w) F'Z: both traces are sums over pairs of eigenvectors.
-    linear = np.einsum("ij,ij->i", train.fz, test_fz)
-    quadratic = test_ff * train.products
-    weights = 1 / (train.values + _PENALTIES[:, None] * train.unit_penalty)
-    result: Array = (
-        test_zz - 2 * weights @ linear + np.einsum("pi,ij,pj->p", weights, quadratic, weights, optimize=True)
-    )
-    return result
+    return data.fitted(parts, float(PENALTIES[best]) * data.unit_penalty(parts))
 
 
 def fit(
@@ -196,17 +229,19 @@ def fit(
     when there are too few.
     """
     own_fold = fold_of(sha256)
-    if probe is not None:
-        parts = accumulate(probe[0], probe[1], fold_of(probe[2]), FOLDS)
-        zero = np.zeros(len(features), np.intp)
-        return _finish([parts], [fit_translator(parts)], zero, len(set(probe[2])), True, space)
-    parts = accumulate(features, embeddings, own_fold, FOLDS)
-    others = [_without(parts, k) for k in range(FOLDS)]
-    return _finish(others, _cross_fitted(parts), own_fold, len(set(sha256)), False, space)
+    with threads_for(space.feature_dim):
+        if probe is not None:
+            data = _in_parts(probe[0], probe[1], fold_of(probe[2]))
+            every, zero = list(range(FOLDS)), np.zeros(len(features), np.intp)
+            return _finish(data, [every], [_chosen(data, every)], zero, len(set(probe[2])), True, space)
+        data = _in_parts(features, embeddings, own_fold)
+        others = [_without(FOLDS, k) for k in range(FOLDS)]
+        return _finish(data, others, _cross_fitted(data), own_fold, len(set(sha256)), False, space)
 
 
 def _finish(
-    training: list[list[Statistics]],
+    data: _Parts,
+    training: list[list[int]],
     translators: list[Translator],
     fold: NDArray[np.intp],
     images: int,
@@ -215,11 +250,13 @@ def _finish(
 ) -> Fitted:
     halves, principal = [], []
     for parts, translator in zip(training, translators, strict=True):
-        principal.append(fit_ridge(total(parts), translator.penalty, space))
-        usable = [part for part in parts if part.n > 1]
-        pair = [total(half) for half in (usable[: len(usable) // 2], usable[len(usable) // 2 :])]
-        first, second = (fit_ridge(data, translator.penalty * data.n / translator.images) for data in pair)
-        halves.append((first, second))
+        principal.append(data.fitted(parts, translator.penalty, space))
+        usable = [k for k in parts if data.sizes[k] > 1]
+        pair = []
+        for half in (usable[: len(usable) // 2], usable[len(usable) // 2 :]):
+            size = sum(data.sizes[k] for k in half)
+            pair.append(data.fitted(half, translator.penalty * size / translator.images))
+        halves.append((pair[0], pair[1]))
     return Fitted(tuple(translators), tuple(halves), tuple(principal), fold, images, on_probe)
 
 

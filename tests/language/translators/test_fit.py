@@ -54,22 +54,22 @@ def test_the_penalty_grows_with_the_noise():
 
 
 def test_cross_validated_penalty_is_the_best_on_held_out_data_by_brute_force():
-    from singaudit.language.translators.fit import _PENALTIES, _unit_penalty
+    from singaudit.language.translators.penalties import PENALTIES, unit_penalty
 
     f, z, _ = world(300, 3.0)
     group = np.arange(300) % FOLDS
     errors = []
-    for p in _PENALTIES:
+    for p in PENALTIES:
         error = 0.0
         for k in range(FOLDS):
             train = group != k
-            unit = _unit_penalty(total(accumulate(f[train], z[train], np.zeros(train.sum(), np.intp), 1)))
+            unit = unit_penalty(total(accumulate(f[train], z[train], np.zeros(train.sum(), np.intp), 1)))
             model = Ridge(alpha=p * unit).fit(f[train].astype(np.float64), z[train].astype(np.float64))
             error += np.sum((model.predict(f[~train].astype(np.float64)) - z[~train]) ** 2)
         errors.append(error)
     ours = fit_translator(accumulate(f, z, group, FOLDS))
     everything = total(accumulate(f, z, np.zeros(300, np.intp), 1))
-    assert ours.penalty == pytest.approx(_PENALTIES[np.argmin(errors)] * _unit_penalty(everything))
+    assert ours.penalty == pytest.approx(PENALTIES[np.argmin(errors)] * unit_penalty(everything))
 
 
 def test_no_image_is_scored_by_a_translator_that_saw_it():
@@ -130,3 +130,38 @@ def test_cross_fitting_gives_what_fitting_on_the_others_gives():
         alone = fit_translator(parts)
         assert translator.penalty == pytest.approx(alone.penalty, rel=1e-12)
         np.testing.assert_allclose(translator.weight, alone.weight, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("noise", [0.1, 3.0, 30.0])
+def test_fewer_images_than_features_are_fitted_as_by_their_statistics(noise):
+    rng = np.random.default_rng(6)
+    f = (5 + rng.normal(size=(160, 8)) @ rng.normal(size=(8, 200)) + 0.1 * rng.normal(size=(160, 200))).astype(
+        np.float32
+    )
+    z = (f[:, :4] + noise * rng.normal(size=(160, 4))).astype(np.float32)
+    sha = [hashlib.sha256(str(i).encode()).hexdigest() for i in range(160)]
+    fold = fold_of(sha)
+    head = Head(
+        rng.normal(size=(5, 200)), np.zeros(5), "float32", None, "Gemm", ("fc",), "f", "y", 0.0, "softmax", True
+    )
+    s = null_space(head)
+    fitted, by_probe = fit(f, z, sha, s), fit(f, z, sha, s, (f, z, sha))
+    parts = accumulate(f, z, fold, FOLDS)
+    everything = fit_translator(parts)
+    assert by_probe.translators[0].penalty == pytest.approx(everything.penalty, rel=1e-9)
+    np.testing.assert_allclose(by_probe.translators[0].weight, everything.weight, rtol=1e-6, atol=1e-9)
+    for k, translator in enumerate(fitted.translators):
+        others = [part for i, part in enumerate(parts) if i != k]
+        truth = fit_ridge(total(others), translator.penalty)
+        principal = fit_ridge(total(others), translator.penalty, s)
+        halves = [
+            fit_ridge(total(half), translator.penalty * total(half).n / truth.images)
+            for half in (others[:2], others[2:])
+        ]
+        for found, expected in zip(
+            (translator, fitted.principal[k], *fitted.halves[k]), (truth, principal, *halves), strict=True
+        ):
+            np.testing.assert_allclose(found.weight, expected.weight, rtol=1e-6, atol=1e-9)
+            np.testing.assert_allclose(found(f), expected(f), atol=1e-6)
+            np.testing.assert_allclose(found.mean, expected.mean)
+            assert found.images == expected.images
