@@ -11,6 +11,7 @@ import jsonschema
 import onnx
 import PIL.Image
 import pytest
+from command_line import typed
 
 RUN = [sys.executable, "-m", "singaudit"]
 
@@ -20,6 +21,14 @@ def singaudit(*arguments, cwd, env=None, **kwargs):
     return subprocess.run(
         [*RUN, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, env=environment, timeout=240, **kwargs
     )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cache(tmp_path_factory):
+    """As people run it, with a cache: the model is certified once."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("SINGAUDIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +52,7 @@ def test_a_failed_gate_exits_1_and_the_report_is_there(audited):
 
 def test_result_satisfies_the_printed_schema(audited, tmp_path):
     result = json.loads((audited[1] / "out" / "result.json").read_text())
-    schema = json.loads(singaudit("schema", cwd=tmp_path).stdout)
+    schema = json.loads(typed("schema", cwd=tmp_path).stdout)
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(result, schema)
     assert result["verdict"]["status"] == "fail"
@@ -71,10 +80,10 @@ def test_time_and_host_are_in_run_json_alone(audited):
 
 
 def test_report_renders_again_without_inference(audited, tmp_path):
-    found = singaudit(
+    found = typed(
         "report", audited[1] / "out" / "result.json", "-o", "again", "--report", "html,json", cwd=tmp_path
     )
-    assert found.returncode == 0, found.stderr
+    assert found.exit_code == 0, found.stderr
     again = tmp_path / "again"
     assert (again / "result.json").read_bytes() == (audited[1] / "out" / "result.json").read_bytes()
     assert (again / "report.html").read_bytes() == (audited[1] / "out" / "report.html").read_bytes()
@@ -83,8 +92,8 @@ def test_report_renders_again_without_inference(audited, tmp_path):
 def test_a_folder_with_other_files_is_refused_before_any_work(models, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("mine")
-    found = singaudit("run", models / "leaky.onnx", "-o", "out", cwd=tmp_path)
-    assert found.returncode == 2
+    found = typed("run", models / "leaky.onnx", "-o", "out", cwd=tmp_path)
+    assert found.exit_code == 2
     assert "thesis.txt" in found.stderr
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["thesis.txt"]
 
@@ -152,11 +161,11 @@ def bad_inputs(models, folder):
 def test_bad_input_exits_2_with_one_message_and_writes_nothing(models, tmp_path):
     failures = []
     for name, (arguments, expected) in bad_inputs(models, tmp_path).items():
-        found = singaudit("run", *arguments, "-o", "out", "--progress", "none", cwd=tmp_path)
+        found = typed("run", *arguments, "-o", "out", "--progress", "none", cwd=tmp_path)
         wrong = [
             what
             for what, ok in {
-                f"exit {found.returncode}": found.returncode == 2,
+                f"exit {found.exit_code}": found.exit_code == 2,
                 "traceback": "Traceback" not in found.stderr,
                 "message": expected.lower() in found.stderr.lower(),
                 "stdout": not found.stdout,
@@ -172,8 +181,8 @@ def test_bad_input_exits_2_with_one_message_and_writes_nothing(models, tmp_path)
 
 def test_a_wrong_gate_is_pointed_at(models, tmp_path):
     gate = "mine = scores.ratio < abc"
-    found = singaudit("run", models / "leaky.onnx", cwd=tmp_path, env={"SINGAUDIT_GATE": f"default\n{gate}"})
-    assert found.returncode == 2
+    found = typed("run", models / "leaky.onnx", cwd=tmp_path, env={"SINGAUDIT_GATE": f"default\n{gate}"})
+    assert found.exit_code == 2
     shown = found.stderr.splitlines()
     assert shown[1].strip() == gate
     assert shown[2].index("^") == shown[1].index("abc")
@@ -186,19 +195,19 @@ def test_errors_as_json(tmp_path):
 
 
 def test_a_mistyped_command_and_option_are_answered_with_what_was_close(tmp_path):
-    assert "'inspect'" in singaudit("inspct", cwd=tmp_path).stderr
-    found = singaudit("run", "m.onnx", "--image", "x", cwd=tmp_path)
-    assert found.returncode == 2
+    assert "'inspect'" in typed("inspct", cwd=tmp_path).stderr
+    found = typed("run", "m.onnx", "--image", "x", cwd=tmp_path)
+    assert found.exit_code == 2
     assert "--images" in found.stderr
 
 
 def test_inspect_prints_json_and_text(models, tmp_path):
-    facts = json.loads(singaudit("inspect", models / "leaky.onnx", "--format", "json", cwd=tmp_path).stdout)
+    facts = json.loads(typed("inspect", models / "leaky.onnx", "--format", "json", cwd=tmp_path).stdout)
     assert facts["format"] == "onnx"
     assert (facts["head"]["classes"], facts["head"]["feature_dim"]) == (8, 64)
     assert facts["geometry"]["null_dim"] == 56
-    text = singaudit("inspect", models / "leaky.onnx", cwd=tmp_path)
-    assert text.returncode == 0
+    text = typed("inspect", models / "leaky.onnx", cwd=tmp_path)
+    assert text.exit_code == 0
     assert "null dimensions" in text.stdout
     table, conclusion = text.stdout.rstrip().split("\n\n")
     assert conclusion.startswith("The head ignores 88% of its feature space: 56 of 64 dimensions move no logit.")
@@ -212,37 +221,37 @@ def test_inspect_prints_json_and_text(models, tmp_path):
 def test_settings_come_from_option_variable_file_and_default_in_that_order(models, tmp_path):
     (tmp_path / "singaudit.toml").write_text('gates = ["geometry.null_dim < 1"]\nreport = ["json"]\n')
     model = models / "leaky.onnx"
-    assert singaudit("run", model, cwd=tmp_path).returncode == 1
+    assert typed("run", model, cwd=tmp_path).exit_code == 1
     assert [p.name for p in (tmp_path / "singaudit-out").iterdir() if p.suffix == ".html"] == []
-    assert singaudit("run", model, cwd=tmp_path, env={"SINGAUDIT_GATE": "default"}).returncode == 4
-    assert singaudit("run", model, "--isolated", cwd=tmp_path).returncode == 4
+    assert typed("run", model, cwd=tmp_path, env={"SINGAUDIT_GATE": "default"}).exit_code == 4
+    assert typed("run", model, "--isolated", "--report", "json", cwd=tmp_path).exit_code == 4
     (tmp_path / "singaudit.toml").write_text('imges = "x"\n')
-    found = singaudit("run", model, cwd=tmp_path)
-    assert found.returncode == 2
+    found = typed("run", model, cwd=tmp_path)
+    assert found.exit_code == 2
     assert "'images'" in found.stderr
 
 
 def test_formats_may_be_a_list_or_given_one_by_one(models, tmp_path):
     for words in (["--report", "json,html"], ["--report", "json", "--report", "html"]):
-        assert singaudit("run", models / "leaky.onnx", *words, "--force", cwd=tmp_path).returncode == 4
+        assert typed("run", models / "leaky.onnx", *words, "--force", cwd=tmp_path).exit_code == 4
         written = {path.name for path in (tmp_path / "singaudit-out").iterdir()}
         assert written == {"report.html", "result.json", "run.json"}
-    found = singaudit("run", models / "leaky.onnx", "-o", "v", cwd=tmp_path, env={"SINGAUDIT_REPORT": "html, json"})
-    assert found.returncode == 4
+    found = typed("run", models / "leaky.onnx", "-o", "v", cwd=tmp_path, env={"SINGAUDIT_REPORT": "html, json"})
+    assert found.exit_code == 4
     assert {path.name for path in (tmp_path / "v").iterdir()} == {"report.html", "result.json", "run.json"}
-    assert singaudit("run", models / "leaky.onnx", "--report", "", cwd=tmp_path).returncode == 2
+    assert typed("run", models / "leaky.onnx", "--report", "", cwd=tmp_path).exit_code == 2
 
 
 def test_a_configuration_file_sets_options_that_have_defaults_too(models, tmp_path):
     (tmp_path / "singaudit.toml").write_text('output = "here"\nformat = "json"\nprogress = "none"\nreport = "json"\n')
-    found = singaudit("run", models / "leaky.onnx", cwd=tmp_path)
+    found = typed("run", models / "leaky.onnx", cwd=tmp_path)
     assert json.loads(found.stdout)["geometry"]["null_dim"] > 0
     assert found.stderr.startswith("Report: here/result.json")
     assert found.stderr.count("\n") == 1
     assert (tmp_path / "here" / "result.json").is_file()
     assert not (tmp_path / "singaudit-out").exists()
-    assert "null dimensions" in singaudit("inspect", models / "leaky.onnx", "--format", "text", cwd=tmp_path).stdout
-    refused = singaudit("run", "missing.onnx", cwd=tmp_path)
+    assert "null dimensions" in typed("inspect", models / "leaky.onnx", "--format", "text", cwd=tmp_path).stdout
+    refused = typed("run", "missing.onnx", cwd=tmp_path)
     assert json.loads(refused.stderr)["code"]
 
 
@@ -272,8 +281,8 @@ def test_what_libraries_print_of_broken_images_stays_off_the_terminal(models, tm
 def test_pyproject_settings_are_read_from_a_folder_above(models, tmp_path):
     (tmp_path / "pyproject.toml").write_text('[tool.singaudit]\nimages = "shapes:60"\nvlm = "builtin:shapes"\n')
     (tmp_path / "deep").mkdir()
-    found = singaudit("run", models / "leaky.onnx", "--report", "json", "--format", "json", cwd=tmp_path / "deep")
-    assert found.returncode == 4, found.stderr
+    found = typed("run", models / "leaky.onnx", "--report", "json", "--format", "json", cwd=tmp_path / "deep")
+    assert found.exit_code == 4, found.stderr
     assert json.loads(found.stdout)["data"]["audit"]["found"] == 60
 
 
@@ -285,11 +294,11 @@ def test_some_unreadable_images_are_counted_and_named(models, tmp_path):
     for i in range(70):
         PIL.Image.fromarray(source.load(i).pixels).save(tmp_path / "images" / f"{i}.png")
     (tmp_path / "images" / "bad <b>.png").write_bytes(b"nonsense")
-    found = singaudit(
+    found = typed(
         "run", models / "leaky.onnx", "--images", "images", "--vlm", "builtin:shapes", "--report", "html,json",
         cwd=tmp_path,
     )  # fmt: skip
-    assert found.returncode == 4, found.stderr
+    assert found.exit_code == 4, found.stderr
     result = json.loads((tmp_path / "singaudit-out" / "result.json").read_text())
     assert result["data"]["audit"]["skipped_count"] == 1
     assert result["data"]["audit"]["skipped"][0]["name"] == "bad <b>.png"
@@ -322,8 +331,8 @@ def test_an_interrupt_leaves_no_report(models, tmp_path):
 
 
 def test_doctor_says_what_works(tmp_path):
-    found = singaudit("doctor", "--format", "json", cwd=tmp_path)
-    assert found.returncode == 0
+    found = typed("doctor", "--format", "json", cwd=tmp_path)
+    assert found.exit_code == 0
     checks = {c["name"]: c for c in json.loads(found.stdout)["checks"]}
     assert checks["built-in language model"]["ok"]
     assert all(c["ok"] or c["mend"] for c in checks.values())

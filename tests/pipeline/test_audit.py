@@ -19,6 +19,14 @@ def run(models, name, images="shapes:1500:5", **settings):
     return audit(AuditConfig(model=str(models / f"{name}.onnx"), images=images, vlm=VLM, **settings))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _cache(tmp_path_factory):
+    """A model is certified once for all tests; those that audit the same twice say that nothing may be kept."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("SINGAUDIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="module")
 def leaky(models):
     return run(models, "leaky")
@@ -82,11 +90,11 @@ def test_two_classes_are_audited_with_a_warning(models):
 
 
 def test_two_runs_are_identical_to_the_byte(models, leaky):
-    assert canonical_json(run(models, "leaky").result) == canonical_json(leaky.result)
+    assert canonical_json(run(models, "leaky", cache="none").result) == canonical_json(leaky.result)
 
 
 def test_another_batch_size_changes_nothing_that_matters(models, leaky):
-    other = run(models, "leaky", batch_size=7)
+    other = run(models, "leaky", batch_size=7, cache="none")
     for a, b in zip(numbers(leaky.result), numbers(other.result), strict=True):
         assert a == pytest.approx(b, rel=1e-3, abs=1e-3)
 
@@ -111,7 +119,7 @@ def test_order_and_names_of_files_change_nothing(models, tmp_path):
         image = PIL.Image.fromarray(source.load(i).pixels)
         image.save(tmp_path / "a" / f"{i:04d}.png")
         image.save(tmp_path / "b" / f"{(i * 7919) % 1100:04d}.png")
-    one, two = (run(models, "leaky", images=str(tmp_path / d)).result for d in "ab")
+    one, two = (run(models, "leaky", images=str(tmp_path / d), cache="none").result for d in "ab")
     assert one.data.audit.digest == two.data.audit.digest
     for a, b in zip(numbers(one), numbers(two), strict=True):
         assert a == pytest.approx(b, rel=1e-5, abs=1e-5)
@@ -130,7 +138,9 @@ def test_images_that_occur_twice_count_once(models, tmp_path):
     for name in names:
         (tmp_path / f"copy-{name}").write_bytes((tmp_path / name).read_bytes())
     (tmp_path / "twice.txt").write_text("\n".join(names + [f"copy-{name}" for name in names]))
-    once, twice = (run(models, "leaky", images=str(tmp_path / f)).result for f in ("once.txt", "twice.txt"))
+    once, twice = (
+        run(models, "leaky", images=str(tmp_path / f), cache="none").result for f in ("once.txt", "twice.txt")
+    )
     assert (twice.data.audit.found, twice.data.audit.used, twice.data.audit.duplicates) == (800, 400, 400)
     for part in ("scores", "translator", "findings", "concepts", "classes", "controls", "words", "steering", "gallery"):
         assert getattr(once, part) == getattr(twice, part), part
@@ -204,7 +214,7 @@ def test_a_shuffled_translator_cannot_tell(models, monkeypatch):
         return fit(features, np.asarray(embeddings)[order], sha256, space, probe)
 
     monkeypatch.setattr("singaudit.pipeline.audit.fit", shuffled)
-    found = run(models, "leaky")
+    found = run(models, "leaky", cache="none")
     assert {f.finding for f in found.result.findings} == {"cannot tell"}
     assert found.exit_code == 4
 
@@ -365,12 +375,12 @@ def test_features_that_are_no_numbers_are_refused(models, monkeypatch):
 
     monkeypatch.setattr(OnnxClassifier, "forward", broken)
     with pytest.raises(ModelError, match="finite"):
-        run(models, "leaky", images="shapes:100")
+        run(models, "leaky", images="shapes:100", cache="none")
 
 
 def test_a_second_audit_never_opens_the_language_model_and_finds_the_same(models, tmp_path, monkeypatch):
     settings = {"images": "shapes:300:5", "probe": "shapes:200:6"}
-    plain = canonical_json(run(models, "leaky", **settings).result)
+    plain = canonical_json(run(models, "leaky", cache="none", **settings).result)
     first = canonical_json(run(models, "leaky", cache=str(tmp_path), **settings).result)
     assert first == plain
     monkeypatch.setattr("singaudit.pipeline.observe.open_encoder", lambda *a, **k: pytest.fail("the model was opened"))

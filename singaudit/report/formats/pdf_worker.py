@@ -9,17 +9,20 @@ the HTML, and result.json; stdout receives the PDF.
 import datetime
 import hashlib
 import logging
+import os
 import sys
 
 from singaudit import child
 
-# The dates of the attached result: it has none of its own.
-_DATE = datetime.datetime(2000, 1, 1)
+# The dates of the attached result, which has none of its own, and of the fonts.
+_DATE = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
 
 
 def main() -> None:
     """Read the two documents, write the PDF."""
     child.settle_in(int(sys.argv[1]))
+    # Where HarfBuzz's subsetting is not installed, fontTools dates the fonts that it cuts down by the clock.
+    os.environ["SOURCE_DATE_EPOCH"] = str(int(_DATE.timestamp()))
     import weasyprint
     from weasyprint.urls import URLFetcher
 
