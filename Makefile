@@ -14,7 +14,8 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
-# Whole audits under faults: limits on memory, files that change, an offline machine that is watched. Some minutes.
+# Audits under faults: broken hubs and disks, limits on memory, signals, files that change or are damaged at random, an
+# offline machine that is watched. Some minutes.
 faults: setup
 	$(BIN)/python -m pytest -n $(JOBS) --dist load -m faults
 

@@ -51,3 +51,11 @@ def _no_network(monkeypatch):
 def models():
     """The folder of the embedded classifiers."""
     return MODELS
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A cache for the tests of one module, as people have one: a model is certified once, an image read once."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("SINGAUDIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="written for a POSIX shell")
+pytestmark = [pytest.mark.faults, pytest.mark.skipif(os.name != "posix", reason="written for a POSIX shell")]
 SINGAUDIT = f"{shlex.quote(sys.executable)} -m singaudit"
 POOR = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 CLOSED = f"{SINGAUDIT} inspect builtin:leaky > out.txt <&- 2>&-; echo $?"

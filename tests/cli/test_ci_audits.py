@@ -15,6 +15,8 @@ from singaudit.cli.main import main
 from singaudit.report.formats.table import FORMATS, usual_formats
 from singaudit.report.formats.writer import write_report
 
+pytestmark = pytest.mark.usefixtures("kept")
+
 MACHINES = ("junit", "sarif", "gitlab", "md", "cyclonedx", "json")
 BROKEN = "geometry.null_dim < 3"
 

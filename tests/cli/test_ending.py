@@ -90,6 +90,7 @@ def test_want_of_memory_anywhere_is_one_message(tmp_path, error):
     assert "Traceback" not in found.stderr
 
 
+@pytest.mark.faults
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_keeps_what_was_computed_and_says_one_line(tmp_path, number, code):

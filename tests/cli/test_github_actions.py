@@ -5,10 +5,13 @@ import os
 import subprocess
 import sys
 
+import pytest
 from verdict_cases import TEXTS, cases, gate, with_gates
 
 from singaudit.cli.github_actions import annotation_lines
 from singaudit.report.formats.interface import Files, Pages, Place
+
+pytestmark = pytest.mark.usefixtures("kept")
 
 CASES = cases()
 FILES = Files(model="models/leaky.onnx", places=(Place("pyproject.toml", 12),))

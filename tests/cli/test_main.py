@@ -15,20 +15,14 @@ from command_line import typed
 
 RUN = [sys.executable, "-m", "singaudit"]
 
+pytestmark = pytest.mark.usefixtures("kept")
+
 
 def singaudit(*arguments, cwd, env=None, **kwargs):
     environment = {**os.environ, "NO_COLOR": "1", "HF_HUB_OFFLINE": "1", **(env or {})}
     return subprocess.run(
         [*RUN, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, env=environment, timeout=240, **kwargs
     )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _cache(tmp_path_factory):
-    """As people run it, with a cache: the model is certified once."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("SINGAUDIT_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +74,7 @@ def test_time_and_host_are_in_run_json_alone(audited):
 
 
 def test_report_renders_again_without_inference(audited, tmp_path):
-    found = typed(
-        "report", audited[1] / "out" / "result.json", "-o", "again", "--report", "html,json", cwd=tmp_path
-    )
+    found = typed("report", audited[1] / "out" / "result.json", "-o", "again", "--report", "html,json", cwd=tmp_path)
     assert found.exit_code == 0, found.stderr
     again = tmp_path / "again"
     assert (again / "result.json").read_bytes() == (audited[1] / "out" / "result.json").read_bytes()

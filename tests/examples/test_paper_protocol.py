@@ -11,6 +11,8 @@ from singaudit.dataset.sources.table import open_source
 from singaudit.language.encoders.open_clip import repository_of
 from singaudit.torchvision_import import import_torchvision
 
+pytestmark = pytest.mark.usefixtures("kept")
+
 PATH = Path(__file__).parents[2] / "examples" / "paper_protocol.py"
 
 

@@ -9,6 +9,8 @@ import sys
 import pytest
 from hostile import run, seen
 
+pytestmark = pytest.mark.faults
+
 RUN = [sys.executable, "-m", "singaudit"]
 
 

@@ -28,7 +28,7 @@ from singaudit.language.packs.pack import open_pack
 from singaudit.language.packs.write import write_pack
 from singaudit.report.result.store import canonical_json, load_result
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+pytestmark = [pytest.mark.faults, pytest.mark.filterwarnings("ignore::UserWarning")]
 SECONDS = 10.0
 """One file may take; they are small."""
 PIECES = (b"{", b'"', b"\n", b",", b"[", b"e999", b"NaN", b"\0", b"\xed\xa0\x80", b"null", b"../", b"\xff\xff\xff\x7f")

@@ -20,6 +20,8 @@ FETCH = """
 import json, sys
 from singaudit.classifier.openers.hub import fetch_classifier
 from singaudit.cli.terminal import Reporter
+
+pytestmark = pytest.mark.faults
 with Reporter("auto") as reporter:
     found = fetch_classifier(sys.argv[1], reporter)
 facts = {"revision": found.revision, "folder": str(found.folder), "files": found.files}

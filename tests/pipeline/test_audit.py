@@ -14,17 +14,11 @@ from singaudit.report.result.store import canonical_json
 
 VLM = "builtin:shapes"
 
+pytestmark = pytest.mark.usefixtures("kept")
+
 
 def run(models, name, images="shapes:1500:5", **settings):
     return audit(AuditConfig(model=str(models / f"{name}.onnx"), images=images, vlm=VLM, **settings))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _cache(tmp_path_factory):
-    """A model is certified once for all tests; those that audit the same twice say that nothing may be kept."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("SINGAUDIT_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,8 @@ from shadow_models import FAMILIES, build, export, images
 from singaudit.classifier.shadow.module import shadow_copy
 from singaudit.errors import SingauditError
 
+pytestmark = pytest.mark.faults
+
 ROUNDS = 150
 INTEGERS = (0, 1, 2, 3, -1, 9)
 TEXTS = (

@@ -13,6 +13,8 @@ from singaudit.report.result.audit import MethodPart
 from singaudit.report.result.checksum import checksum_of
 from singaudit.report.result.findings import GatePart
 
+pytestmark = pytest.mark.usefixtures("kept")
+
 
 def run(*arguments):
     return CliRunner().invoke(main, ["compare", *map(str, arguments), "--isolated", "--progress", "none"])

@@ -17,9 +17,11 @@ from singaudit.classifier.sandbox.onnx_classifier import open_onnx
 from singaudit.cli.main import main
 from singaudit.geometry.null_space import null_space
 
+pytestmark = pytest.mark.usefixtures("kept")
+
 
 def run(*arguments):
-    return CliRunner().invoke(main, [*map(str, arguments), "--progress", "none", "--no-cache"])
+    return CliRunner().invoke(main, [*map(str, arguments), "--progress", "none"])
 
 
 @pytest.fixture(scope="module")

@@ -14,12 +14,14 @@ from singaudit.classifier.sandbox.onnx_classifier import open_onnx
 from singaudit.cli.main import main
 from singaudit.dataset.generated.source import ShapesSource
 
+pytestmark = pytest.mark.usefixtures("kept")
+
 COUNT = 240
 ROUND = ("circle", "ring", "heart", "crescent")
 
 
 def run(*arguments):
-    return CliRunner().invoke(main, [*map(str, arguments), "--progress", "none", "--no-cache"])
+    return CliRunner().invoke(main, [*map(str, arguments), "--progress", "none"])
 
 
 @pytest.fixture(scope="module")
