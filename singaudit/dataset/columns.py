@@ -51,12 +51,19 @@ def read_text(path: Path, what: str) -> str:
     return read_text_file(path, what)[0]
 
 
-def read_text_file(path: Path, what: str) -> tuple[str, TableFile]:
-    """As ``read_text``, and the hash of what was read."""
+def read_table_bytes(path: Path, what: str) -> tuple[bytes, TableFile]:
+    """A regular file of at most 256 MiB, read once, and its hash; ``what`` it is, for messages. Raises
+    ``DatasetError``."""
     try:
         data = read_regular_file(path, MAX_TEXT_BYTES)
     except UndecodableError as error:
         raise DatasetError(f"expected {what}, but {path} {error}", hint="Check the path.") from error
+    return data, TableFile(path, hashlib.sha256(data).hexdigest())
+
+
+def read_text_file(path: Path, what: str) -> tuple[str, TableFile]:
+    """As ``read_text``, and the hash of what was read."""
+    data, file = read_table_bytes(path, what)
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise DatasetError(f"expected {what} as UTF-8 text, {path} is UTF-16", hint="Save it as UTF-8.")
     if b"\0" in data:
@@ -65,7 +72,7 @@ def read_text_file(path: Path, what: str) -> tuple[str, TableFile]:
             hint="Save it as UTF-8 text.",
         )
     try:
-        return data.decode("utf-8-sig"), TableFile(path, hashlib.sha256(data).hexdigest())
+        return data.decode("utf-8-sig"), file
     except UnicodeDecodeError as error:
         raise DatasetError(
             f"expected {what} as UTF-8 text, {path} has other bytes at position {error.start}",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from singaudit.dataset.columns import TableFile, read_csv_file, read_text_file, text_of
+from singaudit.dataset.columns import TableFile, read_csv_file, read_table_bytes, read_text_file, text_of
 from singaudit.errors import DatasetError
 
 METADATA_FILES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
@@ -28,7 +28,7 @@ class MetadataTable:
     columns: Mapping[str, Sequence[str]]
     """(rows,) texts by name, the paths aside."""
     files: tuple[TableFile, ...] = ()
-    """As they were read; those that are text."""
+    """As they were read."""
 
 
 def read_metadata_tables(root: Path, files: Sequence[str]) -> MetadataTable | None:
@@ -63,7 +63,7 @@ def read_metadata_tables(root: Path, files: Sequence[str]) -> MetadataTable | No
         for name, cells in others.items():
             joined.setdefault(name, []).extend(cell.strip() for cell in cells)
         used.append(file)
-        read += [table] if table is not None else []
+        read.append(table)
     return MetadataTable(", ".join(used), rows, joined, tuple(read)) if used else None
 
 
@@ -102,11 +102,12 @@ def read_jsonl(path: Path) -> tuple[dict[str, list[str]], TableFile]:
     return {name: [text_of(row.get(name)) for row in found] for name in plain}, file
 
 
-def _parquet(path: Path) -> tuple[dict[str, list[str]], None]:
+def _parquet(path: Path) -> tuple[dict[str, list[str]], TableFile]:
     from singaudit.dataset.sources.parquet import ParquetFile
 
-    file = ParquetFile(path)
-    return {name: file.text(name) for name in file.texts}, None
+    data, table = read_table_bytes(path, "a metadata file of images, Parquet with a column file_name")
+    file = ParquetFile(path, data=data)
+    return {name: file.text(name) for name in file.texts}, table
 
 
 _READERS = {".csv": _csv, ".jsonl": read_jsonl, ".parquet": _parquet}

@@ -75,7 +75,8 @@ def read_beside(file: Path, name: str) -> bytes:
 class ParquetFile:
     """One Parquet file: its columns of text now, images when they are asked for."""
 
-    def __init__(self, path: Path, label: str | None = None) -> None:
+    def __init__(self, path: Path, label: str | None = None, data: bytes | None = None) -> None:
+        """``data``: the file's bytes, where they were read already; ``path`` then serves for messages alone."""
         try:
             import pyarrow as pa
             import pyarrow.parquet as pq
@@ -85,11 +86,11 @@ class ParquetFile:
                 hint="Run pip install 'singaudit[parquet]'",
             ) from error
         self.path = path
-        if not path.is_file():
+        if data is None and not path.is_file():
             raise DatasetError(f"expected a Parquet file, {path} is no regular file", hint="Check the path.")
         try:
-            self._version = version_of(path.stat())
-            self._file = pq.ParquetFile(path)
+            self._version = version_of(path.stat()) if data is None else None
+            self._file = pq.ParquetFile(path if data is None else pa.BufferReader(data))
             self._schema = self._file.schema_arrow
             facts = self._file.metadata
             groups = [facts.row_group(i).num_rows for i in range(facts.num_row_groups)]
@@ -178,7 +179,7 @@ class ParquetFile:
 
     def _check_same(self) -> None:
         """Labels and images are of one file: ValueError where it was written to, or replaced, since it was opened."""
-        if version_of(self.path.stat()) != self._version:
+        if self._version is not None and version_of(self.path.stat()) != self._version:
             raise ValueError("the file changed since it was opened")
 
     def _group(self, column: str, number: int) -> Any:

@@ -1,5 +1,6 @@
 """Folders as people have them: any suffix, metadata files, splits; nothing vanishes without a word."""
 
+import hashlib
 import json
 
 import pytest
@@ -57,6 +58,12 @@ def test_a_metadata_file_labels_images_as_the_datasets_library_reads_it(kind, tm
     ours = sorted(zip(values(found), found.labels, found.columns["colour"], strict=True))
     assert ours == theirs == [(1, "cat", "red"), (2, "dog", ""), (3, "cat", "blue")]
     assert resolve_labels(found, "auto", ("cat", "dog"))[1] == f"the column class_name of metadata.{kind}"
+    (read,) = found.tables
+    assert read.sha256 == hashlib.sha256((tmp_path / "d" / f"metadata.{kind}").read_bytes()).hexdigest()
+    assert not read.changed()
+    with read.path.open("ab") as file:
+        file.write(b" ")
+    assert read.changed()
 
 
 def test_images_that_a_metadata_file_does_not_list_are_left_out_and_those_it_lacks_named(tmp_path):
