@@ -52,10 +52,13 @@ def compare_targets(settings: dict[str, Any], argv: Sequence[str]) -> tuple[Comp
         if path is None:
             config = config_from({**settings, "model": target})
             quiet = bool(settings.get("quiet"))
-            with Reporter("none" if quiet else settings["progress"], title=safe(target)) as reporter:
-                wanted = usual_formats(), False
-                pdf = pdf_settings(settings, wanted)
-                audit_into(config, output / folders[target], possible_formats(wanted), force, reporter, argv, pdf)
+            usual = usual_formats(), False
+            pdf = pdf_settings(settings, usual)
+            with (
+                possible_formats(usual, pdf) as wanted,
+                Reporter("none" if quiet else settings["progress"], title=safe(target)) as reporter,
+            ):
+                audit_into(config, output / folders[target], wanted, force, reporter, argv, pdf)
         results.append(load_result(where))
         tables.append(_per_image(where.with_name(SCORES_FILE)))
     found = compare(results, targets, tables, bool(settings.get("anyway")))

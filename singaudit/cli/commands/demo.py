@@ -27,7 +27,7 @@ def run_demo(settings: dict[str, Any]) -> dict[str, Any]:
     check_output_folder(output, force=force, folders=DEMO_MODELS, pages=("index.html",))
     hold(output)
     wanted = usual_formats(), False
-    formats, pdf = possible_formats(wanted), pdf_settings(settings, wanted)
+    pdf = pdf_settings(settings, wanted)
     quiet = bool(settings.get("quiet"))
     results = []
     for name in DEMO_MODELS:
@@ -38,7 +38,10 @@ def run_demo(settings: dict[str, Any]) -> dict[str, Any]:
             gates=DEMO_GATES,
             toward="colour",
         )
-        with Reporter("none" if quiet else settings["progress"], title=f"The {name} classifier") as reporter:
+        with (
+            possible_formats(wanted, pdf) as formats,
+            Reporter("none" if quiet else settings["progress"], title=f"The {name} classifier") as reporter,
+        ):
             found, files = audit_into(config, output / name, formats, force, reporter, ["demo"], pdf)
         results.append(found.result)
         if not quiet and settings.get("output_format") != "json":

@@ -30,16 +30,18 @@ def render_again(settings: dict[str, Any], formats: tuple[tuple[str, ...], bool]
         result, earlier = redacted(result), redacted_run(earlier)
     check_output_folder(output, force=bool(settings.get("force")))
     hold(output)
-    paths = write_report(
-        result,
-        {},
-        output,
-        formats=possible_formats(formats),
-        force=bool(settings.get("force")),
-        run_info=None,
-        pdf=pdf_settings(settings, formats),
-        earlier_run=earlier,
-    )
+    pdf = pdf_settings(settings, formats)
+    with possible_formats(formats, pdf) as wanted:
+        paths = write_report(
+            result,
+            {},
+            output,
+            formats=wanted,
+            force=bool(settings.get("force")),
+            run_info=None,
+            pdf=pdf,
+            earlier_run=earlier,
+        )
     if not settings.get("quiet") and settings.get("output_format") != "json":
         for path in paths:
             print(safe(str(path), 4096))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ from singaudit.pipeline.audit import Audit, audit
 from singaudit.report.build.redact import redacted, redacted_rows, redacted_run
 from singaudit.report.formats.folder import check_output_folder
 from singaudit.report.formats.interface import Files, PdfSettings
-from singaudit.report.formats.pdf import pdf_available
+from singaudit.report.formats.pdf import dismiss, prepare
 from singaudit.report.formats.writer import write_report
 from singaudit.report.gates.rules import Rule
 from singaudit.report.result.audit import AuditResult
@@ -41,8 +42,11 @@ def run_audit(
     output = Path(settings["output"])
     check_output_folder(output, force=bool(settings.get("force")))
     hold(output)
-    wanted = possible_formats(formats)
-    with Reporter("none" if settings.get("quiet") else settings["progress"]) as reporter:
+    pdf = pdf_settings(settings, formats)
+    with (
+        possible_formats(formats, pdf) as wanted,
+        Reporter("none" if settings.get("quiet") else settings["progress"]) as reporter,
+    ):
         found, files = audit_into(
             config,
             output,
@@ -50,7 +54,7 @@ def run_audit(
             bool(settings.get("force")),
             reporter,
             argv,
-            pdf_settings(settings, formats),
+            pdf,
             redact=bool(settings.get("redact")),
         )
     places = {"model_path": in_repository(config.model), "gate_places": gate_places(found.rules)}
@@ -130,15 +134,20 @@ def pdf_settings(settings: dict[str, Any], formats: tuple[tuple[str, ...], bool]
     )
 
 
-def possible_formats(formats: tuple[tuple[str, ...], bool]) -> tuple[str, ...]:
-    """The formats to write: without the PDF libraries no PDF, unless it was asked for by name."""
+@contextmanager
+def possible_formats(formats: tuple[tuple[str, ...], bool], pdf: PdfSettings) -> Iterator[tuple[str, ...]]:
+    """The formats to write: without the PDF libraries no PDF, unless it was asked for by name.
+
+    Meanwhile a process waits to draw the PDF, where there is to be one.
+    """
     wanted, named = formats
-    if "pdf" not in wanted:
-        return wanted
-    reason = pdf_available()
-    if reason is None:
-        return wanted
-    if named:
-        raise ReportError(f"expected to write a PDF, but {reason}", hint="Or leave pdf out of --report.")
-    print(f"singaudit: no PDF is written: {safe(reason)}", file=sys.stderr)
-    return tuple(f for f in wanted if f != "pdf")
+    reason = prepare(pdf) if "pdf" in wanted else None
+    if reason is not None:
+        if named:
+            raise ReportError(f"expected to write a PDF, but {reason}", hint="Or leave pdf out of --report.")
+        print(f"singaudit: no PDF is written: {safe(reason)}", file=sys.stderr)
+        wanted = tuple(f for f in wanted if f != "pdf")
+    try:
+        yield wanted
+    finally:
+        dismiss()

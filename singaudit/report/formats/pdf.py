@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import logging
 import subprocess
+import threading
 from functools import cache
 from pathlib import Path
 
@@ -21,6 +24,9 @@ _WORKER = "singaudit.report.formats.pdf_worker"
 _INSTALL = "install pango: apt install libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0, or brew install pango"
 
 
+_READY = b"ready\n"
+"""What a process says that has loaded its libraries."""
+_START_SECONDS = 60.0
 DEFAULTS = PdfSettings()
 
 
@@ -41,16 +47,43 @@ def render(result: AuditResult, pages: Pages, files: Files) -> dict[str, bytes]:
 @cache
 def pdf_available() -> str | None:
     """Why no PDF can be made on this machine, with what to install; None when one can."""
+    process = _Process(DEFAULTS.memory)
     try:
-        done = _worker(["--check"], b"", PdfSettings(seconds=60.0))
-    except subprocess.TimeoutExpired:
+        if process.ready():
+            return None
+        done = process.draw(b"", _START_SECONDS)
+    finally:
+        process.end()
+    if done.returncode == -9:
         return "the PDF library did not start within a minute"
-    if done.returncode == 0:
-        return None
     last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no reason given"]
     if "weasyprint" in last[0]:
         return f"WeasyPrint is missing or too old ({last[0]}); pip install 'weasyprint>=68'"
     return f"the PDF libraries cannot be loaded ({last[0][:200]}); {_INSTALL}"
+
+
+def prepare(limits: PdfSettings = DEFAULTS) -> str | None:
+    """Let a process load its libraries that draws the next PDF within ``limits``; why there can be no PDF, or None.
+
+    It waits until ``pdf_bytes`` has a document for it, ``dismiss`` ends it, or this process ends.
+    """
+    dismiss()
+    process = _Process(limits.memory)
+    try:
+        if process.ready():
+            _waiting.append(process)
+            return None
+    except BaseException:
+        process.end()
+        raise
+    process.end()
+    return pdf_available()
+
+
+def dismiss() -> None:
+    """End the process that waits for a document, if one does."""
+    while _waiting:
+        _waiting.pop().end()
 
 
 def pdf_bytes(html: str, result_json: bytes, limits: PdfSettings = DEFAULTS) -> bytes:
@@ -60,8 +93,9 @@ def pdf_bytes(html: str, result_json: bytes, limits: PdfSettings = DEFAULTS) -> 
     when the system's out-of-memory killer ends the process.
     """
     document = html.encode()
+    process = _waiting.pop() if _waiting and _waiting[-1].fits(limits) else _Process(limits.memory)
     try:
-        done = _worker([], b"%d\n" % len(document) + document + result_json, limits)
+        done = process.draw(b"%d\n" % len(document) + document + result_json, limits.seconds)
     except subprocess.TimeoutExpired as e:
         raise ReportError(
             f"the PDF was not ready after {limits.seconds:g} s",
@@ -87,13 +121,53 @@ def write_pdf(html: str, result_json: bytes, path: Path) -> None:
     write_files(path.parent, {path.name: pdf_bytes(html, result_json)})
 
 
-def _worker(arguments: list[str], data: bytes, limits: PdfSettings) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        child.command(_WORKER, str(int(limits.memory * 2**30)), *arguments),
-        input=data,
-        capture_output=True,
-        timeout=limits.seconds,
-        env=child.environment(),
-        pass_fds=child.inherited(),
-        check=False,
-    )
+class _Process:
+    """Draws one PDF; what it says on its output is ``_READY`` and then the PDF."""
+
+    def __init__(self, memory: float) -> None:
+        self._memory = memory
+        self._process = subprocess.Popen(
+            child.command(_WORKER, str(int(memory * 2**30))),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            env=child.environment(),
+            pass_fds=child.inherited(),
+        )
+
+    def ready(self) -> bool:
+        """Whether it could load its libraries; waits for them."""
+        assert self._process.stdout is not None
+        timer = threading.Timer(_START_SECONDS, self._process.kill)
+        timer.daemon = True
+        timer.start()
+        try:
+            return self._process.stdout.readline() == _READY
+        finally:
+            timer.cancel()
+
+    def fits(self, limits: PdfSettings) -> bool:
+        """Whether it lives and may take as much memory."""
+        return self._process.poll() is None and self._memory == limits.memory
+
+    def draw(self, data: bytes, seconds: float) -> subprocess.CompletedProcess[bytes]:
+        """Give it ``data`` and wait for its end. Raises ``TimeoutExpired`` after ``seconds``."""
+        try:
+            output, said = self._process.communicate(data, timeout=seconds)
+        finally:
+            self.end()
+        return subprocess.CompletedProcess((), self._process.returncode, output.removeprefix(_READY), said)
+
+    def end(self) -> None:
+        """End it, whatever it does."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+
+
+_waiting: list[_Process] = []
+atexit.register(dismiss)

@@ -1,9 +1,9 @@
 """Turns the report's HTML into a PDF: in a process of its own.
 
 WeasyPrint changes Pillow's treatment of truncated images when it is imported, which would change an audit's numbers.
-Run as ``python -m singaudit.report.formats.pdf_worker BYTES [--check]``: BYTES is the memory it may take; with
-``--check`` it only imports the libraries. Otherwise stdin holds the length of the HTML in bytes on a line of its own,
-the HTML, and result.json; stdout receives the PDF.
+Run as ``python -m singaudit.report.formats.pdf_worker BYTES``, the memory that it may take. A line on stdout says that
+the libraries are loaded, however long it then takes until stdin holds the length of the HTML in bytes on a line of its
+own, the HTML, and result.json; stdout receives the PDF.
 """
 
 import datetime
@@ -19,15 +19,15 @@ _DATE = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
 
 
 def main() -> None:
-    """Read the two documents, write the PDF."""
+    """Load the libraries, read the two documents, write the PDF."""
     child.settle_in(int(sys.argv[1]))
     # Where HarfBuzz's subsetting is not installed, fontTools dates the fonts that it cuts down by the clock.
     os.environ["SOURCE_DATE_EPOCH"] = str(int(_DATE.timestamp()))
     import weasyprint
     from weasyprint.urls import URLFetcher
 
-    if "--check" in sys.argv[2:]:
-        return
+    sys.stdout.buffer.write(b"ready\n")
+    sys.stdout.buffer.flush()
     logging.getLogger("weasyprint").setLevel(logging.CRITICAL)
     size = int(sys.stdin.buffer.readline())
     html = sys.stdin.buffer.read(size).decode()

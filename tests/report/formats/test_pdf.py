@@ -1,6 +1,8 @@
 import io
+import os
 import sys
 import time
+from pathlib import Path
 
 import PIL.ImageFile
 import pytest
@@ -12,7 +14,7 @@ from report_factory import full
 from singaudit.cli.command import each_command
 from singaudit.cli.main import main
 from singaudit.errors import ReportError
-from singaudit.report.formats.pdf import PdfSettings, pdf_available, pdf_bytes, write_pdf
+from singaudit.report.formats.pdf import PdfSettings, dismiss, pdf_available, pdf_bytes, prepare, write_pdf
 from singaudit.report.formats.writer import write_report
 from singaudit.report.pages.html import render_html
 from singaudit.report.result.store import canonical_json
@@ -96,6 +98,50 @@ def test_the_same_result_gives_the_same_bytes() -> None:
     first = pdf_bytes(html, stored)
     time.sleep(1.1)  # dates in a PDF count seconds
     assert pdf_bytes(html, stored) == first
+
+
+def drawing() -> int:
+    """Children of this process that draw, or wait to."""
+    found = 0
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            parent = (path.parent / "stat").read_text().rsplit(")", 1)[1].split()[1]
+            found += parent == str(os.getpid()) and b"pdf_worker" in path.read_bytes()
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="no /proc")
+def test_a_process_that_waits_draws_the_same_and_is_gone_then() -> None:
+    first = pdf_bytes("<p>hello", b"{}")
+    assert prepare() is None
+    assert prepare() is None
+    assert drawing() == 1
+    assert pdf_bytes("<p>hello", b"{}", PdfSettings(memory=2.0)) == first, "other limits have a process of their own"
+    assert drawing() == 1
+    assert pdf_bytes("<p>hello", b"{}") == first
+    assert drawing() == 0
+    prepare()
+    dismiss()
+    assert drawing() == 0
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="no /proc")
+@pytest.mark.parametrize(("formats", "waiting"), [("html,pdf", 1), ("html,json", 0)])
+def test_an_audit_that_fails_leaves_no_process_that_waits_to_draw(formats, waiting, tmp_path, monkeypatch) -> None:
+    seen = []
+
+    def failing(*_):
+        seen.append(drawing())
+        raise ReportError("planted")
+
+    monkeypatch.setattr("singaudit.cli.commands.run.audit", failing)
+    arguments = ["run", "builtin:leaky", "--geometry-only", "--report", formats, "-o", str(tmp_path / "out")]
+    found = CliRunner().invoke(main, arguments)
+    assert "planted" in found.stderr
+    assert (seen, drawing()) == ([waiting], 0)
+    assert not (tmp_path / "out" / "report.pdf").exists()
 
 
 def every_dictionary(value, seen):
