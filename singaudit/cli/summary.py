@@ -23,6 +23,8 @@ _STATES = {"ok": "●", "amber": "▲", "red": "◆"}
 _STATE_COLOURS = {"ok": "green", "amber": "yellow", "red": "red"}
 _ROW_COLOURS = {"bad": "red", "warn": "yellow", "plain": "", "good": "green"}
 _BAR = 10
+_UNTOLD = 3
+"""Lines for what cannot be told, with the groups' names; where they take more, the groups are only counted."""
 _MAX_COMMAND = 1500
 
 Line = tuple[str, str]
@@ -124,14 +126,16 @@ def _instrument(brief: Brief) -> list[Line]:
 
 
 def _findings(brief: Brief, rows: Sequence[Row]) -> list[Line]:
+    from singaudit.report.brief.model import counted_words
+
     lines: list[Line] = []
     if rows:
         lines.append(("What the head ignores (a long bar is ignored; share and 95 % interval)", "bold"))
         lines += [(_row(row), _ROW_COLOURS[row.style]) for row in rows]
-    left = len(brief.rows) - len(rows)
-    rest = [f"{left} more in the report" if left else "", brief.more, brief.untold_line]
-    text = ". ".join(part.rstrip(".") for part in rest if part)
-    return lines + (_wrapped(f"{safe(text, 220)}.")[:3] if text else [])
+    more = counted_words([row.word for row in brief.rows[len(rows) :]] + list(brief.rest))
+    lines += _wrapped(f"{more}." if more else "")
+    untold = _wrapped(safe(brief.untold_line, 1000))
+    return lines + (untold if len(untold) <= _UNTOLD else _wrapped(safe(brief.untold_counts, 1000)))
 
 
 def _row(row: Row) -> str:
@@ -174,7 +178,10 @@ def _notes(warnings: Sequence[str]) -> list[Line]:
     if not warnings:
         return []
     more = f" (and {len(warnings) - 1} more in the report)" if len(warnings) > 1 else ""
-    return _wrapped(safe(warnings[0], 120) + more, "! ", "  ", "yellow")[:2]
+    first = safe(warnings[0], 2 * _WIDTH - 20 - len(more))
+    if first.endswith("…"):
+        first = f"{first[:-1].rsplit(' ', 1)[0]} …"
+    return _wrapped(first + more, "! ", "  ", "yellow")[:2]
 
 
 def _files(files: Sequence[Path]) -> list[Line]:

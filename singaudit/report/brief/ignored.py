@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
 from singaudit.metrics.findings import THRESHOLDS
-from singaudit.report.brief.model import MAX_ROWS, Bar, Row, Untold
+from singaudit.report.brief.model import Bar, Row, Untold
 from singaudit.report.brief.words import readable, share_text
 from singaudit.report.result.base import Statistic
 from singaudit.report.result.findings import FindingPart
@@ -61,6 +60,11 @@ _REASONS = (
     ("the language model reads none", "the language model does not read these images", "another --vlm"),
     ("the shadow copy failed", "the shadow copy differs from the model", ""),
 )
+_WITHOUT_OPTIONS = {
+    "another --vlm": "another language model",
+    "more images, with --probe": "more images",
+    "more images, or another --vlm": "more images, or another language model",
+}
 _TOO_FEW = ("were audited, fewer than", "are too few, at least")
 _FEW_VALUES = "values are read in enough images"
 _MOSTLY = 0.75
@@ -74,20 +78,17 @@ def says_something(finding: FindingPart) -> bool:
     return finding.finding in WORDS
 
 
-def rows(
-    findings: Sequence[FindingPart], two_class: bool = False, limit: int = MAX_ROWS
-) -> tuple[tuple[Row, ...], str]:
-    """The worst findings as rows, at most ``limit``, and how many more there are in words."""
-    said = sorted(((f, row(f, two_class)) for f in findings if says_something(f)), key=lambda found: _gravity(*found))
-    kept, rest = said[:limit], Counter(r.word for _, r in said[limit:])
-    more = ", ".join(f"{count} {word}" for word, count in rest.items())
-    return tuple(r for _, r in kept), f"{sum(rest.values())} more: {more}" if more else ""
+def rows(findings: Sequence[FindingPart], two_class: bool = False) -> tuple[Row, ...]:
+    """Every finding that says something as a row, the worst first."""
+    said = ((f, row(f, two_class)) for f in findings if says_something(f))
+    return tuple(shown for _, shown in sorted(said, key=lambda found: _gravity(*found)))
 
 
-def decided_first(rows: Sequence[Row], every: Sequence[Row], groups: Sequence[str]) -> tuple[Row, ...]:
-    """As many rows, those of ``groups``, whose gates failed, first and as grave as the verdict, whatever their word."""
-    first = tuple(_grave(row) for row in every if row.group in groups)[: len(rows)]
-    return (*first, *(row for row in rows if row.group not in groups))[: max(len(rows), 1)]
+def decided_first(rows: Sequence[Row], of_groups: Sequence[Row], failed: Sequence[str]) -> tuple[Row, ...]:
+    """The rows, those of ``failed`` groups, whose gates failed, first and as grave as the verdict, whatever their word;
+    ``of_groups`` are the rows without single concepts', of which no gate asks."""
+    first = [_grave(row) for row in of_groups if row.group in failed]
+    return (*first, *(row for row in rows if row.group not in failed))
 
 
 def _grave(row: Row) -> Row:
@@ -157,12 +158,17 @@ def _met_or_missed(f: FindingPart, two_class: bool) -> tuple[Statistic | None, s
     return met[0] if met else (None, "")
 
 
-def untold(findings: Sequence[FindingPart]) -> tuple[Untold, ...]:
-    """What cannot be told, grouped by reason, the commonest first; single concepts are only counted elsewhere."""
+def untold(findings: Sequence[FindingPart], of_arrays: bool = False) -> tuple[Untold, ...]:
+    """What cannot be told, grouped by reason, the commonest first; single concepts are only counted elsewhere.
+
+    ``of_arrays``: what would help is said without options, which a folder of arrays does not take.
+    """
     grouped: dict[tuple[str, str], list[str]] = {}
     for f in findings:
         if not says_something(f) and f.kind != "concept":
-            grouped.setdefault(reason(f), []).append(readable(f.group))
+            why, what = reason(f)
+            what = _WITHOUT_OPTIONS.get(what, what) if of_arrays else what
+            grouped.setdefault((why, what), []).append(readable(f.group))
     ordered = sorted(grouped.items(), key=lambda entry: -len(entry[1]))
     return tuple(Untold(tuple(groups), why, what) for (why, what), groups in ordered)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from singaudit.metrics.domains import APART
 from singaudit.metrics.findings import THRESHOLDS
 from singaudit.report.brief.model import Mark
-from singaudit.report.brief.words import counted, per_cent
+from singaudit.report.brief.words import counted, per_cent, small_share
 from singaudit.report.gates.instrument import unreadable
 from singaudit.report.result.audit import AuditResult
 
@@ -35,7 +35,7 @@ def _language_model(result: AuditResult) -> Mark:
     if read is None:
         return Mark(name, "amber", "not checked: no labels", "whether it reads these images")
     accuracy, low, chance = read
-    text = f"reads your classes with {per_cent(accuracy)}, chance {per_cent(chance)}"
+    text = f"names the right class in {small_share(accuracy)} of images, by chance {small_share(chance)}"
     if low <= chance:
         return Mark(name, "red", text, "everything read in words: it reads no better than chance")
     if (low - chance) / (1 - chance) <= THRESHOLDS.readable:
@@ -73,15 +73,11 @@ def _images(result: AuditResult) -> Mark:
         return Mark(name, "red", f"{text}, at least {THRESHOLDS.min_images} are needed", "every finding")
     accuracy, chance = data.accuracy, data.chance_accuracy
     if accuracy is not None and chance is not None and accuracy.low <= chance:
-        text += f", the model is right in {per_cent(accuracy.value)}, chance {per_cent(chance)}"
+        text += f", the model is right in {small_share(accuracy.value)}, by chance {small_share(chance)}"
         return Mark(name, "red", text, "every number: preprocessing or class order is probably wrong")
     if data.audit.skipped_count > _MANY_SKIPPED * max(1, data.audit.found):
         text += f", {counted(data.audit.skipped_count, 'other')} unreadable"
         return Mark(name, "amber", text, "whether they stand for all")
-    fitted = result.translator
-    if data.probe is None and fitted is not None and fitted.images < THRESHOLDS.min_translator_images:
-        text += f", the translator needs {THRESHOLDS.min_translator_images:,}, labelled or not"
-        return Mark(name, "amber", text, "every finding")
     return Mark(name, "ok", text, "")
 
 
@@ -91,7 +87,7 @@ def _translator(result: AuditResult) -> Mark:
         return Mark(name, "red", "not fitted", "what anything means")
     text = f"{per_cent(t.r2.value)} of what the language model sees, from {t.images:,} images"
     if t.images < THRESHOLDS.min_translator_images:
-        text += f"; at least {THRESHOLDS.min_translator_images:,} are needed"
+        text += f"; at least {THRESHOLDS.min_translator_images:,} are needed, labelled or not"
         return Mark(name, "red", text, "every finding")
     if unreadable(t):
         return Mark(name, "red", text, "every finding: the features cannot be read")

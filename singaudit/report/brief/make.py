@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from singaudit.report.brief import ignored, instrument, sentences
 from singaudit.report.brief.gates import Asked, asked
-from singaudit.report.brief.model import Brief
+from singaudit.report.brief.model import MAX_ROWS, Brief
 from singaudit.report.brief.picture import picture
-from singaudit.report.brief.steps import steps
+from singaudit.report.brief.steps import ARRAYS, steps
 from singaudit.report.brief.words import counted, share_text
 from singaudit.report.gates.rules import MAX_CLASS_GAIN
 from singaudit.report.result.audit import AuditResult
@@ -18,17 +18,16 @@ def brief_of(result: AuditResult) -> Brief:
     """The brief of a result: the same texts wherever it is shown. Pure; names are as the result has them."""
     marks = instrument.marks(result)
     two_class = result.geometry.classes == 2
-    rows, more = ignored.rows(result.findings, two_class)
     gates = asked(result.gates)
-    groups = [f for f in result.findings if f.kind != "concept"]
-    every = ignored.rows(groups, two_class, limit=len(groups))[0]
-    rows = ignored.decided_first(rows, every, _deciding(gates))
+    every = ignored.rows([f for f in result.findings if f.kind != "concept"], two_class)
+    ordered = ignored.decided_first(ignored.rows(result.findings, two_class), every, _deciding(gates))
+    rows, rest = ordered[:MAX_ROWS], tuple(row.word for row in ordered[MAX_ROWS:])
     return Brief(
         model=result.model.name, facts=_facts(result), status=result.verdict.status,
         word=sentences.WORDS[result.verdict.status],
         sentence=sentences.sentence(result, gates, every, marks),
-        certainty=sentences.certainty(result, gates, every), marks=marks, rows=rows, more=more,
-        untold=ignored.untold(result.findings), picture=picture(result, rows),
+        certainty=sentences.certainty(result, gates, every), marks=marks, rows=rows, rest=rest,
+        untold=ignored.untold(result.findings, result.model.format == ARRAYS), picture=picture(result, rows),
         steps=steps(result, gates, every, marks), notes=(*_waived(gates), *_notes(result)),
     )  # fmt: skip
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -149,8 +151,8 @@ class Brief:
     """Language model, images, translator, shadow copy, in this order; empty where no images were given."""
     rows: tuple[Row, ...]
     """At most ``MAX_ROWS``, the worst first."""
-    more: str
-    """What else was found and is not among the rows, counted; empty where nothing is."""
+    rest: tuple[str, ...]
+    """The words of the findings that are not among the rows, in their order."""
     untold: tuple[Untold, ...]
     """What cannot be told, grouped by reason."""
     picture: Picture | None
@@ -161,13 +163,37 @@ class Brief:
     """What else must be said up front, e.g. waived gates; a sentence each."""
 
     @property
+    def more(self) -> str:
+        """What else was found and is not among the rows, counted; empty where nothing is."""
+        return counted_words(self.rest)
+
+    @property
     def untold_line(self) -> str:
         """Everything that cannot be told, in one line; empty where there is nothing."""
         if not self.untold:
             return ""
+        return self._untold([_some(u.groups) for u in self.untold])
+
+    @property
+    def untold_counts(self) -> str:
+        """The same with numbers in the place of names, for where there is little room."""
+        return self._untold([str(len(u.groups)) for u in self.untold]) if self.untold else ""
+
+    def _untold(self, subjects: Sequence[str]) -> str:
         count = sum(len(u.groups) for u in self.untold)
-        parts = "; ".join(f"{_some(u.groups)}: {u.reason}{f' ({u.help})' if u.help else ''}" for u in self.untold)
+        parts = "; ".join(
+            f"{subject}: {u.reason}{f' ({u.help})' if u.help else ''}"
+            for subject, u in zip(subjects, self.untold, strict=True)
+        )
         return f"Cannot be told for {count} {'group' if count == 1 else 'groups'} \u2013 {parts}."
+
+
+def counted_words(words: Sequence[str]) -> str:
+    """How many findings there are more, by their words; empty without any."""
+    counts = Counter(words)
+    if len(counts) < 2:
+        return "".join(f"{count} more: {word}" for word, count in counts.items())
+    return f"{len(words)} more: {', '.join(f'{count} {word}' for word, count in counts.items())}"
 
 
 def _some(names: tuple[str, ...], limit: int = 3) -> str:

@@ -38,13 +38,15 @@ def _all(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row], marks
         return
     if words[:2] != ["singaudit", "run"] or len(words) < 3:
         return
+    if result.geometry.null_dim == 0:  # whatever was measured better, nothing would be found
+        return
     if result.data is None:
         seen = [word for word in words if word != "--geometry-only"]
-        if result.geometry.null_dim > 0:
-            yield Step("Show it images, so that what is ignored gets a name.", _with(seen, "--images", "PHOTOS"))
+        yield Step("Show it images, so that what is ignored gets a name.", _with(seen, "--images", "PHOTOS"))
         return
     if result.model.format == ARRAYS:
-        # No other command opens a folder of arrays.
+        # No other command opens a folder of arrays, and nothing but another folder mends one.
+        yield from _other_arrays(words, {mark.name: mark for mark in marks})
         yield from _gates(result, gates, rows, words)
         return
     yield from _instrument(result, words, {mark.name: mark for mark in marks})
@@ -75,6 +77,15 @@ def _all(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row], marks
             f"If features are stored or shared, hand on what the logits see alone: the rest shows {others[0].name}.",
             trim_command(words),
         )
+
+
+def _other_arrays(words: list[str], marks: dict[str, Mark]) -> Iterator[Step]:
+    """Arrays written anew, where what was measured with cannot be relied on."""
+    red = [name for name in ("language model", "images", "translator") if marks[name].state == "red"]
+    if red:
+        wanted = ["of a language model that reads your classes"] if red[0] == "language model" else []
+        wanted += ["of more images"] if len(red) > len(wanted) else []
+        yield Step(f"Write the arrays anew: {listed(wanted)}.", _with(words, "--arrays", "NEW_ARRAYS"))
 
 
 def _gates(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row], words: list[str]) -> Iterator[Step]:
@@ -117,10 +128,10 @@ def _instrument(result: AuditResult, words: list[str], marks: dict[str, Mark]) -
     """One command that mends all of it: one that mended a part would end inconclusive again."""
     changes: list[tuple[str, str, str]] = []
     if result.model.preprocessing.guessed:
-        changes.append(("State the preprocessing", "--preprocess", result.model.preprocessing.settings))
+        changes.append(("Correct the preprocessing, of which this is a guess", "--preprocess", result.model.preprocessing.settings))
     if marks["language model"].state == "red" and result.encoder is not None:
         changes.append(("ask a language model that reads your classes", "--vlm", _other_vlm(result)))
-    elif marks["language model"].state == "amber" and result.data is not None and result.data.labels != "true":
+    elif marks["language model"].state == "amber" and _could_be_labelled(result):
         changes.append(("let labels show whether the language model reads these images", "--labels", "LABELS.csv"))
     if marks["images"].state == "red" and not result.model.preprocessing.guessed:
         changes.append(("audit enough images for findings", *_more_images(result, audit=True)))
@@ -131,6 +142,12 @@ def _instrument(result: AuditResult, words: list[str], marks: dict[str, Mark]) -
     if changes:
         why = "; ".join(what for what, _, _ in changes)
         yield Step(f"{why[:1].upper()}{why[1:]}.", shlex.join(words))
+
+
+def _could_be_labelled(result: AuditResult) -> bool:
+    """Whether the audited images have no true labels and somebody could write them: nobody does for generated ones."""
+    data = result.data
+    return data is not None and data.labels != "true" and not data.audit.source.startswith("shapes:")
 
 
 def _failed(result: AuditResult, gates: Sequence[Asked], words: list[str]) -> Iterator[Step]:

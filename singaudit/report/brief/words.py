@@ -34,7 +34,14 @@ def per_cent(value: float) -> str:
 def share_text(s: Statistic) -> str:
     """A share with its 95 % interval, cut to 0 to 100 %; one outside of it in words."""
     low, high = (min(100.0, max(0.0, 100 * v)) for v in (s.low, s.high))
-    return f"{per_cent(s.value)} [{low:.0f}, {high:.0f}]"
+    value = per_cent(s.value)
+    unit = "" if value.endswith("%") else f"{NBSP}%"  # a word has none, and the interval alone would be bare numbers
+    return f"{value} [{low:.0f}, {high:.0f}{unit}]"
+
+
+def small_share(value: float) -> str:
+    """A share that may be far below 1 %, as that of chance among many classes: with a decimal there."""
+    return per_cent(value) if value >= 0.01 or value < 0.0005 else f"{100 * value:.1f}{NBSP}%"
 
 
 def counted(count: int, one: str, many: str = "") -> str:

@@ -170,7 +170,7 @@ def test_a_share_beyond_all_is_a_word() -> None:
     over = findings(("colour", "strong"))
     over[0]["carried_share"] = stat(1.01, 0.02)
     text = every_text(brief_of(judged("fail", (GATE.format("colour"), "fail"), findings=over)))
-    assert "All [99, 100] of the reading of colour" in text
+    assert "All [99, 100\\xa0%] of the reading of colour" in text
     assert not re.search(r"10[1-9]\s*%|[-\u2212]\d+\s*%", text.replace("\\xa0", " "))
 
 
@@ -178,7 +178,9 @@ def test_rows_stand_worst_first_and_the_rest_is_counted() -> None:
     many = findings(*((f"s{i}", "not detected") for i in range(5)), ("a", "partial"), ("b", "strong"), ("c", "strong"))
     brief = brief_of(judged("pass", findings=many))
     assert [row.word for row in brief.rows[:3]] == ["ignored", "ignored", "partly ignored"]
-    assert brief.more == "2 more: 2 little found"
+    assert brief.more == "2 more: little found"
+    several = brief_of(judged("pass", findings=[*many, *findings(*((f"d{i}", "redundant") for i in range(4)))]))
+    assert several.more == "6 more: 1 seen by the logits, 5 little found"
 
 
 def test_what_cannot_be_told_is_one_line_with_its_reasons() -> None:
@@ -271,9 +273,9 @@ def test_a_pass_does_not_hide_what_was_not_checked() -> None:
     unlabelled = judged(
         "pass",
         (GATE.format("size"), "pass"),
-        data=lambda d: d | {"labels": "predicted", "accuracy": None},
+        data=lambda d: d | {"labels": "predicted", "accuracy": None, "audit": d["audit"] | {"source": "photos"}},
         findings=findings(("size", "redundant")),
-        encoder=lambda e: e | {"class_reading": None},
+        encoder=lambda e: e | {"name": "a/clip", "class_reading": None},
     )
     brief = brief_of(unlabelled)
     assert "In doubt: language model not checked: no labels" in brief.sentence
