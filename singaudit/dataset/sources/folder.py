@@ -36,7 +36,10 @@ def open_folder(text: str, label: str | None = None) -> Listing:
     """
     root = Path(os.path.expanduser(text))
     if not root.exists():
-        raise DatasetError(f"{_EXPECTED}, but there is no {text}", hint="Check the path; a word in capitals, as MORE_PHOTOS, stands for a folder of yours.")
+        raise DatasetError(
+            f"{_EXPECTED}, but there is no {text}",
+            hint="Check the path; a word in capitals, as MORE_PHOTOS, stands for a folder of yours.",
+        )
     if not root.is_dir():
         _, what, hint = told([root.name]) or ("", "is not a folder", "Name the folder that holds the images.")
         raise DatasetError(f"{_EXPECTED}, but {text} {what}", hint=hint)

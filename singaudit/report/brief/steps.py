@@ -128,7 +128,9 @@ def _instrument(result: AuditResult, words: list[str], marks: dict[str, Mark]) -
     """One command that mends all of it: one that mended a part would end inconclusive again."""
     changes: list[tuple[str, str, str]] = []
     if result.model.preprocessing.guessed:
-        changes.append(("Correct the preprocessing, of which this is a guess", "--preprocess", result.model.preprocessing.settings))
+        changes.append(
+            ("Correct the preprocessing, of which this is a guess", "--preprocess", result.model.preprocessing.settings)
+        )
     if marks["language model"].state == "red" and result.encoder is not None:
         changes.append(("ask a language model that reads your classes", "--vlm", _other_vlm(result)))
     elif marks["language model"].state == "amber" and _could_be_labelled(result):
