@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from command_line import typed
 from PIL import Image as Picture
 
 from singaudit.cache.store import Cache, surroundings
@@ -95,6 +96,20 @@ def test_a_cluster_gives_the_local_engines_bytes_though_a_worker_is_killed(clust
     assert not (tmp_path / "kill").exists()
     assert sum(told) == 82
     assert (len(Cache(tmp_path).shelf("features", {})), shelf.added) == (len(expected.names), len(expected.names))
+
+
+@pytest.mark.timeout(900)
+def test_an_audit_on_a_cluster_is_the_local_one_to_the_byte(cluster, tmp_path):
+    source = open_source("shapes:90:3")
+    for i in range(len(source)):
+        Picture.fromarray(source.load(i).pixels).save(tmp_path / f"{i:02}.png")
+    words = ["run", "builtin:leaky", "--images", tmp_path, "--vlm", "builtin:shapes", "--report", "json,csv"]
+    for where in (["--engine", "local"], ["--engine", "ray", "--ray-actors", "2"]):
+        done = typed(*words, *where, "--generate", "0", "-o", where[1], "--no-cache", cwd=tmp_path.parent)
+        assert done.exit_code == 4, done.stderr
+    for name in ("result.json", "scores.csv"):
+        local, ray_ = ((tmp_path.parent / where / name).read_bytes() for where in ("local", "ray"))
+        assert local == ray_
 
 
 def test_a_worker_computes_what_is_not_known_and_not_left_out(photos, tmp_path, monkeypatch):

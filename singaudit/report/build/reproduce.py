@@ -9,6 +9,10 @@ from singaudit.report.result.audit import Reproduce
 from singaudit.version import __version__
 
 _PACKAGES = ("numpy", "onnx", "onnxruntime", "torch", "transformers", "pillow")
+_OTHERWISE = ("model", "classes", "classes_from", "gates", "waivers")
+"""Written in another way."""
+_WHERE = ("cache", "engine", "ray_address", "ray_actors", "ray_cpus", "ray_gpus")
+"""Where numbers are computed and kept: they are the same to the bit."""
 
 
 def reproduce(config: AuditConfig) -> Reproduce:
@@ -44,7 +48,7 @@ def command_line(config: AuditConfig) -> str:
         words += ["--classes", config.classes_from or ",".join(config.classes)]
     for name, field in AuditConfig.model_fields.items():
         value = getattr(config, name)
-        if name in ("model", "classes", "classes_from", "gates", "waivers", "cache") or value == field.default:
+        if name in _OTHERWISE + _WHERE or value == field.default:
             continue
         words += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
     for gate in config.gates:
