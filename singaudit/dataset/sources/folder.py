@@ -53,10 +53,11 @@ def open_folder(text: str, label: str | None = None) -> Listing:
         first = first or (f"; {other[0]} {other[1]}" if other else "")
         hint = other[2] if other else "Name the folder that holds the images."
         raise DatasetError(f"{_EXPECTED}, but {text} holds no file that is one{first}", hint=hint)
-    split, files = _split(walk)
+    split, files, others = taken_split(walk.files)
+    walk.left_out += others
     files, metadata = _listed(walk, root, sorted(files), split)
     names = [readable(path) for path in files]
-    labels, source = _folder_labels(names, split), OWN_LABELS
+    labels, source = folder_labels(names, split), OWN_LABELS
     kind: LabelKind = "folders"
     columns: dict[str, list[str]] = {}
     if metadata is not None:
@@ -86,19 +87,23 @@ def open_folder(text: str, label: str | None = None) -> Listing:
     )
 
 
-def _split(walk: _Walk) -> tuple[str, list[str]]:
-    """The split that is taken where the first level are splits of a data set, and its files; "" and all otherwise."""
-    firsts = Counter(path.partition("/")[0] if "/" in path else "" for path in walk.files)
+def taken_split(files: list[str]) -> tuple[str, list[str], list[Skipped]]:
+    """Of paths whose first level are splits of a data set: the one that is taken, its files, and the other splits.
+
+    "" and all files otherwise.
+    """
+    firsts = Counter(path.partition("/")[0] if "/" in path else "" for path in files)
     if not all(name.lower() in _SPLITS for name in firsts):
-        return "", walk.files
-    if len(firsts) == 1 and all(path.count("/") == 1 for path in walk.files):
-        return "", walk.files  # one folder of images, which may be a class
+        return "", files, []
+    if len(firsts) == 1 and all(path.count("/") == 1 for path in files):
+        return "", files, []  # one folder of images, which may be a class
     taken = min(firsts, key=lambda name: (_SPLITS[name.lower()], name))
-    for name in firsts:
-        if name != taken:
-            reason = f"is another split, of {firsts[name]} images: {taken} was taken"
-            walk.left_out.append(Skipped(readable(name), reason))
-    return taken, [path for path in walk.files if path.startswith(f"{taken}/")]
+    others = [
+        Skipped(readable(name), f"is another split, of {count} images: {taken} was taken")
+        for name, count in firsts.items()
+        if name != taken
+    ]
+    return taken, [path for path in files if path.startswith(f"{taken}/")], others
 
 
 def _listed(walk: _Walk, root: Path, files: list[str], split: str) -> tuple[list[str], MetadataTable | None]:
@@ -130,7 +135,8 @@ def _of_label_tool(root: Path, tables: list[str], files: list[str]) -> MetadataT
     return read[0] if len(read) == 1 else None
 
 
-def _folder_labels(names: Sequence[str], split: str) -> tuple[str | None, ...] | None:
+def folder_labels(names: Sequence[str], split: str) -> tuple[str | None, ...] | None:
+    """(n,) the subfolder of each image, below the ``split`` where there is one; None where all lie flat."""
     start = len(split) + 1 if split else 0
     labels = tuple(name[start:].split("/", 1)[0] if "/" in name[start:] else None for name in names)
     return labels if any(label is not None for label in labels) else None

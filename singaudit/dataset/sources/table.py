@@ -25,8 +25,8 @@ class Source:
     """Where its ``open_...`` is, below ``singaudit.dataset``."""
     function: str
     """Opens a text, with the name of the column of labels or None."""
-    prefix: str = ""
-    """The start of every text that means it."""
+    prefix: str | tuple[str, ...] = ""
+    """The start of every text that means it, or one of several."""
     suffixes: tuple[str, ...] = ()
     """Endings of the files that mean it."""
     shards: str = ""
@@ -50,6 +50,12 @@ SOURCES = (
     Source(".parquet tables", "sources.parquet", "open_parquet", suffixes=(".parquet",), shards=".parquet"),
     # Compressed archives are refused with what to do: their members cannot be reached one by one.
     Source(".tar shards", "sources.tar_shards", "open_shards", suffixes=(".tar", ".tar.gz", ".tgz"), shards=".tar"),
+    Source(
+        "folder of an object store (s3://, gs://, az://)",
+        "sources.object_store",
+        "open_objects",
+        prefix=("s3://", "gs://", "gcs://", "az://", "abfs://", "abfss://"),
+    ),
     Source("hf:ORG/NAME[:SPLIT]", "sources.hub", "open_hub_dataset", prefix="hf:"),
     Source("shapes:N[:SEED]", "generated.source", "open_shapes", prefix="shapes:"),
 )
