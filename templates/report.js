@@ -44,18 +44,25 @@
   function open() {
     var target = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
     var around = target && target.closest("details");
-    if (around && !around.open) { around.open = true; target.scrollIntoView(); }
+    if (!around) return null;
+    if (!around.open) { around.open = true; target.scrollIntoView(); }
+    return around.querySelector("summary");
   }
   window.addEventListener("hashchange", open);
   document.querySelectorAll('a[href^="#"]').forEach(function (link) {
-    link.addEventListener("click", function () { window.setTimeout(open, 0); });
+    link.addEventListener("click", function () {
+      window.setTimeout(function () {
+        // Whoever follows a link by keyboard goes on from where it leads: to the section's title, which closes it again.
+        var title = open();
+        if (title) { title.focus({ preventScroll: true }); title.scrollIntoView(); }
+      }, 0);
+    });
   });
   open();
   var all = document.querySelector(".open-all");
   if (all) all.addEventListener("click", function () {
-    var opening = all.getAttribute("aria-pressed") !== "true";
+    var opening = evidence.some(function (part) { return !part.open; });
     evidence.forEach(function (part) { part.open = opening; });
-    all.setAttribute("aria-pressed", opening ? "true" : "false");
     all.textContent = opening ? "Close all" : "Open all";
   });
   var closed = [];

@@ -24,7 +24,7 @@ _STATE_COLOURS = {"ok": "green", "amber": "yellow", "red": "red"}
 _ROW_COLOURS = {"bad": "red", "warn": "yellow", "plain": "", "good": "green"}
 _BAR = 10
 _UNTOLD = 3
-"""Lines for what cannot be told, with the groups' names; where they take more, the groups are only counted."""
+"""Lines for what cannot be told; where the groups' names take more they are counted, and then the rarest reasons."""
 _MAX_COMMAND = 1500
 
 Line = tuple[str, str]
@@ -58,7 +58,7 @@ def brief_lines(brief: Brief, warnings: Sequence[str] = (), files: Sequence[Path
             break
         if len(steps) > 1 and (len(steps) > 2 or len(findings) <= 4):
             steps.pop()
-        elif len(findings) > 3:
+        elif len(findings) > 1:
             findings.pop()
         elif steps:
             steps.pop()
@@ -134,8 +134,9 @@ def _findings(brief: Brief, rows: Sequence[Row]) -> list[Line]:
         lines += [(_row(row), _ROW_COLOURS[row.style]) for row in rows]
     more = counted_words([row.word for row in brief.rows[len(rows) :]] + list(brief.rest))
     lines += _wrapped(f"{more}." if more else "")
-    untold = _wrapped(safe(brief.untold_line, 1000))
-    return lines + (untold if len(untold) <= _UNTOLD else _wrapped(safe(brief.untold_counts, 1000)))
+    texts = [brief.untold_line, *(brief.untold_counts(n) for n in range(len(brief.untold), 0, -1))]
+    told = [_wrapped(safe(text, 1000)) for text in texts]
+    return lines + next((lines for lines in told if len(lines) <= _UNTOLD), told[-1][:_UNTOLD])
 
 
 def _row(row: Row) -> str:

@@ -172,20 +172,17 @@ class Brief:
         """Everything that cannot be told, in one line; empty where there is nothing."""
         if not self.untold:
             return ""
-        return self._untold([_some(u.groups) for u in self.untold])
+        return self._untold([f"{_some(u.groups)}: {_why(u)}" for u in self.untold])
 
-    @property
-    def untold_counts(self) -> str:
-        """The same with numbers in the place of names, for where there is little room."""
-        return self._untold([str(len(u.groups)) for u in self.untold]) if self.untold else ""
+    def untold_counts(self, reasons: int) -> str:
+        """The same with numbers in the place of names and the commonest ``reasons`` alone, where there is no room."""
+        parts = [f"{len(u.groups)}: {_why(u)}" for u in self.untold[:reasons]]
+        left = sum(len(u.groups) for u in self.untold[reasons:])
+        return self._untold([*parts, f"{left} for other reasons"] if left else parts)
 
-    def _untold(self, subjects: Sequence[str]) -> str:
+    def _untold(self, parts: Sequence[str]) -> str:
         count = sum(len(u.groups) for u in self.untold)
-        parts = "; ".join(
-            f"{subject}: {u.reason}{f' ({u.help})' if u.help else ''}"
-            for subject, u in zip(subjects, self.untold, strict=True)
-        )
-        return f"Cannot be told for {count} {'group' if count == 1 else 'groups'} \u2013 {parts}."
+        return f"Cannot be told for {count} {'group' if count == 1 else 'groups'} \u2013 {'; '.join(parts)}."
 
 
 def counted_words(words: Sequence[str]) -> str:
@@ -193,7 +190,11 @@ def counted_words(words: Sequence[str]) -> str:
     counts = Counter(words)
     if len(counts) < 2:
         return "".join(f"{count} more: {word}" for word, count in counts.items())
-    return f"{len(words)} more: {', '.join(f'{count} {word}' for word, count in counts.items())}"
+    return f"{len(words)} more: {'; '.join(f'{count} {word}' for word, count in counts.items())}"
+
+
+def _why(untold: Untold) -> str:
+    return f"{untold.reason} ({untold.help})" if untold.help else untold.reason
 
 
 def _some(names: tuple[str, ...], limit: int = 3) -> str:

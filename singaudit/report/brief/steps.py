@@ -158,7 +158,9 @@ def _failed(result: AuditResult, gates: Sequence[Asked], words: list[str]) -> It
     names = [readable(str(group)) for group in failed]
     if failed and not made:
         yield Step(
-            f"See it: images with the same logits and another {names[0]}.", _with(words, "--toward", str(failed[0]))
+            f"See it: images with the same logits and another {names[0]}.",
+            # Where none were asked for, that would go on saying so.
+            _with(_without(words, "--generate"), "--toward", str(failed[0])),
         )
     if failed:
         yield Step(
@@ -190,6 +192,11 @@ def _with(words: list[str], option: str, value: str) -> str:
 
 def _set(words: list[str], option: str, value: str) -> list[str]:
     """The command's words with an option set to a value, in the place of an earlier one."""
+    return [*_without(words, option), option, value]
+
+
+def _without(words: list[str], option: str) -> list[str]:
+    """The command's words without an option and its value."""
     out, skip = [], False
     for word in words:
         if skip:
@@ -198,7 +205,7 @@ def _set(words: list[str], option: str, value: str) -> list[str]:
             skip = True
         else:
             out.append(word)
-    return [*out, option, value]
+    return out
 
 
 def _plus(words: list[str], option: str, value: str) -> str:

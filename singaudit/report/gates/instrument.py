@@ -115,8 +115,8 @@ def blind(result: AuditResult) -> list[str]:
     reading = result.encoder.class_reading if result.encoder is not None else None
     if reading is not None and reading.low <= reading.chance:
         return [
-            f"the language model does not read these images: it names {reading.value:.0%} of the true classes "
-            f"[{reading.low:.0%}, {reading.high:.0%}], {reading.chance:.0%} by chance; name another with --vlm, or say "
+            f"the language model does not read these images: it names {reading.value:.1%} of the true classes "
+            f"[{reading.low:.1%}, {reading.high:.1%}], {reading.chance:.1%} by chance; name another with --vlm, or say "
             "the classes in words with --class-prompts"
         ]
     if result.findings and not any(part.readable for part in result.findings):

@@ -11,6 +11,8 @@ from report_factory import HOSTILE, full, geometry_only, stat
 from singaudit.cli.main import main
 from singaudit.metrics.findings import THRESHOLDS
 from singaudit.report.brief.compared import compared_answer
+from singaudit.report.brief.ignored import row as row_of
+from singaudit.report.brief.ignored import says_something
 from singaudit.report.brief.make import brief_of
 from singaudit.report.brief.model import MAX_ROWS, MAX_STEPS, Brief
 from singaudit.report.result.audit import AuditResult
@@ -47,6 +49,8 @@ def findings(*wanted: tuple[str, str]) -> Any:
         "probe": {"features": stat(0.9), "principal": stat(0.9), "null": stat(0.9), "gain": stat(0.03, 0.02)},
     }
     pattern["unstable"] = pattern["partial"] | {"finding": "unstable"}
+    for word in ("nonlinear", "not applicable"):
+        pattern[word] = pattern["partial"] | {"finding": word}
     return [pattern[word] | {"group": group} for group, word in wanted]
 
 
@@ -180,7 +184,7 @@ def test_rows_stand_worst_first_and_the_rest_is_counted() -> None:
     assert [row.word for row in brief.rows[:3]] == ["ignored", "ignored", "partly ignored"]
     assert brief.more == "2 more: little found"
     several = brief_of(judged("pass", findings=[*many, *findings(*((f"d{i}", "redundant") for i in range(4)))]))
-    assert several.more == "6 more: 1 seen by the logits, 5 little found"
+    assert several.more == "6 more: 1 seen by the logits; 5 little found"
 
 
 def test_what_cannot_be_told_is_one_line_with_its_reasons() -> None:
@@ -191,7 +195,12 @@ def test_what_cannot_be_told_is_one_line_with_its_reasons() -> None:
     )
     told = findings(("x", "unstable"), ("y", "cannot tell"))
     told[1]["rule"] = "the vision-language model does not read this group reliably: 0.2 [0.1, 0.3]"
-    line = brief_of(judged("inconclusive", findings=told)).untold_line
+    brief = brief_of(judged("inconclusive", findings=told))
+    line = brief.untold_line
+    assert brief.untold_counts(1).endswith(
+        "2 groups \u2013 1: it changes with the half of the images that is looked at "
+        "(more images); 1 for other reasons."
+    )
     assert "x: it changes with the half" in line
     assert "y: the language model does not read it reliably (another --vlm)" in line
 
@@ -332,3 +341,75 @@ def test_a_comparison_of_what_is_alike_puts_no_model_first() -> None:
     assert (alike.word, alike.clear) == ("Neither stands first", False)
     each = (("size", "partial", "redundant"), ("colour", "redundant", "partial"))
     assert compared_answer(compared(verdicts=("fail", "fail"), apart=each)).word == "Neither stands first"
+
+
+KINDS = (
+    "strong", "partial", "nonlinear", "redundant", "not detected", "not applicable", "unstable", "cannot tell",
+)  # fmt: skip
+REASONS = (
+    "no rule is met: carried share 0.4 [0.0, 0.8]",
+    "the vision-language model does not read this group reliably: 0.2 [0.1, 0.3]",
+    "too few images show the values: they count as 30",
+)
+
+
+def thirty() -> AuditResult:
+    """30 groups with findings of every kind, the numbers between the limits and on either side of 0 and 1."""
+    found = findings(*((f"group {i}", KINDS[i % len(KINDS)]) for i in range(30)))
+    for i, f in enumerate(found):
+        if f["finding"] == "nonlinear":
+            f["quadratic_probe"] = f["probe"] | {"null": stat(0.3 + i / 50, 0.05)}
+        if f["finding"] == "strong":
+            f["carried_share"] = stat(0.75 + i / 60, 0.1)
+        if f["finding"] == "partial":
+            f["carried_share"] = stat(0.25 + i / 50, 0.08)
+            f["null_follow"] = f["null_follow"] | {"of_read": stat(0.3 + i / 60, 0.1)}
+        if f["finding"] == "redundant":
+            f["carried_share"] = stat(0.9, 0.1)
+            f["probe"] = f["probe"] | {"gain": stat(0.25 if i > 20 else i / 200, 0.03)}
+        if f["finding"] == "not detected":
+            f["probe"] = f["probe"] | {"null": stat(-0.03 + i / 400, 0.05)}
+        if f["finding"] == "cannot tell":
+            f["rule"] = REASONS[i % len(REASONS)]
+    return judged("no gates set", findings=found)
+
+
+def test_thirty_groups_are_six_rows_a_count_and_the_reasons() -> None:
+    result = thirty()
+    brief = brief_of(result)
+    assert len(brief.rows) == MAX_ROWS
+    assert len(brief.rows) + len(brief.rest) + sum(len(u.groups) for u in brief.untold) == 30
+    assert [row.style for row in brief.rows] == ["bad"] * 4 + ["warn"] * 2
+    assert brief.more == (
+        "18 more: 2 partly ignored; 4 ignored, nonlinearly; 1 mostly seen; 3 seen by the logits; 4 little found; "
+        "4 nothing is ignored"
+    )
+    assert len({(u.reason, u.help) for u in brief.untold}) == len(brief.untold) <= 1 + len(REASONS)
+
+
+def test_badge_and_bar_agree_for_every_kind_of_finding() -> None:
+    """Not the six shown alone: the bar is within the limits that its word means."""
+    shown = [row_of(f) for f in thirty().findings if says_something(f)]
+    assert {r.finding for r in shown} == set(KINDS) - {"unstable", "cannot tell"}
+    for r in shown:
+        if r.finding == "not applicable":
+            continue
+        assert r.bar is not None, r
+        assert 0 <= r.bar.low <= r.bar.value <= r.bar.high <= 1
+        if r.style == "bad":
+            assert r.bar.low >= THRESHOLDS.strong_share, r
+        elif r.word == "mostly ignored":
+            assert r.bar.value >= 0.75, r
+        elif r.word == "partly ignored":
+            assert THRESHOLDS.partial_share < r.bar.low, r
+            assert r.bar.value < 0.75, r
+        elif r.word == "ignored, nonlinearly":
+            assert r.bar.low > THRESHOLDS.nonlinear_probe, r
+        elif r.word == "mostly seen":
+            assert THRESHOLDS.redundant_gain < r.bar.value < 0.5, r
+        elif r.word == "seen by the logits":
+            assert r.bar.value <= THRESHOLDS.redundant_gain, r
+        elif r.word == "little found":
+            assert r.bar.high < THRESHOLDS.absent_probe, r
+        else:
+            raise AssertionError(f"a word without a rule: {r.word}")
