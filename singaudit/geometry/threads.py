@@ -10,8 +10,11 @@ _FEW = 3000
 """Dimensions of features below which one thread does all. With two, on two cores that others used as well, eigenvalues
 of 1,280 dimensions took four times as much of them, and as long; an audit of 1,000 images 266 s of them instead of 54.
 What two gain on an idle machine is a third of a decomposition, and nothing of small products."""
+_MANY = 20_000
+"""Images from which on products with all of them take most of the time, which threads share well."""
 
 
-def threads_for(dimensions: int) -> AbstractContextManager[object]:
-    """A context in which matrices of features of so many ``dimensions`` have one thread if these are few."""
-    return threadpool_limits(1, user_api="blas") if dimensions < _FEW else nullcontext()
+def threads_for(dimensions: int, images: int = 0) -> AbstractContextManager[object]:
+    """A context in which ``images`` with features of so many ``dimensions`` have one thread if both are few."""
+    few = dimensions < _FEW and images < _MANY
+    return threadpool_limits(1, user_api="blas") if few else nullcontext()

@@ -67,7 +67,7 @@ class Measured:
 
 def measure(subject: Subject) -> Measured:
     """All scores of an audit. Nothing loops over images; memory beyond per-image results is one block's."""
-    with threads_for(subject.space.feature_dim):
+    with threads_for(*subject.features.shape[::-1]):
         return _measure(subject)
 
 

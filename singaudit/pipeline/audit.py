@@ -160,7 +160,7 @@ def _found(config: AuditConfig, rules: list[Rule], progress: Progress, warn: Cal
     fit_images = len(seen.probe.names) if seen.probe else len(seen.images.names)
     if fit_images < MIN_FIT_IMAGES:
         return _without_language(facts, progress, f"{fit_images} images are too few to fit a translator")
-    with threads_for(space.feature_dim):
+    with threads_for(space.feature_dim, max(fit_images, len(seen.images.names))):
         subject = _interpret(facts, features, logits, progress)
         measured = measure(subject)
         progress("measure", 1, 1)

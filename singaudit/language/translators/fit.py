@@ -229,7 +229,7 @@ def fit(
     when there are too few.
     """
     own_fold = fold_of(sha256)
-    with threads_for(space.feature_dim):
+    with threads_for(space.feature_dim, len(features if probe is None else probe[0])):
         if probe is not None:
             data = _in_parts(probe[0], probe[1], fold_of(probe[2]))
             every, zero = list(range(FOLDS)), np.zeros(len(features), np.intp)
