@@ -7,7 +7,7 @@ and differences are resampled jointly and nothing depends on how the images are 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -127,6 +127,10 @@ class Bootstrap:
     def mean(self, column: int) -> Estimate:
         """Estimate of one column's mean."""
         return self.estimate(lambda m: m[..., column])
+
+    def columns(self, of: Sequence[int]) -> list[Estimate]:
+        """Estimates of the means of several columns."""
+        return self.estimates(lambda m: m[..., list(of)], np.full(len(of), self._n))
 
     def ratio(self, over: int, under: int) -> Estimate:
         """Estimate of one column's mean over another's."""

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 _BLOCK_ROWS = 4096
+_BLOCK = 64
+"""Equations at once, of a triangular system."""
 
 
 class Rows(Protocol):
@@ -91,12 +93,23 @@ def accumulate(features: Rows, embeddings: Rows, groups: NDArray[np.intp], count
 def solve_ridge(ff: Array, fy: Array, penalty: float) -> Array:
     """(ff + penalty I)^-1 fy for the centred sums ``ff`` (m, m) and ``fy`` (m, k) of a ridge regression.
 
-    By numpy's elimination: Cholesky's factors, which numpy does not solve with, come from another library whose threads
-    wait for work while numpy's do theirs, and took longer.
+    By Cholesky's factor, half the work of an elimination. numpy does not solve with one: that is done here a block at a
+    time, nearly all of it in matrix products.
     """
     shifted: Array = np.array(ff)
     shifted[np.diag_indices_from(shifted)] += penalty
-    return np.asarray(np.linalg.solve(shifted, fy), dtype=np.float64)
+    try:
+        lower = np.linalg.cholesky(shifted)
+    except np.linalg.LinAlgError:  # the penalty is below what rounding left of the smallest eigenvalue
+        return np.asarray(np.linalg.solve(shifted, fy), dtype=np.float64)
+    found: Array = np.array(fy, dtype=np.float64)
+    blocks = [slice(start, start + _BLOCK) for start in range(0, len(found), _BLOCK)]
+    inverses = [np.linalg.inv(lower[block, block]) for block in blocks]
+    for block, inverse in zip(blocks, inverses, strict=True):
+        found[block] = inverse @ (found[block] - lower[block, : block.start] @ found[: block.start])
+    for block, inverse in zip(reversed(blocks), reversed(inverses), strict=True):
+        found[block] = inverse.T @ (found[block] - lower[block.stop :, block].T @ found[block.stop :])
+    return found
 
 
 def total(parts: Sequence[Statistics]) -> Statistics:

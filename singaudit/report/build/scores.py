@@ -232,14 +232,15 @@ def concept_parts(concepts: Bootstrap, groups: Sequence[Group], singles: Sequenc
     ]
     named += [(v, None, prompts("{}", v)[0]) for v in singles]
     k = len(named)
+    means = concepts.columns(range(3 * k))
     return [
         ConceptPart(
             name=name,
             group=group,
             prompt=prompt,
-            zero_removal_deg=statistic(concepts.mean(i)),
-            attribute_score_deg=statistic(concepts.mean(k + i)),
-            absolute_deg=statistic(concepts.mean(2 * k + i)),
+            zero_removal_deg=statistic(means[i]),
+            attribute_score_deg=statistic(means[k + i]),
+            absolute_deg=statistic(means[2 * k + i]),
         )
         for i, (name, group, prompt) in enumerate(named)
     ]

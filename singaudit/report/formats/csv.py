@@ -8,6 +8,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from singaudit.report.formats.interface import Files, Pages
 from singaudit.report.result.audit import AuditResult
 
@@ -30,9 +32,14 @@ def scores_csv(columns: Mapping[str, Sequence[Any]]) -> bytes:
     file = io.StringIO(newline="")
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([_cell(name) for name in columns])
-    for row in zip(*columns.values(), strict=True):
-        writer.writerow([_cell(value) for value in row])
+    writer.writerows(zip(*(_cells(column) for column in columns.values()), strict=True))
     return file.getvalue().encode("utf-8", errors="backslashreplace")
+
+
+def _cells(column: Sequence[Any]) -> list[str]:
+    if isinstance(column, np.ndarray) and column.dtype == np.float64:
+        return [repr(value) if math.isfinite(value) else "" for value in column.tolist()]
+    return [_cell(value) for value in column]
 
 
 def _cell(value: Any) -> str:

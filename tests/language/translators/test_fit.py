@@ -10,7 +10,7 @@ from singaudit.classifier.interface import Head
 from singaudit.errors import LanguageError
 from singaudit.geometry.null_space import null_space
 from singaudit.language.translators.fit import FOLDS, by_fold, fit, fit_ridge, fit_translator, fold_of
-from singaudit.language.translators.statistics import accumulate, total
+from singaudit.language.translators.statistics import accumulate, solve_ridge, total
 
 RNG = np.random.default_rng(0)
 M, D = 24, 7
@@ -130,6 +130,16 @@ def test_cross_fitting_gives_what_fitting_on_the_others_gives():
         alone = fit_translator(parts)
         assert translator.penalty == pytest.approx(alone.penalty, rel=1e-12)
         np.testing.assert_allclose(translator.weight, alone.weight, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("m", [1, 63, 64, 200])
+def test_a_ridge_system_is_solved_a_block_at_a_time(m):
+    rows, y = RNG.normal(size=(300, m)) * np.logspace(0, -5, m), RNG.normal(size=(m, 3))
+    ff = rows.T @ rows
+    truth = np.linalg.solve(ff + 1e-3 * np.eye(m), y)
+    np.testing.assert_allclose(solve_ridge(ff, y, 1e-3), truth, rtol=1e-8, atol=1e-8 * np.abs(truth).max())
+    # What rounding left below 0 is solved all the same.
+    np.testing.assert_allclose(solve_ridge(-np.eye(m), y, 1e-3), y / (1e-3 - 1))
 
 
 @pytest.mark.parametrize("noise", [0.1, 3.0, 30.0])
