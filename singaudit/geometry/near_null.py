@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from singaudit.geometry.threads import threads_for
+
 Array = NDArray[np.float64]
 
 NEAR_NULL_FRACTION = 0.01
@@ -19,6 +21,11 @@ def near_null_dim(weight: Array, covariance: Array | None, fraction: float) -> t
     hence every single logit by no more. Returns (dimension, share of the features' whitened dimensions); the
     exact null space is included. ``covariance`` None: features vary alike in every direction.
     """
+    with threads_for(weight.shape[1]):
+        return _near_null_dim(weight, covariance, fraction)
+
+
+def _near_null_dim(weight: Array, covariance: Array | None, fraction: float) -> tuple[int, float]:
     if covariance is None:
         support, moved = weight.shape[1], weight
     else:
