@@ -159,6 +159,11 @@ def _doubt(result: AuditResult, gates: Sequence[Asked], marks: Sequence[Mark]) -
     groups = [a.subject for a in open_ if a.group is not None]
     if groups:
         return f"whether the head ignores {listed(groups)} cannot be told from these images"
+    if any(a.loses_class for a in open_) and result.data.labels != "true":
+        return (
+            "how much of what its features know of the classes its logits lose cannot be told: these images have no "
+            "true labels"
+        )
     if open_:
         return f"{listed([a.subject for a in open_])} cannot be judged from these images"
     return result.verdict.reasons[0] if result.verdict.reasons else "the audit came to no conclusion"

@@ -134,6 +134,10 @@ def test_what_is_not_decided_is_no_pass_and_says_why() -> None:
     assert undecided.sentence == (
         "Not decided, and so no pass: whether the head ignores background cannot be told from these images."
     )
+    unlabelled = judged(
+        "inconclusive", ("data.class_gain < 0.2", "inconclusive"), data=lambda d: d | {"labels": "predicted"}
+    )
+    assert brief_of(unlabelled).sentence.endswith("cannot be told: these images have no true labels.")
     few = brief_of(RESULTS["few images"])
     assert "80, at least 300 are needed" in few.sentence
     assert [mark.state for mark in few.marks][1] == "red"
