@@ -115,9 +115,9 @@ def _head(brief: Brief) -> list[Line]:
 
 
 def _instrument(brief: Brief) -> list[Line]:
-    """One line for all that is fine, and one or two for each that is not."""
+    """All that is fine in one sentence, and a line or two for each that is not."""
     fine = [f"{mark.name} {safe(mark.text, 80)}" for mark in brief.marks if mark.state == "ok"]
-    lines = _wrapped("; ".join(fine), "● ", "  ", "green")[:3] if fine else []
+    lines = _wrapped("; ".join(fine), "● ", "  ", "green") if fine else []
     for mark in brief.marks:
         if mark.state != "ok":
             text = f"{mark.name} {safe(mark.text, 90)}. Doubtful: {mark.doubtful}."
@@ -154,7 +154,7 @@ def _step(why: str, command: str) -> list[Line]:
     words = [shlex.quote(safe(word, len(word))) for word in shlex.split(command)]
     if sum(map(len, words)) > _MAX_COMMAND:
         return _wrapped(f"→ {safe(why, 150)} The command is long: it stands in the report.", "", "  ")
-    for word in words:
+    for word in _with_values(words, room):
         if lines and len(lines[-1]) + 1 + len(word) <= room:
             lines[-1] += f" {word}"
         else:
@@ -163,6 +163,18 @@ def _step(why: str, command: str) -> list[Line]:
         f"    {'  ' if i else ''}{line}{' ' + chr(92) if i < len(lines) - 1 else ''}" for i, line in enumerate(lines)
     ]
     return [*_wrapped(f"→ {safe(why, 150)}", "", "  "), *((line, "cyan") for line in shell)]
+
+
+def _with_values(words: Sequence[str], room: int) -> list[str]:
+    """Options together with their values, where both fit on a line."""
+    parts: list[str] = []
+    for i, word in enumerate(words):
+        alone = i == 0 or not words[i - 1].startswith("--") or word.startswith("--")
+        if alone or len(parts[-1]) + 1 + len(word) > room:
+            parts.append(word)
+        else:
+            parts[-1] += f" {word}"
+    return parts
 
 
 def _beside(steps: Sequence[Step], left: int, files: Sequence[Path]) -> list[Line]:

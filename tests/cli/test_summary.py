@@ -43,6 +43,14 @@ def test_a_command_over_several_lines_is_still_one_command() -> None:
     assert shown == [shlex.split(step.command) for step in brief.steps[: len(shown)]]
 
 
+def test_an_option_and_its_value_stay_on_one_line() -> None:
+    brief = brief_of(full())
+    for length in range(1, 60):
+        command = f"singaudit run {'m' * length} --images photos --exit-zero --gate default --vlm builtin:shapes"
+        lines = [line for line, _ in brief_lines(replace(brief, steps=(Step("Why.", command),), rows=()))]
+        assert not any(line.removesuffix(" \\").endswith(("--images", "--gate", "--vlm")) for line in lines), lines
+
+
 def test_steps_that_find_no_room_are_counted_and_placeholders_explained() -> None:
     brief = brief_of(full())
     plain = Step("Why.", "singaudit run m.onnx --gate default")

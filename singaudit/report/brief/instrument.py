@@ -35,7 +35,7 @@ def _language_model(result: AuditResult) -> Mark:
     if read is None:
         return Mark(name, "amber", "not checked: no labels", "whether it reads these images")
     accuracy, low, chance = read
-    text = f"names the right class in {small_share(accuracy)} of images, by chance {small_share(chance)}"
+    text = f"names the right class in {small_share(accuracy)}, by chance {small_share(chance)}"
     if low <= chance:
         return Mark(name, "red", text, "everything read in words: it reads no better than chance")
     if (low - chance) / (1 - chance) <= THRESHOLDS.readable:
@@ -107,7 +107,7 @@ def _shadow_copy(result: AuditResult) -> Mark:
     if c is None:
         return Mark(name, "amber", "not certified", "generated pictures")
     if c.status == "passed":
-        return Mark(name, "ok", "for pictures: computes what the model does", "")
+        return Mark(name, "ok", "agrees with the model", "")
     if c.status == "failed":
         return Mark(name, "red", "differs from the model", "generated pictures")
     return Mark(name, "amber", "the model holds operators it does not know", "generated pictures: none are made")

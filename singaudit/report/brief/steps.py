@@ -66,7 +66,8 @@ def _all(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row], marks
         elif "labels" in help_:
             yield Step(f"State the values of {readable(f.group)} in a table.", _with(words, "--labels", "LABELS.csv"))
         elif help_:
-            settled = f"Settle {readable(f.group)} and what else cannot be told"
+            others = " and what else cannot be told" if len(undecided) > 1 else ""
+            settled = f"Settle {readable(f.group)}{others}"
             needed = "" if f.group in asked_for else ", if that matters"
             yield Step(f"{settled}{needed}.", _with(words, *_more_images(result)))
     yield from _gates(result, gates, rows, words)
