@@ -66,8 +66,8 @@ def _all(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row], marks
         elif "labels" in help_:
             yield Step(f"State the values of {readable(f.group)} in a table.", _with(words, "--labels", "LABELS.csv"))
         elif help_:
-            others = " and what else cannot be told" if len(undecided) > 1 else ""
-            settled = f"Settle {readable(f.group)}{others}"
+            rest = " and what else cannot be told" if len(undecided) > 1 else ""
+            settled = f"Settle {readable(f.group)}{rest}"
             needed = "" if f.group in asked_for else ", if that matters"
             yield Step(f"{settled}{needed}.", _with(words, *_more_images(result)))
     yield from _gates(result, gates, rows, words)
@@ -84,9 +84,9 @@ def _other_arrays(words: list[str], marks: dict[str, Mark]) -> Iterator[Step]:
     """Arrays written anew, where what was measured with cannot be relied on."""
     red = [name for name in ("language model", "images", "translator") if marks[name].state == "red"]
     if red:
-        wanted = ["of a language model that reads your classes"] if red[0] == "language model" else []
-        wanted += ["of more images"] if len(red) > len(wanted) else []
-        yield Step(f"Write the arrays anew: {listed(wanted)}.", _with(words, "--arrays", "NEW_ARRAYS"))
+        wanted = ["embeddings by a language model that reads your classes"] if red[0] == "language model" else []
+        wanted += ["more images"] if len(red) > len(wanted) else []
+        yield Step(f"Write the arrays anew, with {listed(wanted)}.", _with(words, "--arrays", "NEW_ARRAYS"))
 
 
 def _gates(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row], words: list[str]) -> Iterator[Step]:
