@@ -1,12 +1,15 @@
-"""What every test shares: no network, quiet threads, and the embedded models."""
+"""What every test shares: no network, quiet threads, compiled modules, and the embedded models."""
 
 import os
 import signal
 import socket
+import sys
 
 # Before numpy and torch are imported: small matrices on a busy machine are slower with several threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Hundreds of processes import the package: where nothing compiled may be kept, each compiles it anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # What one test computed must not reach another; tests of the cache name a folder of their own.
 os.environ["SINGAUDIT_CACHE"] = "none"
 
@@ -22,6 +25,7 @@ from pathlib import Path
 
 import pytest
 
+sys.dont_write_bytecode = False
 MODELS = Path(str(resources.files("singaudit") / "demo" / "models"))
 
 

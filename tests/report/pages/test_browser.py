@@ -270,3 +270,24 @@ def test_pairs_are_side_by_side_without_the_script(browser, pages, tmp_path) -> 
     assert a[1] <= b[0]
     assert a[2] == b[2]
     assert browser.run("return document.querySelector('.cut').offsetHeight") == 0
+
+
+def test_by_the_keyboard_alone_everything_is_reached_and_seen_and_a_link_opens_what_it_leads_to(browser, pages) -> None:
+    browser.open(pages["full"], 1280)
+    focusable = "a[href], button, input, summary, [tabindex='0']"
+    wanted = browser.run(
+        f'return [...document.querySelectorAll("{focusable}")].filter(e => e.checkVisibility()).length'
+    )
+    assert wanted > 10
+    for _ in range(wanted):
+        browser.press("\ue004")  # Tab
+        unseen = browser.run(
+            "const e = document.activeElement, outlined = o => getComputedStyle(o).outlineStyle !== 'none';"
+            "return [e, e.closest('.slide')].some(o => o && outlined(o)) ? '' : e.outerHTML.slice(0, 200)"
+        )
+        assert not unseen
+    link = "document.querySelector('nav a[href=\"#gates\"]')"
+    browser.run(f"{link}.focus()")
+    browser.press("\ue007")  # Enter
+    evidence = "document.querySelector('#gates').closest('details')"
+    assert browser.run(f"return {evidence}.open && {evidence}.contains(document.activeElement)")
