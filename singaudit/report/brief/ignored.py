@@ -67,6 +67,7 @@ _WITHOUT_OPTIONS = {
 }
 _TOO_FEW = ("were audited, fewer than", "are too few, at least")
 _FEW_VALUES = "values are read in enough images"
+IF_IT_READS = "If the language model is right"
 _MOSTLY = 0.75
 """Share from which a partial finding is called most of it."""
 _BEYOND = "the class alone tells the value"
@@ -89,6 +90,14 @@ def decided_first(rows: Sequence[Row], of_groups: Sequence[Row], failed: Sequenc
     ``of_groups`` are the rows without single concepts', of which no gate asks."""
     first = [_grave(row) for row in of_groups if row.group in failed]
     return (*first, *(row for row in rows if row.group not in failed))
+
+
+def doubted(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """Rows whose words come from a language model that cannot be relied on: none of them is stated flatly."""
+    return tuple(
+        replace(row, word=f"{row.word}?", sentence=f"{IF_IT_READS}: {row.sentence[:1].lower()}{row.sentence[1:]}")
+        for row in rows
+    )
 
 
 def _grave(row: Row) -> Row:

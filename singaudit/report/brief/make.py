@@ -21,12 +21,14 @@ def brief_of(result: AuditResult) -> Brief:
     gates = asked(result.gates)
     every = ignored.rows([f for f in result.findings if f.kind != "concept"], two_class)
     ordered = ignored.decided_first(ignored.rows(result.findings, two_class), every, _deciding(gates))
+    reads = not any(mark.name == "language model" and mark.state == "red" for mark in marks)
+    ordered = ordered if reads else ignored.doubted(ordered)
     rows, rest = ordered[:MAX_ROWS], tuple(row.word for row in ordered[MAX_ROWS:])
     return Brief(
         model=result.model.name, facts=_facts(result), status=result.verdict.status,
         word=sentences.WORDS[result.verdict.status],
         sentence=sentences.sentence(result, gates, every, marks),
-        certainty=sentences.certainty(result, gates, every), marks=marks, rows=rows, rest=rest,
+        certainty=sentences.certainty(result, gates, every, reads), marks=marks, rows=rows, rest=rest,
         untold=ignored.untold(result.findings, result.model.format == ARRAYS), picture=picture(result, rows),
         steps=steps(result, gates, every, marks), notes=(*_waived(gates), *_notes(result)),
     )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from singaudit.report.brief.gates import Asked
-from singaudit.report.brief.ignored import OF_NAMED
+from singaudit.report.brief.ignored import IF_IT_READS, OF_NAMED
 from singaudit.report.brief.model import Mark, Row
 from singaudit.report.brief.words import counted, listed, per_cent, share_text
 from singaudit.report.result.audit import AuditResult
@@ -33,13 +33,15 @@ def sentence(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row], m
     ignored = _ignored(rows)
     if status == "no gates set":
         found = f"{ignored[:1].upper()}{ignored[1:]}" if ignored else _nothing(rows)
+        doubts = _doubts([mark for mark in marks if mark.state == "red"])
+        found += f". In doubt: {doubts}" if doubts else ""
         return f"{found}. Whether it may ship is not decided: no gate says what must not be ignored."
     named = {a.group for a in gates}
     beyond = _ignored([row for row in rows if row.group not in named])
-    held = listed([a.subject for a in gates if a.group is not None and a.forbids and a.gate.status == "pass"])
+    held = _held([a for a in gates if a.group is not None and a.forbids and a.gate.status == "pass"], rows)
     waived = any(a.gate.status == "waived" for a in gates)
     every = "what fails is waived" if waived else "all of them hold"
-    passed = f"By your gates it may ship: {f'the head does not ignore {held}' if held else every}"
+    passed = f"By your gates it may ship: {held or every}"
     doubts = _doubts(marks)
     passed += f". In doubt: {doubts}" if doubts else ""
     if not beyond:
@@ -47,13 +49,27 @@ def sentence(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row], m
     return f"{passed}. No gate asks about the rest: {beyond}, a fault only if that must count."
 
 
+def _held(gates: Sequence[Asked], rows: Sequence[Row]) -> str:
+    """What gates on groups found, as the middle of a sentence; empty without such gates."""
+    little = {row.group for row in rows if row.finding == "not detected"}
+    seen = [a.subject for a in gates if a.group not in little]
+    found = [f"the head does not ignore {listed(seen)}"] if seen else []
+    if len(seen) < len(gates):
+        some = listed([a.subject for a in gates if a.group in little])
+        found.append(f"what the head ignores hardly shows {some}")
+    return ", and ".join(found)
+
+
 def _doubts(marks: Sequence[Mark]) -> str:
     """What of the instrument makes a verdict less sure; empty where nothing does."""
     return "; ".join(f"{mark.name} {mark.text}" for mark in marks if mark.state != "ok" and mark.name != "shadow copy")
 
 
-def certainty(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row]) -> str:
-    """How sure that is and what it rests on, and what follows from it: of what failed, else of the worst finding."""
+def certainty(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row], reads: bool) -> str:
+    """How sure that is and what it rests on, and what follows from it: of what failed, else of the worst finding.
+
+    ``reads``: whether the language model can be relied on.
+    """
     failed = [a for a in gates if a.gate.status == "fail"]
     ignored = [row for row in rows if row.style in ("bad", "warn") and row.bar is not None]
     ignored.sort(key=lambda row: row.group not in {a.group for a in failed})
@@ -81,9 +97,10 @@ def certainty(result: AuditResult, gates: Sequence[Asked], rows: Sequence[Row]) 
             f"{share_text(probe)}, so that a better last layer is possible."
         )
     if worst is not None and worst.bar is not None:
-        measure = OF_NAMED[worst.bar.measure].format(worst.name)
+        measure, shown = OF_NAMED[worst.bar.measure].format(worst.name), worst.bar.text
+        begins = f"{shown[:1].upper()}{shown[1:]}" if reads else f"{IF_IT_READS}, {shown}"
         return (
-            f"{worst.bar.text[:1].upper()}{worst.bar.text[1:]} {measure} (95\u00a0% interval, "
+            f"{begins} {measure} (95\u00a0% interval, "
             f"{counted(used, 'image')}): {'it' if worst.style == 'bad' else 'that part'} can change and no logit moves."
         )
     told = sum(row.style in ("plain", "good") for row in rows)

@@ -116,7 +116,8 @@ def test_of_a_failed_gate_is_said_what_is_ignored_and_how_sure() -> None:
 def test_a_pass_names_what_is_ignored_though_no_gate_asks() -> None:
     brief = brief_of(judged("pass", (GATE.format("size"), "pass")))
     assert brief.sentence == (
-        "By your gates it may ship: the head does not ignore size. In doubt: language model not checked: no labels. "
+        "By your gates it may ship: what the head ignores hardly shows size. In doubt: language model not checked: no "
+        "labels. "
         "No gate asks about the rest: the head ignores colour and part of what shows texture, a fault only if that "
         "must count."
     )
@@ -226,8 +227,14 @@ def test_a_language_model_at_chance_is_red() -> None:
         "own_value": "labels",
         "readability": {"score": stat(-0.03, 0.05), "basis": "labels"},
     }
-    mark = brief_of(judged("inconclusive", findings=at_chance)).marks[0]
+    at_chance += findings(("colour", "strong"), ("size", "redundant"))
+    brief = brief_of(judged("inconclusive", findings=at_chance))
+    mark = brief.marks[0]
     assert mark.state == "red"
+    # Nothing that rests on it is stated flatly.
+    assert brief.certainty.startswith("If the language model is right, ")
+    assert brief.rows[0].word == "ignored?"
+    assert all(row.sentence.startswith("If the language model is right: ") for row in brief.rows)
     assert "chance 25" in mark.text
     assert "no better than chance" in mark.doubtful
 
@@ -277,7 +284,7 @@ def test_every_reason_of_not_telling_has_words(rule: str, expected: str) -> None
 
 def test_a_waived_gate_is_no_assurance() -> None:
     brief = brief_of(judged("pass", (GATE.format("colour"), "waived"), (GATE.format("size"), "pass")))
-    assert "does not ignore size" in brief.sentence
+    assert "what the head ignores hardly shows size" in brief.sentence
     assert "does not ignore colour" not in brief.sentence
     assert brief.notes[0].startswith("Waived, it fails all the same: colour.")
 
