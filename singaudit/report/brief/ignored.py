@@ -93,11 +93,14 @@ def decided_first(rows: Sequence[Row], of_groups: Sequence[Row], failed: Sequenc
 
 
 def doubted(rows: Sequence[Row]) -> tuple[Row, ...]:
-    """Rows whose words come from a language model that cannot be relied on: none of them is stated flatly."""
-    return tuple(
-        replace(row, word=f"{row.word}?", sentence=f"{IF_IT_READS}: {row.sentence[:1].lower()}{row.sentence[1:]}")
-        for row in rows
-    )
+    """Rows whose words come from a language model that cannot be relied on: each is a question, and what is said to be
+    ignored not stated flatly."""
+    return tuple(replace(row, word=f"{row.word}?", sentence=_if_it_reads(row)) for row in rows)
+
+
+def _if_it_reads(row: Row) -> str:
+    said = row.sentence
+    return f"{IF_IT_READS}: {said[:1].lower()}{said[1:]}" if row.style in ("bad", "warn") else said
 
 
 def _grave(row: Row) -> Row:

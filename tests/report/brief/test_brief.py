@@ -234,7 +234,8 @@ def test_a_language_model_at_chance_is_red() -> None:
     # Nothing that rests on it is stated flatly.
     assert brief.certainty.startswith("If the language model is right, ")
     assert brief.rows[0].word == "ignored?"
-    assert all(row.sentence.startswith("If the language model is right: ") for row in brief.rows)
+    assert brief.rows[0].sentence.startswith("If the language model is right: ")
+    assert brief.rows[1].word == "seen by the logits?"
     assert "chance 25" in mark.text
     assert "no better than chance" in mark.doubtful
 
