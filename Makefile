@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 JOBS ?= 2
 PATHS := singaudit tests examples
 
-.PHONY: demo test faults check kernels format docs bench setup system clean
+.PHONY: demo test faults cluster check kernels format docs bench setup system clean
 
 demo: setup
 	$(BIN)/singaudit demo -o singaudit-demo
@@ -18,6 +18,12 @@ test: setup
 # offline machine that is watched. Some minutes.
 faults: setup
 	$(BIN)/python -m pytest -n $(JOBS) --dist load -m faults
+
+# A Ray cluster of two workers on this machine, one of them killed: in a process of its own, for beside other tests the
+# end of a cluster was once the end of theirs.
+cluster: setup
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[ray]'
+	$(BIN)/python -m pytest -m cluster tests/engine/test_ray.py
 
 check: setup
 	$(BIN)/ruff format --check $(PATHS)

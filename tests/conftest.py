@@ -31,7 +31,7 @@ MODELS = Path(str(resources.files("singaudit") / "demo" / "models"))
 
 def pytest_collection_modifyitems(config, items):
     """Tests that run other tests, and faults that take long, wait until they are asked for."""
-    for marker in ("kernels", "faults"):
+    for marker in ("kernels", "faults", "cluster"):
         if marker not in config.option.markexpr:
             for item in items:
                 if item.get_closest_marker(marker):

@@ -23,6 +23,7 @@ from singaudit.machine import arithmetic
 pytest.importorskip("ray", reason="needs the extra ray")
 import ray
 
+pytestmark = pytest.mark.cluster
 PHOTOS = 100
 
 

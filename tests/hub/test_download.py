@@ -15,13 +15,13 @@ import pytest
 from hub_server import COMMIT, git_hash, serve
 from safetensors.numpy import save_file
 
+pytestmark = pytest.mark.faults
+
 NAME = "org/name"
 FETCH = """
 import json, sys
 from singaudit.classifier.openers.hub import fetch_classifier
 from singaudit.cli.terminal import Reporter
-
-pytestmark = pytest.mark.faults
 with Reporter("auto") as reporter:
     found = fetch_classifier(sys.argv[1], reporter)
 facts = {"revision": found.revision, "folder": str(found.folder), "files": found.files}
