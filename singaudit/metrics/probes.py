@@ -8,7 +8,7 @@ many images as features.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -108,7 +108,7 @@ def read_by_probes(rotated: Rotated, layout: Layout, within: Within, fold: NDArr
         probes = []
         for k in range(FOLDS):
             train = _total([folds[j] for j in range(FOLDS) if j != k])
-            probes.append([_plain(train, part, penalty) for penalty in penalties])
+            probes.append(_plain(train, part, penalties))
             for rows, x in rotated.rows(np.flatnonzero(fold == k)):
                 for i, probe in enumerate(probes[k]):
                     tried[i, rows] = layout.reads(x[:, part] @ probe.weight + probe.offset, layout.own[rows])
@@ -167,23 +167,27 @@ def _unit_penalty(data: _Sums) -> float:
     return max(variance, np.finfo(np.float64).tiny)
 
 
-def _plain(data: _Sums, part: slice, penalty: float) -> Discriminants:
-    """The linear discriminant with equal priors.
+def _plain(data: _Sums, part: slice, penalties: Sequence[float]) -> list[Discriminants]:
+    """The linear discriminant with equal priors, of each penalty.
 
     Least squares on one-hot values would never name a rare one. With coefficients B_v, share pi_v and mean mu_v of a
     value, (f - mu)'B_v / pi_v - (mu_v - mu)'B_v / (2 pi_v) is the linear discriminant whose borders run half way
     between the values' means (Hastie, Tibshirani, Friedman, Elements of Statistical Learning, section 4.3).
     """
     mean = data.f[part] / data.n
+    # One matrix for all penalties: what is kept of a fold is as large as the features' products.
     ff = data.ff[part, part] - data.n * np.outer(mean, mean)
     shown = data.counts > 0
     centres = data.values[:, part] / np.maximum(data.counts, 1)[:, None] - mean
     centres[~shown] = 0.0
-    penalty *= _unit_penalty(data)
-    # Values count equally in where the borders run, whatever their shares among these images.
-    weight = solve_ridge(ff, data.n * centres.T, penalty)
-    offset = np.where(shown, -mean @ weight - np.einsum("vm,mv->v", centres, weight) / 2, -np.inf)
-    return Discriminants(data.n, data.counts, mean, centres, ff, np.full(len(shown), penalty), weight, offset)
+    found = []
+    for penalty in np.array(penalties) * _unit_penalty(data):
+        # Values count equally in where the borders run, whatever their shares among these images.
+        weight = solve_ridge(ff, data.n * centres.T, float(penalty))
+        offset = np.where(shown, -mean @ weight - np.einsum("vm,mv->v", centres, weight) / 2, -np.inf)
+        each = np.full(len(shown), penalty)
+        found.append(Discriminants(data.n, data.counts, mean, centres, ff, each, weight, offset))
+    return found
 
 
 def _chosen(tried: list[Discriminants], which: NDArray[np.intp]) -> Discriminants:
