@@ -44,7 +44,9 @@ def open_objects(text: str, label: str | None = None) -> Listing:
         ) from error
     if len(entries) > _MAX_OBJECTS:
         raise DatasetError(f"expected at most {_MAX_OBJECTS} images, found more below {text}")
-    files, left_out = _images({posixpath.relpath(path, root): entry for path, entry in entries.items()})
+    # A key is a text, not a path: what looks like an empty or an upper folder in it stays as it is.
+    below = {path.removeprefix(f"{root}/"): entry for path, entry in entries.items() if path.startswith(f"{root}/")}
+    files, left_out = _images(below)
     if not files:
         first = f"; left out: {left_out[0].name} {left_out[0].reason}" if left_out else ""
         raise DatasetError(f"{_EXPECTED}, {text} holds none{first}", hint="Name the folder that holds the images.")
@@ -53,7 +55,7 @@ def open_objects(text: str, label: str | None = None) -> Listing:
     return Listing(
         text,
         names,
-        lambda index: _fetched(store, posixpath.join(root, files[index])),
+        lambda index: _fetched(store, f"{root}/{files[index]}"),
         folder_labels(names, split),
         labels_from=f"the subfolders of {split}" if split else OWN_LABELS,
         left_out=tuple(sorted([*left_out, *others], key=lambda skipped: skipped.name)),

@@ -15,7 +15,7 @@ from image_files import png, values
 from singaudit.dataset.interface import Skipped
 from singaudit.dataset.labels import resolve_labels
 from singaudit.dataset.sources import object_store
-from singaudit.dataset.sources.table import open_source
+from singaudit.dataset.sources.table import SOURCES, open_source
 from singaudit.errors import DatasetError, MachineError
 
 pytest.importorskip("s3fs", reason="needs the extra s3")
@@ -62,6 +62,17 @@ def test_images_are_listed_once_and_read_one_by_one_with_folders_as_labels(bucke
     left = {skipped.name: skipped.reason for skipped in found.left_out}
     assert "--labels" in left.pop("metadata.csv")
     assert list(left) == ["dog/film.mp4"]
+
+
+def test_a_key_is_no_path(bucket):
+    bucket[0].update({"photos/odd/a//1.png": png(7), "photos/odd/b/../2.png": png(8)})
+    found = open_source("s3://photos/odd")
+    assert (found.names, values(found)) == (["a//1.png"], [7])
+
+
+def test_every_scheme_has_the_extra_that_reads_it():
+    (source,) = (source for source in SOURCES if source.function == "open_objects")
+    assert {f"{scheme}://" for scheme in object_store.EXTRAS} == set(source.prefix)
 
 
 def test_one_split_is_taken(bucket):
