@@ -34,17 +34,7 @@ def open_folder(text: str, label: str | None = None) -> Listing:
     splits such as train and test, of which one is taken. Raises ``DatasetError`` when the folder is missing, unreadable
     or holds no image.
     """
-    root = Path(os.path.expanduser(text))
-    if not root.exists():
-        raise DatasetError(
-            f"{_EXPECTED}, but there is no {text}",
-            hint="Check the path; a word in capitals, as MORE_PHOTOS, stands for a folder of yours.",
-        )
-    if not root.is_dir():
-        _, what, hint = told([root.name]) or ("", "is not a folder", "Name the folder that holds the images.")
-        raise DatasetError(f"{_EXPECTED}, but {text} {what}", hint=hint)
-    if not os.access(root, os.R_OK | os.X_OK):
-        raise DatasetError(f"{_EXPECTED}, but {text} cannot be read", hint="Check the folder's permissions.")
+    root = _readable_folder(text)
     walk = _Walk(root)
     walk.all()
     if not walk.files:
@@ -85,6 +75,22 @@ def open_folder(text: str, label: str | None = None) -> Listing:
         left_out=tuple(sorted(walk.left_out, key=lambda skipped: skipped.name)),
         tables=metadata.files if metadata is not None else (),
     )
+
+
+def _readable_folder(text: str) -> Path:
+    """The folder that ``text`` names. Raises ``DatasetError`` where it is none or cannot be read."""
+    root = Path(os.path.expanduser(text))
+    if not root.exists():
+        raise DatasetError(
+            f"{_EXPECTED}, but there is no {text}",
+            hint="Check the path; a word in capitals, as MORE_PHOTOS, stands for a folder of yours.",
+        )
+    if not root.is_dir():
+        _, what, hint = told([root.name]) or ("", "is not a folder", "Name the folder that holds the images.")
+        raise DatasetError(f"{_EXPECTED}, but {text} {what}", hint=hint)
+    if not os.access(root, os.R_OK | os.X_OK):
+        raise DatasetError(f"{_EXPECTED}, but {text} cannot be read", hint="Check the folder's permissions.")
+    return root
 
 
 def taken_split(files: list[str]) -> tuple[str, list[str], list[Skipped]]:
