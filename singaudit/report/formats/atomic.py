@@ -1,7 +1,8 @@
 """A report's files appear together or not at all: drawn in a folder beside, then exchanged for the old one at once.
 
 Where folders cannot be exchanged (a mount point, a link, the current folder, one with folders of others, a system
-without such a call) the old files go before the new ones come, so that no moment shows files of two results.
+without such a call) the old files go before the new ones come, so that no moment shows files of two results. The mark
+by which the folder is known as an audit's stays all the while: a new one takes its name in one step.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import ctypes
 import errno
 import os
+import shutil
 import stat
 import sys
 from collections.abc import Collection, Mapping
@@ -17,6 +19,7 @@ from pathlib import Path
 
 from singaudit.disk import FULL, folder_aside, is_aside, sweep, sync_folder, umask, write_aside
 from singaudit.errors import MachineError, ReportError, SingauditError
+from singaudit.report.formats.folder import RUN_FILE
 
 _FAILED = (*FULL, errno.EIO)
 _UNABLE = (errno.EINVAL, errno.ENOSYS, errno.EXDEV, errno.EBUSY, errno.ENOTSUP, errno.EPERM, errno.EMLINK)
@@ -122,7 +125,10 @@ def _fill(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _in_place(folder: Path, files: Mapping[str, bytes], dropped: Collection[str]) -> None:
-    """Draw aside inside the folder; then the old files out, then the new ones in; back again where one fails."""
+    """Draw aside inside the folder; then the old files out, then the new ones in; back again where one fails.
+
+    Who is killed in between leaves a folder that the next audit knows as its own.
+    """
     moves: list[tuple[Path, Path]] = []
     with folder_aside(folder) as aside:
         try:
@@ -132,12 +138,17 @@ def _in_place(folder: Path, files: Mapping[str, bytes], dropped: Collection[str]
             for name in (*files, *dropped):
                 if (folder / name).is_dir() and not (folder / name).is_symlink():
                     raise IsADirectoryError(errno.EISDIR, f"{name} is a folder")
+            marked = RUN_FILE in files and _is_plain(folder / RUN_FILE)
+            if marked:
+                shutil.copyfile(folder / RUN_FILE, aside / "old" / RUN_FILE)
+                moves.append((folder / RUN_FILE, aside / "old" / RUN_FILE))
             old = [name for name in {**files, **dict.fromkeys(dropped)} if os.path.lexists(folder / name)]
             for i, name in enumerate(old):
-                _move(folder / name, aside / "old" / str(i), moves)
-            for name in files:
+                if not (marked and name == RUN_FILE):
+                    _move(folder / name, aside / "old" / str(i), moves)
+            for name in sorted(files, key=lambda name: name != RUN_FILE):  # the mark first
                 (folder / name).parent.mkdir(exist_ok=True)
-                _move(aside / "new" / name, folder / name, moves)
+                _move(aside / "new" / name, folder / name, [] if marked and name == RUN_FILE else moves)
             for inside in {(folder / name).parent for name in files}:
                 sync_folder(inside)
             for emptied in {(folder / name).parent for name in dropped} - {folder}:
@@ -148,6 +159,10 @@ def _in_place(folder: Path, files: Mapping[str, bytes], dropped: Collection[str]
                 with contextlib.suppress(OSError):
                     os.replace(target, source)
             raise
+
+
+def _is_plain(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
 
 
 def _move(source: Path, target: Path, moves: list[tuple[Path, Path]]) -> None:

@@ -59,6 +59,65 @@ def test_a_kill_at_any_moment_leaves_one_result_and_does_not_block_the_next_run(
         assert not [p for p in out.rglob("*") if p.name.startswith(ASIDE)]
 
 
+def killed_before_move(number, folder):
+    """Whether a process was killed before so many moves in place were over; False where it made fewer of them."""
+    child, real, made = os.fork(), atomic._move, []
+    if child == 0:
+
+        def move(*arguments):
+            if len(made) == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            made.append(arguments)
+            real(*arguments)
+
+        atomic._move = move
+        try:
+            write_files(folder, report("new"), dropped=["report.pdf"])
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+def test_in_place_a_kill_before_any_move_does_not_block_the_next_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(atomic, "_exchangeable", lambda *_: False)
+    out = tmp_path / "out"
+    for number in range(8):  # three old files and a dropped one out, the mark in one step, three new files in
+        write_files(out, {**report("old"), "report.pdf": b"pdf"})
+        assert killed_before_move(number, out)
+        assert len(versions(out)) <= 1
+        check_output_folder(out)
+    assert not killed_before_move(8, out)
+    assert versions(out) == {b"new"}
+
+
+@pytest.mark.parametrize("failing", range(9))
+def test_in_place_an_error_while_it_is_undone_keeps_the_mark(tmp_path, monkeypatch, failing):
+    monkeypatch.setattr(atomic, "_exchangeable", lambda *_: False)
+    write_files(tmp_path, report("old"))
+    moved, marks, real = [], [], os.replace
+
+    def move(*arguments, move=atomic._move):
+        if len(moved) == failing:
+            raise OSError(5, "Input/output error")
+        moved.append(arguments)
+        move(*arguments)
+
+    def replace(source, target):
+        real(source, target)
+        marks.append((tmp_path / "run.json").exists())
+
+    monkeypatch.setattr(atomic, "_move", move)
+    monkeypatch.setattr(os, "replace", replace)
+    if failing < 7:
+        with pytest.raises(Exception, match="Input/output"):
+            write_files(tmp_path, report("new"))
+        assert versions(tmp_path) == {b"old"}
+    else:
+        write_files(tmp_path, report("new"))
+        assert versions(tmp_path) == {b"new"}
+    assert all(marks)
+
+
 @pytest.mark.parametrize("way", ["exchange", "in place"])
 def test_what_is_not_replaced_stays(tmp_path, monkeypatch, way):
     if way == "in place":
