@@ -58,9 +58,8 @@ def update_card(settings: dict[str, Any]) -> tuple[int, dict[str, Any]]:
             "state": state,
             "changed": [],
         }
-    changed = {name: files[name] for name in stale}
-    if not same:
-        changed[target.path.name] = target.card.with_section(section)
+    changed = {} if same else {target.path.name: target.card.with_section(section)}
+    changed |= {name: files[name] for name in stale}
     _write(target, changed)
     return 0, {"card": str(target.path), "state": "has this result's section", "changed": sorted(changed)}
 
@@ -124,7 +123,7 @@ def _present(target: _Target, name: str) -> bytes:
 
 
 def _write(target: _Target, changed: dict[str, bytes]) -> None:
-    """All of it or nothing; the card last, and with the permissions that it had."""
+    """All of it or nothing; the card, which has most of its text from its user, is there at every moment."""
     if not changed:
         return
     mode = target.path.stat().st_mode & 0o7777

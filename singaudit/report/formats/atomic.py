@@ -1,8 +1,8 @@
 """A report's files appear together or not at all: drawn in a folder beside, then exchanged for the old one at once.
 
 Where folders cannot be exchanged (a mount point, a link, the current folder, one with folders of others, a system
-without such a call) the old files go before the new ones come, so that no moment shows files of two results. The mark
-by which the folder is known as an audit's stays all the while: a new one takes its name in one step.
+without such a call) the old files go before the new ones come, so that no moment shows files of two results; what the
+folder is known as an audit's by stays all the while.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from pathlib import Path
 
 from singaudit.disk import FULL, folder_aside, is_aside, sweep, sync_folder, umask, write_aside
 from singaudit.errors import MachineError, ReportError, SingauditError
-from singaudit.report.formats.folder import RUN_FILE
 
 _FAILED = (*FULL, errno.EIO)
 _UNABLE = (errno.EINVAL, errno.ENOSYS, errno.EXDEV, errno.EBUSY, errno.ENOTSUP, errno.EPERM, errno.EMLINK)
@@ -33,8 +32,10 @@ _HERE = -100
 def write_files(folder: Path, files: Mapping[str, bytes], dropped: Collection[str] = ()) -> list[Path]:
     """Write ``files`` (name: content) into ``folder`` as one unit, and remove those named in ``dropped`` with it.
 
-    A name may lead into a folder inside, which is made where it is missing. When one cannot be written, none appears,
-    and a folder made for them is removed again; leftovers of dead processes are removed first.
+    A name may lead into a folder inside, which is made where it is missing. The first one, where it was there before,
+    is there at every moment: it is to be what the folder is known by, or what nobody but its user can make again.
+    When one cannot be written, none appears, and a folder made for them is removed again; leftovers of dead processes
+    are removed first.
     Raises MachineError when the disk is full or fails, ReportError for any other reason.
     """
     made: list[Path] = []
@@ -138,17 +139,17 @@ def _in_place(folder: Path, files: Mapping[str, bytes], dropped: Collection[str]
             for name in (*files, *dropped):
                 if (folder / name).is_dir() and not (folder / name).is_symlink():
                     raise IsADirectoryError(errno.EISDIR, f"{name} is a folder")
-            marked = RUN_FILE in files and _is_plain(folder / RUN_FILE)
-            if marked:
-                shutil.copyfile(folder / RUN_FILE, aside / "old" / RUN_FILE)
-                moves.append((folder / RUN_FILE, aside / "old" / RUN_FILE))
-            old = [name for name in {**files, **dict.fromkeys(dropped)} if os.path.lexists(folder / name)]
-            for i, name in enumerate(old):
-                if not (marked and name == RUN_FILE):
-                    _move(folder / name, aside / "old" / str(i), moves)
-            for name in sorted(files, key=lambda name: name != RUN_FILE):  # the mark first
+            first, *others = files
+            stays = _is_plain(folder / first)
+            if stays:
+                shutil.copy2(folder / first, aside / "old" / "first")
+                moves.append((folder / first, aside / "old" / "first"))
+            leaving = {**dict.fromkeys(() if stays else (first,)), **dict.fromkeys((*others, *dropped))}
+            for i, name in enumerate(name for name in leaving if os.path.lexists(folder / name)):
+                _move(folder / name, aside / "old" / str(i), moves)
+            for name in files:
                 (folder / name).parent.mkdir(exist_ok=True)
-                _move(aside / "new" / name, folder / name, [] if marked and name == RUN_FILE else moves)
+                _move(aside / "new" / name, folder / name, [] if stays and name == first else moves)
             for inside in {(folder / name).parent for name in files}:
                 sync_folder(inside)
             for emptied in {(folder / name).parent for name in dropped} - {folder}:

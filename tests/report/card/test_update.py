@@ -7,6 +7,7 @@ import stat
 
 import pytest
 from click.testing import CliRunner
+from killed import killed_before_move
 from markdown_it import MarkdownIt
 from report_factory import full, geometry_only
 from verdict_cases import TEXTS, cases
@@ -181,6 +182,21 @@ def test_it_is_written_once_checked_and_taken_out(tmp_path) -> None:
     card(tmp_path, "--remove")
     assert readme.read_bytes() == HUB
     assert sorted(p.name for p in tmp_path.iterdir()) == ["README.md", "audit"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_kill_never_takes_the_card(tmp_path) -> None:
+    audited(tmp_path)
+    (tmp_path / "audit" / "report.pdf").write_bytes(b"%PDF-1.7 a report")
+    readme = tmp_path / "README.md"
+    for number in range(3):
+        readme.write_bytes(HUB)
+        assert killed_before_move(number, lambda: card(tmp_path))
+        section = Card(readme.read_bytes(), "card").section()
+        assert (readme.read_bytes() == HUB) == (section is None)
+        card(tmp_path)
+        card(tmp_path, "--remove")
+        assert readme.read_bytes() == HUB
 
 
 def test_another_results_section_is_not_this_ones(tmp_path) -> None:

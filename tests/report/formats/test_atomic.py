@@ -6,6 +6,7 @@ import signal
 import time
 
 import pytest
+from killed import killed_before_move
 
 from singaudit.disk import ASIDE
 from singaudit.report.formats import atomic
@@ -59,34 +60,18 @@ def test_a_kill_at_any_moment_leaves_one_result_and_does_not_block_the_next_run(
         assert not [p for p in out.rglob("*") if p.name.startswith(ASIDE)]
 
 
-def killed_before_move(number, folder):
-    """Whether a process was killed before so many moves in place were over; False where it made fewer of them."""
-    child, real, made = os.fork(), atomic._move, []
-    if child == 0:
-
-        def move(*arguments):
-            if len(made) == number:
-                os.kill(os.getpid(), signal.SIGKILL)
-            made.append(arguments)
-            real(*arguments)
-
-        atomic._move = move
-        try:
-            write_files(folder, report("new"), dropped=["report.pdf"])
-        finally:
-            os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-
-
-def test_in_place_a_kill_before_any_move_does_not_block_the_next_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(atomic, "_exchangeable", lambda *_: False)
+def test_in_place_a_kill_before_any_move_does_not_block_the_next_run(tmp_path):
     out = tmp_path / "out"
+
+    def write():
+        write_files(out, report("new"), dropped=["report.pdf"])
+
     for number in range(8):  # three old files and a dropped one out, the mark in one step, three new files in
         write_files(out, {**report("old"), "report.pdf": b"pdf"})
-        assert killed_before_move(number, out)
+        assert killed_before_move(number, write)
         assert len(versions(out)) <= 1
         check_output_folder(out)
-    assert not killed_before_move(8, out)
+    assert not killed_before_move(8, write)
     assert versions(out) == {b"new"}
 
 

@@ -5,6 +5,7 @@ import os
 import re
 
 import pytest
+from killed import killed_before_move
 from report_factory import HOSTILE, full, geometry_only
 
 from singaudit.errors import MachineError, ReportError
@@ -138,6 +139,17 @@ def test_the_demos_folder_may_be_written_again(tmp_path) -> None:
     (tmp_path / "clean" / "notes").write_text("mine")
     with pytest.raises(ReportError, match="notes"):
         check_output_folder(tmp_path, folders=("clean", "leaky"), pages=("index.html",))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_page_killed_while_it_is_replaced_does_not_block_the_next(tmp_path) -> None:
+    html = '<!doctype html><meta name="generator" content="singaudit">'
+    for number in range(3):
+        write_page(html, tmp_path, "image.html", {"image-pictures/001-image.png": b"old"})
+        assert killed_before_move(
+            number, lambda: write_page(html, tmp_path, "image.html", {"image-pictures/001-image.png": b"new"})
+        )
+        check_output_folder(tmp_path, pages=("image.html",))
 
 
 @pytest.mark.parametrize(("code", "kind"), [(errno.ENOSPC, MachineError), (errno.EACCES, ReportError)])
