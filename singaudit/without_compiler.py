@@ -24,6 +24,23 @@ _PUT_OFF = {
     "transformers.generation.continuous_batching.cache": ["PagedAttentionCache"],
 }
 """Modules, and what the libraries import of them; the last two are the type of an argument, beside the compiler."""
+_ALGEBRA = "sympy"
+_SYMBOLIC = "torch.fx.experimental.symbolic_shapes"
+_OF_NUMBERS: dict[str, Callable[..., Any]] = {
+    "expect_true": bool,
+    "guard_or_false": bool,
+    "guard_or_true": bool,
+    "guard_size_oblivious": bool,
+    "statically_known_true": bool,
+    "guarding_hint_or_throw": lambda size: size,
+    "guard_int": lambda size: size,
+    "has_guarding_hint": lambda size: True,
+    "is_nested_int": lambda size: False,
+    "sym_and": lambda *terms: all(terms),
+    "sym_or": lambda *terms: any(terms),
+    "sym_eq": lambda a, b: tuple(a) == tuple(b) if isinstance(a, tuple | list) else a == b,
+}
+"""What torch asks of its symbolic algebra, which comes with sympy, and the answer where all sizes are numbers."""
 
 
 class _Deferred(ModuleType):
@@ -52,14 +69,37 @@ def _later(module: str, name: str) -> type:
     return type(name, (), {"__module__": module, "__new__": call})
 
 
+class _Expression:
+    """What torch asks whether a size is, as long as nobody can have made one."""
+
+
+def _of_numbers(name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of symbolic algebra that needs none for numbers, and tuples of them."""
+
+    def call(*arguments: Any, **named: Any) -> Any:
+        if not named and all(_is_number(argument) for argument in arguments):
+            return plain(*arguments)
+        return getattr(_imported(_SYMBOLIC), name)(*arguments, **named)
+
+    return call
+
+
+def _is_number(argument: Any) -> bool:
+    if isinstance(argument, tuple | list):
+        return all(_is_number(item) for item in argument)
+    return type(argument) in (bool, int)
+
+
 def _imported(name: str) -> ModuleType:
-    _forget()
+    _forget(*((_ALGEBRA, _SYMBOLIC) if name in (_ALGEBRA, _SYMBOLIC) else ()))
     return importlib.import_module(name)
 
 
-def _forget() -> None:
+def _forget(*names: str) -> None:
+    """Take the stand-ins of these names out of the way; of all names where none is given."""
     for name in [name for name, module in sys.modules.items() if isinstance(module, _Deferred)]:
-        del sys.modules[name]
+        if not names or name in names:
+            del sys.modules[name]
 
 
 def _loaded() -> bool:
@@ -129,8 +169,8 @@ def without_compiler() -> Iterator[None]:
 def never_compiled() -> Iterator[None]:
     """What torch computes by functions in Python meanwhile, as most of it on the meta device, without its compiler.
 
-    The first call of such a function would import the compiler, only to have it leave the function alone: that is put
-    off until something else imports it.
+    The first call of such a function would import the compiler, only to have it leave the function alone, and the first
+    check of a size its symbolic algebra, only to find true or false: that is put off until something else imports them.
     """
     import torch
 
@@ -140,6 +180,13 @@ def never_compiled() -> Iterator[None]:
     whole: Any = _Deferred(_COMPILER, ())
     whole.disable = _once_loaded(_left_alone)
     sys.modules[_COMPILER] = torch._dynamo = whole
+    if _ALGEBRA not in sys.modules:
+        algebra: Any = _Deferred(_ALGEBRA, ())
+        algebra.Basic = _Expression
+        symbolic: Any = _Deferred(_SYMBOLIC, ())
+        for name, plain in _OF_NUMBERS.items():
+            setattr(symbolic, name, _of_numbers(name, plain))
+        sys.modules |= {_ALGEBRA: algebra, _SYMBOLIC: symbolic}
     try:
         yield
     finally:

@@ -30,11 +30,25 @@ import sys, torch
 from singaudit.without_compiler import never_compiled
 with never_compiled():
     shape = torch.relu(torch.empty(2, 3, device="meta")).shape
+    image, weight = torch.empty(2, 3, 8, 8, device="meta"), torch.empty(4, 3, 3, 3, device="meta")
+    wide = torch.nn.functional.conv2d(image, weight).shape
+    try:
+        torch.nn.functional.conv2d(image, weight[:, :2])
+    except RuntimeError:
+        print("refused")
 print(tuple(shape), "torch._dynamo" in sys.modules, "_dynamo" in vars(torch))
+print(tuple(wide), "sympy" in sys.modules, "torch.fx.experimental.symbolic_shapes" in sys.modules)
 compiled = torch.compile(lambda x: torch.relu(x) + 1, backend="eager")
 print(compiled(torch.ones(1)).item(), tuple(torch.relu(torch.empty(4, device="meta")).shape))
 with never_compiled():
     print(torch._dynamo.is_compiling())
 """
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert found.stdout.split("\n") == ["(2, 3) False False", "2.0 (4,)", "False", ""], found.stderr
+    assert found.stdout.split("\n") == [
+        "refused",
+        "(2, 3) False False",
+        "(2, 4, 6, 6) False False",
+        "2.0 (4,)",
+        "False",
+        "",
+    ], found.stderr

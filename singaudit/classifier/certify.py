@@ -20,7 +20,8 @@ def certify_on_noise(classifier: Classifier, device: str = "cpu", thorough: bool
     """The certificate on random images, where there are no real ones; ``ran_on`` says so. Raises ``ModelError``.
 
     ``thorough`` False: on two images and the gradient of one, whose cost is bounded: 3 passes of the copy for one
-    image and one backward, 4 of ONNX Runtime, and 3 to 9 in float64. What does not pass so is made thoroughly.
+    image and one backward, 2 of ONNX Runtime (4 where its modes differ), and 3 to 9 in float64. What does not pass so
+    is made thoroughly.
     """
     if not thorough:
         few = _on(classifier, device, _FEW_IMAGES, 1)

@@ -116,7 +116,7 @@ class Certificate:
     max_logit_difference: float | None
     """Largest difference to the better of ONNX Runtime's two modes, as a share of the output's range."""
     difference_unoptimised: float | None
-    """The same against ONNX Runtime without graph optimisation; None where it cannot run the model so."""
+    """The same against ONNX Runtime without graph optimisation; None where it cannot, or was not asked to, run so."""
     difference_optimised: float | None
     """The same against ONNX Runtime with all optimisations."""
     top1_agreement: float | None

@@ -24,8 +24,8 @@ _GRAM_RATIO = 1.5
 
 
 @dataclass(frozen=True)
-class NullSpace:
-    """Feature space split into what the logits see and what they cannot."""
+class Ranks:
+    """How many dimensions of feature space the logits see, and how many they cannot."""
 
     singular_values: Array
     """(min(c, m),), descending."""
@@ -39,10 +39,6 @@ class NullSpace:
     """Rank of the row-centred weight: what class probabilities see."""
     feature_dim: int
     """m."""
-    basis: Array
-    """(m, k), orthonormal columns: of the null space or of the principal space, whichever is narrower to use."""
-    basis_is_null: bool
-    """Which of the two ``basis`` spans."""
 
     @property
     def null_dim(self) -> int:
@@ -62,6 +58,20 @@ class NullSpace:
             return None
         return float(self.singular_values[self.rank - 1] / dropped[0])
 
+    def rank_at(self, factor: float) -> int:
+        """The rank at ``factor`` times the tolerance."""
+        return int(np.count_nonzero(self.singular_values > factor * self.tolerance))
+
+
+@dataclass(frozen=True)
+class NullSpace(Ranks):
+    """Feature space split into what the logits see and what they cannot."""
+
+    basis: Array
+    """(m, k), orthonormal columns: of the null space or of the principal space, whichever is narrower to use."""
+    basis_is_null: bool
+    """Which of the two ``basis`` spans."""
+
     def null_part(self, features: NDArray[np.floating]) -> Array:
         """P_n f for each row of ``features`` (n, m), in float64, never through an m x m matrix."""
         f = np.asarray(features, dtype=np.float64)
@@ -73,10 +83,6 @@ class NullSpace:
         f = np.asarray(features, dtype=np.float64)
         inside = (f @ self.basis) @ self.basis.T
         return f - inside if self.basis_is_null else inside
-
-    def rank_at(self, factor: float) -> int:
-        """The rank at ``factor`` times the tolerance."""
-        return int(np.count_nonzero(self.singular_values > factor * self.tolerance))
 
 
 def rank_tolerance(weight: Array, s_max: float, stored_dtype: str, step: Array | None) -> tuple[float, str]:
@@ -108,36 +114,53 @@ def null_space(head: Head) -> NullSpace:
     float64 needs a singular value decomposition, because its tolerance is finer than that.
     """
     with threads_for(min(head.weight.shape)):
-        return _split(head)
-
-
-def _split(head: Head) -> NullSpace:
-    weight = np.asarray(head.weight, dtype=np.float64)
-    c, m = weight.shape
-    gram: Array | None = None
-    if head.stored_dtype == "float64":
-        _, s_all, vt = np.linalg.svd(weight, full_matrices=m <= _GRAM_RATIO * c)
-        vectors = vt.T
-    else:
-        gram = weight.T @ weight if m <= _GRAM_RATIO * c else weight @ weight.T
-        s_all, vectors = _gram_svd(weight, gram)
-    tolerance, reason = rank_tolerance(
-        weight, float(s_all[0]) if s_all.size else 0.0, head.stored_dtype, head.quantisation_step
-    )
-    rank = int(np.count_nonzero(s_all > tolerance))
+        weight, gram = _prepared(head)
+        if gram is None:
+            _, s_all, vt = np.linalg.svd(weight, full_matrices=weight.shape[1] <= _GRAM_RATIO * len(weight))
+            vectors = vt.T
+        else:
+            s_all, vectors = _gram_svd(weight, gram)
+        ranks = _ranks(head, weight, gram, s_all)
+    m, rank = ranks.feature_dim, ranks.rank
     if vectors.shape[1] == m and m - rank < rank:
         basis, is_null = vectors[:, rank:], True
     else:
         basis, is_null = vectors[:, :rank], False
-    return NullSpace(
+    return NullSpace(**vars(ranks), basis=np.ascontiguousarray(basis), basis_is_null=is_null)
+
+
+def ranks_of(head: Head) -> Ranks:
+    """As ``null_space``, without a basis: from eigenvalues alone, in a quarter of the time."""
+    with threads_for(min(head.weight.shape)):
+        weight, gram = _prepared(head)
+        if gram is None:
+            s_all = np.asarray(np.linalg.svd(weight, compute_uv=False), dtype=np.float64)
+        else:
+            s_all = np.sqrt(np.clip(np.linalg.eigvalsh(gram), 0.0, None))[::-1][: min(weight.shape)]
+        return _ranks(head, weight, gram, s_all)
+
+
+def _prepared(head: Head) -> tuple[Array, Array | None]:
+    """The weight in float64, and its Gram matrix, W'W or WW', where that is precise enough."""
+    weight = np.asarray(head.weight, dtype=np.float64)
+    c, m = weight.shape
+    if head.stored_dtype == "float64":
+        return weight, None
+    return weight, weight.T @ weight if m <= _GRAM_RATIO * c else weight @ weight.T
+
+
+def _ranks(head: Head, weight: Array, gram: Array | None, s_all: Array) -> Ranks:
+    tolerance, reason = rank_tolerance(
+        weight, float(s_all[0]) if s_all.size else 0.0, head.stored_dtype, head.quantisation_step
+    )
+    rank = int(np.count_nonzero(s_all > tolerance))
+    return Ranks(
         singular_values=s_all,
         tolerance=tolerance,
         tolerance_reason=reason,
         rank=rank,
         softmax_rank=_softmax_rank(weight, gram, tolerance, rank),
-        feature_dim=m,
-        basis=np.ascontiguousarray(basis),
-        basis_is_null=is_null,
+        feature_dim=weight.shape[1],
     )
 
 

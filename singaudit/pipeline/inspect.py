@@ -11,7 +11,7 @@ from singaudit.classifier.openers.table import open_classifier
 from singaudit.config import make_config
 from singaudit.errors import ModelError
 from singaudit.geometry.near_null import NEAR_NULL_FRACTION, near_null_dim
-from singaudit.geometry.null_space import NullSpace, null_space
+from singaudit.geometry.null_space import Ranks, ranks_of
 from singaudit.hub.caller import Progress
 from singaudit.machine import torch_device
 from singaudit.pipeline.observe import model_options
@@ -32,13 +32,13 @@ def inspect_model(settings: dict[str, Any], progress: Progress) -> dict[str, Any
         raise ModelError("expected a model file, got an empty name", hint="Give the path of an .onnx file.")
     config = make_config(**{name: settings[name] for name in _SETTINGS if name in settings})
     classifier = open_classifier(config.model, model_options(config, "cpu"), progress)
-    space = null_space(classifier.head)
+    ranks = ranks_of(classifier.head)
     # Without images nothing is known of the features' covariance: every direction is taken to vary alike.
     near_null = near_null_dim(classifier.head.weight, None, NEAR_NULL_FRACTION)
     return {
         **_model_facts(classifier),
-        **_head_facts(classifier, space),
-        "geometry": geometry_part(space, classifier.head, (NEAR_NULL_FRACTION, *near_null)).model_dump(),
+        **_head_facts(classifier, ranks),
+        "geometry": geometry_part(ranks, classifier.head, (NEAR_NULL_FRACTION, *near_null)).model_dump(),
         "certificate": certificate_part(
             certify_on_noise(classifier, torch_device(config.device), thorough=bool(settings.get("thorough")))
         ).model_dump(),
@@ -58,7 +58,7 @@ def _model_facts(classifier: Classifier) -> dict[str, Any]:
     }
 
 
-def _head_facts(classifier: Classifier, space: NullSpace) -> dict[str, Any]:
+def _head_facts(classifier: Classifier, ranks: Ranks) -> dict[str, Any]:
     head = classifier.head
     return {
         "head": {
@@ -67,7 +67,7 @@ def _head_facts(classifier: Classifier, space: NullSpace) -> dict[str, Any]:
             "features": head.features,
             "logits": head.logits,
             "classes": len(head.weight),
-            "feature_dim": space.feature_dim,
+            "feature_dim": ranks.feature_dim,
             "stored_dtype": head.stored_dtype,
             "activation": head.activation,
             "activation_stated": head.activation_stated,

@@ -6,7 +6,7 @@ import pytest
 from singaudit.classifier.interface import Head
 from singaudit.geometry.equivalents import remove_null, remove_null_to_mean, swap_null
 from singaudit.geometry.near_null import near_null_dim
-from singaudit.geometry.null_space import null_space
+from singaudit.geometry.null_space import null_space, ranks_of
 
 
 def head(weight, stored="float32", step=None):
@@ -59,6 +59,24 @@ def test_projection_agrees_with_the_full_decomposition(shape, dtype):
     np.testing.assert_allclose(space.null_part(f), truth, atol=1e-10)
     np.testing.assert_allclose(space.principal_part(f), f - truth, atol=1e-10)
     np.testing.assert_allclose(space.singular_values, s, rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(2, 40), (30, 40), (40, 40), (60, 40), (10, 64), (1, 8)])
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16", "int8"])
+@pytest.mark.parametrize("kind", ["plain", "centred", "dependent"])
+def test_ranks_need_no_basis(shape, dtype, kind):
+    w = np.random.default_rng(5).normal(size=shape)
+    if kind == "centred" and len(w) > 1:
+        w -= w.mean(axis=0)
+    if kind == "dependent":
+        w[len(w) // 2 :] = w[0]
+    given = head(w, dtype) if dtype == "float64" else stored(w, dtype)
+    space, ranks = null_space(given), ranks_of(given)
+    kept = space.singular_values[: space.rank]
+    np.testing.assert_allclose(ranks.singular_values[: space.rank], kept, rtol=1e-9)
+    assert ranks.singular_values.shape == space.singular_values.shape
+    for name in ("tolerance_reason", "rank", "softmax_rank", "feature_dim", "null_dim", "softmax_null_dim"):
+        assert getattr(ranks, name) == getattr(space, name)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "int8"])

@@ -50,7 +50,8 @@ _TOLERANCE: dict[StoredDtype, float] = {
 }
 """Of the largest logit. Float arithmetic over thousands of terms loses some 1e-6; half precision has 11 bits
 (bfloat16 8); integer products are exact, so that beyond the grids' own rounding (added apart) little may remain."""
-_IMAGES = 3
+_IMAGES = 2
+"""As many as a piece of a batch holds."""
 
 
 @dataclass(frozen=True)

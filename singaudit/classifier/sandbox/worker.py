@@ -66,11 +66,21 @@ class Worker:
         return {}, {"features": self._opened().representable(arrays["features"])}
 
     def certify(self, arrays: Arrays, seed: int, device: str, gradients: int | None) -> Answer:
-        """The certificate of the model's shadow copy."""
-        from singaudit.classifier.shadow.certificate import certify
+        """The shadow copy's certificate; of few gradients, against one mode where both compute the same."""
+        from singaudit.classifier.shadow.certificate import MODES, certify
 
-        path, inputs, outputs = str(self._opened().path), arrays["inputs"], self._opened().compared
-        return asdict(certify(path, inputs=inputs, seed=seed, device=device, gradients=gradients, outputs=outputs)), {}
+        model = self._opened()
+        same = not model.runtime.reason
+        found = certify(
+            str(model.path),
+            inputs=arrays["inputs"],
+            seed=seed,
+            device=device,
+            gradients=gradients,
+            outputs=model.compared,
+            modes=(model.runtime.mode,) if same and gradients is not None else MODES,
+        )
+        return asdict(found), {}
 
     def _opened(self) -> OpenedModel:
         assert self.model is not None, "nothing is asked of a model before it is opened"

@@ -25,7 +25,7 @@ from singaudit.classifier.shadow.gradients import (
 )
 from singaudit.classifier.shadow.module import ShadowCopy, shadow_copy
 from singaudit.classifier.shadow.plan import UnsupportedGraphError
-from singaudit.classifier.shadow.reference import Reference
+from singaudit.classifier.shadow.reference import MODES, Reference
 from singaudit.errors import ModelError
 from singaudit.machine import on_device
 
@@ -51,6 +51,7 @@ def certify(
     device: str = "cpu",
     gradients: int | None = None,
     outputs: Sequence[str] | None = None,
+    modes: Sequence[RuntimeMode] = MODES,
 ) -> Certificate:
     """Compare a shadow copy with ONNX Runtime on the CPU: values, top classes, gradients.
 
@@ -58,7 +59,7 @@ def certify(
     input's declared type; None means standard normal noise, which needs every size but the batch's to be declared.
     seed: of noise and of the gradient check's directions. device: where a copy made here runs, in torch's words.
     gradients: on how many images the gradient is checked; None: four. outputs: names of the tensors that are compared,
-    of a copy made here; None means the graph's outputs.
+    of a copy made here; None means the graph's outputs. modes: of ONNX Runtime, that the copy is compared with.
 
     Returns a certificate; raises ModelError where the inputs do not fit or ONNX Runtime cannot run the model at all.
     """
@@ -68,7 +69,7 @@ def certify(
         except UnsupportedGraphError as error:
             return _unsupported(error, inputs)
     with _threads_for(shadow):
-        return _certified(shadow, model, inputs, seed, gradients)
+        return _certified(shadow, model, inputs, seed, gradients, modes)
 
 
 def _certified(
@@ -77,11 +78,12 @@ def _certified(
     inputs: Array | None,
     seed: int,
     gradients: int | None,
+    modes: Sequence[RuntimeMode],
 ) -> Certificate:
     precision = precision_of(shadow.plan.operators, shadow.plan.stored | {item.element for item in shadow.plan.inputs})
     generator = np.random.default_rng(seed)
     images = _noise(shadow, generator) if inputs is None else np.asarray(inputs)
-    reference = Reference(model, shadow.output_names, shadow.input_names, shadow.batch)
+    reference = Reference(model, shadow.output_names, shadow.input_names, shadow.batch, modes)
     with torch.no_grad():
         copied = [to_numpy(value) for value in run_in_batches(shadow, images, shadow.batch)]
     differences: dict[RuntimeMode, float | None] = {}

@@ -20,11 +20,11 @@ from singaudit.errors import ModelError
 
 Array = NDArray[Any]
 
-_MODES: tuple[RuntimeMode, ...] = ("unoptimised", "optimised")
+MODES: tuple[RuntimeMode, ...] = ("unoptimised", "optimised")
 
 
 class Reference:
-    """One model opened by ONNX Runtime on the CPU in both optimisation modes."""
+    """One model opened by ONNX Runtime on the CPU with and without its graph optimisation."""
 
     def __init__(
         self,
@@ -32,11 +32,13 @@ class Reference:
         outputs: Sequence[str],
         inputs: Sequence[str],
         batch: int | None,
+        modes: Sequence[RuntimeMode] = MODES,
     ) -> None:
         """Open the model.
 
         outputs: names of tensors to return, intermediate ones included; inputs: names of the graph's inputs; batch:
-        the declared batch size, None where dynamic. Raises ModelError where neither mode can run the model.
+        the declared batch size, None where dynamic; modes: those to open. Raises ModelError where none of them can
+        run the model.
         """
         self._outputs = list(outputs)
         self._inputs = list(inputs)
@@ -44,7 +46,7 @@ class Reference:
         source, folder = _source(model, outputs)
         self._sessions: dict[RuntimeMode, Any] = {}
         problems = []
-        for mode in _MODES:
+        for mode in modes:
             try:
                 self._sessions[mode] = make_session(source, folder, threads=torch.get_num_threads(), mode=mode)
             except ModelError as error:
@@ -54,7 +56,7 @@ class Reference:
 
     @property
     def modes(self) -> tuple[RuntimeMode, ...]:
-        """Which of "unoptimised" and "optimised" can run the model."""
+        """Which of the modes asked for can run the model."""
         return tuple(self._sessions)
 
     @property

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from singaudit.classifier.interface import Classifier, Head, Preprocessing
 from singaudit.engine.interface import Pass
-from singaudit.geometry.null_space import NullSpace
+from singaudit.geometry.null_space import Ranks
 from singaudit.language.concepts import Group, prompts
 from singaudit.language.translators.fit import FOLDS, Fitted
 from singaudit.metrics.intervals import Bootstrap, Estimate, at_least_wilson, mean_estimate
@@ -112,7 +112,7 @@ def model_part(classifier: Classifier, class_names: Sequence[str], names_source:
 
 
 def geometry_part(
-    space: NullSpace,
+    ranks: Ranks,
     head: Head,
     near_null: tuple[float, int, float] | None = None,
     measured: Measured | None = None,
@@ -121,15 +121,15 @@ def geometry_part(
     sigmoid = head.activation == "sigmoid"
     return GeometryPart(
         classes=len(head.weight),
-        feature_dim=space.feature_dim,
-        rank=space.rank,
-        null_dim=space.null_dim,
-        softmax_null_dim=None if sigmoid else space.softmax_null_dim,
-        singular_values=space.singular_values.tolist(),
-        tolerance=space.tolerance,
-        tolerance_reason=space.tolerance_reason,
-        gap=space.gap,
-        rank_sensitivity=[RankAt(factor=f, rank=space.rank_at(f)) for f in _SENSITIVITY],
+        feature_dim=ranks.feature_dim,
+        rank=ranks.rank,
+        null_dim=ranks.null_dim,
+        softmax_null_dim=None if sigmoid else ranks.softmax_null_dim,
+        singular_values=ranks.singular_values.tolist(),
+        tolerance=ranks.tolerance,
+        tolerance_reason=ranks.tolerance_reason,
+        gap=ranks.gap,
+        rank_sensitivity=[RankAt(factor=f, rank=ranks.rank_at(f)) for f in _SENSITIVITY],
         null_energy_share=maybe(measured.model.ratio(_M["null_energy"], _M["energy"])) if measured else None,
         near_null=NearNull(fraction=near_null[0], dim=near_null[1], variance_share=near_null[2]) if near_null else None,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from onnx import TensorProto
 from torch import Tensor
@@ -135,7 +136,7 @@ def expand(site: Site) -> Kernel:
     """Broadcast to a shape; both sides may have size 1."""
 
     def run(x: Tensor, shape: list[int]) -> Tensor:
-        target = torch.broadcast_shapes(x.shape, tuple(shape))
+        target = np.broadcast_shapes(x.shape, tuple(shape))
         limits.check_elements(target, "Expand")
         return x.expand(target)
 
