@@ -97,6 +97,7 @@ class _Sums:
 def read_by_probes(rotated: Rotated, layout: Layout, within: Within, fold: NDArray[np.intp], units: int) -> Hits:
     """Cross-fitted probes of every group of ``layout``; ``fold`` (n,) by unit, of which there are ``units``."""
     folds = [_accumulate(rotated, layout, within, np.flatnonzero(fold == k)) for k in range(FOLDS)]
+    whole = _total(folds)
     n, count = layout.own.shape
     hits = Hits(*(np.zeros((3, n, count), np.float32) for _ in range(3)))
     few = units < PLENTY * rotated.width
@@ -107,8 +108,7 @@ def read_by_probes(rotated: Rotated, layout: Layout, within: Within, fold: NDArr
         tried = np.zeros((len(penalties), n, count), np.float32)
         probes = []
         for k in range(FOLDS):
-            train = _total([folds[j] for j in range(FOLDS) if j != k])
-            probes.append(_plain(train, part, penalties))
+            probes.append(_plain(_less(whole, folds[k]), part, penalties))
             for rows, x in rotated.rows(np.flatnonzero(fold == k)):
                 for i, probe in enumerate(probes[k]):
                     tried[i, rows] = layout.reads(x[:, part] @ probe.weight + probe.offset, layout.own[rows])
@@ -118,8 +118,7 @@ def read_by_probes(rotated: Rotated, layout: Layout, within: Within, fold: NDArr
             fitted = [_chosen(of_fold, np.repeat(best[k], layout.sizes)) for k, of_fold in enumerate(probes)]
             hits.fitting[p] = fit_influence(rotated.features, rotated.basis[:, part], fold, layout, fitted)
         for k in range(FOLDS) if within.value_weight.any() else ():
-            train = _total([folds[j] for j in range(FOLDS) if j != k])
-            inner = _within(train, part, penalties[int(np.median(best[k]))], layout)
+            inner = _within(_less(whole, folds[k]), part, penalties[int(np.median(best[k]))], layout)
             for rows, x in rotated.rows(np.flatnonzero(fold == k)):
                 scores = x[:, part] @ inner[0] - inner[1][within.class_of[rows]] - inner[2]
                 hits.within[p, rows] = within.hits(scores, rows, layout.own[rows])
@@ -159,6 +158,10 @@ def _accumulate(rotated: Rotated, layout: Layout, within: Within, wanted: NDArra
 
 def _total(parts: list[_Sums]) -> _Sums:
     return _Sums(*(sum(getattr(part, name) for part in parts) for name in _Sums.__dataclass_fields__))
+
+
+def _less(whole: _Sums, part: _Sums) -> _Sums:
+    return _Sums(*(getattr(whole, name) - getattr(part, name) for name in _Sums.__dataclass_fields__))
 
 
 def _unit_penalty(data: _Sums) -> float:

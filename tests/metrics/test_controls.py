@@ -26,6 +26,14 @@ def test_subspace_has_an_orthonormal_basis_of_it_or_of_its_complement(dim):
     np.testing.assert_allclose(basis.T @ basis, np.eye(basis.shape[1]), atol=1e-6)
 
 
+@pytest.mark.parametrize("of", [2, 6, 40, 128, 130, 300])
+def test_subspaces_of_half_the_dimensions_have_orthonormal_bases_whatever_is_drawn(of):
+    rng = np.random.default_rng(of)
+    for _ in range(50):
+        basis = random_subspace(of // 2, of, rng)[0].astype(np.float64)
+        np.testing.assert_allclose(basis.T @ basis, np.eye(of // 2), atol=3e-6)
+
+
 def test_projected_length_has_the_expectation_of_a_haar_subspace():
     rng = np.random.default_rng(1)
     x = rng.normal(size=10)
