@@ -13,20 +13,38 @@ Progress = Callable[[int, int], None]
 
 _BLOCK_BYTES = 16 * 2**20
 # What a processor keeps near: passes over a block of that size take a third less time than over a large one.
-_TABLES, _BUCKET, _SAMPLE = 12, 4096, 512
+_TABLES, _BUCKET, _SAMPLE, _TRUE = 12, 4096, 512, 10
+_ROWS = 8192
+# Read at once of rows that may be on disk.
 
 
-def scaled(rows: NDArray[np.floating]) -> Array:
-    """(n, d) centred, in units of the typical distance between two rows; float32.
+class Space:
+    """Rows (n, d) centred, in units of the typical distance between two of them; float32, made of those asked for.
 
     Typical is sqrt(2) times the median distance from the mean: what two independent rows have, outliers aside.
+    ``rows`` may be on disk: nothing of their size is kept.
     """
-    centred = np.asarray(rows, np.float32) - np.mean(rows, axis=0, dtype=np.float64).astype(np.float32)
-    typical = float(np.sqrt(2 * np.median(_squares(centred))))
-    return centred / np.float32(typical) if typical > 0 else centred
+
+    def __init__(self, rows: NDArray[np.floating]) -> None:
+        self._rows, self._scale = rows, np.float32(1)
+        self._mean = np.mean(rows, axis=0, dtype=np.float64).astype(np.float32)
+        squares = np.concatenate([_squares(self[start : start + _ROWS]) for start in range(0, len(rows), _ROWS)])
+        typical = np.sqrt(2 * np.median(squares))
+        self._scale = np.float32(typical) if typical > 0 else np.float32(1)
+        self.width: int = rows.shape[1]
+        """d."""
+
+    def __len__(self) -> int:
+        """n."""
+        return len(self._rows)
+
+    def __getitem__(self, some: slice | NDArray[np.integer]) -> Array:
+        """Some rows."""
+        result: Array = (self._rows[some].astype(np.float32) - self._mean) / self._scale
+        return result
 
 
-def distances(spaces: Sequence[Array], first: NDArray[np.integer], second: NDArray[np.integer]) -> Array:
+def distances(spaces: Sequence[Space], first: NDArray[np.integer], second: NDArray[np.integer]) -> Array:
     """(p,) the largest of the distances in all ``spaces`` between rows ``first`` and ``second`` (p,)."""
     found = np.zeros(len(first), np.float32)
     step = 4096
@@ -38,30 +56,33 @@ def distances(spaces: Sequence[Array], first: NDArray[np.integer], second: NDArr
     return found
 
 
-def nearest(spaces: Sequence[Array], k: int, progress: Progress = lambda done, total: None) -> tuple[Array, Rows]:
+def nearest(spaces: Sequence[Space], k: int, progress: Progress = lambda done, total: None) -> tuple[Array, Rows]:
     """The ``k`` nearest others of every row by the largest distance over ``spaces`` of (n, d) each, exactly.
 
-    Returns distances (n, k), ascending, and rows (n, k). n^2 sum(d) multiplications, 16 MiB besides the result.
+    Returns distances (n, k), ascending, and rows (n, k). n^2 sum(d) multiplications, a copy of all rows and 16 MiB
+    besides the result.
     """
     count = len(spaces[0])
+    whole = [space[:] for space in spaces]
     found, rows = np.empty((count, k), np.float32), np.empty((count, k), np.int32)
     step = max(1, _BLOCK_BYTES // (8 * count))
     everyone = np.arange(count)
     for start in range(0, count, step):
         mine = everyone[start : start + step]
-        found[mine], rows[mine] = _nearest_of(spaces, mine, everyone, k)
+        found[mine], rows[mine] = _nearest_of([space[mine] for space in whole], whole, mine, everyone, k)
         progress(int(mine[-1]) + 1, count)
     return found, rows
 
 
 def nearest_hashed(
-    spaces: Sequence[Array], k: int, progress: Progress = lambda done, total: None
+    spaces: Sequence[Space], k: int, progress: Progress = lambda done, total: None
 ) -> tuple[Array, Rows, float]:
     """As ``nearest``, looking only where random projections put rows side by side, and the recall of it.
 
     Each of 12 tables halves the rows by the median of one random direction after another until at most 4,096 are
-    left, which are searched exactly: n sum(d) 4,096 multiplications a table. Recall is the share of the true nearest
-    within half the typical distance, at most 10 of each of 512 rows, that were found; 1 where there are none.
+    left, which are searched exactly: n sum(d) 4,096 multiplications a table, and no copy of all rows. Recall is the
+    share of the true nearest within half the typical distance, at most 10 of each of 512 rows, that were found; 1
+    where there are none.
     """
     count, rng = len(spaces[0]), np.random.default_rng(0)
     found = np.full((count, k), np.inf, np.float32)
@@ -69,10 +90,11 @@ def nearest_hashed(
     for table in range(_TABLES):
         for mine in _buckets(spaces, rng):
             own = min(k, len(mine) - 1)
-            apart, others = _nearest_of(spaces, mine, mine, own)
+            there = [space[mine] for space in spaces]
+            apart, others = _nearest_of(there, there, mine, mine, own)
             _merge(found, rows, mine, apart, others)
         progress(table + 1, _TABLES)
-    sample = rng.choice(count, min(_SAMPLE, count), replace=False)
+    sample = np.sort(rng.choice(count, min(_SAMPLE, count), replace=False))
     return found, rows, _recall(spaces, sample, rows)
 
 
@@ -82,22 +104,22 @@ def _squares(rows: Array) -> NDArray[np.float64]:
 
 
 def _nearest_of(
-    spaces: Sequence[Array], mine: NDArray[np.integer], others: NDArray[np.integer], k: int
+    here: Sequence[Array], there: Sequence[Array], mine: NDArray[np.integer], others: NDArray[np.integer], k: int
 ) -> tuple[Array, Rows]:
-    """The ``k`` nearest of each of ``mine`` among ``others``, itself aside."""
-    whole = len(others) == len(spaces[0])
+    """The ``k`` nearest of each of ``mine`` among ``others``, itself aside; ``here`` and ``there`` are their rows."""
     worst: Array | None = None
-    for space in spaces:
-        there = space if whole else space[others]
-        here = space[mine]
-        apart = here @ there.T
+    for ours, theirs in zip(here, there, strict=True):
+        apart = ours @ theirs.T
         apart *= -2
-        apart += _squares(there).astype(np.float32)
-        apart += _squares(here).astype(np.float32)[:, None]
+        apart += _squares(theirs).astype(np.float32)
+        apart += _squares(ours).astype(np.float32)[:, None]
         worst = apart if worst is None else np.maximum(worst, apart, out=worst)
     if worst is None:
         raise ValueError("expected at least one space")
-    worst[mine[:, None] == others if not whole else (np.arange(len(mine)), mine)] = np.inf
+    # Both are in rising order, so that a search finds where an image meets itself.
+    at = np.minimum(np.searchsorted(others, mine), len(others) - 1)
+    itself = others[at] == mine
+    worst[np.flatnonzero(itself), at[itself]] = np.inf
     near = np.argpartition(worst, k - 1, axis=1)[:, :k]
     squared = np.take_along_axis(worst, near, axis=1)
     order = np.argsort(squared, axis=1, kind="stable")
@@ -105,17 +127,21 @@ def _nearest_of(
     return np.sqrt(np.maximum(squared, 0)), others[near].astype(np.int32)
 
 
-def _buckets(spaces: Sequence[Array], rng: np.random.Generator) -> list[NDArray[np.intp]]:
-    pending, done = [np.arange(len(spaces[0]))], []
-    while pending:
-        mine = pending.pop()
-        if len(mine) <= _BUCKET:
-            done.append(mine)
-            continue
-        along = sum(space[mine] @ rng.standard_normal(space.shape[1], np.float32) for space in spaces)
-        half = len(mine) // 2
-        order = np.argpartition(along, half)
-        pending += [mine[np.sort(order[:half])], mine[np.sort(order[half:])]]
+def _buckets(spaces: Sequence[Space], rng: np.random.Generator) -> list[NDArray[np.intp]]:
+    """All rows, each bucket's in rising order; the n-th halving of whatever bucket is along the n-th direction."""
+    count, done = len(spaces[0]), [np.arange(len(spaces[0]))]
+    halvings = max(0, int(np.ceil(np.log2(count / _BUCKET))))
+    directions = [rng.standard_normal((space.width, halvings), np.float32) for space in spaces]
+    along = np.empty((count, halvings), np.float32)
+    for start in range(0, count, _ROWS):
+        at = slice(start, start + _ROWS)
+        along[at] = sum(space[at] @ onto for space, onto in zip(spaces, directions, strict=True))
+    for halving in along.T:
+        halves = []
+        for mine in done:
+            order = np.argpartition(halving[mine], len(mine) // 2)
+            halves += [mine[np.sort(order[: len(mine) // 2])], mine[np.sort(order[len(mine) // 2 :])]]
+        done = halves
     return done
 
 
@@ -134,8 +160,16 @@ def _merge(found: Array, rows: Rows, mine: NDArray[np.intp], apart: Array, other
     rows[mine] = np.where(np.isfinite(found[mine]), np.take_along_axis(same, order, axis=1), -1)
 
 
-def _recall(spaces: Sequence[Array], sample: NDArray[np.intp], rows: Rows, within: float = 0.5) -> float:
-    apart, true = _nearest_of(spaces, sample, np.arange(len(spaces[0])), 10)
+def _recall(spaces: Sequence[Space], sample: NDArray[np.intp], rows: Rows, within: float = 0.5) -> float:
+    here = [space[sample] for space in spaces]
+    parts = []
+    for start in range(0, len(rows), _ROWS):
+        others = np.arange(start, min(start + _ROWS, len(rows)))
+        there = [space[others] for space in spaces]
+        parts.append(_nearest_of(here, there, sample, others, min(_TRUE, len(others))))
+    apart, true = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
+    order = np.argsort(apart, axis=1, kind="stable")[:, :_TRUE]
+    apart, true = np.take_along_axis(apart, order, axis=1), np.take_along_axis(true, order, axis=1)
     near = apart <= within
     hit = (true[:, :, None] == rows[sample][:, None, :]).any(axis=2)
     return float(hit[near].mean()) if near.any() else 1.0

@@ -27,7 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.dataset.thumbnail import SIDE
-from singaudit.metrics.nearest import Progress, distances, nearest, nearest_hashed, scaled
+from singaudit.metrics.intervals import BLOCK
+from singaudit.metrics.nearest import Progress, Space, distances, nearest, nearest_hashed
 
 Array = NDArray[np.float32]
 Rows = NDArray[np.int64]
@@ -117,7 +118,7 @@ def find_units(
     k = min(limits.neighbours, count - 1)
     if k < limits.fewest:
         return replace(distinct(count), search="exact")
-    spaces = [scaled(embeddings), scaled(features)]
+    spaces = [Space(embeddings), Space(features)]
     recall = None
     if count <= exact_up_to:
         apart, rows = nearest(spaces, k, progress)
@@ -151,6 +152,11 @@ def behind_gap(apart: Array, limits: Limits = LIMITS) -> Rows:
     over the mean of the c spacings beyond, has Fisher's F distribution with 2 and 2 c degrees of freedom, whatever D:
     P(F > t) = (1 + t / c)^-c. The last gap that passes counts.
     """
+    blocks = [_behind_gap(apart[start : start + BLOCK], limits) for start in range(0, len(apart), BLOCK)]
+    return np.concatenate([np.empty(0, np.int64), *blocks])
+
+
+def _behind_gap(apart: Array, limits: Limits) -> Rows:
     total = apart.shape[1]
     log = np.log(np.maximum(apart, limits.floor).astype(np.float64))
     spacing = np.diff(log, axis=1) * np.arange(1, total)
@@ -200,15 +206,15 @@ def _with_same_pixels(
     flat = np.asarray(thumbnails, np.float32)
     flat = flat - flat.mean(axis=1, keepdims=True)
     flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), np.float32(SIDE))
-    flipped = flat.reshape(-1, SIDE, SIDE)[:, :, ::-1].reshape(len(flat), -1)
     near = rows[:, : limits.pixel_neighbours]
     apart = np.empty(near.shape, np.float32)
     for start in range(0, len(near), 1024):
         at = slice(start, start + 1024)
         others = flat[near[at]]
-        same = np.maximum(*(np.einsum("nd,nkd->nk", x[at], others, optimize=True) for x in (flat, flipped)))
+        flipped = flat[at].reshape(-1, SIDE, SIDE)[:, :, ::-1].reshape(-1, SIDE * SIDE)
+        same = np.maximum(*(np.einsum("nd,nkd->nk", x, others, optimize=True) for x in (flat[at], flipped)))
         apart[at] = np.sqrt(np.maximum(2 - 2 * same, 0))
-    order = np.argsort(apart, axis=1, kind="stable")
+    order = np.argsort(apart, axis=1, kind="stable").astype(np.int8)
     size = behind_gap(np.take_along_axis(apart, order, axis=1), replace(limits, nearest=limits.same_pixels))
     one, other = _mutual(np.take_along_axis(near, order, axis=1), size)
     count = len(rows)

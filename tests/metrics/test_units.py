@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from singaudit.metrics.nearest import distances, nearest, nearest_hashed, scaled
+from singaudit.metrics.nearest import Space, distances, nearest, nearest_hashed
 from singaudit.metrics.units import behind_gap, distinct, find_units, given
 
 Array = NDArray[np.float64]
@@ -148,9 +150,9 @@ def test_the_chance_of_a_gap_is_what_it_says() -> None:
 
 def test_neighbours_are_those_of_a_slow_search() -> None:
     rng = np.random.default_rng(0)
-    spaces = [scaled(rng.normal(size=(300, w))) for w in (5, 9)]
+    spaces = [Space(rng.normal(size=(300, w))) for w in (5, 9)]
     apart, rows = nearest(spaces, 20)
-    slow = np.max([np.linalg.norm(s[:, None].astype(np.float64) - s[None], axis=2) for s in spaces], axis=0)
+    slow = np.max([np.linalg.norm(s[:][:, None].astype(np.float64) - s[:][None], axis=2) for s in spaces], axis=0)
     np.fill_diagonal(slow, np.inf)
     assert np.array_equal(rows, np.argsort(slow, axis=1)[:, :20])
     np.testing.assert_allclose(apart, np.sort(slow, axis=1)[:, :20], atol=1e-3)
@@ -168,7 +170,21 @@ def test_hashing_finds_near_duplicates_and_says_how_many() -> None:
     assert hashed.recall is not None
     assert hashed.recall > 0.95
     assert hashed.count < 2600
-    assert nearest_hashed([scaled(x)], 16)[0].shape == (10_000, 16)
+    assert nearest_hashed([Space(x)], 16)[0].shape == (10_000, 16)
+
+
+def test_rows_on_disk_are_searched_without_a_copy_of_them(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("singaudit.metrics.nearest._BUCKET", 256)
+    monkeypatch.setattr("singaudit.metrics.nearest._ROWS", 512)
+    np.save(tmp_path / "rows.npy", np.random.default_rng(0).standard_normal((20_000, 512), np.float32))
+    rows = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    tracemalloc.start()
+    try:
+        nearest_hashed([Space(rows)], 16)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < rows.nbytes / 2
 
 
 def test_units_may_be_given_or_none() -> None:
