@@ -173,6 +173,22 @@ def test_hashing_finds_near_duplicates_and_says_how_many() -> None:
     assert nearest_hashed([Space(x)], 16)[0].shape == (10_000, 16)
 
 
+@pytest.mark.parametrize("noise", [0.02, 0.1, 0.25])
+def test_hashing_joins_scenes_of_wide_rows_as_an_exact_search_does(noise: float) -> None:
+    x = _scenes(1500, 4, noise, width=1000).astype(np.float32)
+    exact, hashed = find_units(x[:, :400], x[:, 400:]), find_units(x[:, :400], x[:, 400:], exact_up_to=3000)
+    assert exact.count == 1500
+    assert hashed.recall is not None
+    assert hashed.recall > 0.97
+    assert hashed.count < 1545
+
+
+def test_hashing_joins_no_look_alikes_of_wide_rows() -> None:
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=(6000, 3)) @ rng.normal(size=(3, 1000))).astype(np.float32)
+    assert find_units(x[:, :400], x[:, 400:], exact_up_to=3000).count > 5990
+
+
 def test_rows_on_disk_are_searched_without_a_copy_of_them(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("singaudit.metrics.nearest._BUCKET", 256)
     monkeypatch.setattr("singaudit.metrics.nearest._ROWS", 512)
