@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 Array = NDArray[np.float32]
 Rows = NDArray[np.int32]
 Progress = Callable[[int, int], None]
+Side = tuple[Array, Array]
+"""Rows (n, d) and their squared lengths (n,)."""
+Which = slice | NDArray[np.intp]
 
-_BLOCK_BYTES = 16 * 2**20
-# What a processor keeps near: passes over a block of that size take a third less time than over a large one.
+_MINE, _OTHERS = 512, 8192
+# Rows compared at once, 16 MiB of distances: what a processor keeps near. Fewer of mine, and all others are read from
+# memory again for each few of them; more at once, and every pass over the distances is.
 _TABLES, _BUCKET, _DIRECTIONS, _SAMPLE, _TRUE = 12, 4096, 128, 512, 10
-_ROWS = 8192
-# Read at once of rows that may be on disk.
 
 
 class Space:
@@ -28,7 +30,7 @@ class Space:
     def __init__(self, rows: NDArray[np.floating]) -> None:
         self._rows, self._scale = rows, np.float32(1)
         self._mean = np.mean(rows, axis=0, dtype=np.float64).astype(np.float32)
-        squares = np.concatenate([_squares(self[start : start + _ROWS]) for start in range(0, len(rows), _ROWS)])
+        squares = np.concatenate([_squares(self[some]) for some in _in_pieces(len(rows), _OTHERS)])
         typical = np.sqrt(2 * np.median(squares))
         self._scale = np.float32(typical) if typical > 0 else np.float32(1)
         self.width: int = rows.shape[1]
@@ -59,19 +61,25 @@ def distances(spaces: Sequence[Space], first: NDArray[np.integer], second: NDArr
 def nearest(spaces: Sequence[Space], k: int, progress: Progress = lambda done, total: None) -> tuple[Array, Rows]:
     """The ``k`` nearest others of every row by the largest distance over ``spaces`` of (n, d) each, exactly.
 
-    Returns distances (n, k), ascending, and rows (n, k). n^2 sum(d) multiplications, a copy of all rows and 16 MiB
+    Returns distances (n, k), ascending, and rows (n, k). n^2 sum(d) multiplications, a copy of all rows and some 50 MiB
     besides the result.
     """
     count = len(spaces[0])
-    whole = [space[:] for space in spaces]
+    whole = [_side(space[:]) for space in spaces]
     found, rows = np.empty((count, k), np.float32), np.empty((count, k), np.int32)
-    step = max(1, _BLOCK_BYTES // (8 * count))
-    everyone = np.arange(count)
-    for start in range(0, count, step):
-        mine = everyone[start : start + step]
-        found[mine], rows[mine] = _nearest_of([space[mine] for space in whole], whole, mine, everyone, k)
-        progress(int(mine[-1]) + 1, count)
+    for mine in _in_pieces(count, _MINE):
+        here = [(space[mine], squares[mine]) for space, squares in whole]
+        parts = []
+        for others in _in_pieces(count, _OTHERS):
+            there = [(space[others], squares[others]) for space, squares in whole]
+            parts.append(_nearest_of(here, there, mine, others, k))
+        found[mine], rows[mine] = _best_of(parts, k)
+        progress(mine.stop, count)
     return found, rows
+
+
+def _in_pieces(count: int, size: int) -> Iterator[slice]:
+    return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
 
 def nearest_hashed(
@@ -91,10 +99,8 @@ def nearest_hashed(
     rows = np.full((count, k), -1, np.int32)
     for table in range(_TABLES):
         for mine in _buckets(narrow, rng):
-            own = min(k, len(mine) - 1)
-            there = [space[mine] for space in narrow]
-            apart, others = _nearest_of(there, there, mine, mine, own)
-            _merge(found, rows, mine, apart, others)
+            there = [_side(space[mine]) for space in narrow]
+            _merge(found, rows, mine, *_nearest_of(there, there, mine, mine, k))
         progress(table + 1, _TABLES)
     sample = np.sort(rng.choice(count, min(_SAMPLE, count), replace=False))
     return found, rows, _recall(spaces, sample, rows)
@@ -106,8 +112,8 @@ def _projected(space: Space, rng: np.random.Generator) -> Array:
         return space[:]
     onto = rng.standard_normal((space.width, _DIRECTIONS), np.float32) / np.float32(np.sqrt(_DIRECTIONS))
     found = np.empty((len(space), _DIRECTIONS), np.float32)
-    for start in range(0, len(space), _ROWS):
-        found[start : start + _ROWS] = space[start : start + _ROWS] @ onto
+    for some in _in_pieces(len(space), _OTHERS):
+        found[some] = space[some] @ onto
     return found
 
 
@@ -116,28 +122,42 @@ def _squares(rows: Array) -> NDArray[np.float64]:
     return result
 
 
-def _nearest_of(
-    here: Sequence[Array], there: Sequence[Array], mine: NDArray[np.integer], others: NDArray[np.integer], k: int
-) -> tuple[Array, Rows]:
-    """The ``k`` nearest of each of ``mine`` among ``others``, itself aside; ``here`` and ``there`` are their rows."""
+def _side(rows: Array) -> Side:
+    return rows, _squares(rows).astype(np.float32)
+
+
+def _nearest_of(here: Sequence[Side], there: Sequence[Side], mine: Which, others: Which, k: int) -> tuple[Array, Rows]:
+    """The at most ``k`` nearest of each of ``mine`` among ``others``, itself aside; both in rising order.
+
+    ``here`` and ``there`` are their rows and squares in each space.
+    """
     worst: Array | None = None
-    for ours, theirs in zip(here, there, strict=True):
+    for (ours, our_squares), (theirs, their_squares) in zip(here, there, strict=True):
         apart = ours @ theirs.T
         apart *= -2
-        apart += _squares(theirs).astype(np.float32)
-        apart += _squares(ours).astype(np.float32)[:, None]
+        apart += their_squares
+        apart += our_squares[:, None]
         worst = apart if worst is None else np.maximum(worst, apart, out=worst)
     if worst is None:
         raise ValueError("expected at least one space")
-    # Both are in rising order, so that a search finds where an image meets itself.
+    mine, others = (np.arange(x.start, x.stop) if isinstance(x, slice) else x for x in (mine, others))
     at = np.minimum(np.searchsorted(others, mine), len(others) - 1)
     itself = others[at] == mine
     worst[np.flatnonzero(itself), at[itself]] = np.inf
-    near = np.argpartition(worst, k - 1, axis=1)[:, :k]
+    near = np.argpartition(worst, min(k, len(others)) - 1, axis=1)[:, :k]
     squared = np.take_along_axis(worst, near, axis=1)
     order = np.argsort(squared, axis=1, kind="stable")
     near, squared = np.take_along_axis(near, order, axis=1), np.take_along_axis(squared, order, axis=1)
     return np.sqrt(np.maximum(squared, 0)), others[near].astype(np.int32)
+
+
+def _best_of(parts: Sequence[tuple[Array, Rows]], k: int) -> tuple[Array, Rows]:
+    """The ``k`` nearest of those that were found among parts of the others."""
+    if len(parts) == 1:
+        return parts[0]
+    apart, rows = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
+    order = np.argsort(apart, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(apart, order, axis=1), np.take_along_axis(rows, order, axis=1)
 
 
 def _buckets(spaces: Sequence[Array], rng: np.random.Generator) -> list[NDArray[np.intp]]:
@@ -170,15 +190,12 @@ def _merge(found: Array, rows: Rows, mine: NDArray[np.intp], apart: Array, other
 
 
 def _recall(spaces: Sequence[Space], sample: NDArray[np.intp], rows: Rows, within: float = 0.5) -> float:
-    here = [space[sample] for space in spaces]
+    here = [_side(space[sample]) for space in spaces]
     parts = []
-    for start in range(0, len(rows), _ROWS):
-        others = np.arange(start, min(start + _ROWS, len(rows)))
-        there = [space[others] for space in spaces]
-        parts.append(_nearest_of(here, there, sample, others, min(_TRUE, len(others))))
-    apart, true = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
-    order = np.argsort(apart, axis=1, kind="stable")[:, :_TRUE]
-    apart, true = np.take_along_axis(apart, order, axis=1), np.take_along_axis(true, order, axis=1)
+    for others in _in_pieces(len(rows), _OTHERS):
+        there = [_side(space[others]) for space in spaces]
+        parts.append(_nearest_of(here, there, sample, others, _TRUE))
+    apart, true = _best_of(parts, _TRUE)
     near = apart <= within
     hit = (true[:, :, None] == rows[sample][:, None, :]).any(axis=2)
     return float(hit[near].mean()) if near.any() else 1.0

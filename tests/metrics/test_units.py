@@ -148,7 +148,10 @@ def test_the_chance_of_a_gap_is_what_it_says() -> None:
         assert 0.014 < (found > 0).mean() < 0.026
 
 
-def test_neighbours_are_those_of_a_slow_search() -> None:
+@pytest.mark.parametrize(("mine", "others"), [(512, 8192), (64, 100), (7, 19), (300, 299)])
+def test_neighbours_are_those_of_a_slow_search(monkeypatch, mine: int, others: int) -> None:
+    monkeypatch.setattr("singaudit.metrics.nearest._MINE", mine)
+    monkeypatch.setattr("singaudit.metrics.nearest._OTHERS", others)
     rng = np.random.default_rng(0)
     spaces = [Space(rng.normal(size=(300, w))) for w in (5, 9)]
     apart, rows = nearest(spaces, 20)
@@ -191,7 +194,7 @@ def test_hashing_joins_no_look_alikes_of_wide_rows() -> None:
 
 def test_rows_on_disk_are_searched_without_a_copy_of_them(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("singaudit.metrics.nearest._BUCKET", 256)
-    monkeypatch.setattr("singaudit.metrics.nearest._ROWS", 512)
+    monkeypatch.setattr("singaudit.metrics.nearest._OTHERS", 512)
     np.save(tmp_path / "rows.npy", np.random.default_rng(0).standard_normal((20_000, 512), np.float32))
     rows = np.load(tmp_path / "rows.npy", mmap_mode="r")
     tracemalloc.start()
