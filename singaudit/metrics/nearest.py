@@ -100,7 +100,9 @@ def nearest_hashed(
     for table in range(_TABLES):
         for mine in _buckets(narrow, rng):
             there = [_side(space[mine]) for space in narrow]
-            _merge(found, rows, mine, *_nearest_of(there, there, mine, mine, k))
+            for piece in _in_pieces(len(mine), _MINE):
+                here = [(space[piece], squares[piece]) for space, squares in there]
+                _merge(found, rows, mine[piece], *_nearest_of(here, there, mine[piece], mine, k))
         progress(table + 1, _TABLES)
     sample = np.sort(rng.choice(count, min(_SAMPLE, count), replace=False))
     return found, rows, _recall(spaces, sample, rows)
@@ -133,8 +135,7 @@ def _nearest_of(here: Sequence[Side], there: Sequence[Side], mine: Which, others
     """
     worst: Array | None = None
     for (ours, our_squares), (theirs, their_squares) in zip(here, there, strict=True):
-        apart = ours @ theirs.T
-        apart *= -2
+        apart = (-2 * ours) @ theirs.T
         apart += their_squares
         apart += our_squares[:, None]
         worst = apart if worst is None else np.maximum(worst, apart, out=worst)
