@@ -65,9 +65,10 @@ def fit_influence(
             continue
         pull, total = _pull(features, read, axes, layout, probe)
         slope = _solved(probe, pull)
+        onto = [(axes @ w, probe.mean @ w) for w in (slope, probe.weight)]
         for rows in _blocks(others):
             x = features[rows].astype(np.float64)
-            along, scores = (x @ (axes @ w) - probe.mean @ w for w in (slope, probe.weight))
+            along, scores = (x @ directions - middle for directions, middle in onto)
             each = _by_value(probe, slope, total, along, scores, layout.one_hot(layout.own[rows]))
             found[rows] += layout.per_group(each)
     return found.astype(np.float32)

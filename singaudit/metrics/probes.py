@@ -68,9 +68,14 @@ class Rotated:
 
     def rows(self, wanted: NDArray[np.intp]) -> Iterator[tuple[NDArray[np.intp], Array]]:
         """(positions, rows) of the images ``wanted``, at most ``BLOCK`` at a time."""
+        for chunk, x in self.plain(wanted):
+            yield chunk, x @ self.basis
+
+    def plain(self, wanted: NDArray[np.intp]) -> Iterator[tuple[NDArray[np.intp], Array]]:
+        """As ``rows``, of the features as they are: what is linear in a part costs less by way of ``basis``."""
         for start in range(0, len(wanted), BLOCK):
             chunk = wanted[start : start + BLOCK]
-            yield chunk, self.features[chunk].astype(np.float64) @ self.basis
+            yield chunk, self.features[chunk].astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -109,9 +114,10 @@ def read_by_probes(rotated: Rotated, layout: Layout, within: Within, fold: NDArr
         probes = []
         for k in range(FOLDS):
             probes.append(_plain(_less(whole, folds[k]), part, penalties))
-            for rows, x in rotated.rows(np.flatnonzero(fold == k)):
+            onto = [rotated.basis[:, part] @ probe.weight for probe in probes[k]]
+            for rows, x in rotated.plain(np.flatnonzero(fold == k)):
                 for i, probe in enumerate(probes[k]):
-                    tried[i, rows] = layout.reads(x[:, part] @ probe.weight + probe.offset, layout.own[rows])
+                    tried[i, rows] = layout.reads(x @ onto[i] + probe.offset, layout.own[rows])
         best = _choose(tried, layout.weight(layout.own), fold)
         hits.plain[p] = np.take_along_axis(tried, best[fold][None], axis=0)[0]
         if few:
@@ -119,8 +125,9 @@ def read_by_probes(rotated: Rotated, layout: Layout, within: Within, fold: NDArr
             hits.fitting[p] = fit_influence(rotated.features, rotated.basis[:, part], fold, layout, fitted)
         for k in range(FOLDS) if within.value_weight.any() else ():
             inner = _within(_less(whole, folds[k]), part, penalties[int(np.median(best[k]))], layout)
-            for rows, x in rotated.rows(np.flatnonzero(fold == k)):
-                scores = x[:, part] @ inner[0] - inner[1][within.class_of[rows]] - inner[2]
+            along = rotated.basis[:, part] @ inner[0]
+            for rows, x in rotated.plain(np.flatnonzero(fold == k)):
+                scores = x @ along - inner[1][within.class_of[rows]] - inner[2]
                 hits.within[p, rows] = within.hits(scores, rows, layout.own[rows])
     return hits
 

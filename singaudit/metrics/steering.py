@@ -72,13 +72,10 @@ def steer_all(subject: Subject, angle_deg: float = STEERED_ANGLE) -> Steered | N
         mine = block.fold == k
         translator = subject.fitted.translators[k]
         null = _null_products(subject, translator)
-        table[mine] = _columns(block.original[mine], texts, null, typical, angle_deg)
+        table[mine] = _columns(_toward_all(block.original[mine], texts, null), typical, angle_deg)
         following = (subject.class_of[block.rows[mine]] + 1) % count
-        for target in np.unique(following):
-            to_target = np.flatnonzero(mine)[following == target]
-            own[to_target] = _columns(
-                block.original[to_target], subject.class_texts[[target]], null, typical, angle_deg
-            )
+        one_each = _toward_own(block.original[mine], subject.class_texts[following], null)
+        own[mine] = _columns(one_each, typical, angle_deg)
     other = _estimates(own, subject.seed)[0] if count > 1 else None
     return Steered(typical, other, _estimates(table, subject.seed))
 
@@ -89,18 +86,69 @@ def _null_products(subject: Subject, translator: Translator) -> tuple[Array, Arr
     return m, m @ m
 
 
-def _columns(z: Array, texts: Array, null: tuple[Array, Array], typical: float, angle_deg: float) -> Array:
-    """(n, k, 6): reached, log step, AS and |AS| at the angle (0 where not reached), IS and AS after one norm."""
-    m, m2 = null
-    length = np.linalg.norm(z, axis=1)[:, None]
-    u = unit(z)
-    c = np.clip(u @ texts.T, -1, 1)
+@dataclass(frozen=True)
+class _Products:
+    """Of the unit directions u of n images and of texts t; each (n, k) or what broadcasts to it."""
+
+    length: Array
+    """|T f|."""
+    ut: Array
+    umt: Array
+    um2t: Array
+    umu: Array
+    um2u: Array
+    tmt: Array
+    tm2t: Array
+    trace: float
+    """Of M."""
+
+
+def _toward_all(z: Array, texts: Array, null: tuple[Array, Array]) -> _Products:
+    """Every image (n, d) toward each of ``texts`` (k, d)."""
+    u, (m, m2) = unit(z), null
     um, um2 = u @ m, u @ m2
-    umt, um2t = um @ texts.T, um2 @ texts.T
-    umu, um2u = np.sum(um * u, axis=1)[:, None], np.sum(um2 * u, axis=1)[:, None]
-    tmt, tm2t = (np.einsum("kd,de,ke->k", texts, p, texts, optimize=True) for p in null)
+    return _Products(
+        length=np.linalg.norm(z, axis=1)[:, None],
+        ut=u @ texts.T,
+        umt=um @ texts.T,
+        um2t=um2 @ texts.T,
+        umu=_by_row(um, u),
+        um2u=_by_row(um2, u),
+        tmt=_by_row(texts @ m, texts).T,
+        tm2t=_by_row(texts @ m2, texts).T,
+        trace=float(np.trace(m)),
+    )
+
+
+def _toward_own(z: Array, texts: Array, null: tuple[Array, Array]) -> _Products:
+    """Every image (n, d) toward its own of ``texts`` (n, d)."""
+    u, (m, m2) = unit(z), null
+    um, um2 = u @ m, u @ m2
+    return _Products(
+        length=np.linalg.norm(z, axis=1)[:, None],
+        ut=_by_row(u, texts),
+        umt=_by_row(um, texts),
+        um2t=_by_row(um2, texts),
+        umu=_by_row(um, u),
+        um2u=_by_row(um2, u),
+        tmt=_by_row(texts @ m, texts),
+        tm2t=_by_row(texts @ m2, texts),
+        trace=float(np.trace(m)),
+    )
+
+
+def _by_row(a: Array, b: Array) -> Array:
+    """(n, 1) scalar products of rows."""
+    result: Array = np.einsum("ij,ij->i", a, b)[:, None]
+    return result
+
+
+def _columns(found: _Products, typical: float, angle_deg: float) -> Array:
+    """(n, k, 6): reached, log step, AS and |AS| at the angle (0 where not reached), IS and AS after one norm."""
+    length, c = found.length, np.clip(found.ut, -1, 1)
+    umt, um2t, umu, um2u, tmt, tm2t = found.umt, found.um2t, found.umu, found.um2u, found.tmt, found.tm2t
     size2 = tmt - 2 * c * umt + c**2 * umu
-    possible = size2 > 1e-24 * np.trace(m)
+    possible = size2 > 1e-24 * found.trace
     size = np.sqrt(np.where(possible, size2, 1.0))
     along = np.where(possible, (umt - c * umu) / size, 0.0)
     whole2 = np.where(possible, np.maximum(tm2t - 2 * c * um2t + c**2 * um2u, 0) / size**2, 0.0)
