@@ -67,9 +67,9 @@ def _encoder(options: argparse.Namespace) -> list[Outcome]:
 
 
 def _cache(options: argparse.Namespace) -> list[Outcome]:
-    from cache_speed import audits, speed
+    from cache_speed import audits, first, speed
 
-    return [speed(options.quick), audits(options.quick)]
+    return [speed(options.quick), first(options.quick), audits(options.quick)]
 
 
 def _fixed(options: argparse.Namespace) -> list[Outcome]:
