@@ -21,6 +21,7 @@ from singaudit.errors import ModelError
 Array = NDArray[Any]
 
 MODES: tuple[RuntimeMode, ...] = ("unoptimised", "optimised")
+"""Of ONNX Runtime's graph optimisation."""
 
 
 class Reference:
