@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 BLOCK = 4096
+_AT_ONCE = 256
 ROUNDING = 1e-9
 """Shares and degrees nearer than this are equal: sums in float64 over any number of images are right to it, and what
 lies below differs from one processor's instructions to another's."""
@@ -165,7 +166,11 @@ def _weights(seed: int, draws: int, block: int, rows: int) -> NDArray[np.float32
     One row per unit, so that a unit's weights do not depend on how many follow it.
     """
     generator = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, block]))
-    return generator.poisson(1.0, (rows, draws)).astype(np.float32)
+    weights = np.empty((rows, draws), np.float32)
+    for start in range(0, rows, _AT_ONCE):  # whole numbers take twice the memory of what they become
+        some = weights[start : start + _AT_ONCE]
+        some[:] = generator.poisson(1.0, some.shape)
+    return weights
 
 
 def _interval(drawn: Array) -> tuple[Array, Array]:

@@ -68,10 +68,11 @@ def natural_pairs(
             if place[right][0] - place[left][-1] > reach:
                 break
             found = _block(seen[left], seen[right], null[left], null[right], tolerance, min_null * units.typical_null)
-            i, j = found[0] + a, found[1] + b
-            angle = np.degrees(np.arccos(np.clip(np.einsum("ij,ij->i", z[i], z[j]), -1, 1)))
-            once = (i < j) & (angle >= kept.floor)
-            kept.add(np.column_stack([angle, i, j, found[2], found[3]])[once])
+            cosine = (z[left] @ z[right].T)[found[0], found[1]]
+            angle = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
+            once = (found[0] + a < found[1] + b) & (angle >= kept.floor)
+            difference, distance = found[2][once], found[3][once]
+            kept.add(np.column_stack([angle[once], found[0][once] + a, found[1][once] + b, difference, distance]))
     place_in_order = np.empty(len(features), np.intp)
     place_in_order[order] = np.arange(len(order))
     result = []
