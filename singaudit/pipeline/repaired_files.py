@@ -27,11 +27,16 @@ def check_output(output: str | Path, classifier_path: Path | None = None) -> Pat
             f"expected an existing folder for the new file, there is no {path.parent}", hint="Make it first."
         )
     for item in (path, *beside(path).values()):
-        if item.is_symlink() or item.exists():
-            raise ConfigError(
-                f"{item} exists already; a model file is never written over", hint="Remove it, or name another with -o."
-            )
+        _check_free(item)
     return path
+
+
+def _check_free(path: Path) -> None:
+    if path.is_symlink() or path.exists():
+        raise ConfigError(
+            f"{path} exists already; a model and what stands beside it never take a file's place",
+            hint="Remove it, or name another with -o.",
+        )
 
 
 def beside(path: Path) -> dict[str, Path]:
@@ -66,11 +71,16 @@ def staged(model: NewModel, output: Path) -> Iterator[Path]:
 
 
 def publish(path: Path, output: Path, pages: Mapping[str, bytes]) -> None:
-    """Move a staged model into place with its external data and ``pages`` (name: content), the model itself last."""
+    """Move a staged model into place with its external data and ``pages`` (name: content), the model itself last.
+
+    Raises ConfigError where one of them would take the place of a file, with nothing moved.
+    """
     try:
         for name, content in pages.items():
             (path.parent / name).write_bytes(content)
             _sync(path.parent / name)
+        for item in path.parent.iterdir():
+            _check_free(output.parent / item.name)
         for item in sorted(path.parent.iterdir(), key=lambda item: (item == path, item.name)):
             os.replace(item, output.parent / item.name)
         sync_folder(output.parent)
