@@ -199,7 +199,8 @@ def never_compiled() -> Iterator[None]:
 def nothing_drawn() -> Iterator[None]:
     """Networks built meanwhile are given no random numbers: their weights are to come, or nobody wants them.
 
-    For numbers on the meta device, which holds none, torch would import its compiler.
+    For numbers on the meta device, which holds none, torch would import its compiler. A truncated normal distribution
+    is drawn until all numbers lie inside: of memory that nobody fills, that would never end.
     """
     import torch
     from torch.overrides import TorchFunctionMode
@@ -214,8 +215,13 @@ def nothing_drawn() -> Iterator[None]:
                 return torch.empty(*args, **named)
             return func(*args, **named)
 
-    with Undrawn():
-        yield
+    truncated = torch.nn.init._no_grad_trunc_normal_
+    torch.nn.init._no_grad_trunc_normal_ = lambda tensor, *_, **__: tensor
+    try:
+        with Undrawn():
+            yield
+    finally:
+        torch.nn.init._no_grad_trunc_normal_ = truncated
 
 
 @contextmanager

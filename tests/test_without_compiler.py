@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import pytest
 import torch
 
 from singaudit.without_compiler import nothing_drawn, shapes_alone
@@ -15,6 +16,16 @@ def test_a_network_of_shapes_alone_has_all_its_parameters_and_no_numbers():
     assert sum(p.numel() for p in network.parameters()) == 8 * 27 + 8 + 12 + 20
     assert {p.device.type for p in (*network.parameters(), drawn)} == {"meta"}
     assert torch.nn.Linear(2, 2).weight.abs().sum() > 0
+
+
+@pytest.mark.timeout(20)
+def test_a_truncated_normal_distribution_is_not_waited_for(monkeypatch):
+    # What was in the memory of a new tensor lies outside of any bounds.
+    with monkeypatch.context() as patch, nothing_drawn():
+        patch.setattr(torch, "empty_like", lambda tensor: torch.full_like(tensor, 1e9))
+        for mean, a, b in ((5.5, 5.0, 6.0), (0.0, 3.0, 4.0)):
+            assert torch.nn.init.trunc_normal_(torch.zeros(100), mean, 0.1, a, b).shape == (100,)
+    assert 5 <= torch.nn.init.trunc_normal_(torch.zeros(100), 5.5, 0.1, 5.0, 6.0).min() < 6
 
 
 def test_constants_are_set_where_nothing_is_drawn():
