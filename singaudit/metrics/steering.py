@@ -72,9 +72,9 @@ def steer_all(subject: Subject, angle_deg: float = STEERED_ANGLE) -> Steered | N
         mine = block.fold == k
         translator = subject.fitted.translators[k]
         null = _null_products(subject, translator)
-        table[mine] = _columns(_toward_all(block.original[mine], texts, null), typical, angle_deg)
+        table[mine] = _columns(_products(block.original[mine], texts, null, own=False), typical, angle_deg)
         following = (subject.class_of[block.rows[mine]] + 1) % count
-        one_each = _toward_own(block.original[mine], subject.class_texts[following], null)
+        one_each = _products(block.original[mine], subject.class_texts[following], null, own=True)
         own[mine] = _columns(one_each, typical, angle_deg)
     other = _estimates(own, subject.seed)[0] if count > 1 else None
     return Steered(typical, other, _estimates(table, subject.seed))
@@ -103,36 +103,24 @@ class _Products:
     """Of M."""
 
 
-def _toward_all(z: Array, texts: Array, null: tuple[Array, Array]) -> _Products:
-    """Every image (n, d) toward each of ``texts`` (k, d)."""
+def _products(z: Array, texts: Array, null: tuple[Array, Array], own: bool) -> _Products:
+    """Every image (n, d) toward each of ``texts`` (k, d), or where ``own`` toward its own of ``texts`` (n, d)."""
     u, (m, m2) = unit(z), null
     um, um2 = u @ m, u @ m2
+
+    def onto(rows: Array) -> Array:
+        return _by_row(rows, texts) if own else rows @ texts.T
+
+    tmt, tm2t = _by_row(texts @ m, texts), _by_row(texts @ m2, texts)
     return _Products(
         length=np.linalg.norm(z, axis=1)[:, None],
-        ut=u @ texts.T,
-        umt=um @ texts.T,
-        um2t=um2 @ texts.T,
+        ut=onto(u),
+        umt=onto(um),
+        um2t=onto(um2),
         umu=_by_row(um, u),
         um2u=_by_row(um2, u),
-        tmt=_by_row(texts @ m, texts).T,
-        tm2t=_by_row(texts @ m2, texts).T,
-        trace=float(np.trace(m)),
-    )
-
-
-def _toward_own(z: Array, texts: Array, null: tuple[Array, Array]) -> _Products:
-    """Every image (n, d) toward its own of ``texts`` (n, d)."""
-    u, (m, m2) = unit(z), null
-    um, um2 = u @ m, u @ m2
-    return _Products(
-        length=np.linalg.norm(z, axis=1)[:, None],
-        ut=_by_row(u, texts),
-        umt=_by_row(um, texts),
-        um2t=_by_row(um2, texts),
-        umu=_by_row(um, u),
-        um2u=_by_row(um2, u),
-        tmt=_by_row(texts @ m, texts),
-        tm2t=_by_row(texts @ m2, texts),
+        tmt=tmt if own else tmt.T,
+        tm2t=tm2t if own else tm2t.T,
         trace=float(np.trace(m)),
     )
 

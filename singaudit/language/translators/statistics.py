@@ -94,8 +94,8 @@ def solve_ridge(ff: Array, fy: Array, penalty: float) -> Array:
     """(ff + penalty I)^-1 fy for the centred sums ``ff`` (m, m) and ``fy`` (m, k) of a ridge regression.
 
     By Cholesky's factor, half the work of an elimination, a block of equations at a time and with the substitution in
-    the same run: nearly all of it is products of matrices, three times as fast as LAPACK's factorisation here, and the
-    inverses of the blocks on the diagonal serve both.
+    the same run: nearly all of it is products of matrices, and the inverses of the blocks on the diagonal serve both.
+    It takes two thirds of the time that numpy's factorisation and the substitution after it take.
     """
     lower: Array = np.array(ff)
     lower[np.diag_indices_from(lower)] += penalty
