@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,14 +15,28 @@ from singaudit.cache.files import keep_file, kept_file
 from singaudit.cache.store import Cache
 from singaudit.classifier.graph.session import make_session
 from singaudit.errors import SingauditError, short
-from singaudit.language.encoders.towers import SMALL_PARAMETERS, OnnxTowers, Prepare, TorchTowers, Towers, unit
-from singaudit.machine import arithmetic, cores
+from singaudit.language.encoders.beginnings import Beginnings
+from singaudit.language.encoders.towers import (
+    INPUTS,
+    SMALL_PARAMETERS,
+    OnnxTowers,
+    Prepare,
+    TorchTowers,
+    Towers,
+    unit,
+)
+from singaudit.machine import arithmetic, cores, side_by_side
+
+if TYPE_CHECKING:
+    from singaudit.language.encoders.lean import Lean
 
 COSINE = 0.99999
 """Least cosine between an embedding of the export and of the torch tower, on every input compared."""
 _IMAGES = 8
 """Images on which an export is compared with the torch tower, beside three times as many texts."""
 _OPSET = 17
+_FORM = 2
+"""Of what is exported, counted up where an earlier export would be read wrongly or is slower."""
 _LARGEST = 1_900 * 2**20
 """Bytes of weights of a tower: a protocol buffer holds 2 GiB."""
 _TOWERS = ("image", "text")
@@ -47,7 +62,7 @@ class Exports:
             if data is None:
                 return None
             sessions.append(_session(data))
-        return OnnxTowers(sessions[0], sessions[1], exact, _side_by_side()[0])
+        return _towers(sessions, exact, facts.get("beginnings"))
 
     def made(self, towers: TorchTowers, prepare: Prepare, tokens: Sequence[Sequence[int]]) -> Towers:
         """The towers exported, compared with torch's and kept; torch's, with a word why, where that does not work.
@@ -56,50 +71,66 @@ class Exports:
         """
         facts = self.cache.recall(self._name()) or {}
         reason = facts.get("torch") or _too_large_or_small(towers)
-        exported: OnnxTowers | None = None
         if not reason:
-            exported, reason = self._exported(towers, prepare, tokens)
-            self.cache.remember(self._name(), {"exact": exported.exact} if exported else {"torch": reason})
-        if exported is not None:
-            return exported
+            images = _images(prepare)
+            # A tower that computes less is preferred, the library's own where there is none or it differs.
+            lean = towers.lean()
+            for way in [lean, None] if lean is not None else [None]:
+                exported, reason = self._exported(towers, way, images, tokens)
+                if exported is not None:
+                    return exported
+            self.cache.remember(self._name(), {"torch": reason})
         towers.runtime = f"torch: {reason}"
         return towers
 
     def _exported(
-        self, towers: TorchTowers, prepare: Prepare, tokens: Sequence[Sequence[int]]
+        self, towers: TorchTowers, lean: Lean | None, images: NDArray[np.float32], tokens: Sequence[Sequence[int]]
     ) -> tuple[OnnxTowers | None, str]:
         """(towers, "") or (None, why not)."""
         from singaudit.classifier.convert.export import quiet
 
-        images, batches = _images(prepare), _by_length(tokens)
-        written: dict[str, bytes] = {}
+        image = lean.image if lean is not None and lean.image is not None else towers.image
+        text, beginnings = towers.text, None
+        if lean is not None and lean.text is not None:
+            text, beginnings = lean.text, [lean.end, *lean.text.state]
+
+        def write() -> tuple[bytes, bytes]:
+            return _written(image, (images[:2],), ({0: "images"},)), _text_written(text, tokens, beginnings)
+
+        def embed(by: Towers) -> tuple[NDArray[Any], NDArray[Any]]:
+            return by.images(images), _embedded(by, tokens)
+
         try:
             with quiet():
-                written["image"] = _written(towers.image, images[:2], {0: "images"})
-                written["text"] = _written(towers.text, _longest(batches)[:2], {0: "texts", 1: "tokens"})
-            sessions = [_session(written[tower]) for tower in _TOWERS]
-            found = OnnxTowers(sessions[0], sessions[1], False, _side_by_side()[0])
-            pairs = [(found.images(images), towers.images(images))]
-            pairs += list(zip(found.texts(batches), towers.texts(batches), strict=True))
+                wanted, written = cast(Any, side_by_side)((partial(embed, towers), write))
+            sessions = side_by_side(partial(_session, data) for data in written)
+            found = _towers(sessions, False, beginnings)
+            pairs = zip(embed(found), wanted, strict=True)
             cosine = min(float((unit(a) * unit(b)).sum(axis=1, dtype=np.float64).min()) for a, b in pairs)
             if not cosine >= COSINE:
                 return None, f"the export's embeddings have a cosine of {cosine:.6f} with torch's (required: {COSINE})"
-            found.exact = _exact(found, batches)
+            if _exact(partial(_towers, sessions, True, beginnings), tokens):
+                found = _towers(sessions, True, beginnings)
         except (MemoryError, OSError):
             raise
         except Exception as error:  # exporters fail in many ways on what they do not know
             said = error.message if isinstance(error, SingauditError) else short(error) or type(error).__name__
             return None, f"it cannot be exported to ONNX ({said[:200]})"
-        for tower in _TOWERS:
-            keep_file(self.cache, "towers", self._identity(tower), written[tower])
+        side_by_side(
+            partial(keep_file, self.cache, "towers", self._identity(tower), data)
+            for tower, data in zip(_TOWERS, written, strict=True)
+        )
+        self.cache.remember(self._name(), {"exact": found.exact, "beginnings": beginnings})
         return found, ""
 
     def _identity(self, tower: str) -> dict[str, Any]:
-        return {"encoder": self.fingerprint, "tower": tower, "opset": _OPSET}
+        return {"encoder": self.fingerprint, "tower": tower, "opset": _OPSET, "form": _FORM}
 
     def _name(self) -> str:
         # What was found, bits included, is this processor's.
-        return self.cache.name_of("towers", {"encoder": self.fingerprint, "arithmetic": arithmetic("cpu")})
+        return self.cache.name_of(
+            "towers", {"encoder": self.fingerprint, "arithmetic": arithmetic("cpu"), "form": _FORM}
+        )
 
 
 def _too_large_or_small(towers: TorchTowers) -> str:
@@ -119,18 +150,45 @@ def _images(prepare: Prepare) -> NDArray[np.float32]:
     return np.stack(made)
 
 
-def _by_length(tokens: Sequence[Sequence[int]]) -> list[NDArray[np.int64]]:
-    return [
-        np.array([ids for ids in tokens if len(ids) == length], np.int64) for length in sorted({len(t) for t in tokens})
-    ]
+def _towers(sessions: Sequence[Any], exact: bool, beginnings: Sequence[int] | None) -> OnnxTowers:
+    """Sessions of both towers; ``beginnings`` are the token that ends a text, and a state's layers, heads, numbers."""
+    known = Beginnings(beginnings[0], beginnings[1:], exact) if beginnings else None
+    return OnnxTowers(sessions[0], sessions[1], exact, _side_by_side()[0], known)
 
 
-def _longest(batches: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
-    return max(batches, key=len)
+def _by_length(tokens: Sequence[Sequence[int]]) -> list[NDArray[np.intp]]:
+    lengths = np.array([len(ids) for ids in tokens])
+    return [np.flatnonzero(lengths == length) for length in np.unique(lengths)]
 
 
-def _written(module: Any, sample: NDArray[Any], axes: dict[int, str]) -> bytes:
-    """The module as an ONNX file of free batch size.
+def _embedded(towers: Towers, tokens: Sequence[Sequence[int]]) -> NDArray[Any]:
+    """(k, d) embeddings of texts, as the tower gives them."""
+    tokens = [towers.used(ids) for ids in tokens]
+    places = _by_length(tokens)
+    parts = towers.texts([np.array([tokens[i] for i in same], np.int64) for same in places])
+    found = np.empty((len(tokens), parts[0].shape[1]), parts[0].dtype)
+    for same, part in zip(places, parts, strict=True):
+        found[same] = part
+    return found
+
+
+def _most(tokens: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+    """Tokens (k, length) of the most texts of one length."""
+    return np.array([tokens[i] for i in max(_by_length(tokens), key=len)], np.int64)
+
+
+def _text_written(module: Any, tokens: Sequence[Sequence[int]], beginnings: Sequence[int] | None) -> bytes:
+    """A text tower as ONNX; ``beginnings`` as ``_towers`` takes them."""
+    rows, axes = _most(tokens)[:2], {0: "texts", 1: "tokens"}
+    if not beginnings:
+        return _written(module, (rows,), (axes,))
+    layers, heads, size = beginnings[1:]
+    state, of_state = np.zeros((2, layers, heads, 3, size), np.float32), {0: "texts", 3: "begun"}
+    return _written(module, (rows, state, state), (axes, of_state, of_state))
+
+
+def _written(module: Any, samples: Sequence[NDArray[Any]], axes: Sequence[dict[int, str]]) -> bytes:
+    """The module as an ONNX file of free batch size, its first output embeddings, any other keys and values.
 
     Exported without its weights, which are put in afterwards: torch's passes copy them through protocol buffers again
     and again, more than half of the time. Two rows, so that no axis of length one is taken for a constant.
@@ -138,23 +196,24 @@ def _written(module: Any, sample: NDArray[Any], axes: dict[int, str]) -> bytes:
     import onnx
     import torch
 
-    stream = io.BytesIO()
+    stream, inputs = io.BytesIO(), INPUTS[: len(samples)]
+    outputs = {"embeddings": {0: axes[0][0]}, "new_keys": {0: "texts", 3: "tokens"}, "new_values": {}}
+    outputs["new_values"] = outputs["new_keys"]
+    made = list(outputs)[: len(samples)]
     torch.onnx.export(
-        module, (torch.from_numpy(np.ascontiguousarray(sample)),), cast(Any, stream), dynamo=False,
+        module, tuple(torch.from_numpy(np.array(sample)) for sample in samples), cast(Any, stream), dynamo=False,
         opset_version=_OPSET,
-        input_names=["rows"], output_names=["embeddings"], do_constant_folding=False, export_params=False,
-        keep_initializers_as_inputs=True, dynamic_axes={"rows": axes, "embeddings": {0: axes[0]}},
+        input_names=list(inputs), output_names=made, do_constant_folding=False, export_params=False,
+        keep_initializers_as_inputs=True,
+        dynamic_axes={**dict(zip(inputs, axes, strict=True)), **{name: outputs[name] for name in made}},
     )  # fmt: skip
     model = onnx.load_model_from_string(stream.getvalue())
-    weights, held = module.state_dict(), [item.name for item in model.graph.input if item.name != "rows"]
+    weights, held = module.state_dict(), [item.name for item in model.graph.input if item.name not in inputs]
     del model.graph.input[:]
-    model.graph.input.append(
-        onnx.helper.make_tensor_value_info(
-            "rows",
-            onnx.helper.np_dtype_to_tensor_dtype(sample.dtype),
-            [axes.get(i, length) for i, length in enumerate(sample.shape)],
-        )
-    )
+    for name, sample, free in zip(inputs, samples, axes, strict=True):
+        kind = onnx.helper.np_dtype_to_tensor_dtype(sample.dtype)
+        shape = [free.get(i, length) for i, length in enumerate(sample.shape)]
+        model.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, shape))
     return b"".join([model.SerializeToString(), *(part for name in held for part in _initializer(name, weights[name]))])
 
 
@@ -192,10 +251,13 @@ def _side_by_side() -> tuple[int, int]:
     return pieces, max(1, cores() // pieces)
 
 
-def _exact(towers: OnnxTowers, batches: Sequence[NDArray[np.int64]]) -> bool:
-    """Whether texts alone, two and all of a length have the same bits, so that no batch has to be filled up."""
-    whole = _longest(batches)
-    together = towers.texts([whole])[0]
-    alone = towers.texts([whole[i : i + 1] for i in range(len(whole))])
-    pair = towers.texts([whole[:2]])[0]
+def _exact(towers: Callable[[], OnnxTowers], tokens: Sequence[Sequence[int]]) -> bool:
+    """Whether texts alone, two and all of a length have the same bits, so that no batch has to be filled up.
+
+    By ``towers`` that know no beginning yet.
+    """
+    whole = _most([towers().used(ids) for ids in tokens])
+    together = towers().texts([whole])[0]
+    alone = [towers().texts([whole[i : i + 1]])[0] for i in range(len(whole))]
+    pair = towers().texts([whole[:2]])[0]
     return bool(np.array_equal(together, np.concatenate(alone)) and np.array_equal(together[:2], pair))

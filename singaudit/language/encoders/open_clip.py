@@ -116,7 +116,12 @@ def _torch_towers(name: str, model: Any, device: str) -> TorchTowers:
         def forward(self, rows: Any) -> Any:
             return model.encode_text(rows)
 
-    return TorchTowers(name, Images().eval(), Texts().eval(), device)
+    def lean() -> Any:
+        from singaudit.language.encoders.lean import of_open_clip
+
+        return of_open_clip(model)
+
+    return TorchTowers(name, Images().eval(), Texts().eval(), device, lean)
 
 
 def repository_of(name: str) -> str:

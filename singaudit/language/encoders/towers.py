@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from singaudit.language.encoders.beginnings import Beginnings
 from singaudit.language.encoders.checks import failures_told
+
+if TYPE_CHECKING:
+    from singaudit.language.encoders.lean import Lean
 
 Array = NDArray[Any]
 TEXTS = 32
 """Texts of one run at most."""
+INPUTS = ("rows", "keys", "values")
+"""Of an exported tower: images or tokens, and what stands before tokens."""
 SMALL_PARAMETERS = 10_000_000
 """Below this a model runs on one thread, and an export would cost more than it brings."""
 _WAVE = 4
@@ -39,14 +45,23 @@ class Towers(Protocol):
         """Per batch of tokens (k, length): (k, d) floating point."""
         ...
 
+    def used(self, ids: Sequence[int]) -> Sequence[int]:
+        """The tokens of a text that its embedding depends on, the others being left out."""
+        ...
+
 
 class TorchTowers:
-    """Towers as torch modules: ``image`` takes a tensor of prepared images, ``text`` one of tokens (k, length)."""
+    """Towers as torch modules: ``image`` takes a tensor of prepared images, ``text`` one of tokens (k, length).
+
+    ``lean`` makes the modules that compute the same with less, to be exported; None where there are none.
+    """
 
     exact = False
 
-    def __init__(self, name: str, image: Any, text: Any, device: str, runtime: str = "torch") -> None:
-        self.image, self.text, self.runtime = image, text, runtime
+    def __init__(
+        self, name: str, image: Any, text: Any, device: str, lean: Callable[[], Lean | None] = lambda: None
+    ) -> None:
+        self.image, self.text, self.lean, self.runtime = image, text, lean, "torch"
         self._name, self._device = name, device
         self.parameters = sum(p.numel() for module in (image, text) for p in module.parameters())
         self._cpu = device.partition(":")[0] == "cpu"
@@ -68,6 +83,10 @@ class TorchTowers:
         """As ``Towers.texts``."""
         return [self._run(self.text, batch) for batch in batches]
 
+    def used(self, ids: Sequence[int]) -> Sequence[int]:
+        """As ``Towers.used``: all."""
+        return ids
+
     def _run(self, module: Any, rows: Array) -> Array:
         import torch
 
@@ -77,27 +96,42 @@ class TorchTowers:
 
 
 class OnnxTowers:
-    """Towers as ONNX Runtime sessions on the CPU; ``exact`` as was found when they were exported."""
+    """Towers as ONNX Runtime sessions on the CPU; ``exact`` as was found when they were exported.
+
+    ``beginnings`` where the text tower takes keys and values of what stands before its tokens.
+    """
 
     runtime = "ONNX Runtime"
 
-    def __init__(self, image: Any, text: Any, exact: bool, workers: int) -> None:
-        self._image, self._text, self.exact = image, text, exact
+    def __init__(self, image: Any, text: Any, exact: bool, workers: int, beginnings: Beginnings | None = None) -> None:
+        self._image, self._text, self.exact, self._beginnings = image, text, exact, beginnings
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="tower")
 
     def images(self, inputs: Array) -> Array:
         """As ``Towers.images``: pieces of one size side by side, each on its own threads."""
-        parts = self._side_by_side(self._image, [piece for piece, _ in pieces(inputs, _IMAGES)])
+        parts = self._each(
+            lambda rows: self._run(self._image, rows)[0], [piece for piece, _ in pieces(inputs, _IMAGES)]
+        )
         return np.concatenate(parts)[: len(inputs)]
 
     def texts(self, batches: Sequence[NDArray[np.int64]]) -> list[Array]:
         """As ``Towers.texts``."""
-        return self._side_by_side(self._text, batches)
+        if self._beginnings is None:
+            return self._each(lambda rows: self._run(self._text, rows)[0], batches)
+        return self._beginnings.texts(batches, lambda *given: self._run(self._text, *given), self._each)
 
-    def _side_by_side(self, session: Any, batches: Sequence[Array]) -> list[Array]:
+    def used(self, ids: Sequence[int]) -> Sequence[int]:
+        """As ``Towers.used``."""
+        return ids if self._beginnings is None else self._beginnings.used(ids)
+
+    def _each(self, call: Callable[[Array], Any], parts: Sequence[Array]) -> list[Any]:
+        return list(self._pool.map(call, parts))
+
+    def _run(self, session: Any, *given: Array) -> Sequence[Array]:
         from singaudit.classifier.graph.session import run
 
-        return list(self._pool.map(lambda rows: run(session, ["embeddings"], {"rows": rows})[0], batches))
+        outputs = [item.name for item in session.get_outputs()]
+        return run(session, outputs, dict(zip(INPUTS, given, strict=False)))
 
 
 def pieces(rows: Array, size: int) -> Iterator[tuple[Array, int]]:
@@ -125,6 +159,7 @@ def embed_texts(
     Texts of equally many tokens go together, so that nothing is padded and no text's embedding depends on those beside
     it. Batches are filled up to one size only where a row's bits would depend on the number of rows.
     """
+    tokens = [towers.used(ids) for ids in tokens]
     lengths = np.array([len(ids) for ids in tokens], np.intp)
     batches = []
     for length in np.unique(lengths):

@@ -34,6 +34,8 @@ _PADDING: dict[str, str | bool] = {
     "align": False,
     "vision-text-dual-encoder": False,
 }
+_LOOK_BACK = frozenset({"clip", "metaclip_2"})
+"""Whose text towers look back alone, and whose images are read from one token."""
 FAMILIES = frozenset(_PADDING)
 """Kinds of models that are read, as config.json calls them."""
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -149,7 +151,12 @@ def _torch_towers(name: str, family: str, model: Any, device: str) -> TorchTower
         def forward(self, rows: Any) -> Any:
             return tensor(model.get_text_features(input_ids=rows))
 
-    return TorchTowers(name, Images().eval(), Texts().eval(), device)
+    def lean() -> Any:
+        from singaudit.language.encoders.lean import of_transformers
+
+        return of_transformers(model) if family in _LOOK_BACK else None
+
+    return TorchTowers(name, Images().eval(), Texts().eval(), device, lean)
 
 
 def repository_of(name: str) -> str:

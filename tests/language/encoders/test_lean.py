@@ -1,0 +1,189 @@
+"""Towers that compute no more than embeddings are read from agree with their library's, whatever stands in a text."""
+
+import numpy as np
+import pytest
+import torch
+
+from singaudit.cache.store import Cache
+from singaudit.language.encoders import exports, lean
+from singaudit.language.encoders.beginnings import BEGINNING, Beginnings
+from singaudit.language.encoders.exports import Exports
+from singaudit.language.encoders.lean import LARGEST, of_open_clip, of_transformers
+from singaudit.language.encoders.table import BUILTIN, open_encoder
+from singaudit.torchvision_import import import_torchvision
+
+import_torchvision()
+import transformers  # noqa: E402
+
+SMALL = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}
+EYES = {**SMALL, "image_size": 32, "patch_size": 16}
+TEXT = {**SMALL, "vocab_size": 60, "max_position_embeddings": 20, "pad_token_id": 1, "bos_token_id": 0}
+
+
+def clip(end=50, act="quick_gelu"):
+    torch.manual_seed(0)
+    config = transformers.CLIPConfig(
+        text_config={**TEXT, "eos_token_id": end, "hidden_act": act, "projection_dim": 8},
+        vision_config={**EYES, "hidden_act": act, "projection_dim": 8},
+        projection_dim=8,
+    )
+    return transformers.CLIPModel(config).eval()
+
+
+def metaclip():
+    torch.manual_seed(0)
+    text = {**TEXT, "eos_token_id": 2, "projection_dim": 8}
+    config = transformers.MetaClip2Config(text_config=text, vision_config=EYES, projection_dim=8)
+    return transformers.MetaClip2Model(config).eval()
+
+
+def open_clip(**text):
+    library = pytest.importorskip("open_clip")
+    torch.manual_seed(0)
+    eyes = {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16}
+    words = {"context_length": 20, "vocab_size": 60, "width": 16, "heads": 2, "layers": 3, **text}
+    kind = library.CustomTextCLIP if text.pop("custom", False) else library.CLIP
+    words.pop("custom", None)
+    return kind(embed_dim=8, vision_cfg=eyes, text_cfg=words).eval()
+
+
+def through(tower, beginnings, tokens):
+    """Embeddings (k, d) of texts of any lengths by the tower alone."""
+
+    def run(*given):
+        with torch.inference_mode():
+            return [one.numpy() for one in tower(*map(torch.from_numpy, given))]
+
+    used = [np.array([beginnings.used(ids)], np.int64) for ids in tokens]
+    return np.concatenate(beginnings.texts(used, run, lambda call, parts: [call(part) for part in parts]))
+
+
+def texts(end, count=12):
+    """Texts that begin alike in threes, some shorter than a beginning, one with the end twice, one without."""
+    rng, found = np.random.default_rng(0), []
+    for i in range(count):
+        start = np.random.default_rng(i // 3).integers(3, 40, 5)
+        found.append([0, *start.tolist(), *rng.integers(3, 40, i % 5).tolist(), end])
+    return [*found, [0, end], [0, 7, 8, end, 9, end, 5], [0, 7, 8, 9, 11, 12]]
+
+
+@pytest.mark.parametrize(
+    ("model", "end", "stated"),
+    [
+        (clip, 50, 50),
+        (lambda: clip(2, "gelu"), 59, LARGEST),
+        (lambda: clip(act="gelu_new"), 50, 50),
+        (metaclip, 2, 2),
+    ],
+)
+def test_towers_of_transformers_agree_with_the_librarys(model, end, stated):
+    model = model()
+    found = of_transformers(model)
+    assert found.end == stated
+    rows = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        wanted = model.get_image_features(pixel_values=rows).pooler_output
+        torch.testing.assert_close(found.image(rows), wanted, atol=1e-6, rtol=1e-5)
+        said = [model.get_text_features(input_ids=torch.tensor([ids])).pooler_output.numpy()[0] for ids in texts(end)]
+    got = through(found.text, Beginnings(found.end, found.text.state, True), texts(end))
+    np.testing.assert_allclose(got, np.stack(said), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [{}, {"custom": True}, {"custom": True, "pool_type": "eos", "eos_id": 50}, {"proj_bias": True, "custom": True}],
+)
+def test_text_towers_of_open_clip_are_cut_at_their_end_and_agree(kind):
+    model = open_clip(**kind)
+    found = of_open_clip(model)
+    end = 50 if "eos_id" in kind else 59
+    tokens = [[*ids, *[0] * 20][:20] for ids in texts(end)[:-1]]  # that without an end means nothing here
+    with torch.inference_mode():
+        wanted = model.encode_text(torch.tensor(tokens)).numpy()
+    beginnings = Beginnings(found.end, found.text.state, True)
+    assert max(len(beginnings.used(ids)) for ids in tokens) < 12
+    np.testing.assert_allclose(through(found.text, beginnings, tokens), wanted, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"custom": True, "embed_cls": True},
+        {"custom": True, "no_causal_mask": True},
+        {"custom": True, "pool_type": "last"},
+        {"ls_init_value": 0.1},
+    ],
+)
+def test_a_tower_of_another_kind_is_left_as_it_is(kind):
+    assert of_open_clip(open_clip(**kind)) is None
+
+
+def test_models_of_another_precision_or_build_are_left_as_they_are():
+    assert of_transformers(clip().to(torch.bfloat16)) is None
+    vision, text = transformers.ViTConfig(**EYES), transformers.BertConfig(**TEXT)
+    config = transformers.VisionTextDualEncoderConfig.from_vision_text_configs(vision, text, projection_dim=8)
+    assert of_transformers(transformers.VisionTextDualEncoderModel(config)) is None
+
+
+def test_a_beginning_is_computed_once_and_no_bit_depends_on_who_shares_it():
+    found, asked = of_transformers(clip()).text, []
+
+    def run(rows, keys, values):
+        asked.append((rows.shape, keys.shape[3]))
+        with torch.inference_mode():  # torch's bits depend on the number of rows
+            one = [found(*(torch.from_numpy(x[i : i + 1]) for x in (rows, keys, values))) for i in range(len(rows))]
+        return [torch.cat(parts).numpy() for parts in zip(*one, strict=True)]
+
+    def each(call, parts):
+        return [call(part) for part in parts]
+
+    tokens = np.array([[0, 3, 4, 5, 6, 10 + i, 50] for i in range(9)], np.int64)
+    known = Beginnings(50, found.state, True)
+    together = known.texts([tokens[:6], tokens[6:]], run, each)
+    assert asked == [((1, BEGINNING), 0), ((6, 2), BEGINNING), ((3, 2), BEGINNING)]
+    known.texts([tokens], run, each)
+    assert len(asked) == 4
+    alone = Beginnings(50, found.state, True).texts([tokens[4:5]], run, each)
+    np.testing.assert_array_equal(together[0][4], alone[0][0])
+
+
+def test_where_bits_depend_on_the_batch_beginnings_run_in_batches_of_one_size():
+    found, asked = of_transformers(clip()).text, []
+
+    def run(*given):
+        asked.append(len(given[0]))
+        with torch.inference_mode():
+            return [one.numpy() for one in found(*map(torch.from_numpy, given))]
+
+    tokens = np.array([[0, 3 + i, 4, 5, 6, 10, 50] for i in range(3)], np.int64)
+    Beginnings(50, found.state, False).texts([tokens], run, lambda call, parts: [call(part) for part in parts])
+    assert asked == [32, 3]
+
+
+def test_what_is_remembered_of_beginnings_is_bounded(monkeypatch):
+    monkeypatch.setattr("singaudit.language.encoders.beginnings._KEPT", 4)
+    found = of_transformers(clip()).text
+    known = Beginnings(50, found.state, True)
+    tokens = [[0, 3 + i, 4, 5, 6, 10, 50] for i in range(12)]
+    parts = [through(found, known, tokens[start : start + 3]) for start in range(0, 12, 3)]
+    assert len(known._known) <= 4
+    np.testing.assert_allclose(
+        np.concatenate(parts), through(found, Beginnings(50, found.state, True), tokens), atol=1e-6, rtol=1e-5
+    )
+
+
+def test_where_a_lean_tower_differs_the_librarys_own_is_exported(monkeypatch):
+    monkeypatch.setattr(exports, "SMALL_PARAMETERS", 0)
+    shorter = lean.of_transformers
+
+    def wrong(model):
+        found = shorter(model)
+        found.text.positions = torch.nn.Parameter(found.text.positions * 2, requires_grad=False)
+        return found
+
+    monkeypatch.setattr(lean, "of_transformers", wrong)
+    encoder = open_encoder(BUILTIN, exports=Exports(Cache(None), "print"))
+    assert encoder.runtime == "ONNX Runtime"
+    assert encoder._towers._beginnings is None
+    said = ["a red star", "a photo of a large striped star on a blue background"]
+    np.testing.assert_allclose(encoder.encode_texts(said), open_encoder(BUILTIN).encode_texts(said), atol=1e-5)
