@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ _PUT_OFF = {
     "transformers.generation.continuous_batching.cache": ["PagedAttentionCache"],
 }
 """Modules, and what the libraries import of them; the last two are the type of an argument, beside the compiler."""
+_SHAPES = ("torch.distributed._meta_registrations", "torch._meta_registrations")
+"""What torch computes in Python of shapes alone, imported with it, on the meta device."""
 _ALGEBRA = "sympy"
 _SYMBOLIC = "torch.fx.experimental.symbolic_shapes"
 _OF_NUMBERS: dict[str, Callable[..., Any]] = {
@@ -100,6 +103,34 @@ def _forget(*names: str) -> None:
     for name in [name for name, module in sys.modules.items() if isinstance(module, _Deferred)]:
         if not names or name in names:
             del sys.modules[name]
+
+
+def import_torch() -> ModuleType:
+    """torch, without what it computes of shapes in Python, a fifth of its import: ``with_shapes`` brings that.
+
+    For a process of our own; whatever else imports those modules gets them.
+    """
+    if "torch" not in sys.modules:
+        put_off = {name: _Deferred(name, ()) for name in _SHAPES}
+        sys.modules.update(put_off)
+        try:
+            importlib.import_module("torch")
+        finally:
+            for name, module in put_off.items():
+                parent, _, last = name.rpartition(".")
+                if sys.modules.get(name) is module:
+                    del sys.modules[name]
+                if vars(sys.modules.get(parent, module)).get(last) is module:
+                    delattr(sys.modules[parent], last)
+    return importlib.import_module("torch")
+
+
+def with_shapes() -> bool:
+    """Import what ``import_torch`` left out; whether there was anything."""
+    missing = [name for name in _SHAPES if name not in sys.modules and importlib.util.find_spec(name)]
+    for name in missing:
+        importlib.import_module(name)
+    return bool(missing)
 
 
 def _loaded() -> bool:

@@ -63,3 +63,22 @@ with never_compiled():
         "False",
         "",
     ], found.stderr
+
+
+def test_torch_is_imported_without_what_it_computes_of_shapes_in_python_until_that_is_asked_for():
+    code = """
+import sys
+from singaudit.without_compiler import import_torch, with_shapes
+torch = import_torch()
+def wide():
+    return torch.relu(torch.empty(2, 3, device="meta")).shape
+print("torch._meta_registrations" in sys.modules, hasattr(torch, "_meta_registrations"))
+try:
+    wide()
+except NotImplementedError:
+    print("refused")
+print(with_shapes(), with_shapes(), tuple(wide()), import_torch() is torch)
+print(torch.compile(lambda x: torch.relu(x) + 1, backend="eager")(torch.ones(1)).item())
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert found.stdout.split("\n") == ["False False", "refused", "True False (2, 3) True", "2.0", ""], found.stderr

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from singaudit.classifier.graph.tolerances import largest_share
 from singaudit.classifier.interface import Runtime, RuntimeMode
 from singaudit.errors import ModelError, UnsupportedModelError
+from singaudit.without_compiler import import_torch
 
 Array = NDArray[Any]
 
@@ -60,6 +61,7 @@ def _settled(
     difference = largest_share(found["optimised"], found["unoptimised"])
     if difference <= tolerance:
         return Runtime("optimised", difference)
+    import_torch()
     from singaudit.classifier.shadow.certificate import in_float64
     from singaudit.classifier.shadow.module import shadow_copy
 

@@ -85,7 +85,7 @@ def _certified(
     images = _noise(shadow, generator) if inputs is None else np.asarray(inputs)
     reference = Reference(model, shadow.output_names, shadow.input_names, shadow.batch, modes)
     with torch.no_grad():
-        copied = [to_numpy(value) for value in run_in_batches(shadow, images, shadow.batch)]
+        copied = [to_numpy(value) for value in run_in_batches(shadow, images, gradients)]
     differences: dict[RuntimeMode, float | None] = {}
     values: dict[RuntimeMode, list[Array]] = {}
     for mode in reference.modes:
@@ -96,7 +96,7 @@ def _certified(
     agreement = _top1(copied[0], values[best][0], TOLERANCES[precision])
     check = check_gradient(shadow, images, generator, gradients)
     with torch.no_grad(), carriers.without_rounding():
-        smooth = to_numpy(run_in_batches(shadow, images, shadow.batch)[0]) if precision == "int8" else copied[0]
+        smooth = to_numpy(run_in_batches(shadow, images, gradients)[0]) if precision == "int8" else copied[0]
     correlation = _correlation(smooth, values[best][0], _NOISE[precision])
     reason = _verdict(precision, difference, agreement, check, correlation)
     if difference is None or not difference <= TOLERANCES[precision]:
@@ -200,7 +200,7 @@ def _dtype(element: int) -> np.dtype[Any]:
 def in_float64(shadow: ShadowCopy, images: Array) -> list[Array]:
     """The outputs of a copy for images (n, ...), computed in float64 throughout."""
     with torch.no_grad():
-        return [to_numpy(value) for value in run_in_batches(shadow.in_float64(), images, shadow.batch)]
+        return [to_numpy(value) for value in run_in_batches(shadow.in_float64(), images)]
 
 
 def _against_float64(

@@ -35,7 +35,7 @@ _JITTER = 1e-3
 
 _DIRECTIONS, _FEW_DIRECTIONS = 4, 2
 IMAGES_AT_ONCE = 4
-"""Images of the gradient check, and of every batch that need not be larger: one shape is prepared once."""
+"""Images of the gradient check, unless fewer are asked for, and of every batch: one shape is prepared once."""
 
 
 class GradientCheck(NamedTuple):
@@ -47,9 +47,10 @@ class GradientCheck(NamedTuple):
     """Length of their difference over the length of the differences."""
 
 
-def run_in_batches(shadow: ShadowCopy, images: Array, batch: int | None) -> list[torch.Tensor]:
-    """Run the copy over images (n, ...) in batches of the declared size (4 where dynamic); outputs are joined."""
-    size = batch or IMAGES_AT_ONCE
+def run_in_batches(shadow: ShadowCopy, images: Array, at_once: int | None = None) -> list[torch.Tensor]:
+    """Run the copy over images (n, ...) in batches of the declared size (``at_once``, or 4, where dynamic), joined."""
+    batch = shadow.batch
+    size = batch or at_once or IMAGES_AT_ONCE
     device = next((buffer.device for buffer in shadow.buffers()), torch.device("cpu"))
     parts = []
     for start in range(0, len(images), size):
@@ -92,7 +93,7 @@ def check_gradient(
 
     def objective(moved: Array) -> Array:
         with torch.no_grad():
-            value = to_numpy(run_in_batches(exact, moved, batch)[0])
+            value = to_numpy(run_in_batches(exact, moved, count)[0])
         return np.asarray((value * weights).reshape(len(images), -1).sum(-1))
 
     with carriers.without_rounding():
@@ -140,9 +141,9 @@ def _input_gradient(
         wanted = torch.zeros_like(value)
         count = min(size, len(leaf) - start)
         wanted[:count] = torch.from_numpy(weights[start : start + count]).to(value)
-        value.backward(wanted)
-        gradient = chunk.grad if chunk.grad is not None else torch.zeros_like(chunk)
-        parts.append(to_numpy(gradient[:count]))
+        # Of one number: torch compares the sizes of a gradient that is handed in by its symbolic algebra, with sympy.
+        (gradient,) = torch.autograd.grad((value * wanted).sum(), chunk, allow_unused=True)
+        parts.append(np.zeros(leaf[start : start + count].shape) if gradient is None else to_numpy(gradient[:count]))
     assert weights is not None
     return np.concatenate(parts), weights
 

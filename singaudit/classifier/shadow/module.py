@@ -25,7 +25,7 @@ from singaudit.errors import ModelError, SingauditError, UnsupportedModelError, 
 from singaudit.machine import memory_ran_out
 
 _CACHED_SHAPES = 16
-# Programs kept, one per combination of input shapes; the oldest goes first.
+# Programs kept, and values of shapes, one per combination of input shapes; the oldest goes first.
 
 
 class _Prepared(NamedTuple):
@@ -64,6 +64,7 @@ class ShadowCopy(nn.Module):
             if name and name in tensors | host
         )
         self._prepared: OrderedDict[tuple[Any, ...], _Prepared] = OrderedDict()
+        self._shaped: OrderedDict[tuple[Any, ...], Mapping[str, Tensor]] = OrderedDict()
         self._wide = False
         # Where the graph declares every size, what depends on sizes is constant, and torch.compile sees one graph.
         folded = self._fold() if self._cached_names else {}
@@ -195,7 +196,7 @@ class ShadowCopy(nn.Module):
             return found
         with torch.inference_mode(False), torch.no_grad():
             # Within inference mode, cached tensors could never take part in a gradient later.
-            computed = shape_values(self.plan, self._shape_steps, narrowed(values, self.plan.inputs)) or {}
+            computed = self._of_shapes(values)
             if self._fixed is not None:
                 found = self._fixed
             else:
@@ -203,13 +204,25 @@ class ShadowCopy(nn.Module):
                 cached = tuple(_moved(computed[name], device) for name in self._cached_names)
                 host = {name: computed[name].tolist() for name in self._cached_names}
                 found = _Prepared(self._compile(host), cached)
-        self._prepared[key] = found
-        if len(self._prepared) > _CACHED_SHAPES:
-            self._prepared.popitem(last=False)
+        _keep(self._prepared, key, found)
         return found
+
+    def _of_shapes(self, values: Sequence[Any]) -> Mapping[str, Tensor]:
+        """What follows from the shapes alone, whatever the device and the width: a twin in float64 asks no more."""
+        key = tuple(tuple(v.shape) if isinstance(v, Tensor) else None for v in values)
+        if key not in self._shaped:
+            found = shape_values(self.plan, self._shape_steps, narrowed(values, self.plan.inputs)) or {}
+            _keep(self._shaped, key, found)
+        return self._shaped[key]
 
     # What torch.compiler.disable sets; calling that imports the compiler, which takes longer than torch itself.
     _prepare._torchdynamo_disable = True  # type: ignore[attr-defined]
+
+
+def _keep(kept: OrderedDict[tuple[Any, ...], Any], key: tuple[Any, ...], found: Any) -> None:
+    kept[key] = found
+    if len(kept) > _CACHED_SHAPES:
+        kept.popitem(last=False)
 
 
 def _moved(value: Tensor, device: torch.device) -> Tensor:

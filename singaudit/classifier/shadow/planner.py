@@ -257,7 +257,7 @@ class _Planner:
             creates=operator.creates,
             label=_label(node),
             data_shape=operator.data_shape,
-            keeps_shape=operator.keeps_shape,
+            keeps=operator.keeps,
             reads_shape=node.domain == "" and node.kind in ("Shape", "Size"),
         )
 

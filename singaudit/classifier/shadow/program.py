@@ -29,8 +29,9 @@ class Step(NamedTuple):
     """Operator and node name, for messages."""
     data_shape: bool
     """Whether output shapes depend on values other than host inputs."""
-    keeps_shape: bool
-    """Whether the result is a float32 tensor of the first input's shape."""
+    keeps: str
+    """"shape" where the first result is a float32 tensor of the first input's shape, "type" where it has the input's
+    own type, "" where neither is known."""
     reads_shape: bool
     """Whether the result depends on the input's shape, not on its values."""
 

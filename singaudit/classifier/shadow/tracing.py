@@ -16,7 +16,7 @@ from singaudit.classifier.shadow import carriers, limits
 from singaudit.classifier.shadow.plan import Plan
 from singaudit.classifier.shadow.program import Step, to_host
 from singaudit.errors import ModelError
-from singaudit.without_compiler import never_compiled
+from singaudit.without_compiler import never_compiled, with_shapes
 
 
 class _Unknown:
@@ -46,7 +46,7 @@ def shape_values(plan: Plan, shape_steps: frozenset[int], values: Sequence[Any])
 
 
 def _on_meta(value: Any) -> Any:
-    return torch.empty_like(value, device="meta") if isinstance(value, Tensor) else _UNKNOWN
+    return _like(value, value.dtype) if isinstance(value, Tensor) else _UNKNOWN
 
 
 def _follow(plan: Plan, shape_steps: frozenset[int], values: dict[str, Any], on_meta: bool) -> dict[str, Tensor] | None:
@@ -64,7 +64,7 @@ def _follow(plan: Plan, shape_steps: frozenset[int], values: dict[str, Any], on_
             values.update(dict.fromkeys(step.outputs, _UNKNOWN))
             continue
         try:
-            result = _like(arguments[0]) if step.keeps_shape and on_meta and not pure else step.kernel(*arguments)
+            result = _on_meta_called(step, arguments) if on_meta and not pure else step.kernel(*arguments)
         except (NotImplementedError, RuntimeError, ValueError, TypeError, IndexError) as error:
             if isinstance(error, ModelError) or not on_meta or pure:
                 error.add_note(f"in the graph's node {step.label}")
@@ -82,9 +82,31 @@ def _follow(plan: Plan, shape_steps: frozenset[int], values: dict[str, Any], on_
     return computed
 
 
-def _like(value: Tensor) -> Tensor:
-    """What an operator that keeps the shape gives on ``meta``; a third of a quantised graph's dry run without it."""
-    return torch.empty(value.shape, dtype=torch.float32, device="meta")
+def _on_meta_called(step: Step, arguments: Sequence[Any]) -> Any:
+    kept = _kept(step, arguments[0]) if arguments else None
+    if kept is not None:
+        return kept
+    try:
+        return step.kernel(*arguments)
+    except NotImplementedError:
+        if not with_shapes():
+            raise
+        return step.kernel(*arguments)
+
+
+def _kept(step: Step, value: Any) -> Tensor | None:
+    """What a step gives on ``meta`` that keeps the shape of its first input, ``value``; None where it must be called.
+
+    Most activations and norms are computed there by functions in Python: four fifths of a dry run.
+    """
+    if not step.keeps or not isinstance(value, Tensor) or any(step.outputs[1:]):
+        return None
+    return _like(value, torch.float32 if step.keeps == "shape" else value.dtype)
+
+
+def _like(value: Tensor, dtype: torch.dtype) -> Tensor:
+    # Not by ``empty_like``, which torch computes on ``meta`` in Python.
+    return torch.empty(value.shape, dtype=dtype, device="meta")
 
 
 def _argument(
@@ -115,4 +137,4 @@ def _argument(
         return value
     if pure or device is None:
         return known
-    return torch.empty_like(known, device="meta") if device.type == "meta" else known.to(device)
+    return _like(known, known.dtype) if device.type == "meta" else known.to(device)

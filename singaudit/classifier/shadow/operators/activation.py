@@ -15,7 +15,7 @@ MICROSOFT = "com.microsoft"
 
 
 def _plain(kind: str, since: int, function: Callable[[Tensor], Tensor]) -> None:
-    @operator(kind, since)
+    @operator(kind, since, keeps="type")
     def build(site: Site) -> Kernel:
         return function
 
@@ -30,7 +30,7 @@ _plain("Mish", 18, F.mish)
 _plain("Softplus", 1, lambda x: torch.logaddexp(x, torch.zeros((), dtype=x.dtype, device=x.device)))
 
 
-@operator("LeakyRelu", attributes=("alpha",))
+@operator("LeakyRelu", attributes=("alpha",), keeps="type")
 def leaky_relu(site: Site) -> Kernel:
     """Slope ``alpha`` below zero."""
     alpha = site.get("alpha", 0.01)
@@ -50,7 +50,7 @@ def prelu(site: Site) -> Kernel:
     return run
 
 
-@operator("Elu", attributes=("alpha",))
+@operator("Elu", attributes=("alpha",), keeps="type")
 def elu(site: Site) -> Kernel:
     """Exponential linear unit: alpha (exp(x) - 1) below zero."""
     alpha = site.get("alpha", 1.0)
@@ -78,7 +78,7 @@ def thresholded_relu(site: Site) -> Kernel:
     return lambda x: F.threshold(x, alpha, 0.0)
 
 
-@operator("HardSigmoid", attributes=("alpha", "beta"))
+@operator("HardSigmoid", attributes=("alpha", "beta"), keeps="type")
 def hard_sigmoid(site: Site) -> Kernel:
     """max(0, min(1, alpha x + beta))."""
     alpha, beta = site.get("alpha", 0.2), site.get("beta", 0.5)
@@ -99,7 +99,7 @@ def shrink(site: Site) -> Kernel:
     return run
 
 
-@operator("Gelu", 20, attributes=("approximate",))
+@operator("Gelu", 20, attributes=("approximate",), keeps="type")
 def gelu(site: Site) -> Kernel:
     """Gaussian error linear unit, exact or by tanh."""
     approximate = site.choice("approximate", "none", ("none", "tanh"))
@@ -110,7 +110,7 @@ def _swish(alpha: float) -> Callable[[Tensor], Tensor]:
     return F.silu if alpha == 1.0 else lambda x: x * torch.sigmoid(alpha * x)
 
 
-@operator("Swish", 24, attributes=("alpha",))
+@operator("Swish", 24, attributes=("alpha",), keeps="type")
 def swish(site: Site) -> Kernel:
     """X sigmoid(alpha x)."""
     return _swish(site.get("alpha", 1.0))
@@ -124,7 +124,7 @@ def swiglu(site: Site) -> Kernel:
 
 
 def _softmax_family(kind: str, function: Callable[[Tensor, int], Tensor]) -> None:
-    @operator(kind, 1, attributes=("axis",))
+    @operator(kind, 1, attributes=("axis",), keeps="type")
     def flattening(site: Site) -> Kernel:
         # Before opset 13 the input counts as a matrix: everything from ``axis`` on is one dimension.
         axis = site.get("axis", 1)
@@ -137,7 +137,7 @@ def _softmax_family(kind: str, function: Callable[[Tensor, int], Tensor]) -> Non
 
         return run
 
-    @operator(kind, 13, attributes=("axis",))
+    @operator(kind, 13, attributes=("axis",), keeps="type")
     def along_axis(site: Site) -> Kernel:
         axis = site.get("axis", -1)
         return lambda x: function(x, axis)
@@ -152,7 +152,7 @@ _softmax_family("LogSoftmax", torch.log_softmax)
 _softmax_family("Hardmax", _hardmax)
 
 
-@operator("Gelu", domain=MICROSOFT, types=same_as_input())
+@operator("Gelu", domain=MICROSOFT, keeps="type", types=same_as_input())
 def microsoft_gelu(site: Site) -> Kernel:
     """Exact Gelu, as ONNX Runtime's optimiser writes it."""
     return F.gelu
@@ -170,7 +170,7 @@ def fast_gelu(site: Site) -> Kernel:
     return lambda x, bias=None: F.gelu(x if bias is None else x + bias, approximate="tanh")
 
 
-@operator("QuickGelu", domain=MICROSOFT, attributes=("alpha",), types=same_as_input())
+@operator("QuickGelu", domain=MICROSOFT, attributes=("alpha",), keeps="type", types=same_as_input())
 def quick_gelu(site: Site) -> Kernel:
     """X sigmoid(alpha x)."""
     return _swish(site.get("alpha", 1.702))

@@ -127,7 +127,7 @@ def mean(site: Site) -> Kernel:
     return lambda *inputs: functools.reduce(torch.add, inputs) / len(inputs)
 
 
-@operator("Clip", attributes=("min", "max"))
+@operator("Clip", attributes=("min", "max"), keeps="type")
 def clip_by_attributes(site: Site) -> Kernel:
     """Clip before opset 11: bounds are attributes."""
     low, high = site.get("min"), site.get("max")
@@ -138,7 +138,7 @@ def clip_by_attributes(site: Site) -> Kernel:
     return lambda x: torch.clamp(x, low, high)
 
 
-@operator("Clip", 11)
+@operator("Clip", 11, keeps="type")
 def clip(site: Site) -> Kernel:
     """Clip with optional bounds; constants become Python numbers, computed ones stay tensors."""
     bounds = [site.constants[i] if i < len(site.constants) else None for i in (1, 2)]

@@ -61,6 +61,13 @@ def convolve(site: Site) -> Kernel:
         if padding[:rank] != padding[rank:]:
             x = F.pad(x, torch_pads(padding))
             padding = [0] * rank
+        if x.is_meta and x.ndim == w.ndim and x.shape[1] == w.shape[1] * group:
+            sizes = [
+                (size + 2 * pad - (k - 1) * d - 1) // step + 1
+                for size, pad, k, d, step in zip(x.shape[2:], padding, w.shape[2:], spread, steps, strict=False)
+            ]
+            if min(sizes) > 0:
+                return x.new_empty((len(x), len(w), *sizes))  # torch has this in Python alone
         return _CONV[rank](x, w, b, steps, padding[:rank], spread, group)
 
     return run

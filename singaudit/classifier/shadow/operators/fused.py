@@ -13,25 +13,25 @@ from singaudit.errors import ModelError
 DOMAIN = "singaudit"
 
 
-@operator("Gelu", domain=DOMAIN, types=same_as_input())
+@operator("Gelu", domain=DOMAIN, keeps="type", types=same_as_input())
 def fused_gelu(site: Site) -> Kernel:
     """x (1 + erf(x / sqrt 2)) / 2."""
     return F.gelu
 
 
-@operator("Silu", domain=DOMAIN, types=same_as_input())
+@operator("Silu", domain=DOMAIN, keeps="type", types=same_as_input())
 def fused_silu(site: Site) -> Kernel:
     """X sigmoid(x)."""
     return F.silu
 
 
-@operator("HardSwish", domain=DOMAIN, types=same_as_input())
+@operator("HardSwish", domain=DOMAIN, keeps="type", types=same_as_input())
 def fused_hard_swish(site: Site) -> Kernel:
     """X max(0, min(1, x / 6 + 1 / 2))."""
     return F.hardswish
 
 
-@operator("LayerNorm", domain=DOMAIN, attributes=("axis", "epsilon"), types=same_as_input())
+@operator("LayerNorm", domain=DOMAIN, attributes=("axis", "epsilon"), keeps="type", types=same_as_input())
 def fused_layer_norm(site: Site) -> Kernel:
     """Layer normalisation of trailing axes; scale and bias optional."""
     return layer_norm_kernel(site.need("axis"), site.need("epsilon"), False)
@@ -70,6 +70,8 @@ def fused_attention(site: Site) -> Kernel:
             if scale != 1.0:
                 scores = scores * scale
             return torch.matmul(torch.softmax(scores if mask is None else scores + mask, -1), v)
+        if q.is_meta:
+            return q.new_empty(q.shape)  # torch has this in Python alone
         if mask is not None:
             while mask.ndim < 4:
                 mask = mask.unsqueeze(0)

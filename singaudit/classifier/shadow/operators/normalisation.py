@@ -20,7 +20,7 @@ from singaudit.classifier.shadow.operators.registry import (
 MICROSOFT = "com.microsoft"
 
 
-@operator("BatchNormalization", attributes=("epsilon", "momentum", "training_mode", "is_test", "spatial"))
+@operator("BatchNormalization", attributes=("epsilon", "momentum", "training_mode", "is_test", "spatial"), keeps="type")
 def batch_norm(site: Site) -> Kernel:
     """Normalise per channel by stored statistics; with ``training_mode`` 1 by the batch's own, which is repeatable."""
     epsilon, momentum = site.get("epsilon", 1e-5), site.get("momentum", 0.9)
@@ -48,7 +48,7 @@ def batch_norm(site: Site) -> Kernel:
     return run
 
 
-@operator("InstanceNormalization", attributes=("epsilon",))
+@operator("InstanceNormalization", attributes=("epsilon",), keeps="type")
 def instance_norm(site: Site) -> Kernel:
     """Normalise each channel of each sample."""
     epsilon = site.get("epsilon", 1e-5)
@@ -56,7 +56,7 @@ def instance_norm(site: Site) -> Kernel:
     return lambda x, scale, bias: torch.group_norm(x, x.shape[1], scale, bias, epsilon)
 
 
-@operator("GroupNormalization", 18, attributes=("epsilon", "num_groups", "stash_type"))
+@operator("GroupNormalization", 18, attributes=("epsilon", "num_groups", "stash_type"), keeps="type")
 def group_norm(site: Site) -> Kernel:
     """Normalise groups of channels; scale and bias are per group before opset 21, per channel since."""
     epsilon, groups = site.get("epsilon", 1e-5), site.need("num_groups")
@@ -91,7 +91,9 @@ def layer_norm_kernel(axis: int, epsilon: float, statistics: bool) -> Kernel:
     return run
 
 
-@operator("LayerNormalization", attributes=("axis", "epsilon", "stash_type"), types=same_as_input(outputs=3))
+@operator(
+    "LayerNormalization", attributes=("axis", "epsilon", "stash_type"), keeps="type", types=same_as_input(outputs=3)
+)
 def layer_norm(site: Site) -> Kernel:
     """Normalise the trailing axes; registered from opset 1 on, since ONNX Runtime writes it into older files."""
     return layer_norm_kernel(site.get("axis", -1), site.get("epsilon", 1e-5), any(site.wanted[1:]))

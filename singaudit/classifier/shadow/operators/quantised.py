@@ -59,8 +59,8 @@ def _quantised_type(site: Site) -> tuple[int, ...]:
 _QUANTIZE = ("axis", "block_size", "saturate", "output_dtype", "precision")
 
 
-@operator("QuantizeLinear", 10, attributes=_QUANTIZE, keeps_shape=True, types=_quantised_type)
-@operator("QuantizeLinear", 1, domain="com.microsoft", attributes=("axis",), keeps_shape=True, types=_quantised_type)
+@operator("QuantizeLinear", 10, attributes=_QUANTIZE, keeps="shape", types=_quantised_type)
+@operator("QuantizeLinear", 1, domain="com.microsoft", attributes=("axis",), keeps="shape", types=_quantised_type)
 def quantize_linear(site: Site) -> Kernel:
     """Quantise per tensor, per axis or per block."""
     axis, block, element = site.get("axis", 1), site.get("block_size", 0), site.output_types[0]
@@ -80,11 +80,9 @@ def _dequantised_type(site: Site) -> tuple[int, ...]:
 
 
 @operator(
-    "DequantizeLinear", 10, attributes=("axis", "block_size", "output_dtype"), keeps_shape=True, types=_dequantised_type
+    "DequantizeLinear", 10, attributes=("axis", "block_size", "output_dtype"), keeps="shape", types=_dequantised_type
 )
-@operator(
-    "DequantizeLinear", 1, domain="com.microsoft", attributes=("axis",), keeps_shape=True, types=_dequantised_type
-)
+@operator("DequantizeLinear", 1, domain="com.microsoft", attributes=("axis",), keeps="shape", types=_dequantised_type)
 def dequantize_linear(site: Site) -> Kernel:
     """Undo a quantisation per tensor, per axis or per block."""
     axis, block = site.get("axis", 1), site.get("block_size", 0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 Kernel = Callable[..., Any]
 """From input tensors (None where an optional one is missing) to one output, or a tuple of outputs."""
@@ -91,6 +91,7 @@ def from_front(axis: int, rank: int) -> int:
 
 
 TypeRule = Callable[[Site], tuple[int, ...]]
+Keeps = Literal["", "shape", "type"]
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,9 @@ class Operator:
     """Whether output shapes depend on values that are not ``host`` inputs."""
     creates: bool
     """Whether it makes tensors out of Python numbers, which then must be moved to the module's device."""
-    keeps_shape: bool
-    """Whether its one output is a float32 carrier of its first input's shape, so that a dry run need not call it."""
+    keeps: Keeps
+    """Whether its first output has the shape of its first input, in a float32 carrier, or the type as well, so that a
+    dry run need not call it."""
     types: TypeRule | None
     """Output element types where the operator's schema does not determine them."""
 
@@ -131,7 +133,7 @@ def operator(
     host: tuple[int, ...] = (),
     data_shape: bool = False,
     creates: bool = False,
-    keeps_shape: bool = False,
+    keeps: Keeps = "",
     types: TypeRule | None = None,
 ) -> Callable[[Callable[[Site], Kernel]], Callable[[Site], Kernel]]:
     """Register a builder for ``kind`` from version ``since`` of its domain on; see ``Operator`` for the rest."""
@@ -139,7 +141,7 @@ def operator(
     def register(build: Callable[[Site], Kernel]) -> Callable[[Site], Kernel]:
         entry = Operator(
             domain, kind, since, build, frozenset(attributes) | _HARMLESS, frozenset(host), data_shape, creates,
-            keeps_shape, types,
+            keeps, types,
         )  # fmt: skip
         entries = _TABLE.setdefault((domain, kind), [])
         entries.append(entry)
