@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from threading import Thread
 from typing import Any, TypeVar, cast
 
 from singaudit.errors import ConfigError
@@ -55,18 +57,45 @@ def _cores(groups: Path) -> int:
     return own
 
 
-def side_by_side(calls: Iterable[Callable[[], Found]]) -> list[Found]:
-    """What independent ``calls`` return, in their order, as many of them at a time as there are cores.
+def side_by_side(calls: Iterable[Callable[[], Found]], workers: int | None = None) -> Iterator[Found]:
+    """What independent ``calls`` return, in their order, ``workers`` of them at a time (default: cores).
 
-    For work that mostly runs in libraries which release Python's lock. An error of one is raised once all that began
-    have ended.
+    For work that mostly runs in libraries which release Python's lock. A call is taken from ``calls``, in this thread,
+    once there is a worker for it. An error of one is raised once all that began have ended.
     """
-    asked = list(calls)
-    workers = min(len(asked), cores())
+    workers = cores() if workers is None else workers
     if workers < 2:
-        return [call() for call in asked]
+        yield from (call() for call in calls)
+        return
+    waiting: deque[Future[Found]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="side") as pool:
-        return [each.result() for each in [pool.submit(call) for call in asked]]
+        try:
+            for call in calls:
+                waiting.append(pool.submit(call))
+                if len(waiting) > workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for left in waiting:
+                left.cancel()
+
+
+def beside(call: Callable[[], Found]) -> Callable[[], Found]:
+    """Begin ``call`` on a thread of its own; what is returned waits for it, and returns or raises what it did.
+
+    The thread ends with the process: nobody waits for what nobody asks for.
+    """
+    outcome: Future[Found] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(call())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    Thread(target=run, daemon=True, name="beside").start()
+    return outcome.result
 
 
 def memory(groups: Path = _GROUPS) -> int | None:

@@ -66,6 +66,12 @@ def _encoder(options: argparse.Namespace) -> list[Outcome]:
     return speed(options.quick)
 
 
+def _pack(options: argparse.Namespace) -> list[Outcome]:
+    from pack_speed import speed
+
+    return [speed(options.quick)]
+
+
 def _cache(options: argparse.Namespace) -> list[Outcome]:
     from cache_speed import audits, first, speed
 
@@ -98,6 +104,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], list[Outcome]]] = {
     "controls": _controls,
     "features": _features,
     "encoder": _encoder,
+    "pack": _pack,
     "cache": _cache,
     "fixed": _fixed,
     "translator": _translator,

@@ -6,6 +6,8 @@ from contextlib import AbstractContextManager, nullcontext
 
 from threadpoolctl import threadpool_limits
 
+from singaudit.machine import cores
+
 _FEW = 3000
 """Dimensions of features below which one thread does all. With two, on two cores that others used as well, eigenvalues
 of 1,280 dimensions took four times as much of them, and as long; an audit of 1,000 images 266 s of them instead of 54.
@@ -16,5 +18,13 @@ _MANY = 20_000
 
 def threads_for(dimensions: int, images: int = 0) -> AbstractContextManager[object]:
     """A context in which ``images`` with features of so many ``dimensions`` have one thread if both are few."""
-    few = dimensions < _FEW and images < _MANY
-    return threadpool_limits(1, user_api="blas") if few else nullcontext()
+    return threadpool_limits(1, user_api="blas") if _few(dimensions, images) else nullcontext()
+
+
+def workers(dimensions: int, images: int = 0) -> int:
+    """Calculations side by side within ``threads_for`` the same: one a core, where each has one thread."""
+    return cores() if _few(dimensions, images) else 1
+
+
+def _few(dimensions: int, images: int) -> bool:
+    return dimensions < _FEW and images < _MANY

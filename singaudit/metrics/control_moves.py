@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from singaudit.language.translators.fit import fold_of
 from singaudit.language.translators.statistics import solve_ridge
-from singaudit.metrics.controls import random_subspace
+from singaudit.metrics.controls import random_numbers, spanned
 from singaudit.metrics.subject import Block, Subject
 
 Array = NDArray[np.float64]
@@ -75,9 +75,14 @@ class Subspaces:
         """Row k (m,) through translator k -> (n, d), that of each image's fold."""
         return np.stack([row @ weight for row, weight in zip(rows, self._weights, strict=True)])[self._fold]
 
-    def draw(self) -> Iterator[tuple[str, Moved]]:
-        """One random subspace as it falls, the same with matched lengths, and one random direction per image."""
-        basis, complement = random_subspace(self._dim, self._of, self._generator)
+    def random(self) -> tuple[Single, Single]:
+        """The random numbers of the next draw: (m, k) a subspace's, and (n, m) every image's direction."""
+        gaussian = random_numbers(self._dim, self._of, self._generator)
+        return gaussian, self._generator.standard_normal(self._features.shape, dtype=np.float32)
+
+    def moved(self, gaussian: Single, noise: Single) -> Iterator[tuple[str, Moved]]:
+        """A subspace as it falls, the same with matched lengths, and a direction per image, by ``random``'s numbers."""
+        basis, complement = spanned(gaussian), gaussian.shape[1] < self._dim
         inside, mean_inside = self._features @ basis, self._means @ basis
         projected, mean_projected = (np.asarray(x @ basis.T, np.float32) for x in (inside, mean_inside))
         moved, mean_moved = self._translate(projected), self._per_fold(mean_projected)
@@ -92,7 +97,6 @@ class Subspaces:
             for (move, length), wanted in zip((zero, mean), self._lengths, strict=True)
         )
         yield MATCHED, Moved(self._original, zero_end, mean_end)
-        noise = self._generator.standard_normal(self._features.shape, dtype=np.float32)
         direction = self._translate(unit_single(noise))
         zero_end, mean_end = (self._original - direction * length[:, None] for length in self._lengths)
         yield DIRECTIONS, Moved(self._original, zero_end, mean_end, False)
@@ -134,9 +138,13 @@ class Shuffles:
             solved = solve_ridge(centred.T @ centred, stacked.T, penalty).T
             self._parts.append(_Pairs(own, used, _through(solved, centred.T)))
 
-    def draw(self) -> Moved:
+    def random(self) -> NDArray[np.intp]:
+        """The permutation of the next draw."""
+        return self._generator.permutation(len(self._z))
+
+    def moved(self, order: NDArray[np.intp]) -> Moved:
         """Translated features and equivalents by translators of one permutation."""
-        z = self._z[self._generator.permutation(len(self._z))]
+        z = self._z[order]
         original, zero, mean = np.empty((3, self._count, z.shape[1]), np.float32)
         for pairs in self._parts:
             paired, own = z[pairs.used], pairs.own

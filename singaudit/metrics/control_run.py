@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.geometry.threads import threads_for
-from singaudit.metrics.control_moves import DIRECTIONS, HAAR, MATCHED, SHUFFLED, Moved, Shuffles, Subspaces
+from singaudit.geometry.threads import threads_for, workers
+from singaudit.machine import side_by_side
+from singaudit.metrics.control_moves import DIRECTIONS, HAAR, MATCHED, SHUFFLED, Moved, Shuffles, Single, Subspaces
 from singaudit.metrics.control_scores import GROUP_SCORES, MODEL_SCORES, ControlScores
 from singaudit.metrics.controls import Against, compare
 from singaudit.metrics.measure import Measured
@@ -62,13 +64,19 @@ def _run(subject: Subject, measured: Measured, progress: Callable[[int], None]) 
     before = score.before(moved.original)
     observed = score(moved, before)
     subspaces, shuffles = Subspaces(subject, block), Shuffles(subject, block)
+
+    def draw(gaussian: Single, noise: Single, order: NDArray[np.intp]) -> dict[str, NDArray[np.float64]]:
+        found = {name: score(moved, before) for name, moved in subspaces.moved(gaussian, noise)}
+        moved = shuffles.moved(order)
+        return {**found, SHUFFLED: score(moved, score.before(moved.original))}
+
+    # Random numbers are drawn one after the other, so that they are the same however many draws run side by side.
+    draws = (partial(draw, *subspaces.random(), shuffles.random()) for _ in range(DRAWS))
     drawn: dict[str, list[NDArray[np.float64]]] = {name: [] for name in (HAAR, MATCHED, DIRECTIONS, SHUFFLED)}
-    for draw in range(DRAWS):
-        for name, moved in subspaces.draw():
-            drawn[name].append(score(moved, before))
-        moved = shuffles.draw()
-        drawn[SHUFFLED].append(score(moved, score.before(moved.original)))
-        progress(draw + 1)
+    for done, found in enumerate(side_by_side(draws, workers(subject.space.feature_dim)), start=1):
+        for name, scores in found.items():
+            drawn[name].append(scores)
+        progress(done)
     names = [shown[g][0].name for g in score.order]
     return [
         _family(name, observed, np.stack(draws), names, len(block.rows), subject.seed) for name, draws in drawn.items()

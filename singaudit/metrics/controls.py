@@ -22,19 +22,22 @@ _MANY = 64
 _ROUNDING = 1e-6
 
 
-def random_subspace(dim: int, of: int, generator: np.random.Generator) -> tuple[NDArray[np.float32], bool]:
-    """A Haar-random subspace of dimension ``dim`` in ``of`` dimensions, by a basis of it or of its complement.
+def random_numbers(dim: int, of: int, generator: np.random.Generator) -> NDArray[np.float32]:
+    """(of, k) normal numbers whose columns span a Haar-random subspace of dimension ``dim``, or its complement.
 
-    Returns (basis (of, k) float32, whether the basis spans the complement): the complement of a Haar subspace is one
-    too, and the narrower of the two is cheaper to draw and to project through.
+    The complement of a Haar subspace is one too, and the narrower of the two is cheaper to draw and to project through.
     """
-    narrow = min(dim, of - dim)
-    gaussian = generator.standard_normal((of, narrow), dtype=np.float32)
+    return generator.standard_normal((of, min(dim, of - dim)), dtype=np.float32)
+
+
+def spanned(gaussian: NDArray[np.float32]) -> NDArray[np.float32]:
+    """An orthonormal basis (of, k) of what the columns of ``random_numbers`` span."""
+    narrow = gaussian.shape[1]
     # Q = A R^-1 with R from the Gram matrix, in a fifth of the time of a QR decomposition: at least twice as many rows
     # as columns leave it well conditioned, and so much that single precision does where the columns are many.
     exact: NDArray[np.floating] = gaussian.astype(np.float64 if narrow < _MANY else np.float32)
     lower = np.linalg.cholesky((exact.T @ exact).astype(np.float64))
-    return (exact @ _inverse_of(lower).T.astype(exact.dtype)).astype(np.float32), narrow < dim
+    return (exact @ _inverse_of(lower).T.astype(exact.dtype)).astype(np.float32)
 
 
 def _inverse_of(lower: Array) -> Array:

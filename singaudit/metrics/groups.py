@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from singaudit.geometry.threads import workers
 from singaudit.language.translators.fit import Fitted, fold_of
+from singaudit.machine import side_by_side
 from singaudit.metrics.beyond_class import compare_within
 from singaudit.metrics.borders import Borders, find_borders
 from singaudit.metrics.donors import Donors, find_donors
 from singaudit.metrics.group_numbers import EVEN, PROBED, GroupMeasure, Numbers
 from singaudit.metrics.intervals import Bootstrap
 from singaudit.metrics.nonlinear import MAX_ROWS, Planted, plant_controls, quadratic_hits
-from singaudit.metrics.probes import Rotated, read_by_probes
+from singaudit.metrics.probes import Hits, Rotated, read_by_probes
 from singaudit.metrics.readability import TextTest
 from singaudit.metrics.scores import text_angles
 from singaudit.metrics.subject import Block, GroupTexts, Subject, blocks
@@ -89,11 +93,17 @@ class _Table:
         self.margin, self.contrast = np.empty((n, count)), np.empty((n, count))
         self._sums, self._by_value = Bootstrap(subject.seed), np.zeros((len(layout.texts), len(EVEN)))
         rotated, fold = Rotated(subject.features, subject.space), fold_of(subject.keys)
-        hits = read_by_probes(rotated, layout, within, fold, int(subject.unit_of.max()) + 1)
+        units = int(subject.unit_of.max()) + 1
         attributes = np.array([g for g, group in enumerate(groups) if group.kind == "group"], np.intp)
         looked = np.zeros(n, bool)
         looked[subject.order[:MAX_ROWS]] = True
-        quadratic = quadratic_hits(rotated, layout, attributes[:_ATTRIBUTES], fold, np.flatnonzero(looked))
+        asked = np.flatnonzero(looked)
+        at_a_time = workers(*subject.features.shape[::-1])
+        calls = (
+            partial(read_by_probes, rotated, layout, within, fold, units, at_a_time),
+            partial(quadratic_hits, rotated, layout, attributes[:_ATTRIBUTES], fold, asked),
+        )
+        hits, quadratic = cast(tuple[Hits, NDArray[np.float32]], side_by_side(calls, at_a_time))
         borders = [find_borders(subject, layout, choose) for choose in ("full", 0, 1)]
         centres = [_centres(subject, layout, choose) for choose in ("full", 0, 1)]
         for full, *halves in zip(*(blocks(subject, choose) for choose in ("full", 0, 1)), strict=True):

@@ -8,8 +8,9 @@ many images as features.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from singaudit.geometry.null_space import NullSpace
 from singaudit.language.translators.fit import FOLDS
 from singaudit.language.translators.statistics import solve_ridge
+from singaudit.machine import side_by_side
 from singaudit.metrics.beyond_class import Within
 from singaudit.metrics.intervals import BLOCK
 from singaudit.metrics.probe_fit import Discriminants, fit_influence
@@ -99,37 +101,70 @@ class _Sums:
     """(c,) images of each class."""
 
 
-def read_by_probes(rotated: Rotated, layout: Layout, within: Within, fold: NDArray[np.intp], units: int) -> Hits:
-    """Cross-fitted probes of every group of ``layout``; ``fold`` (n,) by unit, of which there are ``units``."""
+def read_by_probes(
+    rotated: Rotated, layout: Layout, within: Within, fold: NDArray[np.intp], units: int, workers: int = 1
+) -> Hits:
+    """Cross-fitted probes of every group of ``layout``; ``fold`` (n,) by unit, of which there are ``units``.
+
+    ``workers`` parts are read at a time.
+    """
     folds = [_accumulate(rotated, layout, within, np.flatnonzero(fold == k)) for k in range(FOLDS)]
     whole = _total(folds)
-    n, count = layout.own.shape
-    hits = Hits(*(np.zeros((3, n, count), np.float32) for _ in range(3)))
+
+    def others(k: int) -> _Sums:
+        """What a fold's probes are fitted on: made when it is wanted, for it is as large as the features' products."""
+        return _less(whole, folds[k])
+
     few = units < PLENTY * rotated.width
-    penalties = PENALTIES if few else PENALTIES[:1]
-    for p, part in enumerate(rotated.parts()):
-        if part.stop - part.start == 0:
-            continue
-        tried = np.zeros((len(penalties), n, count), np.float32)
-        probes = []
-        for k in range(FOLDS):
-            probes.append(_plain(_less(whole, folds[k]), part, penalties))
-            onto = [rotated.basis[:, part] @ probe.weight for probe in probes[k]]
-            for rows, x in rotated.plain(np.flatnonzero(fold == k)):
-                for i, probe in enumerate(probes[k]):
-                    tried[i, rows] = layout.reads(x @ onto[i] + probe.offset, layout.own[rows])
-        best = _choose(tried, layout.weight(layout.own), fold)
-        hits.plain[p] = np.take_along_axis(tried, best[fold][None], axis=0)[0]
-        if few:
-            fitted = [_chosen(of_fold, np.repeat(best[k], layout.sizes)) for k, of_fold in enumerate(probes)]
-            hits.fitting[p] = fit_influence(rotated.features, rotated.basis[:, part], fold, layout, fitted)
-        for k in range(FOLDS) if within.value_weight.any() else ():
-            inner = _within(_less(whole, folds[k]), part, penalties[int(np.median(best[k]))], layout)
-            along = rotated.basis[:, part] @ inner[0]
-            for rows, x in rotated.plain(np.flatnonzero(fold == k)):
-                scores = x @ along - inner[1][within.class_of[rows]] - inner[2]
-                hits.within[p, rows] = within.hits(scores, rows, layout.own[rows])
+    hits = Hits(*(np.zeros((3, *layout.own.shape), np.float32) for _ in range(3)))
+
+    def read(p: int, part: slice) -> None:
+        if part.stop > part.start:
+            _read_part(rotated, part, (layout, within, fold), others, few, _of_part(hits, p))
+
+    for _ in side_by_side((partial(read, p, part) for p, part in enumerate(rotated.parts())), workers):
+        pass
     return hits
+
+
+def _of_part(hits: Hits, p: int) -> Hits:
+    """(n, G) each: those of one part, to be filled in."""
+    return Hits(hits.plain[p], hits.within[p], hits.fitting[p])
+
+
+def _read_part(
+    rotated: Rotated,
+    part: slice,
+    known: tuple[Layout, Within, NDArray[np.intp]],
+    others: Callable[[int], _Sums],
+    few: bool,
+    hits: Hits,
+) -> None:
+    """Fill in ``hits`` (n, G) of one part; ``known`` are values, values within classes, and folds (n,).
+
+    ``few``: there are so few units that penalties are chosen, and that fitting adds to what intervals hold.
+    """
+    layout, within, fold = known
+    penalties = PENALTIES if few else PENALTIES[:1]
+    tried = np.zeros((len(penalties), *layout.own.shape), np.float32)
+    probes = []
+    for k in range(FOLDS):
+        probes.append(_plain(others(k), part, penalties))
+        onto = [rotated.basis[:, part] @ probe.weight for probe in probes[k]]
+        for rows, x in rotated.plain(np.flatnonzero(fold == k)):
+            for i, probe in enumerate(probes[k]):
+                tried[i, rows] = layout.reads(x @ onto[i] + probe.offset, layout.own[rows])
+    best = _choose(tried, layout.weight(layout.own), fold)
+    hits.plain[:] = np.take_along_axis(tried, best[fold][None], axis=0)[0]
+    if few:
+        fitted = [_chosen(of_fold, np.repeat(best[k], layout.sizes)) for k, of_fold in enumerate(probes)]
+        hits.fitting[:] = fit_influence(rotated.features, rotated.basis[:, part], fold, layout, fitted)
+    for k in range(FOLDS) if within.value_weight.any() else ():
+        inner = _within(others(k), part, penalties[int(np.median(best[k]))], layout)
+        along = rotated.basis[:, part] @ inner[0]
+        for rows, x in rotated.plain(np.flatnonzero(fold == k)):
+            scores = x @ along - inner[1][within.class_of[rows]] - inner[2]
+            hits.within[rows] = within.hits(scores, rows, layout.own[rows])
 
 
 def _choose(tried: NDArray[np.float32], weight: Array, fold: NDArray[np.intp]) -> NDArray[np.intp]:

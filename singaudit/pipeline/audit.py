@@ -36,7 +36,7 @@ from singaudit.metrics.measure import Measured, measure
 from singaudit.metrics.steering import steer_all
 from singaudit.metrics.subject import Subject, every_text, unit_keys
 from singaudit.pipeline.arrays.report import audit_folder
-from singaudit.pipeline.certificate import certified
+from singaudit.pipeline.certificate import begun, certified, waited
 from singaudit.pipeline.context import (
     AuditContext,
     accuracy_of,
@@ -154,9 +154,11 @@ def _found(config: AuditConfig, rules: list[Rule], progress: Progress, warn: Cal
     features, logits = seen.images.outputs["classifier"]
     if decoding is not None:
         decoding.check(seen)
+    certificate = begun(config, classifier, (seen.source, seen.images.indices))
     facts = AuditContext(
-        config, classifier, names, names_source, space, rules, known, seen, vocabulary, groups, stored, decoding
-    )
+        config, classifier, names, names_source, space, rules, known, seen, vocabulary, groups, stored, decoding,
+        certificate,
+    )  # fmt: skip
     fit_images = len(seen.probe.names) if seen.probe else len(seen.images.names)
     if fit_images < MIN_FIT_IMAGES:
         return _without_language(facts, progress, f"{fit_images} images are too few to fit a translator")
@@ -227,7 +229,7 @@ def _conclude(
         seen.source, seen.images, subject, measured, findings, facts.names, logits, facts.classifier.head.activation,
     )  # fmt: skip
     progress("collect pictures", 1, 1)
-    certificate = certified(config, facts.classifier, progress, (seen.source, seen.images.indices))
+    certificate = waited(facts.certificate, progress)
     pictured = make_pictures(facts, subject, measured, findings, logits, certificate, progress)
     data = data_part(facts, *accuracy_of(facts, logits), measured.groups[0].numbers if len(facts.names) > 1 else None)
     result = AuditResult(
@@ -304,7 +306,7 @@ def _without_language(facts: AuditContext, progress: Progress, reason: str) -> A
         geometry=scores.geometry_part(
             facts.space, facts.classifier.head, near_null(facts.classifier.head.weight, features)
         ),
-        certificate=certified(facts.config, facts.classifier, progress, (facts.seen.source, facts.seen.images.indices)),
+        certificate=waited(facts.certificate, progress),
         data=data,
         logit_check=_logit_check(facts, logits),
         verdict=UNDECIDED,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -20,7 +20,7 @@ from singaudit.classifier.interface import Certificate, Classifier
 from singaudit.classifier.preprocessing.resolve import prepare
 from singaudit.config import AuditConfig
 from singaudit.dataset.interface import Image, ImageLoader
-from singaudit.machine import arithmetic, torch_device
+from singaudit.machine import arithmetic, beside, torch_device
 from singaudit.pipeline.observe import Progress
 from singaudit.report.build.scores import certificate_part
 from singaudit.report.result.model import CertificatePart
@@ -35,21 +35,33 @@ def certified(
     images: tuple[ImageLoader, NDArray[np.intp]] | None = None,
 ) -> CertificatePart:
     """The shadow copy against ONNX Runtime, on the first of ``images`` (source, positions); on noise without."""
+    return waited(lambda: _certificate(config, classifier, images), progress)
+
+
+def begun(
+    config: AuditConfig, classifier: Classifier, images: tuple[ImageLoader, NDArray[np.intp]]
+) -> Callable[[], CertificatePart]:
+    """As ``certified``, but in the model's own process meanwhile; what is returned waits for it."""
+    return beside(lambda: _certificate(config, classifier, images))
+
+
+def waited(certificate: Callable[[], CertificatePart], progress: Progress) -> CertificatePart:
+    """The certificate that was ``begun``, once it is there."""
     progress(STAGE, 0, 1)
-    device = torch_device(config.device)
-
-    def noise() -> Certificate:
-        return certify_on_noise(classifier, device)
-
-    if images is None:
-        found = noise()
-    else:
-        loaded = [images[0].load(int(i)) for i in images[1][:CERTIFIED_IMAGES]]
-        inputs = [prepare(i.pixels, classifier.preprocessing) for i in loaded if isinstance(i, Image)]
-        # Where none of them can be read any more, noise has to do.
-        found = _of_images(config, classifier, np.stack(inputs), device) if inputs else noise()
+    found = certificate()
     progress(STAGE, 1, 1)
-    return certificate_part(found)
+    return found
+
+
+def _certificate(
+    config: AuditConfig, classifier: Classifier, images: tuple[ImageLoader, NDArray[np.intp]] | None
+) -> CertificatePart:
+    device = torch_device(config.device)
+    loaded = [images[0].load(int(i)) for i in images[1][:CERTIFIED_IMAGES]] if images is not None else []
+    inputs = [prepare(i.pixels, classifier.preprocessing) for i in loaded if isinstance(i, Image)]
+    # Where none of them can be read any more, noise has to do.
+    made = _of_images(config, classifier, np.stack(inputs), device) if inputs else certify_on_noise(classifier, device)
+    return certificate_part(made)
 
 
 def _of_images(config: AuditConfig, classifier: Classifier, inputs: NDArray[np.generic], device: str) -> Certificate:

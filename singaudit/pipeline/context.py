@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,7 @@ from singaudit.report.gates.names import Known
 from singaudit.report.gates.rules import Rule
 from singaudit.report.result.base import Statistic
 from singaudit.report.result.data import ClassReading, DataPart, PackPart, TablePart
+from singaudit.report.result.model import CertificatePart
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ class AuditContext:
     """A translator that was given, instead of one fitted here."""
     decoding: Decoding | None
     """What draws translated features; None where nobody asked."""
+    certificate: Callable[[], CertificatePart]
+    """The shadow copy's, which is made meanwhile; waits for it."""
 
     def class_of(self, logits: NDArray[np.float32]) -> NDArray[np.intp]:
         """(n,) the label of each image used, else its predicted class."""

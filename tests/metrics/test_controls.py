@@ -12,7 +12,7 @@ from singaudit.language.translators.fit import fit, fit_around
 from singaudit.metrics.control_moves import DIRECTIONS, HAAR, MATCHED, SHUFFLED, Shuffles, Subspaces
 from singaudit.metrics.control_run import DRAWS, MAX_IMAGES, run_controls
 from singaudit.metrics.control_scores import MODEL_SCORES
-from singaudit.metrics.controls import compare, random_subspace
+from singaudit.metrics.controls import compare, random_numbers, spanned
 from singaudit.metrics.intervals import wilson
 from singaudit.metrics.judge import judge_groups
 from singaudit.metrics.measure import measure
@@ -21,8 +21,8 @@ from singaudit.metrics.subject import blocks
 
 @pytest.mark.parametrize("dim", [0, 1, 3, 7, 9, 10])
 def test_subspace_has_an_orthonormal_basis_of_it_or_of_its_complement(dim):
-    basis, complement = random_subspace(dim, 10, np.random.default_rng(0))
-    assert basis.shape[1] == (10 - dim if complement else dim)
+    basis = spanned(random_numbers(dim, 10, np.random.default_rng(0)))
+    assert basis.shape == (10, min(dim, 10 - dim))
     np.testing.assert_allclose(basis.T @ basis, np.eye(basis.shape[1]), atol=1e-6)
 
 
@@ -30,7 +30,7 @@ def test_subspace_has_an_orthonormal_basis_of_it_or_of_its_complement(dim):
 def test_subspaces_of_half_the_dimensions_have_orthonormal_bases_whatever_is_drawn(of):
     rng = np.random.default_rng(of)
     for _ in range(50):
-        basis = random_subspace(of // 2, of, rng)[0].astype(np.float64)
+        basis = spanned(random_numbers(of // 2, of, rng)).astype(np.float64)
         np.testing.assert_allclose(basis.T @ basis, np.eye(of // 2), atol=3e-6)
 
 
@@ -39,9 +39,8 @@ def test_projected_length_has_the_expectation_of_a_haar_subspace():
     x = rng.normal(size=10)
     shares = []
     for _ in range(400):
-        basis, complement = random_subspace(7, 10, rng)
-        inside = basis @ (basis.T @ x)
-        part = x - inside if complement else inside
+        basis = spanned(random_numbers(7, 10, rng))
+        part = x - basis @ (basis.T @ x)  # of the complement, the narrower of both
         shares.append(part @ part / (x @ x))
     assert np.mean(shares) == pytest.approx(0.7, abs=0.03)
 
@@ -130,7 +129,7 @@ def test_matched_moves_have_the_null_moves_length_whatever_the_subspace():
     block = next(blocks(subject, limit=MAX_IMAGES))
     draws = Subspaces(subject, block)
     draws._dim = draws._of
-    found = dict(draws.draw())
+    found = dict(draws.moved(*draws.random()))
     f = block.features
     along = f * (np.linalg.norm(block.null, axis=1) / np.linalg.norm(f, axis=1))[:, None]
     expected = np.stack(
@@ -158,11 +157,13 @@ def test_a_translator_whose_penalty_is_not_known_is_shuffled_with_that_of_those_
     own = fit(features, small.embeddings, small.sha256, space).translators[0]
     fitted = fit_around(replace(own, penalty=0.0), features, small.embeddings, small.sha256, space)
     block = next(iter(blocks(replace(small, features=features, space=space, fitted=fitted))))
-    moved = Shuffles(replace(small, features=features, space=space, fitted=fitted), block).draw()
+    shuffles = Shuffles(replace(small, features=features, space=space, fitted=fitted), block)
+    moved = shuffles.moved(shuffles.random())
     assert np.isfinite(moved.original).all()
     # Of the size of what is fitted here with a penalty, not of an interpolation of the noise.
     plain = replace(fitted, translators=fitted.principal)
-    usual = Shuffles(replace(small, features=features, space=space, fitted=plain), block).draw()
+    shuffles = Shuffles(replace(small, features=features, space=space, fitted=plain), block)
+    usual = shuffles.moved(shuffles.random())
     np.testing.assert_allclose(moved.original, usual.original, rtol=1e-3, atol=1e-4)
 
 

@@ -103,7 +103,7 @@ class Exports:
         try:
             with quiet():
                 wanted, written = cast(Any, side_by_side)((partial(embed, towers), write))
-            sessions = side_by_side(partial(_session, data) for data in written)
+            sessions = list(side_by_side(partial(_session, data) for data in written))
             found = _towers(sessions, False, beginnings)
             pairs = zip(embed(found), wanted, strict=True)
             cosine = min(float((unit(a) * unit(b)).sum(axis=1, dtype=np.float64).min()) for a, b in pairs)
@@ -116,10 +116,11 @@ class Exports:
         except Exception as error:  # exporters fail in many ways on what they do not know
             said = error.message if isinstance(error, SingauditError) else short(error) or type(error).__name__
             return None, f"it cannot be exported to ONNX ({said[:200]})"
-        side_by_side(
+        for _ in side_by_side(
             partial(keep_file, self.cache, "towers", self._identity(tower), data)
             for tower, data in zip(_TOWERS, written, strict=True)
-        )
+        ):
+            pass
         self.cache.remember(self._name(), {"exact": found.exact, "beginnings": beginnings})
         return found, ""
 
