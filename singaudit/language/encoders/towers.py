@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 TEXTS = 32
 """Texts of one run at most."""
+_FILLED = 8
+"""Texts of every run on a CPU whose bits depend on their number: as many as are worth a run, and few to fill up."""
 INPUTS = ("rows", "keys", "values")
 """Of an exported tower: images or tokens, and what stands before tokens."""
 SMALL_PARAMETERS = 10_000_000
@@ -37,6 +39,8 @@ class Towers(Protocol):
     """What runs them and, where that is not the fast way, why; in words."""
     exact: bool
     """Whether a row's bits do not depend on how many rows run with it."""
+    filled: int
+    """Texts of every run where they do: what lacks is filled up."""
 
     def images(self, inputs: Array) -> Array:
         """Prepared images (n, ...) -> (n, d) floating point."""
@@ -66,6 +70,7 @@ class TorchTowers:
         self._name, self._device = name, device
         self.parameters = sum(p.numel() for module in (image, text) for p in module.parameters())
         self._cpu = device.partition(":")[0] == "cpu"
+        self.filled = _FILLED if self._cpu else TEXTS
         small = self.parameters < SMALL_PARAMETERS or any(p.element_size() < 4 for p in image.parameters())
         self._piece = _SMALL_IMAGES if small else _IMAGES
         if self.parameters < SMALL_PARAMETERS:
@@ -103,7 +108,7 @@ class OnnxTowers:
     ``beginnings`` where the text tower takes keys and values of what stands before its tokens.
     """
 
-    runtime = "ONNX Runtime"
+    runtime, filled = "ONNX Runtime", _FILLED
 
     def __init__(self, image: Any, text: Any, exact: bool, workers: int, beginnings: Beginnings | None = None) -> None:
         self._image, self._text, self.exact, self._beginnings = image, text, exact, beginnings
@@ -163,13 +168,13 @@ def embed_texts(
     """
     tokens = [towers.used(ids) for ids in tokens]
     lengths = np.array([len(ids) for ids in tokens], np.intp)
-    batches = []
+    batches, size = [], TEXTS if towers.exact else towers.filled
     for length in np.unique(lengths):
         same = np.flatnonzero(lengths == length)
-        batches += [same[start : start + TEXTS] for start in range(0, len(same), TEXTS)]
+        batches += [same[start : start + size] for start in range(0, len(same), size)]
     for start in range(0, len(batches), _WAVE):
         positions = batches[start : start + _WAVE]
-        filled = [rows if towers.exact else np.resize(rows, TEXTS) for rows in positions]
+        filled = [rows if towers.exact else np.resize(rows, size) for rows in positions]
         found = towers.texts([np.array([tokens[i] for i in rows], np.int64) for rows in filled])
         for rows, embeddings in zip(positions, found, strict=True):
             yield rows, unit(embeddings[: len(rows)])
