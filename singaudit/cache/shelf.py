@@ -129,7 +129,15 @@ class Shelf:
                 return
             table = written
         self._index([known, keys], [*earlier, table])
+        if self._new:
+            self._new = [(keys, arrays)]  # in one piece, which goes back to the system when it is let go
         self._flushed = time.monotonic()
+
+    def settle(self) -> None:
+        """Write what was added, and hold none of it in memory: what comes later begins a file of its own."""
+        self.flush()
+        if self._folder is not None:
+            self._growing, self._new = None, []
 
     def _write(self, folder: Path, keys: NDArray[Any], arrays: Arrays) -> FileTable | None:
         """The rows in a file, in place of the one that held the first of them; None where it cannot be written."""

@@ -210,8 +210,10 @@ class Observer:
                 say(line)
 
     def close(self) -> None:
-        """Keep the cache within its limit; what this audit needs stays in any case."""
+        """Hold no rows of the cache, and keep it within its limit; what this audit needs stays in any case."""
         shelves = [step.shelf for step in self._steps.values() if step.shelf is not None]
+        for shelf in shelves:
+            shelf.settle()
         self._cache.prune(spared=[shelf.folder for shelf in shelves if shelf.folder is not None])
 
 

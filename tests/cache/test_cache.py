@@ -218,6 +218,20 @@ def test_rows_are_written_in_steps_and_grow_into_one_file(tmp_path, monkeypatch)
     np.testing.assert_array_equal(shelf.take(KEYS)[0], A)
 
 
+def test_a_shelf_that_settles_holds_no_rows_and_takes_more(tmp_path):
+    shelf = opened(tmp_path)
+    shelf.add(KEYS[:5], (A[:5],))
+    shelf.settle()
+    assert not shelf._new
+    shelf.add(KEYS[5:9], (A[5:9],))
+    shelf.settle()
+    np.testing.assert_array_equal(opened(tmp_path).take(KEYS[:9])[0], A[:9])
+    in_memory = Cache(None).shelf("texts", {})
+    in_memory.add(KEYS[:2], (A[:2],))
+    in_memory.settle()
+    np.testing.assert_array_equal(in_memory.take(KEYS[:2])[0], A[:2])
+
+
 def test_a_file_that_is_cut_while_it_is_used_is_a_message(tmp_path):
     filled(tmp_path)
     shelf = opened(tmp_path)
