@@ -105,7 +105,7 @@ class Subject:
     @cached_property
     def unit_of(self) -> NDArray[np.intp]:
         """(n,) unit of each image, numbered in the order of the units' hashes."""
-        return np.unique(np.asarray(self.keys), return_inverse=True)[1].astype(np.intp)
+        return np.unique(_digests(self.keys), return_inverse=True)[1].astype(np.intp)
 
     @cached_property
     def keys(self) -> list[str]:
@@ -115,7 +115,12 @@ class Subject:
     @cached_property
     def order(self) -> NDArray[np.intp]:
         """(n,) images in the order in which they are taken: units by their hash, images of a unit by their own."""
-        return np.lexsort((np.asarray(self.sha256), self.unit_of))
+        return np.lexsort((_digests(self.sha256), self.unit_of))
+
+
+def _digests(sha256: Sequence[str]) -> NDArray[np.bytes_]:
+    """Hashes as bytes, in the same order at a quarter of the memory of characters."""
+    return np.asarray(sha256, np.bytes_)
 
 
 def unit_keys(sha256: Sequence[str], units: NDArray[np.integer] | None) -> list[str]:

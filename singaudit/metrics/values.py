@@ -11,7 +11,7 @@ anything; and a plain mean lies by the frequent value, so that a border there gi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,6 +33,8 @@ RARE_SHARE = 0.2
 most readings are errors."""
 _ROUNDS = 10
 # Of finding the border between values and who lies on which side of it.
+_KEPT = 1 << 24
+# Scores of images times values that are held at once, 128 MiB.
 
 
 @dataclass(frozen=True)
@@ -100,17 +102,17 @@ def read_values(subject: Subject, group: GroupTexts) -> Values:
         if len(present) > 1:
             # Only values that are judged compete, as everywhere else.
             texts = group.second_texts if group.labels is None else group.texts
-            scores = _cosines(subject, centred_texts(texts[present]))
+            scores = _Scores(subject, centred_texts(texts[present]))
             known = np.full(listed + 1, -1, np.intp)
             known[present] = np.arange(len(present))
-            readable = present[np.argmax(scores - middle(scores, known[own]), axis=1)] == own
+            readable = present[scores.largest(scores.middle(known[own]))] == own
     counts = np.bincount(own[own >= 0], minlength=listed)
     return Values(own, readable, present, counts[present], units[present], listed)
 
 
 def nearest_value(subject: Subject, texts: Array) -> NDArray[np.intp]:
     """(n,) which of ``texts`` (v, d) each image's own embedding is read as, texts and embeddings centred."""
-    return read_scores(_cosines(subject, centred_texts(texts)))
+    return _read(_Scores(subject, centred_texts(texts)))
 
 
 def units_with(own: NDArray[np.intp], unit_of: NDArray[np.intp], listed: int) -> NDArray[np.intp]:
@@ -122,21 +124,68 @@ def units_with(own: NDArray[np.intp], unit_of: NDArray[np.intp], listed: int) ->
 
 def read_scores(scores: Array) -> NDArray[np.intp]:
     """(n,) the value of the largest centred score of (n, v); border and values found in turns."""
-    own = np.argmax(scores - scores.mean(axis=0), axis=1)
-    for _ in range(_ROUNDS):
-        again = np.argmax(scores - middle(scores, own), axis=1)
-        if np.array_equal(again, own):
-            break
-        own = again
-    return own
+    return _read(_Table(scores))
 
 
 def middle(scores: Array, own: NDArray[np.intp]) -> Array:
     """(v,) mean score of (n, v) over the values that enough images have, each value counting equally."""
-    counts = np.bincount(own[own >= 0], minlength=scores.shape[1])
-    shown = counts >= min(MIN_VALUE_IMAGES, counts.max(initial=1))
-    weight = np.where(own >= 0, (shown / np.maximum(counts, 1))[own], 0.0)
-    return np.asarray(weight @ scores / max(weight.sum(), 1e-300))
+    return _Table(scores).middle(own)
+
+
+class _Table:
+    """Scores (n, v), looked at a block of images at a time."""
+
+    def __init__(self, table: Array) -> None:
+        self._table = table
+        self.shape: tuple[int, ...] = table.shape
+
+    def part(self, at: slice) -> Array:
+        """Of some images."""
+        return self._table[at]
+
+    def largest(self, less: Array) -> NDArray[np.intp]:
+        """(n,) which value has the largest score ``less`` (v,)."""
+        parts = [np.argmax(self.part(at) - less, axis=1) for at in self._blocks()]
+        return np.concatenate([np.empty(0, np.intp), *parts])
+
+    def mean(self) -> Array:
+        """(v,)."""
+        return np.asarray(sum(self.part(at).sum(axis=0) for at in self._blocks()) / max(self.shape[0], 1))
+
+    def middle(self, own: NDArray[np.intp]) -> Array:
+        """As the function."""
+        counts = np.bincount(own[own >= 0], minlength=self.shape[1])
+        shown = counts >= min(MIN_VALUE_IMAGES, counts.max(initial=1))
+        weight = np.where(own >= 0, (shown / np.maximum(counts, 1))[own], 0.0)
+        return np.asarray(sum(weight[at] @ self.part(at) for at in self._blocks()) / max(weight.sum(), 1e-300))
+
+    def _blocks(self) -> Iterator[slice]:
+        return (slice(start, start + BLOCK) for start in range(0, self.shape[0], BLOCK))
+
+
+class _Scores(_Table):
+    """Products of the images' own embeddings with texts (v, d); of many images and texts made anew at every look."""
+
+    def __init__(self, subject: Subject, texts: Array) -> None:
+        self._subject, self._texts = subject, texts
+        self.shape = len(subject.embeddings), len(texts)
+        self._kept = _cosines(subject, texts) if self.shape[0] * self.shape[1] <= _KEPT else None
+
+    def part(self, at: slice) -> Array:
+        """Of some images."""
+        if self._kept is not None:
+            return self._kept[at]
+        return np.asarray(self._subject.embeddings[at].astype(np.float64) @ self._texts.T)
+
+
+def _read(scores: _Table) -> NDArray[np.intp]:
+    own = scores.largest(scores.mean())
+    for _ in range(_ROUNDS):
+        again = scores.largest(scores.middle(own))
+        if np.array_equal(again, own):
+            break
+        own = again
+    return own
 
 
 def _cosines(subject: Subject, texts: Array) -> Array:

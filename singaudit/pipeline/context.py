@@ -259,7 +259,7 @@ def per_image(
     facts: AuditContext, subject: Subject, measured: Measured, logits: NDArray[np.float32]
 ) -> dict[str, Sequence[Any]]:
     """Columns of scores.csv, in the source's order."""
-    return image_columns(facts.seen.images.names, facts.names, subject, measured, logits)
+    return image_columns(facts.seen.images.names, facts.names, subject, measured, predicted(logits, len(facts.names)))
 
 
 def image_columns(
@@ -267,14 +267,14 @@ def image_columns(
     names: Sequence[str],
     subject: Subject,
     measured: Measured,
-    logits: NDArray[np.float32],
+    chosen: NDArray[np.intp],
 ) -> dict[str, Sequence[Any]]:
-    """Columns of scores.csv, of ``images`` by their names; ``names`` are the classes'."""
+    """Columns of scores.csv, of ``images`` by their names; ``names`` are the classes', ``chosen`` (n,) predicted."""
     columns: dict[str, Sequence[Any]] = {
         "image": images,
         "sha256": subject.sha256,
         "class": [names[i] for i in subject.class_of],
-        "predicted": [names[i] for i in predicted(logits, len(names))],
+        "predicted": [names[i] for i in chosen],
         "image_score_deg": measured.image_score.tolist(),
         "attribute_score_deg": measured.attribute_score.tolist(),
         "mean_removal_image_score_deg": measured.image_score_mean.tolist(),

@@ -157,6 +157,19 @@ def test_unlabelled_images_count_for_nothing(planted):
     )
 
 
+@pytest.mark.parametrize("labelled", [True, False])
+def test_scores_that_are_made_anew_read_as_those_that_are_kept(planted, monkeypatch, labelled):
+    group = next(g for g in planted.groups if g.kind == "group")
+    group = replace(group, labels=group.labels if labelled else None)
+    kept = read_values(planted, group)
+    monkeypatch.setattr("singaudit.metrics.values._KEPT", 0)
+    again = read_values(planted, group)
+    assert np.array_equal(kept.own, again.own)
+    assert np.array_equal(kept.readable, again.readable)
+    monkeypatch.setattr("singaudit.metrics.values.BLOCK", 100)
+    assert np.array_equal(kept.readable, read_values(planted, group).readable)
+
+
 def test_fewer_than_two_values_cannot_tell(planted):
     labels = np.zeros(len(planted.features), np.intp)
     measured, found = audited(replace(planted, groups=(replace(planted.groups[0], labels=labels),)))

@@ -1,5 +1,7 @@
 """Arrays in, findings out: planted answers come back, and what does not fit together is said in words."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from singaudit import SingauditError, audit_arrays
 from singaudit.demo.calibration.rows import BASE, ROWS
 from singaudit.demo.calibration.settings import rows_table, summarise
 from singaudit.demo.calibration.worlds import plant
+from singaudit.pipeline.arrays.audit import check_arrays
 
 
 def row(words):
@@ -98,3 +101,38 @@ def test_rates_of_a_row_count_worlds():
     assert [one[key]["count"] for key in ("false_assurance", "false_alarm", "found")] == [1, 1, 2]
     lines = rows_table([one, one])
     assert lines[-1].startswith("| all | 6 | 33.3 %")
+
+
+def test_arrays_on_disk_stay_there(tmp_path, monkeypatch):
+    """Rows of another kind, and embeddings that are not of unit length, go to a file without a name."""
+    for module in ("checked", "audit"):
+        monkeypatch.setattr(f"singaudit.pipeline.arrays.{module}._BLOCK", 512)
+    rng = np.random.default_rng(0)
+    kept = {"features": np.float64, "embeddings": np.float32}
+    for name, kind in kept.items():
+        np.save(tmp_path / f"{name}.npy", rng.standard_normal((20_000, 256)).astype(kind))
+    on_disk = {name: np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in kept}
+    common = {
+        "weight": rng.normal(size=(3, 256)),
+        "bias": np.zeros(3),
+        "class_texts": rng.normal(size=(3, 256)),
+        "groups": {"hue": rng.normal(size=(2, 256))},
+    }
+    tracemalloc.start()
+    try:
+        given = check_arrays(**common, **on_disk)
+        given.predicted(3)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < given.embeddings.nbytes
+    in_memory = check_arrays(**common, **{name: np.array(rows) for name, rows in on_disk.items()})
+    assert np.array_equal(given.features, in_memory.features)
+    assert np.array_equal(given.embeddings, in_memory.embeddings)
+
+
+def test_no_room_for_changed_rows_is_said_in_words(tmp_path, monkeypatch):
+    np.save(tmp_path / "features.npy", np.ones((60, 8), np.float16))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "not there"))
+    with pytest.raises(SingauditError, match="room for"):
+        check_arrays(**arrays(features=np.load(tmp_path / "features.npy", mmap_mode="r")))

@@ -6,13 +6,13 @@ goes through the very code of an audit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from singaudit.classifier.class_names import predicted
 from singaudit.classifier.interface import Activation, Head, StoredDtype
 from singaudit.errors import ConfigError
 from singaudit.geometry.null_space import NullSpace, null_space
@@ -40,6 +40,8 @@ from singaudit.report.result.findings import FindingPart
 
 Array = NDArray[np.float64]
 Texts = ArrayLike | tuple[ArrayLike, ArrayLike]
+
+_BLOCK = 4096
 
 
 @dataclass(frozen=True)
@@ -70,24 +72,24 @@ class Given:
         """(n,) the class that each image counts under: its label, else the predicted one."""
         if self.class_labels is not None:
             return self.class_labels
-        return np.concatenate(
-            [np.argmax(part @ self.head.weight.T + self.head.bias, axis=1) for part in self._blocks()]
-        ).astype(np.intp)
+        return np.concatenate([np.argmax(part, axis=1) for part in self._logits()]).astype(np.intp)
 
-    @cached_property
-    def logits(self) -> NDArray[np.float32]:
-        """(n, c)."""
-        return np.concatenate(
-            [(part @ self.head.weight.T + self.head.bias).astype(np.float32) for part in self._blocks()]
-        )
+    def predicted(self, names: int) -> NDArray[np.intp]:
+        """(n,) which of so many ``names`` of classes the logits say."""
+        return np.concatenate([predicted(part.astype(np.float32), names) for part in self._logits()])
 
     @property
     def several_labels(self) -> NDArray[np.bool_] | None:
         """(n, c) labels that a head of several gives each image; None where classes stand for them."""
-        return None if self.class_labels is not None else labels_of(self.head.activation, self.logits)
+        kind, none = self.head.activation, np.empty((0, len(self.head.weight)), np.float32)
+        if self.class_labels is not None or labels_of(kind, none) is None:
+            return None
+        return np.concatenate([part.astype(np.float32) > 0 for part in self._logits()])
 
-    def _blocks(self) -> list[Array]:
-        return [self.features[i : i + 4096].astype(np.float64) for i in range(0, len(self.features), 4096)]
+    def _logits(self) -> Iterator[Array]:
+        """(b, c) a block of images at a time: those of all images at once may be larger than their features."""
+        for start in range(0, len(self.features), _BLOCK):
+            yield self.features[start : start + _BLOCK].astype(np.float64) @ self.head.weight.T + self.head.bias
 
 
 @dataclass(frozen=True)

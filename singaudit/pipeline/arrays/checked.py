@@ -1,12 +1,14 @@
 """Arrays that somebody gives, checked before anything is computed: shapes, kinds and values, refused in words.
 
-Large arrays may lie on disk: they are looked at a block of rows at a time, and copied only where they must be changed.
+Large arrays may lie on disk: they are looked at a block of rows at a time, and what must be changed of them is written
+to a file without a name, which the system removes with the process.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,26 +33,50 @@ def real(name: str, given: ArrayLike, dims: int, shape: Sequence[int | None] | N
 def rows(name: str, given: ArrayLike, shape: Sequence[int | None], why: str) -> Rows:
     """The same of many rows, in float32: the array itself, on disk or not, where it is of that kind already."""
     array = _shaped(name, given, 2, shape, why)
-    kept = array.dtype == np.float32
-    found = array if kept else np.empty(array.shape, np.float32)
-    for start in range(0, len(array), _BLOCK):
-        at = slice(start, start + _BLOCK)
-        if not kept:
-            with np.errstate(over="ignore"):
-                found[at] = array[at]
-        if not np.isfinite(found[at]).all():
-            raise _not_finite(name)
-    return np.asarray(found)
+    if array.dtype != np.float32:
+        return _kept(given, array.shape, _finite(name, array))
+    for _ in _finite(name, array):
+        pass
+    return np.asarray(array, np.float32)
 
 
 def directions(name: str, given: ArrayLike, shape: Sequence[int | None], why: str) -> Rows:
     """Rows of unit length, in float32."""
-    array = rows(name, given, shape, why)
-    found = np.empty(array.shape, np.float32)
+    array = _shaped(name, given, 2, shape, why)
+    return _kept(given, array.shape, (_unit(name, part.astype(np.float64)) for part in _finite(name, array)))
+
+
+def _finite(name: str, array: NDArray[np.generic]) -> Iterator[Rows]:
+    """The rows in float32, a block at a time."""
     for start in range(0, len(array), _BLOCK):
-        at = slice(start, start + _BLOCK)
-        found[at] = _unit(name, array[at].astype(np.float64))
-    return found
+        with np.errstate(over="ignore"):
+            part = array[start : start + _BLOCK].astype(np.float32)
+        if not np.isfinite(part).all():
+            raise _not_finite(name)
+        yield part
+
+
+def _kept(given: ArrayLike, shape: tuple[int, ...], parts: Iterable[NDArray[np.floating]]) -> Rows:
+    """Blocks of rows put together: in memory, or on disk where ``given`` lies there."""
+    if not isinstance(given, np.memmap):
+        found = np.empty(shape, np.float32)
+        at = 0
+        for part in parts:
+            found[at : at + len(part)] = part
+            at += len(part)
+        return found
+    try:
+        with tempfile.TemporaryFile() as file:
+            for part in parts:
+                file.write(np.ascontiguousarray(part, np.float32).data)
+            file.flush()
+            return np.asarray(np.memmap(file, np.float32, "r", shape=(shape[0], shape[1])))
+    except OSError as error:
+        size = 4 * shape[0] * shape[1] / 2**20
+        raise ConfigError(
+            f"expected room for {size:,.0f} MiB in {tempfile.gettempdir()}, it cannot be written there: {error}",
+            hint="Make room, or name another folder in the environment variable TMPDIR.",
+        ) from error
 
 
 def texts(name: str, given: ArrayLike, shape: Sequence[int | None], why: str) -> Array:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from singaudit.classifier.class_names import predicted
 from singaudit.classifier.interface import Head
 from singaudit.config import AuditConfig
 from singaudit.errors import ConfigError
@@ -93,7 +93,8 @@ def audit_folder(
     measured, controls, judged = findings_of(subject, lambda done: progress("compare with controls", done, DRAWS))
     findings = finding_parts(judged, controls)
     images = list(names.images) if names.images else [f"row {i}" for i in range(len(given.features))]
-    data = _data(folder, given, subject, measured, units, images)
+    chosen = given.predicted(len(names.classes))
+    data = _data(folder, given, subject, measured, units, images, chosen)
     result = AuditResult(
         method=MethodPart(version=METHOD_VERSION),
         model=_model(folder, given.head),
@@ -119,7 +120,7 @@ def audit_folder(
         reproduce=reproduce(config),
     )
     result = worded(result, subject, measured, known.concepts, class_concepts(rules, known))
-    columns = image_columns(images, names.classes, subject, measured, given.logits)
+    columns = image_columns(images, names.classes, subject, measured, chosen)
     return FolderAudit(result, columns, rules)
 
 
@@ -186,11 +187,12 @@ def _data(
     measured: Measured,
     units: tuple[Units, Units | None],
     images: list[str],
+    chosen: NDArray[np.intp],
 ) -> DataPart:
     known = given.class_labels is not None and len(folder.names.classes) > 1
     accuracy = chance = apart = None
     if known:
-        right = (predicted(given.logits, len(folder.names.classes)) == subject.class_of).astype(np.float64)
+        right = (chosen == subject.class_of).astype(np.float64)
         accuracy = scores.statistic(share_estimate(right, subject.unit_of))
         chance = float(np.bincount(subject.class_of).max() / len(right))
     if given.probe is not None and units[1] is not None:
