@@ -107,22 +107,31 @@ def audit(
     config: AuditConfig,
     progress: Progress = lambda stage, done, total: None,
     warn: Callable[[str], None] = lambda text: None,
+    opened: Callable[[], object] = lambda: None,
 ) -> Audit:
     """Audit one classifier: geometry always, and with images its scores, controls, findings and verdict.
 
-    ``warn`` is told, before the first image is decoded, what cannot be found whatever the images show.
+    ``warn`` is told, before the first image is decoded, what cannot be found whatever the images show; ``opened`` is
+    called before that, once the model is open.
     Raises ``SingauditError`` with one message for everything a user can mend; nothing is written.
     """
     rules = parse_rules(config.gates)  # a rule that cannot be read is refused before anything is opened
     earlier = open_baseline(config, rules)
-    found = _found(config, rules, progress, warn)
+    found = _found(config, rules, progress, warn, opened)
     result = with_baseline(found.result, found.per_image, earlier)
     return replace(found, result=decided(result, list(found.rules), config.gate_on, config.waivers))
 
 
-def _found(config: AuditConfig, rules: list[Rule], progress: Progress, warn: Callable[[str], None]) -> Audit:
+def _found(
+    config: AuditConfig,
+    rules: list[Rule],
+    progress: Progress,
+    warn: Callable[[str], None],
+    opened: Callable[[], object],
+) -> Audit:
     """Everything that the audit finds; gates and verdict are left open."""
     if config.arrays is not None:
+        opened()
         of_arrays = audit_folder(config, rules, progress, warn)
         return Audit(of_arrays.result, of_arrays.per_image, {}, of_arrays.rules)
     decoding = decoding_of(config, progress)
@@ -131,6 +140,7 @@ def _found(config: AuditConfig, rules: list[Rule], progress: Progress, warn: Cal
     names, names_source = class_names(config, classifier)
     space = null_space(classifier.head)
     stored = _stored_translator(config, classifier)
+    opened()
     progress("open the model", 1, 1)
     pack = open_pack(config.pack) if config.pack is not None else None
     vocabulary = pack.vocabulary if pack and config.concepts is None else open_vocabulary(config.concepts, config.vlm)

@@ -43,6 +43,7 @@ def run_demo(settings: dict[str, Any]) -> dict[str, Any]:
             Reporter("none" if quiet else settings["progress"], title=f"The {name} classifier") as reporter,
         ):
             found, files = audit_into(config, output / name, formats, force, reporter, ["demo"], pdf)
+            wanted = formats(), False  # what cannot be written is said once
         results.append(found.result)
         if not quiet and settings.get("output_format") != "json":
             show_result(found.result, files=files)

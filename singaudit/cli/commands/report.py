@@ -36,7 +36,7 @@ def render_again(settings: dict[str, Any], formats: tuple[tuple[str, ...], bool]
             result,
             {},
             output,
-            formats=wanted,
+            formats=wanted(),
             force=bool(settings.get("force")),
             run_info=None,
             pdf=pdf,

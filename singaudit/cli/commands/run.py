@@ -5,10 +5,11 @@ from __future__ import annotations
 import platform
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from singaudit.pipeline.audit import Audit, audit
 from singaudit.report.build.redact import redacted, redacted_rows, redacted_run
 from singaudit.report.formats.folder import check_output_folder
 from singaudit.report.formats.interface import Files, PdfSettings
-from singaudit.report.formats.pdf import dismiss, prepare
+from singaudit.report.formats.pdf import dismiss, prepare, prepared
 from singaudit.report.formats.writer import write_report
 from singaudit.report.gates.rules import Rule
 from singaudit.report.result.audit import AuditResult
@@ -65,7 +66,7 @@ def run_audit(
 def audit_into(
     config: AuditConfig,
     output: Path,
-    formats: Sequence[str],
+    formats: Callable[[], Sequence[str]],
     force: bool,
     reporter: Reporter,
     argv: Sequence[str],
@@ -74,10 +75,11 @@ def audit_into(
 ) -> tuple[Audit, list[Path]]:
     """Audit and write the report into ``output``; what was found and the files, both redacted where ``redact`` says so.
 
-    Raises ``SingauditError``; then nothing is written.
+    ``formats`` is asked once the model is open, before the first image is decoded. Raises ``SingauditError``; then
+    nothing is written.
     """
     started, clock = datetime.now(UTC), time.monotonic()
-    found = audit(config, reporter, reporter.warn)
+    found = audit(config, reporter, reporter.warn, formats)
     reporter("write the report", 0, 1)
     info: dict[str, Any] = {
         "started": started.isoformat(timespec="seconds"),
@@ -95,7 +97,7 @@ def audit_into(
         found.result,
         found.per_image,
         output,
-        formats=formats,
+        formats=formats(),
         force=force,
         run_info=info,
         pictures=found.files,
@@ -135,19 +137,29 @@ def pdf_settings(settings: dict[str, Any], formats: tuple[tuple[str, ...], bool]
 
 
 @contextmanager
-def possible_formats(formats: tuple[tuple[str, ...], bool], pdf: PdfSettings) -> Iterator[tuple[str, ...]]:
-    """The formats to write: without the PDF libraries no PDF, unless it was asked for by name.
+def possible_formats(
+    formats: tuple[tuple[str, ...], bool], pdf: PdfSettings
+) -> Iterator[Callable[[], tuple[str, ...]]]:
+    """What tells the formats to write: without the PDF libraries no PDF, unless it was asked for by name.
 
-    Meanwhile a process waits to draw the PDF, where there is to be one.
+    Meanwhile a process loads those libraries, where there is to be a PDF, and waits to draw it. To ask means to wait
+    until it has, and raises ReportError where there can be none though it was asked for.
     """
     wanted, named = formats
-    reason = prepare(pdf) if "pdf" in wanted else None
-    if reason is not None:
+    if "pdf" in wanted:
+        prepare(pdf)
+
+    @cache
+    def possible() -> tuple[str, ...]:
+        reason = prepared() if "pdf" in wanted else None
+        if reason is None:
+            return wanted
         if named:
             raise ReportError(f"expected to write a PDF, but {reason}", hint="Or leave pdf out of --report.")
         print(f"singaudit: no PDF is written: {safe(reason)}", file=sys.stderr)
-        wanted = tuple(f for f in wanted if f != "pdf")
+        return tuple(f for f in wanted if f != "pdf")
+
     try:
-        yield wanted
+        yield possible
     finally:
         dismiss()

@@ -62,21 +62,20 @@ def pdf_available() -> str | None:
     return f"the PDF libraries cannot be loaded ({last[0][:200]}); {_INSTALL}"
 
 
-def prepare(limits: PdfSettings = DEFAULTS) -> str | None:
-    """Let a process load its libraries that draws the next PDF within ``limits``; why there can be no PDF, or None.
+def prepare(limits: PdfSettings = DEFAULTS) -> None:
+    """Let a process load its libraries that draws the next PDF within ``limits``; ``prepared`` tells how that went.
 
     It waits until ``pdf_bytes`` has a document for it, ``dismiss`` ends it, or this process ends.
     """
     dismiss()
-    process = _Process(limits.memory)
-    try:
-        if process.ready():
-            _waiting.append(process)
-            return None
-    except BaseException:
-        process.end()
-        raise
-    process.end()
+    _waiting.append(_Process(limits.memory))
+
+
+def prepared() -> str | None:
+    """Why the process that ``prepare`` started can draw no PDF, or None; waits for its libraries."""
+    if _waiting and _waiting[-1].ready():
+        return None
+    dismiss()
     return pdf_available()
 
 
@@ -137,7 +136,7 @@ class _Process:
         )
 
     def ready(self) -> bool:
-        """Whether it could load its libraries; waits for them."""
+        """Whether it could load its libraries; waits for them, once."""
         assert self._process.stdout is not None
         timer = threading.Timer(_START_SECONDS, self._process.kill)
         timer.daemon = True

@@ -14,7 +14,7 @@ from report_factory import full
 from singaudit.cli.command import each_command
 from singaudit.cli.main import main
 from singaudit.errors import ReportError
-from singaudit.report.formats.pdf import PdfSettings, dismiss, pdf_available, pdf_bytes, prepare, write_pdf
+from singaudit.report.formats.pdf import PdfSettings, dismiss, pdf_available, pdf_bytes, prepare, prepared, write_pdf
 from singaudit.report.formats.writer import write_report
 from singaudit.report.pages.html import render_html
 from singaudit.report.result.store import canonical_json
@@ -115,8 +115,9 @@ def drawing() -> int:
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="no /proc")
 def test_a_process_that_waits_draws_the_same_and_is_gone_then() -> None:
     first = pdf_bytes("<p>hello", b"{}")
-    assert prepare() is None
-    assert prepare() is None
+    prepare()
+    prepare()
+    assert prepared() is None
     assert drawing() == 1
     assert pdf_bytes("<p>hello", b"{}", PdfSettings(memory=2.0)) == first, "other limits have a process of their own"
     assert drawing() == 1
@@ -142,6 +143,27 @@ def test_an_audit_that_fails_leaves_no_process_that_waits_to_draw(formats, waiti
     assert "planted" in found.stderr
     assert (seen, drawing()) == ([waiting], 0)
     assert not (tmp_path / "out" / "report.pdf").exists()
+
+
+@pytest.mark.parametrize("report", ["html,pdf", None])
+def test_where_no_pdf_can_be_drawn_that_is_said_before_the_first_image(report, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("singaudit.report.formats.pdf._WORKER", "singaudit.no_such_worker")
+    pdf_available.cache_clear()
+    looked = []
+    monkeypatch.setattr("singaudit.pipeline.audit.observe_images", lambda *given: looked.append(given) or 1 / 0)
+    asked = ["--report", report] if report else []
+    found = CliRunner().invoke(
+        main,
+        ["run", "builtin:leaky", "--images", "shapes:40", "--vlm", "builtin:shapes", *asked, "-o", str(tmp_path / "o")],
+    )
+    pdf_available.cache_clear()
+    if report:
+        assert (found.exit_code, looked) == (2, [])
+        assert "expected to write a PDF, but" in found.stderr
+    else:
+        assert len(looked) == 1
+        assert found.stderr.count("no PDF is written") == 1
+    assert not (tmp_path / "o").exists()
 
 
 def every_dictionary(value, seen):
