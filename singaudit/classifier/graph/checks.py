@@ -8,7 +8,7 @@ import stat
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from singaudit.errors import ModelError
 
 if TYPE_CHECKING:
     import onnx
+
+Parsed: TypeAlias = "tuple[onnx.ModelProto, bytes, Path]"
+"""What ``parse`` returns."""
 
 _LARGEST_FILE = 2 << 30
 """Bytes; a protobuf message cannot be larger."""
@@ -58,8 +61,9 @@ def check_file(path: Path) -> None:
         raise ModelError(f"cannot read {path}: permission denied", hint="Make the file readable")
 
 
-def take_model(path: Path, folder: Path) -> tuple[Path, str]:
-    """A copy of a model and its external data in ``folder``, a private one; and the sha256 of what was copied.
+def take_model(path: Path, folder: Path) -> tuple[Path, str, Parsed]:
+    """A copy of a model and its external data in ``folder``, a private one; the sha256 of what was copied; and the copy
+    as ``parse`` reads it.
 
     In the copy, not in the digest, a linear classifier that is one node is written out in standard operators.
 
@@ -73,12 +77,14 @@ def take_model(path: Path, folder: Path) -> tuple[Path, str]:
     for source in external_files(model, beside):
         take(source, folder / source.relative_to(beside), digest)
     spelled = spell_out(model)
+    if spelled:
+        data = model.SerializeToString()
     if spelled or beside != path.parent:  # the hub's cache keeps it under other names
-        copy.write_bytes(model.SerializeToString() if spelled else data)
-    return copy, digest.hexdigest()
+        copy.write_bytes(data)
+    return copy, digest.hexdigest(), (model, data, settle(model, folder))
 
 
-def parse(path: Path, original: Path | None = None) -> tuple[onnx.ModelProto, bytes, Path]:
+def parse(path: Path, original: Path | None = None) -> Parsed:
     """The model without its external data, local functions inlined; its bytes; and the folder of its external data.
 
     ``original``: the file of which ``path`` is a copy, beside which the external data lies.

@@ -29,6 +29,10 @@ class Trace:
     """NumPy's names of the data tensors' element types."""
     least_batch: int = 1
     """2 where the graph drops the batch axis of a single image (Squeeze without axes)."""
+    first: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    """The tensors of ``shapes`` as the first run gave them."""
+    images: int = 1
+    """How many it was about."""
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from singaudit.errors import ModelError
 if TYPE_CHECKING:
     import onnx
 
+    from singaudit.classifier.graph.checks import Parsed
     from singaudit.classifier.head.first_run import InputSpec
     from singaudit.classifier.head.proof import FoundHead
 
@@ -121,6 +122,11 @@ class OpenedModel:
             start += tap.size
         return np.hstack(parts)
 
+    def sessions(self) -> dict[RuntimeMode, Any]:
+        """The session that runs the whole graph, by its mode, where it runs on the CPU."""
+        alone = tuple(self._session.get_providers()) == CPU
+        return {self.runtime.mode: self._session} if alone else {}
+
     @staticmethod
     def _run(session: Any, names: Sequence[str], feeds: dict[str, Any]) -> list[Any]:
         from singaudit.classifier.graph.session import run
@@ -148,17 +154,20 @@ class ReadModel:
     """Its head."""
 
 
-def read_model(path: Path, options: ModelOptions, beside: Path | None = None) -> tuple[ReadModel, Any, RuntimeMode]:
+def read_model(
+    path: Path, options: ModelOptions, beside: Path | None = None, parsed: Parsed | None = None
+) -> tuple[ReadModel, Any, RuntimeMode]:
     """Parse the file, run it once and find its head; the model, the session of its first run, and that one's mode.
 
-    ``beside``: the folder where what is said of the model may lie; None: its own. Raises ModelError and ConfigError.
+    ``beside``: the folder where what is said of the model may lie; None: its own. ``parsed``: the file, where somebody
+    parsed it. Raises ModelError and ConfigError.
     """
     from singaudit.classifier.graph import checks
     from singaudit.classifier.graph.session import exposed
     from singaudit.classifier.head.first_run import input_spec, trace_tensors
     from singaudit.classifier.head.proof import find_head
 
-    model, data, folder = checks.parse(path)
+    model, data, folder = parsed or checks.parse(path)
     graph = GraphIndex(model, folder)
     spec = input_spec(graph, options.preprocess, beside or path.parent)
     logits, features = options.logits or spec.metadata.logits, options.features or spec.metadata.features
@@ -178,15 +187,16 @@ def open_model(path: str | Path, options: ModelOptions, private: Path | None = N
     from singaudit.classifier.graph import checks
     from singaudit.classifier.graph.external_data import external_files
     from singaudit.classifier.graph.session import exposed, make_session, run
-    from singaudit.classifier.head.first_run import random_images
+    from singaudit.classifier.head.first_run import COMPARED_SEED, random_images
     from singaudit.classifier.head.subgraph import head_model
 
     path = Path(path)
-    beside, sha256 = path.parent, ""
+    beside, sha256, parsed = path.parent, "", None
     if private is not None:
-        path, sha256 = checks.take_model(path, private)
+        path, sha256, parsed = checks.take_model(path, private)
     providers, threads = options.providers, options.threads
-    read, first, mode = read_model(path, options, beside)
+    read, first, mode = read_model(path, options, beside, parsed)
+    del parsed
     model, data, folder, graph, spec, trace, found = (
         read.model,
         read.data,
@@ -199,8 +209,12 @@ def open_model(path: str | Path, options: ModelOptions, private: Path | None = N
     plan = found.plan
     names = [*dict.fromkeys([*(leaf.tensor for leaf in plan.leaves), plan.logits])]
     count = min(_COMPARED, math.ceil(_VALUES / tap_of_logits(trace, plan.logits).size))
-    images = random_images(spec.preprocessing, trace.static_batch or max(count, trace.least_batch), 7)
-    plain = run(first, names, {spec.name: images}) if mode == "unoptimised" else None
+    compared = trace.static_batch or max(count, trace.least_batch)
+    images = random_images(spec.preprocessing, compared, COMPARED_SEED)
+    plain = None
+    if mode == "unoptimised":
+        known = compared == trace.images and trace.first.keys() >= set(names)
+        plain = [trace.first[name] for name in names] if known else run(first, names, {spec.name: images})
     del first
     side_by_side, threads_each = _division(_fixed_batch(graph, trace), providers, threads)
     session, runtime = in_its_mode(

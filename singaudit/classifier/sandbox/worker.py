@@ -70,13 +70,14 @@ class Worker:
         return {}, {"features": self._opened().representable(arrays["features"])}
 
     def certify(self, arrays: Arrays, seed: int, device: str, gradients: int | None) -> Answer:
-        """The shadow copy's certificate; of few gradients, against one mode where both compute the same."""
+        """The shadow copy's certificate; of few gradients, against the session at hand where both modes
+        compute the same."""
         with _uncollected():
             import_torch()
             from singaudit.classifier.shadow.certificate import MODES, certify
 
         model = self._opened()
-        same = not model.runtime.reason
+        few = gradients is not None and not model.runtime.reason
         found = certify(
             str(model.path),
             inputs=arrays["inputs"],
@@ -84,7 +85,8 @@ class Worker:
             device=device,
             gradients=gradients,
             outputs=model.compared,
-            modes=(model.runtime.mode,) if same and gradients is not None else MODES,
+            modes=(model.runtime.mode,) if few else MODES,
+            opened=model.sessions() if few else None,
         )
         return asdict(found), {}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from singaudit.classifier.graph.tolerances import TOLERANCES, largest_share, precision_of
 from singaudit.classifier.interface import Certificate, Precision, RuntimeMode
+from singaudit.classifier.sandbox.batching import mapped
 from singaudit.classifier.shadow import carriers
 from singaudit.classifier.shadow.gradients import (
     COSINES,
@@ -37,6 +39,11 @@ TOP1 = 0.99
 _SMALL = 16_000_000
 """Weights below which a network is computed by one thread: with two, on two busy cores, the certificate of
 EfficientNet-Lite0 took five times as much of them."""
+_AT_ONCE = 2
+"""Passes of a larger one that run side by side: two of ResNet-50 on a thread each take half of what two threads take
+that share its operators. More would only take more memory."""
+_COUNTED = frozenset({":If", ":Loop", ":Scan"})
+"""Operators whose bodies count what they execute, one pass at a time."""
 _NOISE_IMAGES = 4
 _NOISE: dict[Precision, float] = {"fp32": 1e-5, "fp16": 1e-2, "int8": 0.0}
 # How much outputs must vary between images, as a share of the largest, for that to be compared. What varies by less is
@@ -52,6 +59,7 @@ def certify(
     gradients: int | None = None,
     outputs: Sequence[str] | None = None,
     modes: Sequence[RuntimeMode] = MODES,
+    opened: Mapping[RuntimeMode, Any] | None = None,
 ) -> Certificate:
     """Compare a shadow copy with ONNX Runtime on the CPU: values, top classes, gradients.
 
@@ -59,7 +67,8 @@ def certify(
     input's declared type; None means standard normal noise, which needs every size but the batch's to be declared.
     seed: of noise and of the gradient check's directions. device: where a copy made here runs, in torch's words.
     gradients: on how many images the gradient is checked; None: four. outputs: names of the tensors that are compared,
-    of a copy made here; None means the graph's outputs. modes: of ONNX Runtime, that the copy is compared with.
+    of a copy made here; None means the graph's outputs. modes: of ONNX Runtime, that the copy is compared with; opened:
+    sessions of the model in some of them, which are opened here otherwise.
 
     Returns a certificate; raises ModelError where the inputs do not fit or ONNX Runtime cannot run the model at all.
     """
@@ -68,33 +77,33 @@ def certify(
             shadow = on_device(shadow_copy(model, outputs), device)
         except UnsupportedGraphError as error:
             return _unsupported(error, inputs)
-    with _threads_for(shadow):
-        return _certified(shadow, model, inputs, seed, gradients, modes)
+    with _shares_of(shadow) as workers:
+        names = shadow.output_names, shadow.input_names
+        reference = Reference(model, *names, shadow.batch, modes, opened)
+        return _certified(shadow, reference, inputs, seed, gradients, workers)
 
 
 def _certified(
-    shadow: ShadowCopy,
-    model: onnx.ModelProto | str | os.PathLike[str],
-    inputs: Array | None,
-    seed: int,
-    gradients: int | None,
-    modes: Sequence[RuntimeMode],
+    shadow: ShadowCopy, reference: Reference, inputs: Array | None, seed: int, gradients: int | None, workers: int
 ) -> Certificate:
     precision = precision_of(shadow.plan.operators, shadow.plan.stored | {item.element for item in shadow.plan.inputs})
     generator = np.random.default_rng(seed)
     images = _noise(shadow, generator) if inputs is None else np.asarray(inputs)
-    reference = Reference(model, shadow.output_names, shadow.input_names, shadow.batch, modes)
-    with torch.no_grad():
-        copied = [to_numpy(value) for value in run_in_batches(shadow, images, gradients)]
-    differences: dict[RuntimeMode, float | None] = {}
-    values: dict[RuntimeMode, list[Array]] = {}
-    for mode in reference.modes:
-        values[mode] = reference.run(mode, images)
-        differences[mode] = largest_share(copied, values[mode])
+
+    def passed() -> list[Array]:
+        with torch.no_grad():
+            return [to_numpy(value) for value in run_in_batches(shadow, images, gradients)]
+
+    passes = [passed, *(partial(reference.run, mode, images) for mode in reference.modes)]
+    copied, *found = mapped(lambda call: call(), passes, workers)
+    values: dict[RuntimeMode, list[Array]] = dict(zip(reference.modes, found, strict=True))
+    differences: dict[RuntimeMode, float | None] = {
+        mode: largest_share(copied, theirs) for mode, theirs in values.items()
+    }
     best = min(reference.modes, key=lambda mode: differences[mode] or 0.0)
     difference = differences[best]
     agreement = _top1(copied[0], values[best][0], TOLERANCES[precision])
-    check = check_gradient(shadow, images, generator, gradients)
+    check = check_gradient(shadow, images, copied[0].shape[1:], generator, gradients, workers)
     with torch.no_grad(), carriers.without_rounding():
         smooth = to_numpy(run_in_batches(shadow, images, gradients)[0]) if precision == "int8" else copied[0]
     correlation = _correlation(smooth, values[best][0], _NOISE[precision])
@@ -116,13 +125,15 @@ def _certified(
 
 
 @contextmanager
-def _threads_for(shadow: ShadowCopy) -> Iterator[None]:
-    """One thread meanwhile for a small network, whose threads wait for each other longer than they compute."""
+def _shares_of(shadow: ShadowCopy) -> Iterator[int]:
+    """How many passes run at once, and for each meanwhile its share of the threads: one, where a network is small."""
     before = torch.get_num_threads()
     small = sum(buffer.numel() for buffer in shadow.buffers()) < _SMALL
-    torch.set_num_threads(1 if small else before)
+    alone = small or bool(shadow.plan.kinds & _COUNTED) or any(b.device.type != "cpu" for b in shadow.buffers())
+    workers = 1 if alone else min(_AT_ONCE, before)
+    torch.set_num_threads(1 if small else before // workers)
     try:
-        yield
+        yield workers
     finally:
         torch.set_num_threads(before)
 

@@ -7,6 +7,8 @@ with some networks every step does one or the other. In float64 steps can be sma
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from singaudit.classifier.interface import Precision
+from singaudit.classifier.sandbox.batching import mapped
 from singaudit.classifier.shadow import carriers
 from singaudit.classifier.shadow.module import ShadowCopy
 
@@ -69,7 +72,12 @@ def to_numpy(value: torch.Tensor) -> Array:
 
 
 def check_gradient(
-    shadow: ShadowCopy, images: Array, generator: np.random.Generator, count: int | None = None
+    shadow: ShadowCopy,
+    images: Array,
+    shape: tuple[int, ...],
+    generator: np.random.Generator,
+    count: int | None = None,
+    workers: int = 1,
 ) -> GradientCheck | None:
     """Compare directional derivatives of the copy with differences of its forward pass in float64.
 
@@ -79,8 +87,8 @@ def check_gradient(
 
     In fp16 and int8 outputs are staircases, whose steps hide the slope. Derivatives and differences are then those of
     the forward pass with rounding left out, which is the function whose gradient a quantised copy gives; the
-    certificate compares that pass with the model as well. ``count``: images that are checked, along two directions
-    each; None: four along four.
+    certificate compares that pass with the model as well. ``shape``: of the first output for one image. ``count``:
+    images that are checked, along two directions each; None: four along four. ``workers``: passes that run at once.
     """
     if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
         return None
@@ -89,63 +97,73 @@ def check_gradient(
     deviation = float(images.std()) or 1.0
     # What float32 holds, so that both precisions see the same point.
     images = (images + _JITTER * deviation * generator.standard_normal(images.shape)).astype(np.float32)
-    exact = shadow.in_float64()
+    # As large as the first output of all images.
+    weights = generator.standard_normal((len(images), *shape))
+    along = _DIRECTIONS if count is None else _FEW_DIRECTIONS
+    directions = generator.standard_normal((along, *images.shape))
+    exact, start = shadow.in_float64(), images.astype(np.float64)
 
     def objective(moved: Array) -> Array:
-        with torch.no_grad():
+        with torch.no_grad(), carriers.without_rounding():
             value = to_numpy(run_in_batches(exact, moved, count)[0])
         return np.asarray((value * weights).reshape(len(images), -1).sum(-1))
 
-    with carriers.without_rounding():
-        try:
-            gradient, weights = _input_gradient(shadow, torch.from_numpy(images), generator, batch)
-        except NotImplementedError:
-            # Pixels in floats have no bits: a graph that computes on those has no gradient.
-            return None
-        along = _DIRECTIONS if count is None else _FEW_DIRECTIONS
-        directions = generator.standard_normal((along, *images.shape))
-        ours = (directions * gradient).reshape(along, len(images), -1).sum(-1)
-        start = images.astype(np.float64)
-        base = objective(start)
-        best = GradientCheck(-1.0, np.inf)
-        for step in _STEPS:
-            size = step * deviation
-            theirs = np.stack([(objective(start + size * d) - base) / size for d in directions])
-            best = min(best, GradientCheck(_cosine(ours, theirs), _error(ours, theirs)), key=lambda found: found.error)
-            if best.error <= LARGEST_ERROR / 2:
-                break
+    def steps(size: float) -> list[Callable[[], Array]]:
+        return [partial(objective, start + size * direction) for direction in directions]
+
+    size = _STEPS[0] * deviation
+    passes = [partial(_input_gradient, shadow, torch.from_numpy(images), weights, batch), partial(objective, start)]
+    try:
+        gradient, base, *moved = mapped(_called, [*passes, *steps(size)], workers)
+    except NotImplementedError:
+        # Pixels in floats have no bits: a graph that computes on those has no gradient.
+        return None
+    ours = (directions * gradient).reshape(along, len(images), -1).sum(-1)
+    best = _compared(ours, moved, base, size)
+    for step in _STEPS[1:]:
+        if best.error <= LARGEST_ERROR / 2:
+            break
+        size = step * deviation
+        found = _compared(ours, mapped(_called, steps(size), workers), base, size)
+        best = min(best, found, key=lambda check: check.error)
     return best
 
 
-def _input_gradient(
-    shadow: ShadowCopy, leaf: torch.Tensor, generator: np.random.Generator, batch: int | None
-) -> tuple[Array, Array]:
-    """Return the gradient of the first output, weighted at random, with respect to each image, and those weights.
+def _called(call: Callable[[], Array]) -> Array:
+    return call()
 
-    Both are in float64; the weights are as large as that output of all images.
-    """
+
+def _compared(ours: Array, moved: Iterable[Array], base: Array, size: float) -> GradientCheck:
+    """Directional derivatives beside differences over steps of one ``size``."""
+    theirs = np.stack([(value - base) / size for value in moved])
+    return GradientCheck(_cosine(ours, theirs), _error(ours, theirs))
+
+
+def _input_gradient(shadow: ShadowCopy, leaf: torch.Tensor, weights: Array, batch: int | None) -> Array:
+    """Return the gradient of the first output, weighted, with respect to each image, in float64, without rounding."""
+    with carriers.without_rounding():
+        return _weighted_gradient(shadow, leaf, weights, batch)
+
+
+def _weighted_gradient(shadow: ShadowCopy, leaf: torch.Tensor, weights: Array, batch: int | None) -> Array:
     size = batch or len(leaf)
     device = next((buffer.device for buffer in shadow.buffers()), torch.device("cpu"))
     parts: list[Array] = []
-    weights: Array | None = None
     for start in range(0, len(leaf), size):
         chunk = leaf[start : start + size].detach().to(device).requires_grad_()
         if len(chunk) < size:
             chunk = torch.cat([chunk, chunk[-1:].expand(size - len(chunk), *chunk.shape[1:])]).detach().requires_grad_()
         value = shadow(chunk)[0]
-        if weights is None:
-            weights = generator.standard_normal((len(leaf), *value.shape[1:]))
         if not value.requires_grad:
             # A label, or another output that no input can change smoothly.
-            return np.zeros(leaf.shape), weights
+            return np.zeros(leaf.shape)
         wanted = torch.zeros_like(value)
         count = min(size, len(leaf) - start)
         wanted[:count] = torch.from_numpy(weights[start : start + count]).to(value)
         # Of one number: torch compares the sizes of a gradient that is handed in by its symbolic algebra, with sympy.
         (gradient,) = torch.autograd.grad((value * wanted).sum(), chunk, allow_unused=True)
         parts.append(np.zeros(leaf[start : start + count].shape) if gradient is None else to_numpy(gradient[:count]))
-    assert weights is not None
-    return np.concatenate(parts), weights
+    return np.concatenate(parts)
 
 
 def _cosine(a: Array, b: Array) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ from singaudit.machine import memory_ran_out
 
 _CACHED_SHAPES = 16
 # Programs kept, and values of shapes, one per combination of input shapes; the oldest goes first.
+_PREPARING = threading.RLock()
+# Held while a program is made: passes that run at once wait for the first.
 
 
 class _Prepared(NamedTuple):
@@ -194,6 +197,10 @@ class ShadowCopy(nn.Module):
         found = self._prepared.get(key)
         if found is not None:
             return found
+        with _PREPARING:
+            return self._prepared.get(key) or self._prepare_for(key, values)
+
+    def _prepare_for(self, key: tuple[Any, ...], values: Sequence[Any]) -> _Prepared:
         with torch.inference_mode(False), torch.no_grad():
             # Within inference mode, cached tensors could never take part in a gradient later.
             computed = self._of_shapes(values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,20 +34,22 @@ class Reference:
         inputs: Sequence[str],
         batch: int | None,
         modes: Sequence[RuntimeMode] = MODES,
+        opened: Mapping[RuntimeMode, Any] | None = None,
     ) -> None:
         """Open the model.
 
         outputs: names of tensors to return, intermediate ones included; inputs: names of the graph's inputs; batch:
-        the declared batch size, None where dynamic; modes: those to open. Raises ModelError where none of them can
-        run the model.
+        the declared batch size, None where dynamic; modes: those to open; opened: sessions of some that have all
+        outputs. Raises ModelError where none of them can run the model.
         """
         self._outputs = list(outputs)
         self._inputs = list(inputs)
         self._batch = batch
-        source, folder = _source(model, outputs)
-        self._sessions: dict[RuntimeMode, Any] = {}
+        self._sessions: dict[RuntimeMode, Any] = {m: s for m, s in (opened or {}).items() if m in modes}
+        missing = [mode for mode in modes if mode not in self._sessions]
+        source, folder = _source(model, outputs) if missing else ("", None)
         problems = []
-        for mode in modes:
+        for mode in missing:
             try:
                 self._sessions[mode] = make_session(source, folder, threads=torch.get_num_threads(), mode=mode)
             except ModelError as error:
