@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -159,18 +160,34 @@ def _drawn(weights: NDArray[np.float32], sums: Array, counts: Array) -> tuple[Ar
     return weights.T @ (sums / scale).astype(np.float32) * scale, weights.T.astype(np.float64) @ counts
 
 
-@lru_cache(maxsize=2)
 def _weights(seed: int, draws: int, block: int, rows: int) -> NDArray[np.float32]:
     """(rows, draws) Poisson(1) counts, the same for every statistic of a block; callers must not write to it.
 
     One row per unit, so that a unit's weights do not depend on how many follow it.
     """
-    generator = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, block]))
-    weights = np.empty((rows, draws), np.float32)
-    for start in range(0, rows, _AT_ONCE):  # whole numbers take twice the memory of what they become
-        some = weights[start : start + _AT_ONCE]
-        some[:] = generator.poisson(1.0, some.shape)
-    return weights
+    return _counts(seed, draws, block).of(rows)
+
+
+@lru_cache(maxsize=2)
+def _counts(seed: int, draws: int, block: int) -> _Counts:
+    return _Counts(seed, draws, block)
+
+
+class _Counts:
+    """The counts of a block's units, drawn as far as somebody asked and no row twice. Safe in several threads."""
+
+    def __init__(self, seed: int, draws: int, block: int) -> None:
+        self._generator = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, block]))
+        self._rows, self._drawn, self._lock = np.empty((BLOCK, draws), np.float32), 0, Lock()
+
+    def of(self, rows: int) -> NDArray[np.float32]:
+        """Of the first ``rows`` units."""
+        with self._lock:
+            while self._drawn < rows:  # whole numbers take twice the memory of what they become
+                some = self._rows[self._drawn : min(self._drawn + _AT_ONCE, rows)]
+                some[:] = self._generator.poisson(1.0, some.shape)
+                self._drawn += len(some)
+        return self._rows[:rows]
 
 
 def _interval(drawn: Array) -> tuple[Array, Array]:

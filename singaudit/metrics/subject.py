@@ -168,6 +168,7 @@ def blocks(subject: Subject, choose: str | int = "full", limit: int | None = Non
         return fitted.translators[k] if isinstance(choose, str) else fitted.halves[k][choose]
 
     null_means = space.null_part(np.stack([t.mean for t in fitted.translators]))
+    added = np.stack([mean @ translator(k).weight for k, mean in enumerate(null_means)])
     for start in range(0, len(order), BLOCK):
         rows = order[start : start + BLOCK]
         f = subject.features[rows].astype(np.float64)
@@ -177,7 +178,7 @@ def blocks(subject: Subject, choose: str | int = "full", limit: int | None = Non
         moved = by_fold(translator, fold, null, linear=True)
         units = subject.unit_of[rows]
         zero = original - moved
-        mean = zero + by_fold(translator, fold, null_mean, linear=True)
+        mean = zero + added[fold]
         yield Block(rows, fold, units, _others(fold, units), f, null, null_mean, original, zero, mean)
 
 

@@ -7,6 +7,8 @@ from singaudit.metrics.intervals import (
     BLOCK,
     Bootstrap,
     Estimate,
+    _counts,
+    _weights,
     at_least_wilson,
     bootstrap,
     mean_estimate,
@@ -33,6 +35,14 @@ def test_the_same_seed_gives_the_same_interval_and_another_another():
     values = np.random.default_rng(2).normal(size=300)
     assert mean_estimate(values, 5) == mean_estimate(values, 5)
     assert mean_estimate(values, 5) != mean_estimate(values, 6)
+
+
+def test_weights_are_the_same_however_many_are_asked_for_at_a_time():
+    _counts.cache_clear()
+    at_once = _weights(7, 50, 3, 1000).copy()
+    _counts.cache_clear()
+    for rows in (1, 300, 299, 1000):
+        assert np.array_equal(_weights(7, 50, 3, rows), at_once[:rows])
 
 
 def test_an_image_keeps_its_weights_when_images_follow_it():
