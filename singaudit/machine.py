@@ -167,6 +167,16 @@ def arithmetic(device: str) -> str:
     return torch.cuda.get_device_name(int(index or 0)) if torch.cuda.is_available() else index
 
 
+def multiplies_bf16(told: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the processor has instructions that multiply numbers of 16 bits (AVX-512's, AMX's or Arm's), as far as
+    it tells."""
+    try:
+        line = next(line for line in told.read_text().splitlines() if line.lower().startswith(("flags", "features")))
+    except (OSError, UnicodeDecodeError, StopIteration):
+        return False
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(line.split())
+
+
 def cuda_here() -> bool:
     """Whether torch has a CUDA device."""
     # Asking torch costs its import; a machine without the driver's device file has no CUDA to ask for.

@@ -112,8 +112,8 @@ def speed(quick: bool, sizes: tuple[str, ...] = ("b32", "l14")) -> list[Outcome]
             outcome.expect(f"{size}: the export in images of the eager tower", cost, at_most=60)
     outcome.rows = rows
     outcome.notes = [
-        "CPU-seconds, threads included; eager mode in float32, ours in bf16 where it says so. Eager texts are padded to "
-        "the longest of their batch, as its tokenizer does.",
+        "CPU-seconds, threads included; eager mode in float32, ours in bf16 where it says so.",
+        "Eager texts are padded to the longest of their batch, as its tokenizer does.",
         f"Random weights. Batches of {BATCH}; ours run in pieces of 4 images and up to 32 texts of one length.",
     ]
     return [outcome]

@@ -130,7 +130,8 @@ VLM_OPTIONS = [
     option(
         "--precision",
         type=click.Choice(["fp32", "bf16"]),
-        help="Of the vision-language model; bf16 is faster on GPUs made for it, and less exact. [default: fp32]",
+        help="Of the vision-language model; bf16 is faster on GPUs and processors made for it, and less exact. "
+        "[default: fp32]",
     ),
 ]
 LANGUAGE_OPTIONS = [

@@ -11,12 +11,13 @@ import numpy as np
 from singaudit.config import AuditConfig
 from singaudit.dataset.interface import Image, ImageSource
 from singaudit.engine.interface import Step
+from singaudit.machine import cores, multiplies_bf16
 
-_IMAGES = 4
-"""Images of the timed batch: one piece of an encoder."""
-_LOOKED_AT = 16
-"""Images that are read at most to find so many."""
-_REST_SECONDS = 30.0
+_PIECE, _BATCH = 4, 16
+"""Images of an encoder's piece, of which a core takes one, and of a batch at most."""
+_LOOKED_AT = 4
+"""Times as many images are read at most to find those of the timed batch."""
+_REST_SECONDS = 20.0
 """Translator, measures, controls, certificate and report of a usual audit, 1,000 classes and 30 groups."""
 _SHORT_SECONDS = 60.0
 """Below this nobody has to be told what would make it shorter."""
@@ -31,7 +32,7 @@ class Estimate:
     images: int
     """Images that have to be looked at: those without cached rows, at most."""
     seconds: Mapping[str, float]
-    """Per step: seconds an image, its share of reading and decoding in "read"."""
+    """Per step: seconds an image, as all cores together take; reading, decoding and preparing in "read"."""
     texts: int
     """Texts that have to be embedded."""
     text_seconds: float
@@ -53,25 +54,28 @@ def timed(
     to_do = {key: max(0, count - (len(step.shelf) if step.shelf is not None else 0)) for key, step in steps.items()}
     if not any(to_do.values()):
         return None
-    started, pixels = time.perf_counter(), []
-    for index in range(min(len(source), _LOOKED_AT)):
+    size, started, pixels = min(_PIECE * cores(), _BATCH), time.perf_counter(), []
+    for index in range(min(len(source), _LOOKED_AT * size)):
         image = source.load(index)
         if isinstance(image, Image):
             pixels.append(image.pixels)
-        if len(pixels) == _IMAGES:
+        if len(pixels) == size:
             break
     if not pixels:
         return None
-    seconds = {"read": (time.perf_counter() - started) / len(pixels)}
+    reading, seconds = time.perf_counter() - started, {}
     for key, step in steps.items():
         if to_do[key]:
             model = step.model()
-            model.compute(
-                np.stack([model.prepare(one) for one in pixels])
-            )  # opens it, and takes what the first run does
+            inputs = np.stack([model.prepare(one) for one in pixels])
+            model.compute(inputs)  # opens it, and takes what the first run does
             started = time.perf_counter()
-            model.compute(np.stack([model.prepare(one) for one in pixels]))
-            seconds[key] = (time.perf_counter() - started) / len(pixels)
+            inputs = np.stack([model.prepare(one) for one in pixels])
+            prepared = time.perf_counter()
+            model.compute(inputs)
+            seconds[key] = (time.perf_counter() - prepared) / len(pixels)
+            reading += prepared - started
+    seconds = {"read": reading / len(pixels) / cores(), **seconds}  # images are read and prepared side by side
     return Estimate(max(to_do.values()), seconds, texts, text_seconds)
 
 
@@ -93,6 +97,8 @@ def said(found: Estimate, config: AuditConfig, on_cpu: bool) -> list[str]:
         name, share = _SMALLER
         ways.append(f"--vlm {name} (about {_duration(found.total - largest * (1 - share))}, less sharp words)")
     ways.append("embeddings made once for every model of these images (singaudit pack)")
+    if on_cpu and config.precision == "fp32" and multiplies_bf16():
+        ways.append("--precision bf16 (about half of it, less exact)")
     if on_cpu:
         ways.append("a machine with a card")
     ways.append("parts on several machines (singaudit features --shard I/N)")

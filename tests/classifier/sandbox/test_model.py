@@ -61,7 +61,7 @@ def test_opening_parses_once_and_runs_six_images(network, counted, tmp_path):
     opened = open_model(network, ModelOptions(), private)
     assert opened.runtime.mode == "optimised"
     assert opened.runtime.difference <= 1e-5
-    # One image and two for the shapes, the first of which tells how far the modes are apart; one, and two for the proof.
+    # One image and two for the shapes, the first of which tells how far the modes are apart; one and two for the proof.
     found = {"parsed": 1, "unoptimised": 1, "optimised": 2, "images unoptimised": 3, "images optimised": 3}
     assert dict(counted) == found
 

@@ -8,6 +8,8 @@ from singaudit.cache.store import Cache
 from singaudit.config import make_config
 from singaudit.dataset.sources.table import open_source
 from singaudit.engine.interface import Step
+from singaudit.machine import cores
+from singaudit.pipeline.passes import estimate
 from singaudit.pipeline.passes.estimate import Estimate, said, timed
 
 
@@ -39,21 +41,25 @@ def test_a_small_batch_of_each_model_that_has_something_to_do_is_timed(tmp_path)
     done, new = Slow(), Slow()
     found = timed(source, {"classifier": Step(done, shelf), "encoder": Step(new)}, 500, 7, 0.5)
     assert found is not None
-    assert (found.images, found.texts, done.seen, new.seen) == (500, 7, 0, 8)
+    batch = min(16, 4 * cores())
+    assert (found.images, found.texts, done.seen, new.seen) == (500, 7, 0, 2 * batch)
     assert set(found.seconds) == {"read", "encoder"}
     assert timed(source, {"classifier": Step(done, shelf)}, 500, 7, 0.5) is None
 
 
-def test_the_whole_is_said_with_what_would_make_it_shorter():
+def test_the_whole_is_said_with_what_would_make_it_shorter(monkeypatch):
+    monkeypatch.setattr(estimate, "multiplies_bf16", lambda: True)
     slow = Estimate(4000, {"read": 0.01, "classifier": 0.1, "encoder": 2.0}, 4000, 0.1)
-    assert slow.total == 4000 * 2.11 + 400 + 30
+    assert slow.total == 4000 * 2.11 + 400 + 20
     first, second = said(slow, config(), on_cpu=True)
     assert first.startswith("about 2.5 h for 4,000 images and 4,000 texts, most of it the language model (2.3 h)")
-    assert "--vlm openai/clip-vit-base-patch32 (about 16 min" in second
+    assert "--vlm openai/clip-vit-base-patch32 (about 15 min" in second
     assert "pack" in second
     assert "card" in second
+    assert "--precision bf16" in second
+    assert "bf16" not in said(slow, config(precision="bf16"), on_cpu=True)[1]
     assert "card" not in said(slow, config(vlm="me/clip"), on_cpu=False)[1]
     reading = said(Estimate(4000, {"read": 1.0, "encoder": 0.1}, 0, 0.0), config(), on_cpu=True)
     assert len(reading) == 1
     assert "reading images" in reading[0]
-    assert said(Estimate(200, {"read": 0.001}, 0, 0.0), config(), True) == ["about 30 s for 200 images and 0 texts"]
+    assert said(Estimate(200, {"read": 0.001}, 0, 0.0), config(), True) == ["about 20 s for 200 images and 0 texts"]
