@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from singaudit.classifier.openers.table import open_classifier
 from singaudit.config import AuditConfig
 from singaudit.errors import ConfigError, ExitCode
 from singaudit.geometry.null_space import NullSpace, null_space
-from singaudit.geometry.threads import threads_for
+from singaudit.geometry.threads import threads_for, workers
 from singaudit.language.class_prompts import worded_classes
 from singaudit.language.concepts import (
     all_prompts,
@@ -28,6 +29,7 @@ from singaudit.language.packs.encoder import check_pack
 from singaudit.language.packs.pack import open_pack
 from singaudit.language.translators.file import StoredTranslator, read_translator
 from singaudit.language.translators.fit import MIN_FIT_IMAGES, fit, fit_around
+from singaudit.machine import side_by_side
 from singaudit.metrics.control_run import DRAWS, run_controls
 from singaudit.metrics.findings import METHOD_VERSION
 from singaudit.metrics.judge import judge_groups
@@ -241,13 +243,17 @@ def _conclude(
     progress("collect pictures", 1, 1)
     certificate = waited(facts.certificate, progress)
     pictured = make_pictures(facts, subject, measured, findings, logits, certificate, progress)
+    calls: tuple[Callable[[], Any], ...] = (
+        partial(near_null, facts.classifier.head.weight, subject.features),
+        partial(steer_all, subject),
+        partial(_logit_check, facts, logits, subject),
+    )
+    near, steered, checked = side_by_side(calls, workers(*subject.features.shape[::-1]))
     data = data_part(facts, *accuracy_of(facts, logits), measured.groups[0].numbers if len(facts.names) > 1 else None)
     result = AuditResult(
         method=MethodPart(version=METHOD_VERSION),
         model=scores.model_part(facts.classifier, facts.names, facts.names_source),
-        geometry=scores.geometry_part(
-            facts.space, facts.classifier.head, near_null(facts.classifier.head.weight, subject.features), measured
-        ),
+        geometry=scores.geometry_part(facts.space, facts.classifier.head, near, measured),
         certificate=certificate,
         data=data,
         encoder=EncoderPart(
@@ -260,13 +266,13 @@ def _conclude(
             pack=pack_part(seen.pack),
         ),
         translator=scores.translator_part(subject.fitted, measured, len(facts.names)),
-        logit_check=_logit_check(facts, logits, subject),
+        logit_check=checked,
         scores=scores.scores_part(measured),
         controls=control_parts(controls),
         classes=scores.class_parts(measured, subject, facts.names),
         concepts=scores.concept_parts(measured.concepts, groups, facts.vocabulary.concepts),
         findings=findings,
-        steering=steering_part(steer_all(subject), facts.known.concepts),
+        steering=steering_part(steered, facts.known.concepts),
         verdict=UNDECIDED,
         scatter=scores.scatter_part(measured, subject.sha256, subject.class_of),
         gallery=gallery,
