@@ -24,7 +24,7 @@ _MINE, _OTHERS = 512, 8192
 # memory again for each few of them; more at once, and every pass over the distances is.
 _DIRECTIONS, _CELL, _PROBED, _BUCKET = 128, 500, 4, 4096
 # Random directions; images to each one taken at random, of which every image lies by so many; most compared at once.
-_FIRST, _TOGETHER, _WIDE, _CANDIDATES, _EACH, _SURE = 64, 256, 48, 12_288, 512, 1 << 20
+_FIRST, _TOGETHER, _WIDE, _CANDIDATES, _EACH, _SURE = 64, 256, 64, 16_384, 512, 1 << 20
 # Neighbours kept of the first look; images whose neighbours' neighbours are looked at together, that many of each and
 # no more altogether, nor for each of few images, the frequent ones first; an image's own nearest always.
 _MARGIN = 1.3
@@ -255,8 +255,11 @@ def _among_neighbours(
         others = np.sort(met[np.argsort(-times, kind="stable")[:at_most]])
         if len(others) <= k:  # images that know each other alone: any others, so that there are as many as asked for
             others = np.unique(np.concatenate([others, np.linspace(0, count - 1, 2 * k + 2).astype(np.int32)]))
-        there = [_side(space[others]) for space in spaces]
-        found[mine], rows[mine] = _nearest_of([_side(space[mine]) for space in spaces], there, mine, others, k)
+        here, parts = [_side(space[mine]) for space in spaces], []
+        for piece in _in_pieces(len(others), _OTHERS):
+            there = [_side(space[others[piece]]) for space in spaces]
+            parts.append(_nearest_of(here, there, mine, others[piece], k))
+        found[mine], rows[mine] = _best_of(parts, k)
         told(len(mine))
 
 

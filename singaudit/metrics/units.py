@@ -105,15 +105,15 @@ def find_units(
     thumbnails: NDArray[np.generic] | None = None,
     *,
     limits: Limits = LIMITS,
-    exact_up_to: int = 20_000,
+    exact_up_to: int = 30_000,
     progress: Progress = lambda done, total: None,
 ) -> Units:
     """Join the images that show the same scene.
 
     ``features`` (n, m) of the classifier, ``embeddings`` (n, d) of the encoder, and ``thumbnails`` (n, 256), grey and
     16 x 16, where the images themselves are there. Neighbours are searched exactly up to ``exact_up_to`` images, at a
-    cost of n^2 (m + d) multiplications, where a hashed search would take as long; beyond by hashing, n times some
-    9,000 (m + d). Order of the images changes nothing but the numbering; hashed, hardly anything.
+    cost of n^2 (m + d) multiplications, where a hashed search would take as long; beyond by hashing, n times at
+    most 16,000 (m + d). Order of the images changes nothing but the numbering; hashed, hardly anything.
     """
     count = len(features)
     k = min(limits.neighbours, count - 1)
