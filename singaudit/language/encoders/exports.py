@@ -54,15 +54,14 @@ class Exports:
     def kept(self) -> Towers | None:
         """Towers that were exported and checked before; None where there are none, or torch's are to be used."""
         facts = self.cache.recall(self._name()) or {}
-        exact, sessions = facts.get("exact"), []
+        exact = facts.get("exact")
         if not isinstance(exact, bool):
             return None
-        for tower in _TOWERS:
-            data = kept_file(self.cache, "towers", self._identity(tower))
-            if data is None:
-                return None
-            sessions.append(_session(data))
-        return _towers(sessions, exact, facts.get("beginnings"))
+        held = list(side_by_side(partial(kept_file, self.cache, "towers", self._identity(tower)) for tower in _TOWERS))
+        data = [one for one in held if one is not None]
+        if len(data) < len(_TOWERS):
+            return None
+        return _towers(list(side_by_side(partial(_session, one) for one in data)), exact, facts.get("beginnings"))
 
     def made(self, towers: TorchTowers, prepare: Prepare, tokens: Sequence[Sequence[int]]) -> Towers:
         """The towers exported, compared with torch's and kept; torch's, with a word why, where that does not work.
