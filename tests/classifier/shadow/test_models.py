@@ -30,6 +30,8 @@ from singaudit.classifier.graph.session import make_session
 from singaudit.classifier.shadow import carriers
 from singaudit.classifier.shadow.certificate import certify
 from singaudit.classifier.shadow.module import shadow_copy
+from singaudit.classifier.shadow.operators.convolution import convolve
+from singaudit.classifier.shadow.operators.registry import Site
 from singaudit.errors import ModelError
 
 
@@ -252,3 +254,19 @@ def test_sizes_that_a_quantiser_rounded_stay_rounded_whatever_is_left_out_first(
         assert copy(x)[0].shape == (2, 8)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     assert copy(x)[0].shape == session.run(None, {"x": x.numpy()})[0].shape == (2, 8)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "pads", "dilation"),
+    [((3, 3), (1, 1), (1, 1), (1, 1)), ((5, 5), (2, 2), (2, 2), (1, 1)), ((1, 7), (1, 2), (0, 3), (1, 2))],
+)
+def test_depthwise_convolutions_in_float64_are_those_of_torch(kernel, stride, pads, dilation, bias):
+    torch.manual_seed(0)
+    network = torch.nn.Conv2d(200, 200, kernel, stride, pads, dilation, groups=200, bias=bias).double()
+    x = torch.randn(2, 200, 41, 38, dtype=torch.float64)
+    stated = {"group": 200, "strides": [*stride], "pads": [*pads, *pads], "dilations": [*dilation]}
+    kernel = convolve(Site("Conv", 17, stated, (1, 1, 1), (1,), (True,)))
+    with torch.no_grad():
+        found = kernel(x, *(parameter.detach() for parameter in network.parameters()))
+        torch.testing.assert_close(found, network(x), rtol=1e-13, atol=1e-13)
