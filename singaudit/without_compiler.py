@@ -7,6 +7,7 @@ it sympy and a thousand modules more: longer than torch and the library itself t
 from __future__ import annotations
 
 import functools
+import gc
 import importlib
 import importlib.util
 import sys
@@ -131,6 +132,22 @@ def with_shapes() -> bool:
     for name in missing:
         importlib.import_module(name)
     return bool(missing)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Python looks for no cycles meanwhile, nor ever again in what was made until the end.
+
+    Imported libraries stay: they would be looked through again and again, and once more when the process ends.
+    """
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if before:
+            gc.enable()
 
 
 def _loaded() -> bool:

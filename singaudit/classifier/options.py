@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from singaudit.classifier.graph.session import CPU
+from singaudit.classifier.graph.session import CPU, providers
 from singaudit.classifier.sandbox.process import Limits
+
+if TYPE_CHECKING:
+    from singaudit.config import AuditConfig
 
 
 @dataclass(frozen=True)
@@ -35,3 +38,17 @@ class ModelOptions:
     """Architecture of a checkpoint that holds weights only."""
     allow_code: bool = False
     """Whether files that are programs may be run."""
+
+
+def model_options(config: AuditConfig, device: str | None = None) -> ModelOptions:
+    """What the user says of the model file; ``device`` to run it on, where it is not the one of the settings."""
+    return ModelOptions(
+        logits=config.logits,
+        features=config.features,
+        preprocess=config.preprocess,
+        activation=config.activation,
+        providers=providers(device or config.device),
+        limits=Limits(config.model_seconds, config.model_memory),
+        arch=config.arch,
+        allow_code=config.allow_code,
+    )

@@ -8,13 +8,13 @@ from typing import Any
 from singaudit.classifier.certify import certify_on_noise
 from singaudit.classifier.interface import Classifier
 from singaudit.classifier.openers.table import open_classifier
+from singaudit.classifier.options import model_options
 from singaudit.config import make_config
 from singaudit.errors import ModelError
 from singaudit.geometry.near_null import NEAR_NULL_FRACTION, near_null_dim
 from singaudit.geometry.null_space import Ranks, ranks_of
 from singaudit.hub.caller import Progress
 from singaudit.machine import torch_device
-from singaudit.pipeline.observe import model_options
 from singaudit.report.build.scores import certificate_part, geometry_part, preprocess_text
 
 _SETTINGS = (

@@ -16,8 +16,7 @@ from singaudit.cache.store import Cache, cache_folder
 from singaudit.classifier.fingerprint import forward_identity
 from singaudit.classifier.graph.session import providers
 from singaudit.classifier.interface import Classifier
-from singaudit.classifier.options import ModelOptions
-from singaudit.classifier.sandbox.process import Limits
+from singaudit.classifier.options import model_options as model_options  # for the stages of a whole audit
 from singaudit.config import AuditConfig
 from singaudit.dataset.columns import TableFile
 from singaudit.dataset.interface import ImageSource
@@ -53,20 +52,6 @@ _TIMED_TEXTS = 32
 
 Progress = Callable[[str, int, int], None]
 """Told (stage, done, total) as the audit advances."""
-
-
-def model_options(config: AuditConfig, device: str | None = None) -> ModelOptions:
-    """What the user says of the model file; ``device`` to run it on, where it is not the one of the settings."""
-    return ModelOptions(
-        logits=config.logits,
-        features=config.features,
-        preprocess=config.preprocess,
-        activation=config.activation,
-        providers=providers(device or config.device),
-        limits=Limits(config.model_seconds, config.model_memory),
-        arch=config.arch,
-        allow_code=config.allow_code,
-    )
 
 
 @dataclass(frozen=True)

@@ -6,18 +6,16 @@ output.
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from singaudit import child
 from singaudit.errors import MachineError, ModelError
-from singaudit.without_compiler import import_torch
+from singaudit.without_compiler import import_torch, uncollected
 
 if TYPE_CHECKING:
     from singaudit.classifier.sandbox.messages import Arrays
@@ -46,7 +44,7 @@ class Worker:
 
         try:
             path, private = fields.pop("path"), fields.pop("private")
-            with _uncollected():
+            with uncollected():
                 self.model = open_model(path, ModelOptions(**fields), None if private is None else Path(private))
         except MachineError as error:
             # One image is no load: what runs out of memory on it asks for more than a classifier does.
@@ -72,7 +70,7 @@ class Worker:
     def certify(self, arrays: Arrays, seed: int, device: str, gradients: int | None) -> Answer:
         """The shadow copy's certificate; of few gradients, against the session at hand where both modes
         compute the same."""
-        with _uncollected():
+        with uncollected():
             import_torch()
             from singaudit.classifier.shadow.certificate import MODES, certify
 
@@ -101,17 +99,6 @@ class Worker:
         except Exception as error:
             hint = "check the file, use a smaller --batch-size, or allow more: --model-memory GIB"
             return child.as_fields(error, request, hint), {}
-
-
-@contextlib.contextmanager
-def _uncollected() -> Iterator[None]:
-    """Python looks for no cycles meanwhile: what is imported stays, and would be looked through again and again."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 def _own_streams() -> tuple[BinaryIO, BinaryIO]:

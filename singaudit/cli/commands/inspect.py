@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any
 
 from singaudit.errors import SingauditError
+from singaudit.without_compiler import uncollected
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
@@ -15,12 +18,18 @@ _BLOCKS = "▁▂▃▄▅▆▇█"
 def inspect_file(settings: dict[str, Any]) -> dict[str, Any]:
     """Facts about the model of ``settings``; a line on stderr says that it is at work. Raises ``SingauditError``."""
     from singaudit.cli.terminal import Reporter, safe
-    from singaudit.pipeline.inspect import inspect_model
 
     quiet = settings.get("quiet") or settings.get("output_format") == "json"  # whose stderr holds an error alone
     title = f"Reading {safe(str(settings.get('model', '')), 100)}: head, null space, shadow copy"
     with Reporter("none" if quiet else settings.get("progress", "auto"), title=title) as progress:
-        return inspect_model(settings, progress)
+        return _stage().inspect_model(settings, progress)
+
+
+@functools.cache
+def _stage() -> ModuleType:
+    with uncollected():
+        from singaudit.pipeline import inspect
+    return inspect
 
 
 def inspect_files(
