@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from threading import Thread
 from typing import Any, TypeVar, cast
@@ -60,25 +61,27 @@ def _cores(groups: Path) -> int:
 def side_by_side(calls: Iterable[Callable[[], Found]], workers: int | None = None) -> Iterator[Found]:
     """What independent ``calls`` return, in their order, ``workers`` of them at a time (default: cores).
 
-    For work that mostly runs in libraries which release Python's lock. A call is taken from ``calls``, in this thread,
-    once there is a worker for it. An error of one is raised once all that began have ended.
+    For work that mostly runs in libraries which release Python's lock. Calls are taken from ``calls`` in this thread,
+    ``workers`` of them at most before the first has answered. An error of one is raised once all that began have ended;
+    an interrupt waits for none: their threads end with the process.
     """
     workers = cores() if workers is None else workers
     if workers < 2:
         yield from (call() for call in calls)
         return
-    waiting: deque[Future[Found]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="side") as pool:
-        try:
-            for call in calls:
-                waiting.append(pool.submit(call))
-                if len(waiting) > workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for left in waiting:
-                left.cancel()
+    waiting: deque[Callable[[], Found]] = deque()
+    try:
+        for call in calls:
+            if len(waiting) == workers:
+                yield waiting.popleft()()
+            waiting.append(beside(call))
+        while waiting:
+            yield waiting.popleft()()
+    except Exception:
+        for answer in waiting:
+            with contextlib.suppress(Exception):
+                answer()
+        raise
 
 
 def beside(call: Callable[[], Found]) -> Callable[[], Found]:

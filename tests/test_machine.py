@@ -1,6 +1,8 @@
 """Cores and memory: a container's limits count, in both versions of control groups; what runs side by side."""
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from functools import partial
@@ -100,6 +102,28 @@ def test_an_error_of_one_of_several_ends_them_and_no_more_begin():
     with pytest.raises(ValueError, match="planted 0"):
         list(side_by_side((partial(fails, i) for i in range(50)), 2))
     assert len(begun) < 5
+
+
+def test_an_interrupt_waits_for_nothing_that_runs_and_begins_no_more():
+    script = """
+import sys, threading, time
+from functools import partial
+from singaudit.machine import side_by_side
+
+def call(i):
+    print(i, flush=True)
+    time.sleep(20)
+
+threading.Timer(0.3, __import__("_thread").interrupt_main).start()
+try:
+    list(side_by_side((partial(call, i) for i in range(6)), 2))
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+    started = time.monotonic()
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=15)
+    assert found.stdout.split() == ["0", "1", "interrupted"]
+    assert time.monotonic() - started < 15
 
 
 def test_what_is_begun_beside_is_waited_for_when_it_is_asked_for():

@@ -15,6 +15,9 @@ What two gain on an idle machine is a third of a decomposition, and nothing of s
 _MANY = 20_000
 """Images from which on products with all of them take most of the time, which threads share well."""
 
+_SIDE = 8
+"""Calculations side by side at most."""
+
 
 def threads_for(dimensions: int, images: int = 0) -> AbstractContextManager[object]:
     """A context in which ``images`` with features of so many ``dimensions`` have one thread if both are few."""
@@ -22,8 +25,11 @@ def threads_for(dimensions: int, images: int = 0) -> AbstractContextManager[obje
 
 
 def workers(dimensions: int, images: int = 0) -> int:
-    """Calculations side by side within ``threads_for`` the same: one a core, where each has one thread."""
-    return cores() if _few(dimensions, images) else 1
+    """Calculations side by side within ``threads_for`` the same: one a core, where each has one thread.
+
+    Not more than ``_SIDE``, each of which holds matrices of its own.
+    """
+    return min(cores(), _SIDE) if _few(dimensions, images) else 1
 
 
 def _few(dimensions: int, images: int) -> bool:

@@ -174,7 +174,7 @@ def _found(
     fit_images = len(seen.probe.names) if seen.probe else len(seen.images.names)
     if fit_images < MIN_FIT_IMAGES:
         return _without_language(facts, progress, f"{fit_images} images are too few to fit a translator")
-    with threads_for(space.feature_dim, max(fit_images, len(seen.images.names))):
+    with threads_for(space.feature_dim, facts.most_images):
         subject = _interpret(facts, features, logits, progress)
         measured = measure(subject)
         progress("measure", 1, 1)
@@ -248,7 +248,7 @@ def _conclude(
         partial(steer_all, subject),
         partial(_logit_check, facts, logits, subject),
     )
-    near, steered, checked = side_by_side(calls, workers(*subject.features.shape[::-1]))
+    near, steered, checked = side_by_side(calls, workers(facts.space.feature_dim, facts.most_images))
     data = data_part(facts, *accuracy_of(facts, logits), measured.groups[0].numbers if len(facts.names) > 1 else None)
     result = AuditResult(
         method=MethodPart(version=METHOD_VERSION),

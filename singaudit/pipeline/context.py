@@ -70,6 +70,11 @@ class AuditContext:
     certificate: Callable[[], CertificatePart]
     """The shadow copy's, which is made meanwhile; waits for it."""
 
+    @property
+    def most_images(self) -> int:
+        """Images audited, or those that the translator is fitted on where they are more."""
+        return max(len(self.seen.images.names), len(self.seen.probe.names) if self.seen.probe else 0)
+
     def class_of(self, logits: NDArray[np.float32]) -> NDArray[np.intp]:
         """(n,) the label of each image used, else its predicted class."""
         if self.seen.labels is not None:

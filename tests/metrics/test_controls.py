@@ -97,6 +97,17 @@ def test_every_score_stands_beside_every_control_that_can_give_it(leaking):
         assert set(family.groups) == {group.name for group in subject.groups}
 
 
+@pytest.mark.parametrize("at_a_time", [1, 5])
+def test_no_bit_depends_on_how_many_calculations_go_side_by_side(leaking, monkeypatch, at_a_time):
+    subject, measured, families = leaking
+    monkeypatch.setattr("singaudit.geometry.threads.cores", lambda: at_a_time)
+    again = measure(subject)
+    for one, other in zip(measured.groups, again.groups, strict=True):
+        assert repr(one.numbers) == repr(other.numbers)  # some are NaN
+        np.testing.assert_array_equal(one.contrast, other.contrast)
+    assert repr(run_controls(subject, again)) == repr(families)
+
+
 def test_observed_scores_are_those_of_the_measurement(leaking):
     _, measured, families = leaking
     # Fewer images than the audit, so equal within noise; the same in every family.

@@ -10,7 +10,8 @@ from singaudit.classifier.openers.table import open_classifier
 from singaudit.classifier.sandbox.onnx_classifier import OnnxClassifier
 from singaudit.config import AuditConfig
 from singaudit.dataset.sources.table import open_source
-from singaudit.pipeline.certificate import certified
+from singaudit.errors import ModelError
+from singaudit.pipeline.certificate import begun, certified, waited
 from singaudit.pipeline.observe import model_options
 
 
@@ -43,6 +44,23 @@ def test_the_same_images_are_certified_once(opened, made, tmp_path):
     assert first.status == "passed"
     assert _certified(opened, tmp_path) == first
     assert made == [16]
+
+
+def test_a_certificate_that_was_begun_is_waited_for_and_its_error_is_raised_there(opened, made, tmp_path, monkeypatch):
+    config, (classifier, source) = AuditConfig(model="builtin:leaky", cache=str(tmp_path)), opened
+    told = []
+    certificate = begun(config, classifier, (source, np.arange(40)))
+    found = waited(certificate, lambda *stage: told.append(stage))
+    assert found == _certified(opened, tmp_path)
+    assert (made, [done for _, done, _ in told]) == ([16], [0, 1])
+
+    def failing(self, inputs, **how):
+        raise ModelError("planted")
+
+    monkeypatch.setattr(OnnxClassifier, "certify", failing)
+    failed = begun(config, classifier, (source, np.arange(1, 40)))
+    with pytest.raises(ModelError, match="planted"):
+        waited(failed, lambda *stage: None)
 
 
 def test_other_images_another_seed_and_no_cache_are_certified_anew(opened, made, tmp_path):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,17 +20,19 @@ from singaudit.language.encoders.beginnings import Beginnings
 from singaudit.language.encoders.towers import (
     INPUTS,
     SMALL_PARAMETERS,
+    TEXTS,
     OnnxTowers,
     Prepare,
     TorchTowers,
     Towers,
     unit,
 )
-from singaudit.machine import arithmetic, cores, side_by_side
+from singaudit.machine import arithmetic, beside, cores, side_by_side
 
-if TYPE_CHECKING:
-    from singaudit.language.encoders.lean import Lean
-
+_Probes = tuple[NDArray[np.float32], Sequence[Sequence[int]]]
+"""Prepared images, and tokens of texts."""
+_Embeddings = tuple[NDArray[Any], NDArray[Any]]
+"""Of the images and of the texts."""
 COSINE = 0.99999
 """Least cosine between an embedding of the export and of the torch tower, on every input compared."""
 _IMAGES = 8
@@ -61,66 +64,64 @@ class Exports:
         data = [one for one in held if one is not None]
         if len(data) < len(_TOWERS):
             return None
-        return _towers(list(side_by_side(partial(_session, one) for one in data)), exact, facts.get("beginnings"))
+        found = _towers(list(side_by_side(partial(_session, one) for one in data)), exact, facts.get("beginnings"))
+        found.runtime = str(facts.get("runtime", found.runtime))
+        return found
 
     def made(self, towers: TorchTowers, prepare: Prepare, tokens: Sequence[Sequence[int]]) -> Towers:
         """The towers exported, compared with torch's and kept; torch's, with a word why, where that does not work.
 
         ``prepare`` makes an input of pixels; ``tokens`` are of some texts.
         """
+        from singaudit.classifier.convert.export import quiet
+
         facts = self.cache.recall(self._name()) or {}
         reason = facts.get("torch") or _too_large_or_small(towers)
         if not reason:
-            images = _images(prepare)
-            # A tower that computes less is preferred, the library's own where there is none or it differs.
-            lean = towers.lean()
-            for way in [lean, None] if lean is not None else [None]:
-                exported, reason = self._exported(towers, way, images, tokens)
-                if exported is not None:
-                    return exported
+            probes = _images(prepare), tokens
+            with quiet():
+                wanted = beside(partial(_embeddings, towers, probes))
+                # A tower that computes less is preferred, the library's own where there is none or it differs.
+                for write in (_lean, _own):
+                    exported, why = self._exported(partial(write, towers, probes), probes, wanted, reason)
+                    if exported is not None:
+                        return exported
+                    reason = why or reason
             self.cache.remember(self._name(), {"torch": reason})
         towers.runtime = f"torch: {reason}"
         return towers
 
     def _exported(
-        self, towers: TorchTowers, lean: Lean | None, images: NDArray[np.float32], tokens: Sequence[Sequence[int]]
+        self, write: Callable[[], _Written | None], probes: _Probes, wanted: Callable[[], _Embeddings], before: str
     ) -> tuple[OnnxTowers | None, str]:
-        """(towers, "") or (None, why not)."""
-        from singaudit.classifier.convert.export import quiet
+        """(towers, "") or (None, why not); ``wanted`` waits for what they are to give of ``probes``.
 
-        image = lean.image if lean is not None and lean.image is not None else towers.image
-        text, beginnings = towers.text, None
-        if lean is not None and lean.text is not None:
-            text, beginnings = lean.text, [lean.end, *lean.text.state]
-
-        def write() -> tuple[bytes, bytes]:
-            return _written(image, (images[:2],), ({0: "images"},)), _text_written(text, tokens, beginnings)
-
-        def embed(by: Towers) -> tuple[NDArray[Any], NDArray[Any]]:
-            return by.images(images), _embedded(by, tokens)
-
+        ``before``: why others, which compute less, were refused.
+        """
         try:
-            with quiet():
-                wanted, written = cast(Any, side_by_side)((partial(embed, towers), write))
-            sessions = list(side_by_side(partial(_session, data) for data in written))
-            found = _towers(sessions, False, beginnings)
-            pairs = zip(embed(found), wanted, strict=True)
+            written = write()
+            if written is None:
+                return None, ""
+            sessions = list(side_by_side(partial(_session, data) for data in written.towers))
+            found = _towers(sessions, False, written.beginnings)
+            pairs = zip(_embeddings(found, probes), wanted(), strict=True)
             cosine = min(float((unit(a) * unit(b)).sum(axis=1, dtype=np.float64).min()) for a, b in pairs)
             if not cosine >= COSINE:
                 return None, f"the export's embeddings have a cosine of {cosine:.6f} with torch's (required: {COSINE})"
-            if _exact(partial(_towers, sessions, True, beginnings), tokens):
-                found = _towers(sessions, True, beginnings)
+            if _exact(partial(_towers, sessions, True, written.beginnings), probes[1]):
+                found = _towers(sessions, True, written.beginnings)
         except (MemoryError, OSError):
             raise
         except Exception as error:  # exporters fail in many ways on what they do not know
             said = error.message if isinstance(error, SingauditError) else short(error) or type(error).__name__
             return None, f"it cannot be exported to ONNX ({said[:200]})"
-        for _ in side_by_side(
-            partial(keep_file, self.cache, "towers", self._identity(tower), data)
-            for tower, data in zip(_TOWERS, written, strict=True)
-        ):
-            pass
-        self.cache.remember(self._name(), {"exact": found.exact, "beginnings": beginnings})
+        if before:
+            found.runtime = f"ONNX Runtime, the library's own towers: {before}"
+        named = zip(_TOWERS, written.towers, strict=True)
+        keep = (partial(keep_file, self.cache, "towers", self._identity(tower), data) for tower, data in named)
+        deque(side_by_side(keep), maxlen=0)
+        facts = {"exact": found.exact, "beginnings": written.beginnings, "runtime": found.runtime}
+        self.cache.remember(self._name(), facts)
         return found, ""
 
     def _identity(self, tower: str) -> dict[str, Any]:
@@ -131,6 +132,36 @@ class Exports:
         return self.cache.name_of(
             "towers", {"encoder": self.fingerprint, "arithmetic": arithmetic("cpu"), "form": _FORM}
         )
+
+
+@dataclass(frozen=True)
+class _Written:
+    """Exported towers, as ``_TOWERS`` names them."""
+
+    towers: list[bytes]
+    beginnings: list[int] | None
+    """As ``_towers`` takes them."""
+
+
+def _own(towers: TorchTowers, probes: _Probes) -> _Written:
+    """The towers as their library has them."""
+    return _Written([_image_written(towers.image, probes[0]), _text_written(towers.text, probes[1], None)], None)
+
+
+def _lean(towers: TorchTowers, probes: _Probes) -> _Written | None:
+    """Towers that compute less, where there are any; they are as large as the others, and gone when this returns."""
+    lean = towers.lean()
+    if lean is None:
+        return None
+    text, beginnings = towers.text, None
+    if lean.text is not None:
+        text, beginnings = lean.text, [lean.end, *lean.text.state]
+    image = lean.image if lean.image is not None else towers.image
+    return _Written([_image_written(image, probes[0]), _text_written(text, probes[1], beginnings)], beginnings)
+
+
+def _embeddings(towers: Towers, probes: _Probes) -> _Embeddings:
+    return towers.images(probes[0]), _embedded(towers, probes[1])
 
 
 def _too_large_or_small(towers: TorchTowers) -> str:
@@ -175,6 +206,10 @@ def _embedded(towers: Towers, tokens: Sequence[Sequence[int]]) -> NDArray[Any]:
 def _most(tokens: Sequence[Sequence[int]]) -> NDArray[np.int64]:
     """Tokens (k, length) of the most texts of one length."""
     return np.array([tokens[i] for i in max(_by_length(tokens), key=len)], np.int64)
+
+
+def _image_written(module: Any, images: NDArray[np.float32]) -> bytes:
+    return _written(module, (images[:2],), ({0: "images"},))
 
 
 def _text_written(module: Any, tokens: Sequence[Sequence[int]], beginnings: Sequence[int] | None) -> bytes:
@@ -252,12 +287,19 @@ def _side_by_side() -> tuple[int, int]:
 
 
 def _exact(towers: Callable[[], OnnxTowers], tokens: Sequence[Sequence[int]]) -> bool:
-    """Whether texts alone, two and all of a length have the same bits, so that no batch has to be filled up.
+    """Whether texts alone, two, some and many of a length have the same bits, so that no batch has to be filled up.
 
     By ``towers`` that know no beginning yet.
     """
-    whole = _most([towers().used(ids) for ids in tokens])
-    together = towers().texts([whole])[0]
-    alone = [towers().texts([whole[i : i + 1]])[0] for i in range(len(whole))]
-    pair = towers().texts([whole[:2]])[0]
-    return bool(np.array_equal(together, np.concatenate(alone)) and np.array_equal(together[:2], pair))
+    few = _most([towers().used(ids) for ids in tokens])
+    many = np.resize(few, (TEXTS, few.shape[1]))
+    for i, row in enumerate(many):  # each begins otherwise
+        row[1:-1] = np.roll(row[1:-1], i // len(few))
+    for whole in (few, many):
+        together = towers().texts([whole])[0]
+        some = [0, len(whole) // 2, len(whole) - 1] if len(whole) == TEXTS else range(len(whole))
+        alone = [towers().texts([whole[i : i + 1]])[0] for i in some]
+        pair = towers().texts([whole[:2]])[0]
+        if not np.array_equal(together[list(some)], np.concatenate(alone)) or not np.array_equal(together[:2], pair):
+            return False
+    return True

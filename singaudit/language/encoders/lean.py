@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from singaudit.language.encoders.beginnings import BEGINNING
+
 LARGEST = -1
 """In a token's place: the largest of a text, as CLIP's first release took for its end."""
 
@@ -132,7 +134,7 @@ class TextTower(nn.Module):
     def forward(self, rows: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens (n, s) behind p others, whose keys and values (n, layers, heads, p, size) are given.
 
-        Returns (n, d) read from the last token, and keys and values of these tokens.
+        Returns (n, d) read from the last token, and keys and values of the first ``BEGINNING`` of these tokens.
         """
         begun, here = keys.shape[3], rows.shape[1]
         place = torch.arange(begun + here, device=rows.device)
@@ -143,7 +145,7 @@ class TextTower(nn.Module):
         for i, layer in enumerate(self.layers):
             last = -1 if i == len(self.layers) - 1 else None
             x, key, value = layer(x, (keys[:, i], values[:, i]), mask, last)
-            found.append((key, value))
+            found.append((key[:, :, :BEGINNING], value[:, :, :BEGINNING]))
         made = (torch.stack(parts, dim=1) for parts in zip(*found, strict=True))
         return self.end(self.norm(x[:, -1])), *made
 

@@ -40,7 +40,7 @@ class Towers(Protocol):
     exact: bool
     """Whether a row's bits do not depend on how many rows run with it."""
     filled: int
-    """Texts of every run where they do: what lacks is filled up."""
+    """Texts of every run where bits depend on their number: what lacks is filled up."""
 
     def images(self, inputs: Array) -> Array:
         """Prepared images (n, ...) -> (n, d) floating point."""

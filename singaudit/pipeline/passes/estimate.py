@@ -98,7 +98,7 @@ def said(found: Estimate, config: AuditConfig, on_cpu: bool) -> list[str]:
         ways.append(f"--vlm {name} (about {_duration(found.total - largest * (1 - share))}, less sharp words)")
     ways.append("embeddings made once for every model of these images (singaudit pack)")
     if on_cpu and config.precision == "fp32" and multiplies_bf16():
-        ways.append("--precision bf16 (about half of it, less exact)")
+        ways.append(f"--precision bf16 (about {_duration(found.total - largest / 2)}, less exact)")
     if on_cpu:
         ways.append("a machine with a card")
     ways.append("parts on several machines (singaudit features --shard I/N)")

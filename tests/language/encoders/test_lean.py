@@ -167,12 +167,15 @@ def test_what_is_remembered_of_beginnings_is_bounded(monkeypatch):
     tokens = [[0, 3 + i, 4, 5, 6, 10, 50] for i in range(12)]
     parts = [through(found, known, tokens[start : start + 3]) for start in range(0, 12, 3)]
     assert len(known._known) <= 4
+    held = dict(known._known)
+    through(found, known, tokens[9:])
+    assert all(known._known[key] is held[key] for key in held), "what is known already is not forgotten"
     np.testing.assert_allclose(
         np.concatenate(parts), through(found, Beginnings(50, found.state, True), tokens), atol=1e-6, rtol=1e-5
     )
 
 
-def test_where_a_lean_tower_differs_the_librarys_own_is_exported(monkeypatch):
+def test_where_a_lean_tower_differs_the_librarys_own_is_exported_and_that_is_said(monkeypatch, tmp_path):
     monkeypatch.setattr(exports, "SMALL_PARAMETERS", 0)
     shorter = lean.of_transformers
 
@@ -182,8 +185,36 @@ def test_where_a_lean_tower_differs_the_librarys_own_is_exported(monkeypatch):
         return found
 
     monkeypatch.setattr(lean, "of_transformers", wrong)
-    encoder = open_encoder(BUILTIN, exports=Exports(Cache(None), "print"))
-    assert encoder.runtime == "ONNX Runtime"
+    encoder = open_encoder(BUILTIN, exports=Exports(Cache(tmp_path), "print"))
+    assert encoder.runtime.startswith(
+        "ONNX Runtime, the library's own towers: the export's embeddings have a cosine of"
+    )
     assert encoder._towers._beginnings is None
     said = ["a red star", "a photo of a large striped star on a blue background"]
     np.testing.assert_allclose(encoder.encode_texts(said), open_encoder(BUILTIN).encode_texts(said), atol=1e-5)
+    assert open_encoder(BUILTIN, exports=Exports(Cache(tmp_path), "print")).runtime == encoder.runtime
+
+
+def test_a_lean_tower_that_cannot_be_made_costs_nothing_but_the_gain(monkeypatch):
+    monkeypatch.setattr(exports, "SMALL_PARAMETERS", 0)
+    monkeypatch.setattr(lean, "of_transformers", lambda model: 1 / 0)
+    assert "division" in open_encoder(BUILTIN, exports=Exports(Cache(None), "print")).runtime
+
+
+def test_exported_towers_give_the_same_of_texts_of_every_length(monkeypatch):
+    monkeypatch.setattr(exports, "SMALL_PARAMETERS", 0)
+    exported, plain = open_encoder(BUILTIN, exports=Exports(Cache(None), "print")), open_encoder(BUILTIN)
+    assert exported._towers._beginnings is not None
+    words = [" ".join(["red", "star", "on", "a", "blue"][i % 5] for i in range(count)) for count in range(1, 90, 4)]
+    said = [*words, "", "a star <|endoftext|> on blue", "a photo of a star", "a photo of a circle"]
+    np.testing.assert_allclose(exported.encode_texts(said), plain.encode_texts(said), atol=1e-5)
+
+
+def test_what_is_kept_of_a_beginning_holds_nothing_else():
+    found = of_transformers(clip()).text
+    known = Beginnings(50, found.state, False)
+    through(found, known, texts(50))
+    for keys, values in known._known.values():
+        assert keys.base is None
+        assert values.base is None
+        assert keys.shape[2] == values.shape[2] == BEGINNING
