@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from singaudit.classifier.files.taken import take
+from singaudit.classifier.graph.apart import LARGE, set_apart
 from singaudit.classifier.graph.external_data import external_files, nodes, settle
 from singaudit.classifier.graph.lookup import attributes, free_empty_axes, opset_imports, subgraphs
 from singaudit.classifier.graph.spelled_out import spell_out
@@ -63,7 +64,7 @@ def check_file(path: Path) -> None:
 
 def take_model(path: Path, folder: Path) -> tuple[Path, str, Parsed]:
     """A copy of a model and its external data in ``folder``, a private one; the sha256 of what was copied; and the copy
-    as ``parse`` reads it.
+    as ``parse`` reads it. Of a large file, what is read and run is a second copy, with its weights apart.
 
     In the copy, not in the digest, a linear classifier that is one node is written out in standard operators.
 
@@ -73,6 +74,11 @@ def take_model(path: Path, folder: Path) -> tuple[Path, str, Parsed]:
     check_file(path)
     copy, digest = folder / path.name, hashlib.sha256()
     take(path, copy, digest)
+    apart = set_apart(copy, folder / "apart") if copy.stat().st_size >= LARGE else None
+    if apart is not None:
+        parsed = parse(apart, path, apart.parent)
+        if not spell_out(parsed[0]):
+            return apart, digest.hexdigest(), parsed
     model, data, beside = parse(copy, path)
     for source in external_files(model, beside):
         take(source, folder / source.relative_to(beside), digest)
@@ -84,10 +90,11 @@ def take_model(path: Path, folder: Path) -> tuple[Path, str, Parsed]:
     return copy, digest.hexdigest(), (model, data, settle(model, folder))
 
 
-def parse(path: Path, original: Path | None = None) -> Parsed:
+def parse(path: Path, original: Path | None = None, folder: Path | None = None) -> Parsed:
     """The model without its external data, local functions inlined; its bytes; and the folder of its external data.
 
-    ``original``: the file of which ``path`` is a copy, beside which the external data lies.
+    ``original``: the file of which ``path`` is a copy, beside which the external data lies; ``folder``: where it lies
+    otherwise.
     ModelError when it is no model. Static limits hold: number of nodes and functions, nesting, loops, no random draws,
     external data within the model's folder, or where the hub's cache keeps it, and present in full.
     """
@@ -119,8 +126,9 @@ def parse(path: Path, original: Path | None = None) -> Parsed:
 
         model = inliner.inline_local_functions(model)
         data = model.SerializeToString()
-    folder = settle(model, shown.parent)
-    if free_empty_axes(model) or folder != shown.parent:
+    beside = folder or shown.parent
+    folder = settle(model, beside)
+    if free_empty_axes(model) or folder != beside:
         data = model.SerializeToString()
     return model, data, folder
 

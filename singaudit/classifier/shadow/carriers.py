@@ -98,7 +98,7 @@ def contains(outer: int, inner: int) -> bool:
 
 
 def from_numpy(array: np.ndarray[Any, Any], element: int) -> torch.Tensor:
-    """Copy a numpy array into the carrier of its ONNX element type.
+    """Bring a numpy array into the carrier of its ONNX element type; one that can be written is taken, not copied.
 
     Raises ModelError where the type has no carrier, or an unsigned 64-bit value exceeds a signed one.
     """
@@ -108,7 +108,8 @@ def from_numpy(array: np.ndarray[Any, Any], element: int) -> torch.Tensor:
         raise ModelError("An unsigned 64-bit value above 2**63 - 1 has no counterpart in torch.")
     dtype = CARRIERS[element]
     numpy_dtype = torch.zeros(0, dtype=dtype).numpy().dtype
-    return torch.from_numpy(np.array(array, dtype=numpy_dtype, order="C"))
+    carried = np.asarray(array, dtype=numpy_dtype, order="C")
+    return torch.from_numpy(carried if carried.flags.writeable else carried.copy())
 
 
 def takes_pixels(element: int) -> bool:

@@ -5,6 +5,7 @@ The proto is only read; nothing of it is changed.
 
 from __future__ import annotations
 
+import math
 from collections import ChainMap
 from collections.abc import MutableMapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from singaudit.classifier.shadow import carriers, limits
 from singaudit.classifier.shadow.graph import Graph, Node, Source
 from singaudit.classifier.shadow.operators.registry import ALIASES
 from singaudit.classifier.shadow.sorting import sort_nodes
+from singaudit.disk import open_plain
 from singaudit.errors import ModelError
 
 
@@ -199,7 +201,9 @@ class _Reader:
             copy.CopyFrom(proto)
             proto = copy
         try:
-            array: np.ndarray[Any, Any] = numpy_helper.to_array(proto, str(self._base or ""))
+            array: np.ndarray[Any, Any] | None = _floats_of(proto, self._base)
+            if array is None:
+                array = numpy_helper.to_array(proto, str(self._base or ""))
         except Exception as error:  # onnx raises whatever numpy or the file system does
             raise ModelError(f"Constant {proto.name or '(unnamed)'} cannot be read: {error}") from error
         self._stored.add(proto.data_type)
@@ -240,6 +244,19 @@ _CONSTANTS = {
     "value_string": TensorProto.STRING,
     "value_strings": TensorProto.STRING,
 }
+
+
+def _floats_of(proto: TensorProto, base: Path | None) -> np.ndarray[Any, Any] | None:
+    """Float32 weights from the file that holds them, read once; onnx makes four copies. None for all others."""
+    if base is None or proto.data_location != TensorProto.EXTERNAL or proto.data_type != TensorProto.FLOAT:
+        return None
+    said = {item.key: item.value for item in proto.external_data}
+    count = math.prod(proto.dims)
+    if int(said.get("length", -1)) != 4 * count:
+        return None
+    with open_plain(base / said["location"]) as file:
+        file.seek(int(said.get("offset", 0)))
+        return np.fromfile(file, "<f4", count).reshape(proto.dims)
 
 
 def _domain(name: str) -> str:

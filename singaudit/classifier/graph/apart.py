@@ -1,0 +1,145 @@
+"""The large weights of a model in a file beside its graph: what is parsed is small, and runtimes map weights at once.
+
+A model in one file is copied whole by every parser, session and list of outputs, hundreds of megabytes each time. Its
+bytes are read here as protocol buffers encode them, without the weights; what no exporter writes is left alone.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+LARGE = 64 << 20
+"""Bytes of a model from which on this is worth a second copy of its weights."""
+_SMALLEST = 1 << 16
+"""Bytes of a weight that is set apart."""
+_PAGE = 1 << 16
+"""Weights begin at multiples of it, as ONNX recommends."""
+_NAME = "weights"
+_NUMBERS = frozenset({1, 2, 3, 10, 11, 16})
+"""Element types whose bytes are the numbers: floats, and integers of 8 bits."""
+_VARINT, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5
+"""Wire types of protocol buffers."""
+_GRAPH, _INITIALIZER, _ELEMENT, _RAW, _EXTERNAL, _LOCATION = 7, 5, 2, 9, 13, 14
+"""Field numbers of ModelProto, GraphProto and TensorProto (onnx.proto)."""
+
+
+class _Field(NamedTuple):
+    number: int
+    wire: int
+    start: int
+    """Where its tag begins."""
+    value: int
+    """Where its content begins; numbers of variable length begin there too."""
+    end: int
+
+
+def set_apart(path: Path, folder: Path) -> Path | None:
+    """The model at ``path`` with its large weights in a file beside it, both in ``folder``, a new one.
+
+    None where there is nothing to set apart, or something that exporters do not write: another graph, weights in other
+    files already, bytes that no message has. Raises OSError where the copy cannot be written.
+    """
+    folder.mkdir()
+    target = folder / path.name
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+        memoryview(data) as view,
+        (folder / _NAME).open("xb") as weights,
+    ):
+        try:
+            graph = _model(view, weights)
+        except ValueError:
+            return None
+        if weights.tell() == 0:
+            return None
+    target.write_bytes(graph)
+    return target
+
+
+def _model(view: memoryview, weights: BinaryIO) -> bytes:
+    fields = list(_fields(view, 0, len(view)))
+    if [field.wire for field in fields if field.number == _GRAPH] != [_BYTES]:
+        raise ValueError("expected one graph")
+    return b"".join(
+        _message(_GRAPH, _graph(view, field, weights)) if field.number == _GRAPH else _as_it_is(view, field)
+        for field in fields
+    )
+
+
+def _graph(view: memoryview, graph: _Field, weights: BinaryIO) -> bytes:
+    parts = []
+    for field in _fields(view, graph.value, graph.end):
+        tensor = field.number == _INITIALIZER and field.wire == _BYTES
+        parts.append(_tensor(view, field, weights) if tensor else _as_it_is(view, field))
+    return b"".join(parts)
+
+
+def _tensor(view: memoryview, tensor: _Field, weights: BinaryIO) -> bytes:
+    fields = list(_fields(view, tensor.value, tensor.end))
+    if any(field.number in (_EXTERNAL, _LOCATION) for field in fields):
+        raise ValueError("expected all weights in this file")
+    raw = [field for field in fields if field.number == _RAW]
+    elements = [_varint(view, field.value, field.end)[0] for field in fields if field.number == _ELEMENT]
+    plain = len(raw) == len(elements) == 1 and raw[0].wire == _BYTES and elements[0] in _NUMBERS
+    if not plain or raw[0].end - raw[0].value < _SMALLEST:
+        return _as_it_is(view, tensor)
+    start = weights.seek(-(-weights.tell() // _PAGE) * _PAGE)
+    size = weights.write(view[raw[0].value : raw[0].end])
+    about = [("location", _NAME), ("offset", str(start)), ("length", str(size))]
+    rest = [_as_it_is(view, field) for field in fields if field.number != _RAW]
+    rest += [_message(_EXTERNAL, _message(1, k.encode()) + _message(2, v.encode())) for k, v in about]
+    return _message(_INITIALIZER, b"".join(rest) + _number(_LOCATION << 3 | _VARINT) + _number(1))
+
+
+def _as_it_is(view: memoryview, field: _Field) -> bytes:
+    return bytes(view[field.start : field.end])
+
+
+def _fields(view: memoryview, at: int, end: int) -> Iterator[_Field]:
+    """The fields of the message in these bytes. ValueError where they are none."""
+    while at < end:
+        tag, value = _varint(view, at, end)
+        wire = tag & 7
+        if wire == _VARINT:
+            _, stop = _varint(view, value, end)
+        elif wire == _BYTES:
+            size, value = _varint(view, value, end)
+            stop = value + size
+        elif wire in (_EIGHT, _FOUR):
+            stop = value + (8 if wire == _EIGHT else 4)
+        else:
+            raise ValueError(f"wire type {wire}")
+        if stop > end or tag >> 3 == 0:
+            raise ValueError("a field beyond its message")
+        yield _Field(tag >> 3, wire, at, value, stop)
+        at = stop
+
+
+def _varint(view: memoryview, at: int, end: int) -> tuple[int, int]:
+    """(number, where it ends)."""
+    number = 0
+    for shift in range(0, 64, 7):
+        if at >= end:
+            break
+        byte = view[at]
+        at += 1
+        number |= (byte & 127) << shift
+        if byte < 128:
+            return number, at
+    raise ValueError("a number without an end")
+
+
+def _number(number: int) -> bytes:
+    found = bytearray()
+    while number > 127:
+        found.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*found, number])
+
+
+def _message(number: int, content: bytes) -> bytes:
+    return _number(number << 3 | _BYTES) + _number(len(content)) + content
