@@ -106,7 +106,7 @@ def test_an_error_of_one_of_several_ends_them_and_no_more_begin():
 
 def test_an_interrupt_waits_for_nothing_that_runs_and_begins_no_more():
     script = """
-import sys, threading, time
+import os, signal, threading, time
 from functools import partial
 from singaudit.machine import side_by_side
 
@@ -114,7 +114,7 @@ def call(i):
     print(i, flush=True)
     time.sleep(20)
 
-threading.Timer(0.3, __import__("_thread").interrupt_main).start()
+threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
 try:
     list(side_by_side((partial(call, i) for i in range(6)), 2))
 except KeyboardInterrupt:
