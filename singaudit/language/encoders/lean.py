@@ -48,7 +48,9 @@ class _Product(nn.Module):
         self.weight = nn.Parameter(torch.cat(parts).t().contiguous(), requires_grad=False)
         biases = [None if b is None else b.detach() * scale for (_, b), scale in zip(linears, scales, strict=True)]
         given = [b for b in biases if b is not None]
-        self.bias = nn.Parameter(torch.cat(given), requires_grad=False) if len(given) == len(biases) else None
+        if given and len(given) < len(biases):
+            raise ValueError("biases of some only")
+        self.bias = nn.Parameter(torch.cat(given), requires_grad=False) if given else None
 
     def forward(self, x: Tensor) -> Tensor:
         product = torch.matmul(x, self.weight)
