@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -79,6 +80,7 @@ def take_model(path: Path, folder: Path) -> tuple[Path, str, Parsed]:
         parsed = parse(apart, path, apart.parent)
         if not spell_out(parsed[0]):
             return apart, digest.hexdigest(), parsed
+        shutil.rmtree(apart.parent)
     model, data, beside = parse(copy, path)
     for source in external_files(model, beside):
         take(source, folder / source.relative_to(beside), digest)
