@@ -39,12 +39,16 @@ class Worker:
 
     def open(self, arrays: Arrays, **fields: Any) -> Answer:
         """What is known of the model once its head is proved."""
-        from singaudit.classifier.options import ModelOptions
-        from singaudit.classifier.sandbox.model import open_model
+        with uncollected():
+            from threadpoolctl import threadpool_limits
+
+            from singaudit.classifier.options import ModelOptions
+            from singaudit.classifier.sandbox.model import open_model
 
         try:
             path, private = fields.pop("path"), fields.pop("private")
-            with uncollected():
+            # A head's proof multiplies few rows: numpy's threads would wait for each other longer than they compute.
+            with uncollected(), threadpool_limits(1, user_api="blas"):
                 self.model = open_model(path, ModelOptions(**fields), None if private is None else Path(private))
         except MachineError as error:
             # One image is no load: what runs out of memory on it asks for more than a classifier does.
