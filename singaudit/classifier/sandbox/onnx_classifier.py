@@ -41,7 +41,7 @@ class OnnxClassifier:
     path: Path
     """The file that was named."""
     graph_path: Path
-    """The copy of it that is run."""
+    """The copy of it that is run; of a large one another copy is, with the same weights in a file beside the graph."""
     sha256: str
     description: Mapping[str, str | int]
     class_names: tuple[str, ...] | None
