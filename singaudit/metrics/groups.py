@@ -22,7 +22,7 @@ from singaudit.metrics.nonlinear import MAX_ROWS, Planted, plant_controls, quadr
 from singaudit.metrics.probes import Hits, Rotated, read_by_probes
 from singaudit.metrics.readability import TextTest
 from singaudit.metrics.scores import text_angles
-from singaudit.metrics.subject import Block, GroupTexts, Subject, blocks
+from singaudit.metrics.subject import Block, GroupTexts, Subject, blocks_by
 from singaudit.metrics.values import Layout, Values, arrange
 
 Array = NDArray[np.float64]
@@ -106,7 +106,7 @@ class _Table:
         hits, quadratic = cast(tuple[Hits, NDArray[np.float32]], side_by_side(calls, at_a_time))
         borders = [find_borders(subject, layout, choose) for choose in ("full", 0, 1)]
         centres = [_centres(subject, layout, choose) for choose in ("full", 0, 1)]
-        for full, *halves in zip(*(blocks(subject, choose) for choose in ("full", 0, 1)), strict=True):
+        for full, *halves in blocks_by(subject, ("full", 0, 1)):
             rows, own = full.rows, layout.own[full.rows]
             donors = find_donors(full, subject.within[rows], layout)
             weight, inside = layout.weight(own), within.weight(rows, own)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from singaudit.geometry.null_space import NullSpace
 from singaudit.language.concepts import Group
-from singaudit.language.translators.fit import Fitted, Translator, by_fold
+from singaudit.language.translators.fit import Fitted, by_fold
 from singaudit.metrics.intervals import BLOCK
 
 Array = NDArray[np.float64]
@@ -161,25 +161,33 @@ class Block:
 
 def blocks(subject: Subject, choose: str | int = "full", limit: int | None = None) -> Iterator[Block]:
     """The images in hash order, ``BLOCK`` at a time, translated by the full translators or by half 0 or 1."""
+    return (block for (block,) in blocks_by(subject, (choose,), limit))
+
+
+def blocks_by(subject: Subject, chosen: Sequence[str | int], limit: int | None = None) -> Iterator[tuple[Block, ...]]:
+    """The same by several translators side by side: what does not depend on them is computed, and held, once."""
     order = subject.order[:limit]
     fitted, space = subject.fitted, subject.space
-
-    def translator(k: int) -> Translator:
-        return fitted.translators[k] if isinstance(choose, str) else fitted.halves[k][choose]
-
+    translators = [
+        fitted.translators if isinstance(choose, str) else [halves[choose] for halves in fitted.halves]
+        for choose in chosen
+    ]
     null_means = space.null_part(np.stack([t.mean for t in fitted.translators]))
-    added = np.stack([mean @ translator(k).weight for k, mean in enumerate(null_means)])
+    added = [np.stack([m @ t.weight for m, t in zip(null_means, by, strict=True)]) for by in translators]
     for start in range(0, len(order), BLOCK):
         rows = order[start : start + BLOCK]
         f = subject.features[rows].astype(np.float64)
         fold = fitted.fold[rows]
         null, null_mean = space.null_part(f), null_means[fold]
-        original = by_fold(translator, fold, f)
-        moved = by_fold(translator, fold, null, linear=True)
         units = subject.unit_of[rows]
-        zero = original - moved
-        mean = zero + added[fold]
-        yield Block(rows, fold, units, _others(fold, units), f, null, null_mean, original, zero, mean)
+        others = _others(fold, units)
+        found = []
+        for by, moved_mean in zip(translators, added, strict=True):
+            original = by_fold(by.__getitem__, fold, f)
+            zero = original - by_fold(by.__getitem__, fold, null, linear=True)
+            mean = zero + moved_mean[fold]
+            found.append(Block(rows, fold, units, others, f, null, null_mean, original, zero, mean))
+        yield tuple(found)
 
 
 def _others(fold: NDArray[np.intp], units: NDArray[np.intp]) -> NDArray[np.intp]:
