@@ -1,5 +1,6 @@
 """``singaudit`` and ``python -m singaudit``."""
 
+import gc
 import sys
 
 
@@ -14,7 +15,10 @@ def main() -> None:
 
         traceback.print_exc()
         sys.exit(3)
-    run(prog_name="singaudit")
+    try:
+        run(prog_name="singaudit")
+    finally:
+        gc.freeze()  # the interpreter's last search for cycles takes a third of a second where torch is loaded
 
 
 if __name__ == "__main__":

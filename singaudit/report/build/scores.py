@@ -14,7 +14,7 @@ from singaudit.engine.interface import Pass
 from singaudit.geometry.null_space import Ranks
 from singaudit.language.concepts import Group, prompts
 from singaudit.language.translators.fit import FOLDS, Fitted
-from singaudit.metrics.intervals import Bootstrap, Estimate, at_least_wilson, mean_estimate
+from singaudit.metrics.intervals import Bootstrap, Estimate, at_least_wilson, bootstrap
 from singaudit.metrics.measure import MODEL_COLUMNS, Measured
 from singaudit.metrics.subject import Subject
 from singaudit.metrics.units import Units
@@ -200,23 +200,24 @@ def class_parts(m: Measured, subject: Subject, names: Sequence[str]) -> list[Cla
     """Scores per class under zero removal."""
     parts, class_of = [], subject.class_of
 
-    def mean(values: Array, rows: NDArray[np.intp]) -> Statistic:
-        return statistic(mean_estimate(values, subject.seed, subject.unit_of[rows]))
-
     order = np.argsort(class_of, kind="stable")
     bounds = np.searchsorted(class_of[order], np.arange(len(names) + 1))
     for index, name in enumerate(names):
         rows = order[bounds[index] : bounds[index + 1]]
         signed = m.attribute_score[rows]
-        some = len(rows) > 0
+        means: Sequence[Statistic | None] = [None] * 3
+        if len(rows):
+            columns = np.column_stack([m.image_score[rows], np.abs(signed), signed])
+            drawn = bootstrap(columns, subject.seed, units=subject.unit_of[rows])
+            means = [statistic(one) for one in drawn.columns(range(3))]
         parts.append(
             ClassPart(
                 name=name,
                 images=len(rows),
-                image_score_deg=mean(m.image_score[rows], rows) if some else None,
-                attribute_score_deg=mean(np.abs(signed), rows) if some else None,
-                signed_attribute_score_deg=mean(signed, rows) if some else None,
-                quantiles_deg=np.percentile(signed, np.arange(0, 101, 5)).tolist() if some else [],
+                image_score_deg=means[0],
+                attribute_score_deg=means[1],
+                signed_attribute_score_deg=means[2],
+                quantiles_deg=np.percentile(signed, np.arange(0, 101, 5)).tolist() if len(rows) else [],
             )
         )
     return parts
