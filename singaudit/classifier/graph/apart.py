@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from singaudit.classifier.graph.wire import BYTES, EIGHT, FOUR, VARINT, message, number
+
 LARGE = 64 << 20
 """Bytes of a model from which on this is worth a second copy of its weights."""
 _SMALLEST = 1 << 16
@@ -20,8 +22,6 @@ _PAGE = 1 << 16
 _NAME = "weights"
 _NUMBERS = frozenset({1, 2, 3, 10, 11, 16})
 """Element types whose bytes are the numbers: floats, and integers of 8 bits."""
-_VARINT, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5
-"""Wire types of protocol buffers."""
 _GRAPH, _INITIALIZER, _ELEMENT, _RAW, _EXTERNAL, _LOCATION = 7, 5, 2, 9, 13, 14
 """Field numbers of ModelProto, GraphProto and TensorProto (onnx.proto)."""
 
@@ -62,10 +62,10 @@ def set_apart(path: Path, folder: Path) -> Path | None:
 
 def _model(view: memoryview, weights: BinaryIO) -> bytes:
     fields = list(_fields(view, 0, len(view)))
-    if [field.wire for field in fields if field.number == _GRAPH] != [_BYTES]:
+    if [field.wire for field in fields if field.number == _GRAPH] != [BYTES]:
         raise ValueError("expected one graph")
     return b"".join(
-        _message(_GRAPH, _graph(view, field, weights)) if field.number == _GRAPH else _as_it_is(view, field)
+        message(_GRAPH, _graph(view, field, weights)) if field.number == _GRAPH else _as_it_is(view, field)
         for field in fields
     )
 
@@ -73,7 +73,7 @@ def _model(view: memoryview, weights: BinaryIO) -> bytes:
 def _graph(view: memoryview, graph: _Field, weights: BinaryIO) -> bytes:
     parts = []
     for field in _fields(view, graph.value, graph.end):
-        tensor = field.number == _INITIALIZER and field.wire == _BYTES
+        tensor = field.number == _INITIALIZER and field.wire == BYTES
         parts.append(_tensor(view, field, weights) if tensor else _as_it_is(view, field))
     return b"".join(parts)
 
@@ -84,15 +84,15 @@ def _tensor(view: memoryview, tensor: _Field, weights: BinaryIO) -> bytes:
         raise ValueError("expected all weights in this file")
     raw = [field for field in fields if field.number == _RAW]
     elements = [_varint(view, field.value, field.end)[0] for field in fields if field.number == _ELEMENT]
-    plain = len(raw) == len(elements) == 1 and raw[0].wire == _BYTES and elements[0] in _NUMBERS
+    plain = len(raw) == len(elements) == 1 and raw[0].wire == BYTES and elements[0] in _NUMBERS
     if not plain or raw[0].end - raw[0].value < _SMALLEST:
         return _as_it_is(view, tensor)
     start = weights.seek(-(-weights.tell() // _PAGE) * _PAGE)
     size = weights.write(view[raw[0].value : raw[0].end])
     about = [("location", _NAME), ("offset", str(start)), ("length", str(size))]
     rest = [_as_it_is(view, field) for field in fields if field.number != _RAW]
-    rest += [_message(_EXTERNAL, _message(1, k.encode()) + _message(2, v.encode())) for k, v in about]
-    return _message(_INITIALIZER, b"".join(rest) + _number(_LOCATION << 3 | _VARINT) + _number(1))
+    rest += [message(_EXTERNAL, message(1, k.encode()) + message(2, v.encode())) for k, v in about]
+    return message(_INITIALIZER, b"".join(rest) + number(_LOCATION << 3 | VARINT) + number(1))
 
 
 def _as_it_is(view: memoryview, field: _Field) -> bytes:
@@ -104,13 +104,13 @@ def _fields(view: memoryview, at: int, end: int) -> Iterator[_Field]:
     while at < end:
         tag, value = _varint(view, at, end)
         wire = tag & 7
-        if wire == _VARINT:
+        if wire == VARINT:
             _, stop = _varint(view, value, end)
-        elif wire == _BYTES:
+        elif wire == BYTES:
             size, value = _varint(view, value, end)
             stop = value + size
-        elif wire in (_EIGHT, _FOUR):
-            stop = value + (8 if wire == _EIGHT else 4)
+        elif wire in (EIGHT, FOUR):
+            stop = value + (8 if wire == EIGHT else 4)
         else:
             raise ValueError(f"wire type {wire}")
         if stop > end or tag >> 3 == 0:
@@ -121,25 +121,13 @@ def _fields(view: memoryview, at: int, end: int) -> Iterator[_Field]:
 
 def _varint(view: memoryview, at: int, end: int) -> tuple[int, int]:
     """(number, where it ends)."""
-    number = 0
+    value = 0
     for shift in range(0, 64, 7):
         if at >= end:
             break
         byte = view[at]
         at += 1
-        number |= (byte & 127) << shift
+        value |= (byte & 127) << shift
         if byte < 128:
-            return number, at
+            return value, at
     raise ValueError("a number without an end")
-
-
-def _number(number: int) -> bytes:
-    found = bytearray()
-    while number > 127:
-        found.append(number & 127 | 128)
-        number >>= 7
-    return bytes([*found, number])
-
-
-def _message(number: int, content: bytes) -> bytes:
-    return _number(number << 3 | _BYTES) + _number(len(content)) + content

@@ -75,12 +75,13 @@ def take_model(path: Path, folder: Path) -> tuple[Path, str, Parsed]:
     check_file(path)
     copy, digest = folder / path.name, hashlib.sha256()
     take(path, copy, digest)
-    apart = set_apart(copy, folder / "apart") if copy.stat().st_size >= LARGE else None
-    if apart is not None:
-        parsed = parse(apart, path, apart.parent)
-        if not spell_out(parsed[0]):
-            return apart, digest.hexdigest(), parsed
-        shutil.rmtree(apart.parent)
+    if copy.stat().st_size >= LARGE:
+        apart = set_apart(copy, folder / "apart")
+        if apart is not None:
+            parsed = parse(apart, path, apart.parent)
+            if not spell_out(parsed[0]):
+                return apart, digest.hexdigest(), parsed
+        shutil.rmtree(folder / "apart")  # what was written before it showed that this is of no use
     model, data, beside = parse(copy, path)
     for source in external_files(model, beside):
         take(source, folder / source.relative_to(beside), digest)

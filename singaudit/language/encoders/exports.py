@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from singaudit.cache.files import keep_file, kept_file
 from singaudit.cache.store import Cache
 from singaudit.classifier.graph.session import make_session
+from singaudit.classifier.graph.wire import begin
 from singaudit.errors import SingauditError, short
 from singaudit.language.encoders.beginnings import Beginnings
 from singaudit.language.encoders.towers import (
@@ -262,18 +263,9 @@ def _initializer(name: str, weight: Any) -> list[bytes]:
     array = np.ascontiguousarray(weight.numpy())
     kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
     about = onnx.TensorProto(name=name, dims=array.shape, data_type=kind).SerializeToString()
-    about += _field(9, array.nbytes)  # TensorProto.raw_data
-    graph = _field(5, len(about) + array.nbytes)  # GraphProto.initializer
-    return [_field(7, len(graph) + len(about) + array.nbytes), graph, about, array.tobytes()]  # ModelProto.graph
-
-
-def _field(number: int, length: int) -> bytes:
-    """How a field of so many bytes begins in a protocol buffer."""
-    found = bytearray([number << 3 | 2])
-    while length > 127:
-        found.append(length & 127 | 128)
-        length >>= 7
-    return bytes(found) + bytes([length])
+    about += begin(9, array.nbytes)  # TensorProto.raw_data
+    graph = begin(5, len(about) + array.nbytes)  # GraphProto.initializer
+    return [begin(7, len(graph) + len(about) + array.nbytes), graph, about, array.tobytes()]  # ModelProto.graph
 
 
 def _session(data: bytes) -> Any:
