@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from singaudit.classifier.class_names import class_names
 from singaudit.classifier.interface import Classifier
 from singaudit.classifier.openers.table import open_classifier
+from singaudit.classifier.options import model_options
 from singaudit.config import AuditConfig
 from singaudit.errors import ConfigError, ExitCode
 from singaudit.geometry.null_space import NullSpace, null_space
@@ -50,7 +51,7 @@ from singaudit.pipeline.context import (
     warnings_of,
 )
 from singaudit.pipeline.decoding import decoding_of
-from singaudit.pipeline.observe import Progress, model_options, observe_images
+from singaudit.pipeline.observe import Progress, observe_images
 from singaudit.pipeline.passes.asked import what_is_asked
 from singaudit.pipeline.passes.foregone import foregone
 from singaudit.pipeline.passes.texts import group_texts

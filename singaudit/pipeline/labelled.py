@@ -12,6 +12,7 @@ from singaudit.cache.store import Cache, cache_folder
 from singaudit.classifier.fingerprint import forward_identity
 from singaudit.classifier.graph.session import providers
 from singaudit.classifier.interface import Classifier
+from singaudit.classifier.options import model_options
 from singaudit.config import AuditConfig
 from singaudit.dataset.interface import ImageSource
 from singaudit.dataset.label_file import LabelFile
@@ -22,7 +23,7 @@ from singaudit.engine.local import run_pass
 from singaudit.errors import ConfigError, DatasetError
 from singaudit.hub.caller import Progress
 from singaudit.metrics.units import Units, find_units, pixel_rows, unit_hashes
-from singaudit.pipeline.observe import check_finite, model_options, units_of
+from singaudit.pipeline.observe import check_finite, units_of
 from singaudit.pipeline.passes.recipes import ClassifierModel, ClassifierRecipe, ThumbnailRecipe
 from singaudit.repair.split import Balanced
 

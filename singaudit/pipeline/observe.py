@@ -16,7 +16,7 @@ from singaudit.cache.store import Cache, cache_folder
 from singaudit.classifier.fingerprint import forward_identity
 from singaudit.classifier.graph.session import providers
 from singaudit.classifier.interface import Classifier
-from singaudit.classifier.options import model_options as model_options  # for the stages of a whole audit
+from singaudit.classifier.options import model_options
 from singaudit.config import AuditConfig
 from singaudit.dataset.columns import TableFile
 from singaudit.dataset.interface import ImageSource

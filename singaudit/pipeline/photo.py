@@ -15,6 +15,7 @@ from singaudit.classifier.fingerprint import forward_identity
 from singaudit.classifier.graph.session import providers
 from singaudit.classifier.interface import Classifier
 from singaudit.classifier.openers.table import open_classifier
+from singaudit.classifier.options import model_options
 from singaudit.config import AuditConfig
 from singaudit.dataset.interface import Image, ImageSource
 from singaudit.dataset.sources.table import open_source
@@ -28,7 +29,7 @@ from singaudit.metrics.fidelity import fit_for_keeping
 from singaudit.metrics.subject import unit_keys
 from singaudit.pictures.one_photo import photo_world
 from singaudit.pipeline.certificate import certified
-from singaudit.pipeline.observe import Observer, Progress, check_finite, model_options, unchanged, units_of
+from singaudit.pipeline.observe import Observer, Progress, check_finite, unchanged, units_of
 from singaudit.pipeline.pictures import make_photo_pictures
 from singaudit.report.build.image import Described, image_result
 from singaudit.report.build.thumbnails import thumbnail

@@ -15,14 +15,13 @@ from singaudit.classifier.class_names import class_names
 from singaudit.classifier.graph.tolerances import TOLERANCES, largest_share
 from singaudit.classifier.interface import Classifier, Precision
 from singaudit.classifier.openers.table import open_classifier
-from singaudit.classifier.options import ModelOptions
+from singaudit.classifier.options import ModelOptions, model_options
 from singaudit.classifier.sandbox.onnx_classifier import open_onnx
 from singaudit.config import AuditConfig
 from singaudit.dataset.subset import Subset
 from singaudit.errors import ConfigError, ModelError
 from singaudit.hub.caller import Progress
 from singaudit.pipeline.labelled import CLASS, Labelled, class_labels, look, open_labelled, require_labels
-from singaudit.pipeline.observe import model_options
 from singaudit.pipeline.repaired_files import beside, check_output, publish, size_of, staged
 from singaudit.pipeline.zero_shot import Reader, findings_change, group_of
 from singaudit.repair.guard import Guard

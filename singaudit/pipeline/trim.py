@@ -14,6 +14,7 @@ from singaudit.classifier.graph.tolerances import TOLERANCES, largest_share
 from singaudit.classifier.head.first_run import random_images
 from singaudit.classifier.interface import Classifier, Precision
 from singaudit.classifier.openers.table import open_classifier
+from singaudit.classifier.options import model_options
 from singaudit.classifier.preprocessing.resolve import prepare
 from singaudit.config import AuditConfig
 from singaudit.dataset.interface import Image
@@ -22,7 +23,6 @@ from singaudit.geometry.null_space import null_space
 from singaudit.hub.caller import Progress
 from singaudit.metrics.intervals import share_estimate
 from singaudit.pipeline.labelled import Labelled, open_labelled
-from singaudit.pipeline.observe import model_options
 from singaudit.pipeline.repair import file_sha256, reopened
 from singaudit.pipeline.repaired_files import beside, check_output, publish, size_of, staged
 from singaudit.repair.erase import Eraser, eraser

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from singaudit.classifier.openers.table import open_classifier
+from singaudit.classifier.options import model_options
 from singaudit.classifier.sandbox.onnx_classifier import OnnxClassifier
 from singaudit.config import AuditConfig
 from singaudit.dataset.sources.table import open_source
 from singaudit.errors import ModelError
 from singaudit.pipeline.certificate import begun, certified, waited
-from singaudit.pipeline.observe import model_options
 
 
 @pytest.fixture(scope="module")

@@ -81,10 +81,15 @@ class Given:
     @property
     def several_labels(self) -> NDArray[np.bool_] | None:
         """(n, c) labels that a head of several gives each image; None where classes stand for them."""
-        kind, none = self.head.activation, np.empty((0, len(self.head.weight)), np.float32)
-        if self.class_labels is not None or labels_of(kind, none) is None:
+        if self.class_labels is not None:
             return None
-        return np.concatenate([part.astype(np.float32) > 0 for part in self._logits()])
+        parts: list[NDArray[np.bool_]] = []
+        for logits in self._logits():
+            part = labels_of(self.head.activation, logits.astype(np.float32))
+            if part is None:
+                return None
+            parts.append(part)
+        return np.concatenate(parts)
 
     def _logits(self) -> Iterator[Array]:
         """(b, c) a block of images at a time: those of all images at once may be larger than their features."""

@@ -9,12 +9,13 @@ from typing import Any
 from singaudit.cache.store import surroundings
 from singaudit.classifier.class_names import class_names
 from singaudit.classifier.openers.table import open_classifier
+from singaudit.classifier.options import model_options
 from singaudit.config import AuditConfig
 from singaudit.dataset.sources.table import open_source
 from singaudit.errors import ConfigError
 from singaudit.language.concepts import all_prompts, class_group, open_vocabulary
 from singaudit.machine import arithmetic, torch_device
-from singaudit.pipeline.observe import Observer, Progress, check_finite, model_options
+from singaudit.pipeline.observe import Observer, Progress, check_finite
 
 _SHARD = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
 

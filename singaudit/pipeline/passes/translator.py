@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from singaudit.classifier.class_names import class_names
 from singaudit.classifier.openers.table import open_classifier
+from singaudit.classifier.options import model_options
 from singaudit.config import AuditConfig
 from singaudit.geometry.null_space import null_space
 from singaudit.language.translators.file import StoredTranslator
 from singaudit.metrics.fidelity import fit_for_keeping
 from singaudit.metrics.subject import unit_keys
-from singaudit.pipeline.observe import Progress, model_options, observe_images
+from singaudit.pipeline.observe import Progress, observe_images
 from singaudit.pipeline.passes.asked import what_is_asked
 
 

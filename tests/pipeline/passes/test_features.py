@@ -11,10 +11,11 @@ import pytest
 from singaudit.cache.merge import differences, merge
 from singaudit.cache.store import Cache, surroundings
 from singaudit.classifier.openers.table import open_classifier
+from singaudit.classifier.options import model_options
 from singaudit.config import make_config
 from singaudit.dataset.sources.table import open_source
 from singaudit.errors import ConfigError
-from singaudit.pipeline.observe import Observer, model_options
+from singaudit.pipeline.observe import Observer
 from singaudit.pipeline.passes.features import Shard, fill_cache, parse_shard
 
 LEAKY = str(Path(str(resources.files("singaudit"))) / "demo" / "models" / "leaky.onnx")
