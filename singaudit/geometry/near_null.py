@@ -26,26 +26,35 @@ def near_null_dim(weight: Array, covariance: Array | None, fraction: float) -> t
 
 
 def _near_null_dim(weight: Array, covariance: Array | None, fraction: float) -> tuple[int, float]:
+    c, m = weight.shape
     if covariance is None:
-        support, moved = weight.shape[1], weight
-    else:
+        support, gram = m, _gram(weight)
+    elif c > m:
         values, vectors = np.linalg.eigh(covariance)
-        keep = values > max(float(values[-1]), 0.0) * covariance.shape[0] * np.finfo(np.float64).eps
-        support = int(np.count_nonzero(keep))
-        moved = weight @ (vectors[:, keep] * np.sqrt(values[keep]))
+        keep = values > _rounding(values)
+        support, gram = int(np.count_nonzero(keep)), _gram(weight @ (vectors[:, keep] * np.sqrt(values[keep])))
+    else:  # W C W' is the smaller Gram matrix already, and no vectors of C are wanted
+        values = np.linalg.eigvalsh(covariance)
+        support = int(np.count_nonzero(values > _rounding(values)))
+        gram = weight @ covariance @ weight.T
+        varies = np.diag(gram) > _rounding(values) * np.sum(weight**2, axis=1)
+        spread = np.sqrt(np.diag(gram)[varies])
+        gram = gram[np.ix_(varies, varies)] / np.outer(spread, spread)
     if support == 0:
         return 0, 0.0
+    # From eigenvalues, several times as fast as singular values. Squaring costs nothing here: of rows of length 1 they
+    # are exact to about n c eps, far below the square of any fraction worth asking about.
+    seen = int(np.count_nonzero(np.linalg.eigvalsh(gram) >= fraction**2)) if gram.size else 0
+    return support - seen, (support - seen) / support
+
+
+def _rounding(values: NDArray[np.floating]) -> float:
+    """The variance at or below which a covariance with the rising eigenvalues ``values`` (m,) holds rounding alone."""
+    return float(max(values[-1], 0.0) * len(values) * np.finfo(np.float64).eps)
+
+
+def _gram(moved: Array) -> Array:
+    """The smaller Gram matrix of ``moved`` with rows scaled to length 1; rows of zeros are left out."""
     spread = np.sqrt(np.sum(moved**2, axis=1))
     moved = moved[spread > 0] / spread[spread > 0, None]
-    near = support - _seen(moved, fraction)
-    return near, near / support
-
-
-def _seen(moved: Array, fraction: float) -> int:
-    """How many singular values of ``moved``, whose rows have length 1, are at least ``fraction``.
-
-    From the eigenvalues of the smaller Gram matrix, several times as fast as singular values. Squaring costs nothing
-    here: eigenvalues are exact to about n c eps for c rows, far below the square of any fraction worth asking about.
-    """
-    gram = moved @ moved.T if len(moved) <= moved.shape[1] else moved.T @ moved
-    return int(np.count_nonzero(np.linalg.eigvalsh(gram) >= fraction**2)) if moved.size else 0
+    return moved @ moved.T if len(moved) <= moved.shape[1] else moved.T @ moved

@@ -82,7 +82,9 @@ def steer_all(subject: Subject, angle_deg: float = STEERED_ANGLE) -> Steered | N
 
 def _null_products(subject: Subject, translator: Translator) -> tuple[Array, Array]:
     """M = W' P_n W and M^2, (d, d) each."""
-    m = translator.weight.T @ subject.space.null_part(translator.weight.T).T
+    space, weight = subject.space, translator.weight
+    inside = space.basis.T @ weight
+    m = inside.T @ inside if space.basis_is_null else weight.T @ weight - inside.T @ inside
     return m, m @ m
 
 

@@ -188,6 +188,14 @@ def test_near_null_counts_directions_whose_logit_movement_is_small():
     assert near_null_dim(w, np.diag([1.0, 1, 0, 0]), 0.01)[0] == 0
 
 
+def test_a_logit_that_the_data_does_not_move_sees_nothing():
+    # The third logit reads coordinate 2 alone, along which features vary by less than rounding.
+    w = np.array([[1.0, 0, 0, 0], [0, 1.0, 0, 0], [0, 0, 1.0, 0]])
+    turn = np.linalg.qr(np.random.default_rng(0).normal(size=(4, 4)))[0]
+    covariance = turn.T @ np.diag([1.0, 1.0, 1e-20, 1.0]) @ turn
+    assert near_null_dim(w @ turn, covariance, 0.01) == (1, 1 / 3)
+
+
 def test_rank_sensitivity_reports_the_rank_at_other_tolerances():
     space = null_space(head(np.float32(np.diag([1.0, 1e-2, 1e-9]))))
     assert space.rank == 2
