@@ -17,27 +17,21 @@ from singaudit.cache.store import Cache
 from singaudit.classifier.graph.session import make_session
 from singaudit.classifier.graph.wire import begin
 from singaudit.errors import SingauditError, short
+from singaudit.language.encoders.agreement import Embeddings, Probes, bits_stay, least_cosine, make_probes, most
 from singaudit.language.encoders.beginnings import Beginnings
 from singaudit.language.encoders.towers import (
     INPUTS,
     SMALL_PARAMETERS,
-    TEXTS,
     OnnxTowers,
     Prepare,
     TorchTowers,
     Towers,
-    unit,
+    abreast,
 )
-from singaudit.machine import arithmetic, beside, cores, side_by_side
+from singaudit.machine import arithmetic, beside, side_by_side
 
-_Probes = tuple[NDArray[np.float32], Sequence[Sequence[int]]]
-"""Prepared images, and tokens of texts."""
-_Embeddings = tuple[NDArray[Any], NDArray[Any]]
-"""Of the images and of the texts."""
 COSINE = 0.99999
 """Least cosine between an embedding of the export and of the torch tower, on every input compared."""
-_IMAGES = 8
-"""Images on which an export is compared with the torch tower, beside three times as many texts."""
 _OPSET = 17
 _FORM = 2
 """Of what is exported, counted up where an earlier export would be read wrongly or is slower."""
@@ -79,9 +73,9 @@ class Exports:
         facts = self.cache.recall(self._name()) or {}
         reason = facts.get("torch") or _too_large_or_small(towers)
         if not reason:
-            probes = _images(prepare), tokens
+            probes = make_probes(prepare, tokens)
             with quiet():
-                wanted = beside(partial(_embeddings, towers, probes))
+                wanted = beside(partial(probes.by, towers))
                 # A tower that computes less is preferred, the library's own where there is none or it differs.
                 for write in (_lean, _own):
                     exported, why = self._exported(partial(write, towers, probes), probes, wanted, reason)
@@ -93,7 +87,7 @@ class Exports:
         return towers
 
     def _exported(
-        self, write: Callable[[], _Written | None], probes: _Probes, wanted: Callable[[], _Embeddings], before: str
+        self, write: Callable[[], _Written | None], probes: Probes, wanted: Callable[[], Embeddings], before: str
     ) -> tuple[OnnxTowers | None, str]:
         """(towers, "") or (None, why not); ``wanted`` waits for what they are to give of ``probes``.
 
@@ -105,11 +99,10 @@ class Exports:
                 return None, ""
             sessions = list(side_by_side(partial(_session, data) for data in written.towers))
             found = _towers(sessions, False, written.beginnings)
-            pairs = zip(_embeddings(found, probes), wanted(), strict=True)
-            cosine = min(float((unit(a) * unit(b)).sum(axis=1, dtype=np.float64).min()) for a, b in pairs)
+            cosine = least_cosine(probes.by(found), wanted())
             if not cosine >= COSINE:
                 return None, f"the export's embeddings have a cosine of {cosine:.6f} with torch's (required: {COSINE})"
-            if _exact(partial(_towers, sessions, True, written.beginnings), probes[1]):
+            if bits_stay(partial(_towers, sessions, True, written.beginnings), probes.tokens):
                 found = _towers(sessions, True, written.beginnings)
         except (MemoryError, OSError):
             raise
@@ -144,12 +137,14 @@ class _Written:
     """As ``_towers`` takes them."""
 
 
-def _own(towers: TorchTowers, probes: _Probes) -> _Written:
+def _own(towers: TorchTowers, probes: Probes) -> _Written:
     """The towers as their library has them."""
-    return _Written([_image_written(towers.image, probes[0]), _text_written(towers.text, probes[1], None)], None)
+    return _Written(
+        [_image_written(towers.image, probes.images), _text_written(towers.text, probes.tokens, None)], None
+    )
 
 
-def _lean(towers: TorchTowers, probes: _Probes) -> _Written | None:
+def _lean(towers: TorchTowers, probes: Probes) -> _Written | None:
     """Towers that compute less, where there are any; they are as large as the others, and gone when this returns."""
     lean = towers.lean()
     if lean is None:
@@ -158,11 +153,7 @@ def _lean(towers: TorchTowers, probes: _Probes) -> _Written | None:
     if lean.text is not None:
         text, beginnings = lean.text, [lean.end, *lean.text.state]
     image = lean.image if lean.image is not None else towers.image
-    return _Written([_image_written(image, probes[0]), _text_written(text, probes[1], beginnings)], beginnings)
-
-
-def _embeddings(towers: Towers, probes: _Probes) -> _Embeddings:
-    return towers.images(probes[0]), _embedded(towers, probes[1])
+    return _Written([_image_written(image, probes.images), _text_written(text, probes.tokens, beginnings)], beginnings)
 
 
 def _too_large_or_small(towers: TorchTowers) -> str:
@@ -172,41 +163,10 @@ def _too_large_or_small(towers: TorchTowers) -> str:
     return "a tower is too large for an ONNX file of one piece" if max(sizes) > _LARGEST else ""
 
 
-def _images(prepare: Prepare) -> NDArray[np.float32]:
-    """Prepared pictures of noise, each smooth in another degree: towers see plain areas and edges."""
-    rng = np.random.default_rng(0)
-    made = []
-    for i in range(_IMAGES):
-        coarse = rng.integers(0, 256, (2 + 2 * i, 3 + 2 * i, 3), dtype=np.uint8)
-        made.append(prepare(np.kron(coarse, np.ones((-(-240 // len(coarse)),) * 2 + (1,), np.uint8))))
-    return np.stack(made)
-
-
 def _towers(sessions: Sequence[Any], exact: bool, beginnings: Sequence[int] | None) -> OnnxTowers:
     """Sessions of both towers; ``beginnings`` are the token that ends a text, and a state's layers, heads, numbers."""
     known = Beginnings(beginnings[0], beginnings[1:], exact) if beginnings else None
-    return OnnxTowers(sessions[0], sessions[1], exact, _side_by_side()[0], known)
-
-
-def _by_length(tokens: Sequence[Sequence[int]]) -> list[NDArray[np.intp]]:
-    lengths = np.array([len(ids) for ids in tokens])
-    return [np.flatnonzero(lengths == length) for length in np.unique(lengths)]
-
-
-def _embedded(towers: Towers, tokens: Sequence[Sequence[int]]) -> NDArray[Any]:
-    """(k, d) embeddings of texts, as the tower gives them."""
-    tokens = [towers.used(ids) for ids in tokens]
-    places = _by_length(tokens)
-    parts = towers.texts([np.array([tokens[i] for i in same], np.int64) for same in places])
-    found = np.empty((len(tokens), parts[0].shape[1]), parts[0].dtype)
-    for same, part in zip(places, parts, strict=True):
-        found[same] = part
-    return found
-
-
-def _most(tokens: Sequence[Sequence[int]]) -> NDArray[np.int64]:
-    """Tokens (k, length) of the most texts of one length."""
-    return np.array([tokens[i] for i in max(_by_length(tokens), key=len)], np.int64)
+    return OnnxTowers(sessions[0], sessions[1], exact, abreast()[0], known)
 
 
 def _image_written(module: Any, images: NDArray[np.float32]) -> bytes:
@@ -215,7 +175,7 @@ def _image_written(module: Any, images: NDArray[np.float32]) -> bytes:
 
 def _text_written(module: Any, tokens: Sequence[Sequence[int]], beginnings: Sequence[int] | None) -> bytes:
     """A text tower as ONNX; ``beginnings`` as ``_towers`` takes them."""
-    rows, axes = _most(tokens)[:2], {0: "texts", 1: "tokens"}
+    rows, axes = most(tokens)[:2], {0: "texts", 1: "tokens"}
     if not beginnings:
         return _written(module, (rows,), (axes,))
     layers, heads, size = beginnings[1:]
@@ -265,33 +225,8 @@ def _initializer(name: str, weight: Any) -> list[bytes]:
     about = onnx.TensorProto(name=name, dims=array.shape, data_type=kind).SerializeToString()
     about += begin(9, array.nbytes)  # TensorProto.raw_data
     graph = begin(5, len(about) + array.nbytes)  # GraphProto.initializer
-    return [begin(7, len(graph) + len(about) + array.nbytes), graph, about, array.tobytes()]  # ModelProto.graph
+    return [begin(7, len(graph) + len(about) + array.nbytes), graph, about, array.data.cast("B")]  # ModelProto.graph
 
 
 def _session(data: bytes) -> Any:
-    return make_session(data, None, threads=_side_by_side()[1])
-
-
-def _side_by_side() -> tuple[int, int]:
-    """(pieces run side by side, threads of each): a usual batch has four pieces."""
-    pieces = min(cores(), 4)
-    return pieces, max(1, cores() // pieces)
-
-
-def _exact(towers: Callable[[], OnnxTowers], tokens: Sequence[Sequence[int]]) -> bool:
-    """Whether texts alone, two, some and many of a length have the same bits, so that no batch has to be filled up.
-
-    By ``towers`` that know no beginning yet.
-    """
-    few = _most([towers().used(ids) for ids in tokens])
-    many = np.resize(few, (TEXTS, few.shape[1]))
-    for i, row in enumerate(many):  # each begins otherwise
-        row[1:-1] = np.roll(row[1:-1], i // len(few))
-    for whole in (few, many):
-        together = towers().texts([whole])[0]
-        some = [0, len(whole) // 2, len(whole) - 1] if len(whole) == TEXTS else range(len(whole))
-        alone = [towers().texts([whole[i : i + 1]])[0] for i in some]
-        pair = towers().texts([whole[:2]])[0]
-        if not np.array_equal(together[list(some)], np.concatenate(alone)) or not np.array_equal(together[:2], pair):
-            return False
-    return True
+    return make_session(data, None, threads=abreast()[1])

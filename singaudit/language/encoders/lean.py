@@ -43,14 +43,18 @@ class _Product(nn.Module):
     def __init__(self, linears: Sequence[tuple[Tensor, Tensor | None]], first: float = 1.0) -> None:
         """``linears``: weights (out, in) and biases, side by side; the first is multiplied by ``first``."""
         super().__init__()
-        scales = [first, *[1.0] * (len(linears) - 1)]
-        parts = [weight.detach() * scale for (weight, _), scale in zip(linears, scales, strict=True)]
-        self.weight = nn.Parameter(torch.cat(parts).t().contiguous(), requires_grad=False)
-        biases = [None if b is None else b.detach() * scale for (_, b), scale in zip(linears, scales, strict=True)]
-        given = [b for b in biases if b is not None]
-        if given and len(given) < len(biases):
+        sizes = [len(weight) for weight, _ in linears]
+        laid_out = linears[0][0].new_empty(linears[0][0].shape[1], sum(sizes))
+        for part, (weight, _) in zip(laid_out.split(sizes, dim=1), linears, strict=True):
+            part.copy_(weight.detach().t())
+        laid_out[:, : sizes[0]] *= first
+        self.weight = nn.Parameter(laid_out, requires_grad=False)
+        biases = [b.detach() for _, b in linears if b is not None]
+        if biases and len(biases) < len(linears):
             raise ValueError("biases of some only")
-        self.bias = nn.Parameter(torch.cat(given), requires_grad=False) if given else None
+        if biases:
+            biases[0] = biases[0] * first
+        self.bias = nn.Parameter(torch.cat(biases), requires_grad=False) if biases else None
 
     def forward(self, x: Tensor) -> Tensor:
         product = torch.matmul(x, self.weight)
@@ -152,9 +156,13 @@ class TextTower(nn.Module):
         return self.end(self.norm(x[:, -1])), *made
 
 
+def _of_one_precision(model: Any) -> bool:
+    return {p.dtype for p in model.parameters()} in ({torch.float32}, {torch.bfloat16})
+
+
 def of_transformers(model: Any) -> Lean | None:
     """The towers of transformers' CLIP or a class written after it; None for what is built otherwise."""
-    if any(p.dtype != torch.float32 for p in model.parameters()):
+    if not _of_one_precision(model):
         return None
     try:
         text, vision = model.text_model, model.vision_model
@@ -185,7 +193,7 @@ def _of_transformers(layer: Any) -> _Layer:
 
 def of_open_clip(model: Any) -> Lean | None:
     """The text tower of a model of open_clip where it looks back alone; None for what is built otherwise."""
-    if any(p.dtype != torch.float32 for p in model.parameters()):
+    if not _of_one_precision(model):
         return None
     try:
         tower = getattr(model, "text", model)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from singaudit.classifier.files.folder import Held, check_numbers, check_safeten
 from singaudit.disk import PrivateFolder
 from singaudit.errors import LanguageError, MachineError, ModelError, SingauditError, short
 from singaudit.language.encoders.checks import PROBES, check_description
+from singaudit.language.encoders.chosen import choose
 from singaudit.language.encoders.exports import Exports
 from singaudit.language.encoders.taken import TakenFolder, taken
 from singaudit.language.encoders.text_towers import KNOWN_TEXT_TOWERS, is_known, with_text_tower
@@ -193,11 +195,12 @@ def open_folder(
             digests = copy.digests
         towers: Towers | None = exports.kept() if exports is not None else None
         if towers is None:
-            made = _torch_towers(name, model, device)
-            towers = made
-            if exports is not None:
-                tokens = tokenizer(list(PROBES)).tolist()
-                towers = exports.made(made, lambda pixels: _prepared(transform, pixels), tokens)
+            towers = choose(
+                _torch_towers(name, model, device),
+                exports,
+                partial(_prepared, transform),
+                lambda: tokenizer(list(PROBES)).tolist(),
+            )
     except SingauditError:
         raise
     except Exception as error:  # open_clip and what it stands on raise many kinds

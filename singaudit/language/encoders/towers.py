@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from singaudit.language.encoders.beginnings import Beginnings
 from singaudit.language.encoders.checks import failures_told
+from singaudit.machine import cores
 
 if TYPE_CHECKING:
     from singaudit.language.encoders.lean import Lean
@@ -28,8 +30,7 @@ _WAVE = 4
 """Batches of texts that are asked for at once: they run side by side where that pays."""
 _IMAGES, _SMALL_IMAGES = 4, 16
 """Images of one run: pieces this small stay in a core's cache (ViT-B/32, CPU-seconds an image of ONNX Runtime at 1, 2,
-4, 8 and 16: 0.18, 0.16, 0.14, 0.14, 0.16); a small model's cost is in the number of runs, and numbers of 16 bits take
-half of the room (bf16 at 4 and 16: 0.066, 0.055)."""
+4, 8 and 16: 0.18, 0.16, 0.14, 0.14, 0.16); a small model's cost is in the number of runs."""
 
 
 class Towers(Protocol):
@@ -58,48 +59,70 @@ class Towers(Protocol):
 class TorchTowers:
     """Towers as torch modules: ``image`` takes a tensor of prepared images, ``text`` one of tokens (k, length).
 
-    ``lean`` makes the modules that compute the same with less, to be exported; None where there are none.
+    ``lean`` makes the modules that compute the same with less; None where there are none. With ``beginnings``, ``text``
+    is one of those and takes keys and values of what stands before its tokens.
     """
 
-    exact = False
-
     def __init__(
-        self, name: str, image: Any, text: Any, device: str, lean: Callable[[], Lean | None] = lambda: None
-    ) -> None:
-        self.image, self.text, self.lean, self.runtime = image, text, lean, "torch"
-        self._name, self._device = name, device
+        self, name: str, image: Any, text: Any, device: str, lean: Callable[[], Lean | None] = lambda: None,
+        beginnings: Beginnings | None = None, exact: bool = False,
+    ) -> None:  # fmt: skip
+        self.image, self.text, self.lean, self.runtime, self.exact = image, text, lean, "torch", exact
+        self._name, self._device, self._beginnings = name, device, beginnings
         self.parameters = sum(p.numel() for module in (image, text) for p in module.parameters())
-        self._cpu = device.partition(":")[0] == "cpu"
-        self.filled = _FILLED if self._cpu else TEXTS
-        small = self.parameters < SMALL_PARAMETERS or any(p.element_size() < 4 for p in image.parameters())
+        self.precision = next(p.dtype for p in image.parameters())
+        """torch's dtype of the numbers that it computes with."""
+        self.on_cpu = device.partition(":")[0] == "cpu"
+        self.filled = _FILLED if self.on_cpu else TEXTS
+        small = self.parameters < SMALL_PARAMETERS
         self._piece = _SMALL_IMAGES if small else _IMAGES
-        if self.parameters < SMALL_PARAMETERS:
-            import torch
+        import torch
 
+        if small:
             # Several threads on matrices this small wait for each other longer than they compute, and take the
             # cores from decoding: 4.8 times slower when another process is busy.
             torch.set_num_threads(1)
+        workers, threads = abreast() if self.on_cpu and not small else (1, torch.get_num_threads())
+        # Threads that wait for each other at every layer spin: what is cut into pieces goes side by side instead.
+        self._pool = ThreadPoolExecutor(workers, "torch", torch.set_num_threads, (threads,)) if workers > 1 else None
+
+    def leaned(self, lean: Lean, exact: bool) -> TorchTowers:
+        """The same model by its lean modules; ``exact`` whether their bits do not depend on the number of texts."""
+        image = self.image if lean.image is None else lean.image
+        if lean.text is None:
+            return TorchTowers(self._name, image, self.text, self._device)
+        known = Beginnings(lean.end, lean.text.state, exact)
+        return TorchTowers(self._name, image, lean.text, self._device, beginnings=known, exact=exact)
 
     def images(self, inputs: Array) -> Array:
         """As ``Towers.images``. On a CPU in pieces of one size, so that no image's bits depend on those beside it."""
-        if not self._cpu:
-            return self._run(self.image, inputs)
-        return np.concatenate([self._run(self.image, p)[:n] for p, n in pieces(inputs, self._piece)])
+        if not self.on_cpu:
+            return self._run(self.image, inputs)[0]
+        parts = [piece for piece, _ in pieces(inputs, self._piece)]
+        return np.concatenate(self._each(lambda rows: self._run(self.image, rows)[0], parts))[: len(inputs)]
 
     def texts(self, batches: Sequence[NDArray[np.int64]]) -> list[Array]:
         """As ``Towers.texts``."""
-        return [self._run(self.text, batch) for batch in batches]
+        return _texts(self._beginnings, batches, partial(self._run, self.text), self._each)
 
     def used(self, ids: Sequence[int]) -> Sequence[int]:
-        """As ``Towers.used``: all."""
-        return ids
+        """As ``Towers.used``."""
+        return ids if self._beginnings is None else self._beginnings.used(ids)
 
-    def _run(self, module: Any, rows: Array) -> Array:
+    def _each(self, call: Callable[[Array], Any], parts: Sequence[Array]) -> list[Any]:
+        return list((self._pool.map if self._pool else map)(call, parts))
+
+    def _run(self, module: Any, *given: Array) -> list[Array]:
         import torch
 
+        def tensor(rows: Array) -> Any:
+            found = torch.from_numpy(np.ascontiguousarray(rows)).to(self._device)
+            return found.to(self.precision) if found.is_floating_point() else found
+
         with torch.inference_mode(), failures_told(self._name):
-            batch = torch.from_numpy(np.ascontiguousarray(rows)).to(self._device)
-            return np.asarray(module(batch).double().cpu().numpy())
+            made = module(*map(tensor, given))
+            kept = made if isinstance(made, tuple) else (made,)
+            return [np.asarray(one.float().cpu().numpy()) for one in kept]
 
 
 class OnnxTowers:
@@ -123,9 +146,7 @@ class OnnxTowers:
 
     def texts(self, batches: Sequence[NDArray[np.int64]]) -> list[Array]:
         """As ``Towers.texts``."""
-        if self._beginnings is None:
-            return self._each(lambda rows: self._run(self._text, rows)[0], batches)
-        return self._beginnings.texts(batches, lambda *given: self._run(self._text, *given), self._each)
+        return _texts(self._beginnings, batches, partial(self._run, self._text), self._each)
 
     def used(self, ids: Sequence[int]) -> Sequence[int]:
         """As ``Towers.used``."""
@@ -139,6 +160,25 @@ class OnnxTowers:
 
         outputs = [item.name for item in session.get_outputs()]
         return run(session, outputs, dict(zip(INPUTS, given, strict=False)))
+
+
+def _texts(
+    beginnings: Beginnings | None,
+    batches: Sequence[NDArray[np.int64]],
+    run: Callable[..., Sequence[Array]],
+    each: Callable[..., Any],
+) -> list[Array]:
+    """Per batch of tokens (k, length): (k, d); ``run`` is one run of the text tower, ``each`` maps side by side."""
+    if beginnings is None:
+        found: list[Array] = each(lambda rows: run(rows)[0], batches)
+        return found
+    return beginnings.texts(batches, run, each)
+
+
+def abreast() -> tuple[int, int]:
+    """(pieces run side by side on a CPU, threads of each): a usual batch has four pieces."""
+    workers = min(cores(), 4)
+    return workers, max(1, cores() // workers)
 
 
 def pieces(rows: Array, size: int) -> Iterator[tuple[Array, int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from singaudit.classifier.files.folder import Held, check_numbers, check_safeten
 from singaudit.disk import PrivateFolder
 from singaudit.errors import LanguageError, MachineError, ModelError, SingauditError, short
 from singaudit.language.encoders.checks import PROBES, check_description, check_processor, check_tokenizer
+from singaudit.language.encoders.chosen import choose
 from singaudit.language.encoders.exports import Exports
 from singaudit.language.encoders.taken import TakenFolder, taken, weights_digest
 from singaudit.language.encoders.towers import TorchTowers, Towers, embed_texts, unit
@@ -301,12 +303,12 @@ def _load(
     towers: Towers | None = exports.kept() if exports is not None else None
     if towers is None:
         held = [check_safetensors(path) for path in copy.take(weights)]
-        made = _torch_towers(name, family, _model(name, folder, held, config, device, precision, options), device)
-        towers = made
-        if exports is not None:
-            towers = exports.made(
-                made, lambda pixels: _prepared(processor, family, pixels), _tokens(tokenizer, family, length, PROBES)
-            )
+        towers = choose(
+            _torch_towers(name, family, _model(name, folder, held, config, device, precision, options), device),
+            exports,
+            partial(_prepared, processor, family),
+            partial(_tokens, tokenizer, family, length, PROBES),
+        )
     return family, dim, towers, tokenizer, processor, length
 
 

@@ -119,7 +119,10 @@ def test_a_tower_of_another_kind_is_left_as_it_is(kind):
 
 
 def test_models_of_another_precision_or_build_are_left_as_they_are():
-    assert of_transformers(clip().to(torch.bfloat16)) is None
+    mixed = clip()
+    mixed.text_projection.to(torch.bfloat16)
+    assert of_transformers(mixed) is None
+    assert of_transformers(clip().to(torch.float16)) is None
     vision, text = transformers.ViTConfig(**EYES), transformers.BertConfig(**TEXT)
     config = transformers.VisionTextDualEncoderConfig.from_vision_text_configs(vision, text, projection_dim=8)
     assert of_transformers(transformers.VisionTextDualEncoderModel(config)) is None

@@ -1,0 +1,67 @@
+"""What runs a model's towers: ONNX Runtime where exports are asked for, else torch, with what computes less."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+from singaudit.errors import short
+from singaudit.language.encoders.agreement import Probes, bits_stay, least_cosine, make_probes
+from singaudit.language.encoders.exports import COSINE, Exports
+from singaudit.language.encoders.towers import SMALL_PARAMETERS, Prepare, TorchTowers, Towers
+
+COSINE_16 = 0.999
+"""Least cosine in place of ``COSINE`` where towers compute in 16 bits, whose rounding alone moves embeddings."""
+
+
+def choose(
+    towers: TorchTowers, exports: Exports | None, prepare: Prepare, tokens: Callable[[], Sequence[Sequence[int]]]
+) -> Towers:
+    """The fastest way to run ``towers`` that computes the same, with a word why where that is not the usual one.
+
+    ``prepare`` makes an input of pixels; ``tokens`` are of some texts.
+    """
+    with _one_thread():
+        if exports is not None:
+            return exports.made(towers, prepare, tokens())
+        if not towers.on_cpu or towers.parameters < SMALL_PARAMETERS:
+            return towers
+        return _shortened(towers, partial(make_probes, prepare), tokens)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """torch's threads spin while they wait for each other, and the towers' own are at work already."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _shortened(
+    towers: TorchTowers,
+    probes_of: Callable[[Sequence[Sequence[int]]], Probes],
+    tokens: Callable[[], Sequence[Sequence[int]]],
+) -> TorchTowers:
+    """The lean modules in torch where there are any that agree with the library's."""
+    try:
+        lean = towers.lean()
+        if lean is None:
+            return towers
+        probes, required = probes_of(tokens()), COSINE if towers.precision.itemsize > 2 else COSINE_16
+        found = towers.leaned(lean, False)
+        cosine = least_cosine(probes.by(found), probes.by(towers))
+        if cosine >= required:
+            return towers.leaned(lean, bits_stay(partial(towers.leaned, lean, True), probes.tokens))
+        reason = f"what computes less has a cosine of {cosine:.6f} with it (required: {required})"
+    except (MemoryError, OSError):
+        raise
+    except Exception as error:  # a model of another build than its class's
+        reason = short(error) or type(error).__name__
+    towers.runtime = f"torch, the library's own towers: {reason[:200]}"
+    return towers

@@ -1,0 +1,82 @@
+"""Towers that stay in torch run with what computes less, where that agrees with the library's; else a word says why."""
+
+import numpy as np
+import pytest
+import torch
+
+from singaudit.language.encoders import chosen, lean, towers
+from singaudit.language.encoders.chosen import COSINE_16
+from singaudit.language.encoders.table import BUILTIN, open_encoder
+
+TEXTS = ["a red star", "", "a photo of a large striped star on a blue background", "a photo of a blue star", "a star"]
+
+
+@pytest.fixture
+def large_enough(monkeypatch):
+    """The embedded model counts as one that a comparison pays for."""
+    monkeypatch.setattr(chosen, "SMALL_PARAMETERS", 0)
+    monkeypatch.setattr(towers, "SMALL_PARAMETERS", 0)
+
+
+@pytest.fixture(scope="module", params=["fp32", "bf16"])
+def plain(request):
+    return open_encoder(BUILTIN, precision=request.param), request.param
+
+
+def images_of(encoder, count=7):
+    rng = np.random.default_rng(1)
+    return np.stack([encoder.prepare(rng.integers(0, 256, (40 + i, 70, 3), dtype=np.uint8)) for i in range(count)])
+
+
+def test_without_exports_torch_runs_what_computes_less(plain, large_enough):
+    library, precision = plain
+    encoder = open_encoder(BUILTIN, precision=precision)
+    assert encoder.runtime == "torch"
+    assert encoder._towers._beginnings is not None
+    assert library._towers._beginnings is None
+    least = 1 - 1e-6 if precision == "fp32" else COSINE_16
+    images = images_of(library)
+    assert (encoder.encode_images(images) * library.encode_images(images)).sum(axis=1).min() > least
+    assert (encoder.encode_texts(TEXTS) * library.encode_texts(TEXTS)).sum(axis=1).min() > least
+
+
+def test_no_bit_depends_on_what_is_beside_it(plain, large_enough):
+    encoder = open_encoder(BUILTIN, precision=plain[1])
+    images, texts = images_of(encoder), [*TEXTS, *(f"{i} red stars" for i in range(70))]
+    whole = encoder.encode_images(images)
+    np.testing.assert_array_equal(whole[[5, 2]], encoder.encode_images(images[[5, 2]]))
+    np.testing.assert_array_equal(whole[4], encoder.encode_images(images[4:5])[0])
+    said = encoder.encode_texts(texts)
+    np.testing.assert_array_equal(said[60], encoder.encode_texts([texts[60]])[0])
+    np.testing.assert_array_equal(said[[70, 2]], encoder.encode_texts([texts[70], texts[2]]))
+
+
+def test_where_it_differs_the_librarys_own_run_and_that_is_said(plain, large_enough, monkeypatch):
+    shorter = lean.of_transformers
+
+    def wrong(model):
+        found = shorter(model)
+        found.text.positions = torch.nn.Parameter(found.text.positions * 2, requires_grad=False)
+        return found
+
+    monkeypatch.setattr(lean, "of_transformers", wrong)
+    encoder = open_encoder(BUILTIN, precision=plain[1])
+    assert encoder.runtime.startswith("torch, the library's own towers: what computes less has a cosine of")
+    np.testing.assert_array_equal(encoder.encode_texts(TEXTS), plain[0].encode_texts(TEXTS))
+
+
+def test_what_cannot_be_made_costs_nothing_but_the_gain(large_enough, monkeypatch):
+    monkeypatch.setattr(lean, "of_transformers", lambda model: 1 / 0)
+    encoder = open_encoder(BUILTIN, precision="bf16")
+    assert encoder.runtime == "torch, the library's own towers: division by zero"
+    assert encoder.encode_texts(TEXTS).shape[0] == len(TEXTS)
+
+
+def test_threads_of_torch_are_as_before(large_enough):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        open_encoder(BUILTIN, precision="bf16")
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
