@@ -27,7 +27,7 @@ from singaudit.engine.table import open_engine
 from singaudit.errors import ModelError
 from singaudit.language.concepts import Group, all_prompts
 from singaudit.language.encoders.cached import CachedEncoder
-from singaudit.language.encoders.exports import Exports
+from singaudit.language.encoders.running.exports import Exports
 from singaudit.language.encoders.table import open_encoder
 from singaudit.language.interface import Encoder
 from singaudit.language.packs.encoder import PackedEncoder, packed_labels

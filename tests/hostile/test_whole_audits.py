@@ -12,7 +12,7 @@ import soak
 import threadpoolctl
 
 from singaudit import AuditConfig, audit, machine
-from singaudit.language.encoders import exports, towers
+from singaudit.language.encoders.running import exports, towers
 
 pytestmark = [pytest.mark.faults, pytest.mark.skipif(sys.platform != "linux", reason="limits and /proc of Linux")]
 AUDIT = ["run", "builtin:leaky", "--images", "shapes:60", "--vlm", "builtin:shapes", "--progress", "none", "-q"]

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from singaudit.cache.store import Cache
 from singaudit.errors import LanguageError
-from singaudit.language.encoders.exports import Exports
 from singaudit.language.encoders.revision import revision_of
+from singaudit.language.encoders.running.exports import Exports
 from singaudit.language.interface import Encoder
 from singaudit.machine import arithmetic
 

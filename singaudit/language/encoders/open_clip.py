@@ -16,11 +16,11 @@ from singaudit.classifier.files.folder import Held, check_numbers, check_safeten
 from singaudit.disk import PrivateFolder
 from singaudit.errors import LanguageError, MachineError, ModelError, SingauditError, short
 from singaudit.language.encoders.checks import PROBES, check_description
-from singaudit.language.encoders.chosen import choose
-from singaudit.language.encoders.exports import Exports
+from singaudit.language.encoders.running.chosen import choose
+from singaudit.language.encoders.running.exports import Exports
+from singaudit.language.encoders.running.towers import TorchTowers, Towers, embed_texts, unit
 from singaudit.language.encoders.taken import TakenFolder, taken
 from singaudit.language.encoders.text_towers import KNOWN_TEXT_TOWERS, is_known, with_text_tower
-from singaudit.language.encoders.towers import TorchTowers, Towers, embed_texts, unit
 from singaudit.machine import memory_ran_out, on_device
 from singaudit.torchvision_import import import_torchvision
 from singaudit.without_compiler import without_compiler
@@ -119,7 +119,7 @@ def _torch_towers(name: str, model: Any, device: str) -> TorchTowers:
             return model.encode_text(rows)
 
     def lean() -> Any:
-        from singaudit.language.encoders.lean import of_open_clip
+        from singaudit.language.encoders.running.lean import of_open_clip
 
         return of_open_clip(model)
 

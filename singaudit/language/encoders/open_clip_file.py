@@ -9,7 +9,6 @@ from pathlib import Path
 from singaudit.classifier.files.taken import take
 from singaudit.disk import PrivateFolder
 from singaudit.errors import LanguageError, ModelError
-from singaudit.language.encoders.exports import Exports
 from singaudit.language.encoders.open_clip import (
     CONFIG,
     HUB,
@@ -20,6 +19,7 @@ from singaudit.language.encoders.open_clip import (
     open_folder,
 )
 from singaudit.language.encoders.pickled import SAFE, with_safetensors
+from singaudit.language.encoders.running.exports import Exports
 
 
 def local_file(name: str) -> tuple[str, Path] | None:

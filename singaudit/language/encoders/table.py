@@ -15,7 +15,7 @@ from singaudit.hub.caller import Caller, Progress
 
 if TYPE_CHECKING:
     from singaudit.hub.download import Snapshot
-    from singaudit.language.encoders.exports import Exports
+    from singaudit.language.encoders.running.exports import Exports
     from singaudit.language.interface import Encoder
 
 BUILTIN = "builtin:shapes"

@@ -16,10 +16,10 @@ from singaudit.classifier.files.folder import Held, check_numbers, check_safeten
 from singaudit.disk import PrivateFolder
 from singaudit.errors import LanguageError, MachineError, ModelError, SingauditError, short
 from singaudit.language.encoders.checks import PROBES, check_description, check_processor, check_tokenizer
-from singaudit.language.encoders.chosen import choose
-from singaudit.language.encoders.exports import Exports
+from singaudit.language.encoders.running.chosen import choose
+from singaudit.language.encoders.running.exports import Exports
+from singaudit.language.encoders.running.towers import TorchTowers, Towers, embed_texts, unit
 from singaudit.language.encoders.taken import TakenFolder, taken, weights_digest
-from singaudit.language.encoders.towers import TorchTowers, Towers, embed_texts, unit
 from singaudit.machine import memory_ran_out, on_device
 from singaudit.torchvision_import import import_transformers
 from singaudit.without_compiler import nothing_drawn
@@ -154,7 +154,7 @@ def _torch_towers(name: str, family: str, model: Any, device: str) -> TorchTower
             return tensor(model.get_text_features(input_ids=rows))
 
     def lean() -> Any:
-        from singaudit.language.encoders.lean import of_transformers
+        from singaudit.language.encoders.running.lean import of_transformers
 
         return of_transformers(model) if family in _LOOK_BACK else None
 

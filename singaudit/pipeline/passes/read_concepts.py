@@ -18,7 +18,7 @@ from singaudit.geometry.null_space import NullSpace
 from singaudit.hub.caller import Progress
 from singaudit.language.concepts import Group, concept_group, open_vocabulary
 from singaudit.language.encoders.cached import CachedEncoder
-from singaudit.language.encoders.exports import Exports
+from singaudit.language.encoders.running.exports import Exports
 from singaudit.language.encoders.table import open_encoder
 from singaudit.language.interface import Encoder
 from singaudit.language.translators.fit import Fitted

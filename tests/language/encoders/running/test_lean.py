@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from singaudit.cache.store import Cache
-from singaudit.language.encoders import exports, lean
-from singaudit.language.encoders.beginnings import BEGINNING, Beginnings
-from singaudit.language.encoders.exports import Exports
-from singaudit.language.encoders.lean import LARGEST, of_open_clip, of_transformers
+from singaudit.language.encoders.running import exports, lean
+from singaudit.language.encoders.running.beginnings import BEGINNING, Beginnings
+from singaudit.language.encoders.running.exports import Exports
+from singaudit.language.encoders.running.lean import LARGEST, of_open_clip, of_transformers
 from singaudit.language.encoders.table import BUILTIN, open_encoder
 from singaudit.torchvision_import import import_torchvision
 
@@ -164,7 +164,7 @@ def test_where_bits_depend_on_the_batch_beginnings_run_in_batches_of_one_size():
 
 
 def test_what_is_remembered_of_beginnings_is_bounded(monkeypatch):
-    monkeypatch.setattr("singaudit.language.encoders.beginnings._KEPT", 4)
+    monkeypatch.setattr("singaudit.language.encoders.running.beginnings._KEPT", 4)
     found = of_transformers(clip()).text
     known = Beginnings(50, found.state, True)
     tokens = [[0, 3 + i, 4, 5, 6, 10, 50] for i in range(12)]

@@ -17,9 +17,9 @@ from singaudit.cache.store import Cache
 from singaudit.classifier.graph.session import make_session
 from singaudit.classifier.graph.wire import begin
 from singaudit.errors import SingauditError, short
-from singaudit.language.encoders.agreement import Embeddings, Probes, bits_stay, least_cosine, make_probes, most
-from singaudit.language.encoders.beginnings import Beginnings
-from singaudit.language.encoders.towers import (
+from singaudit.language.encoders.running.agreement import Embeddings, Probes, bits_stay, least_cosine, make_probes, most
+from singaudit.language.encoders.running.beginnings import Beginnings
+from singaudit.language.encoders.running.towers import (
     INPUTS,
     SMALL_PARAMETERS,
     OnnxTowers,

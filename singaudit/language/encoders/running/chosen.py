@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from functools import partial
 
 from singaudit.errors import short
-from singaudit.language.encoders.agreement import Probes, bits_stay, least_cosine, make_probes
-from singaudit.language.encoders.exports import COSINE, Exports
-from singaudit.language.encoders.towers import SMALL_PARAMETERS, Prepare, TorchTowers, Towers
+from singaudit.language.encoders.running.agreement import Probes, bits_stay, least_cosine, make_probes
+from singaudit.language.encoders.running.exports import COSINE, Exports
+from singaudit.language.encoders.running.towers import SMALL_PARAMETERS, Prepare, TorchTowers, Towers
 
 COSINE_16 = 0.999
 """Least cosine in place of ``COSINE`` where towers compute in 16 bits, whose rounding alone moves embeddings."""

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from singaudit.language.encoders.beginnings import BEGINNING
+from singaudit.language.encoders.running.beginnings import BEGINNING
 
 LARGEST = -1
 """In a token's place: the largest of a text, as CLIP's first release took for its end."""

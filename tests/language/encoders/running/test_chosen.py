@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from singaudit.language.encoders import chosen, lean, towers
-from singaudit.language.encoders.chosen import COSINE_16
+from singaudit.language.encoders.running import chosen, lean, towers
+from singaudit.language.encoders.running.chosen import COSINE_16
 from singaudit.language.encoders.table import BUILTIN, open_encoder
 
 TEXTS = ["a red star", "", "a photo of a large striped star on a blue background", "a photo of a blue star", "a star"]

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.language.encoders.beginnings import Beginnings
 from singaudit.language.encoders.checks import failures_told
+from singaudit.language.encoders.running.beginnings import Beginnings
 from singaudit.machine import cores
 
 if TYPE_CHECKING:
-    from singaudit.language.encoders.lean import Lean
+    from singaudit.language.encoders.running.lean import Lean
 
 Array = NDArray[Any]
 TEXTS = 32

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from singaudit.cache.store import Cache
-from singaudit.language.encoders import exports
-from singaudit.language.encoders.exports import Exports
+from singaudit.language.encoders.running import exports
+from singaudit.language.encoders.running.exports import Exports
+from singaudit.language.encoders.running.towers import OnnxTowers, TorchTowers, embed_texts
 from singaudit.language.encoders.table import BUILTIN, open_encoder
-from singaudit.language.encoders.towers import OnnxTowers, TorchTowers, embed_texts
 
 TEXTS = ["a red star", "an image", "a photo of a large striped star on a blue background", "a blue star", "a red heart"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.language.encoders.towers import TEXTS, Prepare, Towers, unit
+from singaudit.language.encoders.running.towers import TEXTS, Prepare, Towers, unit
 
 _IMAGES = 8
 """Images on which towers are compared, beside three times as many texts."""
