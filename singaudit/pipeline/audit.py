@@ -30,7 +30,7 @@ from singaudit.language.packs.encoder import check_pack
 from singaudit.language.packs.pack import open_pack
 from singaudit.language.translators.file import StoredTranslator, read_translator
 from singaudit.language.translators.fit import MIN_FIT_IMAGES, fit, fit_around
-from singaudit.machine import side_by_side
+from singaudit.machine import beside, side_by_side
 from singaudit.metrics.control_run import DRAWS, run_controls
 from singaudit.metrics.findings import METHOD_VERSION
 from singaudit.metrics.judge import judge_groups
@@ -56,7 +56,7 @@ from singaudit.pipeline.passes.asked import what_is_asked
 from singaudit.pipeline.passes.foregone import foregone
 from singaudit.pipeline.passes.texts import group_texts
 from singaudit.pipeline.pictures import make_pictures
-from singaudit.pipeline.worded import worded
+from singaudit.pipeline.worded import worded, words_of
 from singaudit.report.build import scores
 from singaudit.report.build.earlier import open_baseline, with_baseline
 from singaudit.report.build.findings import control_parts, finding_parts
@@ -237,6 +237,15 @@ def _conclude(
     config, seen, groups = facts.config, facts.seen, facts.groups
     controls = run_controls(subject, measured, lambda done: progress("compare with controls", done, DRAWS))
     findings = finding_parts(judge_groups(subject, measured, controls), controls)
+    translator = scores.translator_part(subject.fitted, measured, len(facts.names))
+    asked = class_concepts(facts.rules, facts.known)
+    calls: tuple[Callable[[], Any], ...] = (
+        partial(words_of, subject, measured, translator, asked),
+        partial(_logit_check, facts, logits, subject),
+        partial(steer_all, subject),
+        partial(near_null, facts.classifier.head.weight, subject.features),
+    )
+    numbers = _meanwhile(calls, workers(facts.space.feature_dim, facts.most_images))
     progress("collect pictures", 0, 1)
     gallery = gallery_items(
         seen.source, seen.images, subject, measured, findings, facts.names, logits, facts.classifier.head.activation,
@@ -244,12 +253,7 @@ def _conclude(
     progress("collect pictures", 1, 1)
     certificate = waited(facts.certificate, progress)
     pictured = make_pictures(facts, subject, measured, findings, logits, certificate, progress)
-    calls: tuple[Callable[[], Any], ...] = (
-        partial(near_null, facts.classifier.head.weight, subject.features),
-        partial(steer_all, subject),
-        partial(_logit_check, facts, logits, subject),
-    )
-    near, steered, checked = side_by_side(calls, workers(facts.space.feature_dim, facts.most_images))
+    words, checked, steered, near = numbers()
     data = data_part(facts, *accuracy_of(facts, logits), measured.groups[0].numbers if len(facts.names) > 1 else None)
     result = AuditResult(
         method=MethodPart(version=METHOD_VERSION),
@@ -266,7 +270,7 @@ def _conclude(
             class_reading=reading_part(facts, subject),
             pack=pack_part(seen.pack),
         ),
-        translator=scores.translator_part(subject.fitted, measured, len(facts.names)),
+        translator=translator,
         logit_check=checked,
         scores=scores.scores_part(measured),
         controls=control_parts(controls),
@@ -284,9 +288,17 @@ def _conclude(
         warnings=warnings_of(facts, data),
         reproduce=reproduce(config),
     )
-    asked = class_concepts(facts.rules, facts.known)
-    result = worded(result, subject, measured, facts.known.concepts, asked)
+    result = worded(result, words, facts.known.concepts, asked)
     return Audit(result, per_image(facts, subject, measured, logits), pictured.files, facts.rules)
+
+
+def _meanwhile(calls: Sequence[Callable[[], Any]], workers: int) -> Callable[[], list[Any]]:
+    """Begin ``calls``, ``workers`` of them at a time; what is returned waits for all they return.
+
+    With one worker, whose threads are the library's, they begin when they are waited for.
+    """
+    found = side_by_side(calls, workers)
+    return beside(partial(list, found)) if workers > 1 else partial(list, found)
 
 
 def _geometry_only(

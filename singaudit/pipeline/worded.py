@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from singaudit.metrics.measure import Measured
 from singaudit.metrics.subject import Subject
-from singaudit.metrics.words import find_words, without_unread
+from singaudit.metrics.words import Words, find_words, without_unread
 from singaudit.report.build.words import with_changes, with_class_words, words_part
 from singaudit.report.gates.instrument import unreadable
 from singaudit.report.result.audit import AuditResult
+from singaudit.report.result.data import TranslatorPart
 
 
 def _unread(result: AuditResult, concepts: Sequence[tuple[str | None, str]]) -> NDArray[np.bool_]:
@@ -21,19 +22,29 @@ def _unread(result: AuditResult, concepts: Sequence[tuple[str | None, str]]) -> 
     return np.array([(name if group is None else group, group is None) in dark for group, name in concepts], bool)
 
 
+def words_of(
+    subject: Subject, measured: Measured, translator: TranslatorPart, asked: Sequence[tuple[int, int]]
+) -> Words | None:
+    """What all concepts change by, for ``worded``; ``asked`` are (class, concept) pairs that gates name.
+
+    None where there is no null space or the translator cannot be read at all.
+    """
+    if subject.space.null_dim == 0 or unreadable(translator):
+        return None
+    return find_words(subject, [group.values.own for group in measured.groups if group.of.kind != "concept"], asked)
+
+
 def worded(
     result: AuditResult,
-    subject: Subject,
-    measured: Measured,
+    found: Words | None,
     concepts: Sequence[tuple[str | None, str]],
     asked: Sequence[tuple[int, int]],
 ) -> AuditResult:
-    """``result`` with words; ``concepts`` are (group, name), ``asked`` (class, concept) pairs that gates name."""
-    if subject.space.null_dim == 0 or unreadable(result.translator):
+    """``result`` with the words ``found``; ``concepts`` are (group, name), ``asked`` those that ``words_of`` got."""
+    if found is None:
         return result
     grouped = [part for part in result.findings if part.kind != "concept"]
-    own = [group.values.own for group in measured.groups if group.of.kind != "concept"]
-    words = without_unread(find_words(subject, own, asked), _unread(result, concepts), asked)
+    words = without_unread(found, _unread(result, concepts), asked)
     return result.model_copy(
         update={
             "words": words_part(words, concepts),

@@ -5,6 +5,7 @@ from report_factory import full, geometry_only
 from singaudit.report.formats.interface import Files, Place
 from singaudit.report.formats.writer import render_formats
 from singaudit.report.result.audit import AuditResult
+from singaudit.report.result.checksum import sealed
 
 TEXTS = [
     "<b>bold</b> & \"quoted\" 'single' ]]> <!-- --> <![CDATA[",
@@ -99,5 +100,5 @@ def hostile(base: AuditResult) -> AuditResult:
 def rendered(name: str, result: AuditResult, **known) -> bytes:
     """The bytes of format ``name``."""
     known = {"model": "models/leaky.onnx", "places": (Place("pyproject.toml", 12),), "seconds": 3.5, **known}
-    (data,) = render_formats(result, Files(**known), [name]).values()
+    (data,) = render_formats(sealed(result), Files(**known), [name]).values()
     return data

@@ -30,7 +30,7 @@ from singaudit.pipeline.arrays.audit import Given, check_arrays, subject_of
 from singaudit.pipeline.arrays.checked import content_hashes
 from singaudit.pipeline.arrays.folder import Folder, arguments, open_folder
 from singaudit.pipeline.context import doubts_of_geometry, image_columns, near_null
-from singaudit.pipeline.worded import worded
+from singaudit.pipeline.worded import worded, words_of
 from singaudit.report.build import scores
 from singaudit.report.build.findings import control_parts, finding_parts
 from singaudit.report.build.reproduce import reproduce
@@ -95,13 +95,14 @@ def audit_folder(
     images = list(names.images) if names.images else [f"row {i}" for i in range(len(given.features))]
     chosen = given.predicted(len(names.classes))
     data = _data(folder, given, subject, measured, units, images, chosen)
+    translator = scores.translator_part(subject.fitted, measured, len(names.classes))
     result = AuditResult(
         method=MethodPart(version=METHOD_VERSION),
         model=_model(folder, given.head),
         geometry=scores.geometry_part(space, given.head, near_null(given.head.weight, subject.features), measured),
         data=data,
         encoder=_encoder(folder, given, subject),
-        translator=scores.translator_part(subject.fitted, measured, len(names.classes)),
+        translator=translator,
         scores=scores.scores_part(measured),
         controls=control_parts(controls),
         classes=scores.class_parts(measured, subject, names.classes),
@@ -119,7 +120,8 @@ def audit_folder(
         ],
         reproduce=reproduce(config),
     )
-    result = worded(result, subject, measured, known.concepts, class_concepts(rules, known))
+    pairs = class_concepts(rules, known)
+    result = worded(result, words_of(subject, measured, translator, pairs), known.concepts, pairs)
     columns = image_columns(images, names.classes, subject, measured, chosen)
     return FolderAudit(result, columns, rules)
 

@@ -19,7 +19,8 @@ from singaudit.report.formats.pdf import pdf_available
 from singaudit.report.formats.table import FORMATS, RESULT_FILE
 from singaudit.report.formats.writer import render_formats
 from singaudit.report.result.audit import AuditResult
-from singaudit.report.result.store import canonical_json, load_result
+from singaudit.report.result.checksum import sealed
+from singaudit.report.result.store import canonical_part, load_result
 
 _MAX_PDF = 256 * 2**20
 
@@ -114,7 +115,8 @@ def _pdf(shown: AuditResult, redact: bool, folder: Path, target: _Target) -> byt
         return data if data.startswith(b"%PDF-") and not found.is_symlink() else None
     if pdf_available() is not None:
         return None
-    (data,) = render_formats(shown, Files(canonical_json(shown)), ["pdf"]).values()
+    shown = sealed(shown)
+    (data,) = render_formats(shown, Files(canonical_part(shown)), ["pdf"]).values()
     return data
 
 

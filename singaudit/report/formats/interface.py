@@ -7,7 +7,8 @@ A format's module has ``render``; its line in ``table.py`` says what files it ma
 - ``files``: what belongs to the run but stands in no result.json,
 
 and returns bytes by name below the output folder. It writes nothing, and nothing that it returns may look like a pass
-where the audit failed or came to no conclusion.
+where the audit failed or came to no conclusion. A format that a process of its own makes has ``begin`` as well, which
+gets the same and returns what waits for those bytes.
 """
 
 from __future__ import annotations

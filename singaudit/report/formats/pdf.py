@@ -7,12 +7,13 @@ import contextlib
 import logging
 import subprocess
 import threading
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 
 from singaudit import child
 from singaudit.errors import MachineError, ReportError
-from singaudit.machine import wants_memory
+from singaudit.machine import beside, wants_memory
 from singaudit.report.formats.atomic import write_files
 from singaudit.report.formats.interface import Files, Pages, PdfSettings
 from singaudit.report.result.audit import AuditResult
@@ -32,16 +33,25 @@ DEFAULTS = PdfSettings()
 
 def render(result: AuditResult, pages: Pages, files: Files) -> dict[str, bytes]:
     """The PDF under its name; nothing where it cannot be drawn and is not needed, which is said."""
+    return begin(result, pages, files)()
+
+
+def begin(result: AuditResult, pages: Pages, files: Files) -> Callable[[], dict[str, bytes]]:
+    """As ``render``, but drawn meanwhile; what is returned waits for it."""
     settings = files.pdf or DEFAULTS
-    try:
-        return {
-            "report.pdf": pdf_bytes(pages.document.html(paper=True, appendix=settings.appendix), files.stored, settings)
-        }
-    except ReportError as error:
-        if settings.needed:
-            raise
-        _log.warning("singaudit: no PDF is written: %s; %s", error.message, error.hint)
-        return {}
+    html = pages.document.html(paper=True, appendix=settings.appendix)
+    drawn = beside(partial(pdf_bytes, html, files.stored, settings))
+
+    def wait() -> dict[str, bytes]:
+        try:
+            return {"report.pdf": drawn()}
+        except ReportError as error:
+            if settings.needed:
+                raise
+            _log.warning("singaudit: no PDF is written: %s; %s", error.message, error.hint)
+            return {}
+
+    return wait
 
 
 @cache

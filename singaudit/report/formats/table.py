@@ -6,8 +6,9 @@ made, so that the help of a command costs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -32,18 +33,29 @@ class Format:
     """Whether it is written where nobody says which."""
     again: bool = True
     """Whether it can be made from result.json alone."""
+    aside: bool = False
+    """Whether a process of its own makes it, while this one makes others: its module has ``begin`` as well."""
 
     def render(self, result: AuditResult, pages: Pages, files: Files) -> dict[str, bytes]:
         """Bytes by file name, as ``interface.Render`` says."""
         made: dict[str, bytes] = import_module(f"{__package__}.{self.module}").render(result, pages, files)
         return made
 
+    def begin(self, result: AuditResult, pages: Pages, files: Files) -> Callable[[], dict[str, bytes]]:
+        """What gives the same; of a format that is made ``aside``, that has begun by then."""
+        if not self.aside:
+            return partial(self.render, result, pages, files)
+        begun: Callable[[], dict[str, bytes]] = import_module(f"{__package__}.{self.module}").begin(
+            result, pages, files
+        )
+        return begun
+
 
 FORMATS = {
     line.name: line
     for line in (
         Format("html", "report.html", "html", usual=True),
-        Format("pdf", "report.pdf", "pdf", usual=True),
+        Format("pdf", "report.pdf", "pdf", usual=True, aside=True),
         Format("json", "result.json", "json", usual=True),
         Format("csv", "scores.csv", "csv", usual=True, again=False),
         Format("junit", "TEST-singaudit.xml", "junit"),

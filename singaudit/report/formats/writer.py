@@ -28,7 +28,7 @@ from singaudit.report.formats.interface import Files, Pages, PdfSettings
 from singaudit.report.formats.table import FORMATS, RESULT_FILE
 from singaudit.report.result.audit import AuditResult
 from singaudit.report.result.checksum import sealed
-from singaudit.report.result.store import MAX_BYTES, canonical_json
+from singaudit.report.result.store import MAX_BYTES, canonical_part
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +57,8 @@ def write_report(
     if wanted - FORMATS.keys():
         raise ReportError(f"unknown report formats: {', '.join(sorted(wanted - FORMATS.keys()))}; known: {[*FORMATS]}")
     check_output_folder(out_dir, force)
-    stored = canonical_json(result)
+    result = sealed(result)
+    stored = canonical_part(result)
     made: dict[str, bytes] = {}
     if run_info is not None or not is_audit(out_dir):
         made[RUN_FILE] = json.dumps({"tool": TOOL, **(run_info or {})}, indent=1, sort_keys=True).encode() + b"\n"
@@ -69,14 +70,15 @@ def write_report(
 
 
 def render_formats(result: AuditResult, files: Files, formats: Collection[str]) -> dict[str, bytes]:
-    """Bytes by file name of the ``formats`` asked for, in the table's order. Raises ReportError."""
-    result = sealed(result)
+    """Bytes by file name of the ``formats`` asked for, in the table's order. Raises ReportError.
+
+    ``result`` carries its checksum.
+    """
     pages = Pages(result)
-    made: dict[str, bytes] = {}
-    for name, line in FORMATS.items():
-        if name in formats:
-            made |= line.render(result, pages, files)
-    return made
+    asked = [line for name, line in FORMATS.items() if name in formats]
+    waiting = {line.name: line.begin(result, pages, files) for line in asked}
+    made = {line.name: waiting[line.name]() for line in sorted(asked, key=lambda line: line.aside)}
+    return {file: data for line in asked for file, data in made[line.name].items()}
 
 
 def _of_another(folder: Path, made: Collection[str]) -> list[str]:

@@ -1,6 +1,7 @@
 import io
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -74,6 +75,19 @@ def test_a_pdf_that_was_not_asked_for_by_name_costs_nobody_the_report(tmp_path, 
     with pytest.raises(ReportError, match="not ready"):
         write_report(full(), {}, tmp_path / "other", ("html", "pdf"), pdf=PdfSettings(0.01))
     assert not (tmp_path / "other").exists()
+
+
+def test_the_other_formats_are_made_while_the_pdf_is_drawn(tmp_path, monkeypatch) -> None:
+    made = threading.Event()
+
+    def drawn(*_) -> bytes:
+        return b"%PDF-" if made.wait(20) else b"the others waited"
+
+    monkeypatch.setattr("singaudit.report.formats.pdf.pdf_bytes", drawn)
+    monkeypatch.setattr("singaudit.report.formats.csv.scores_csv", lambda columns: made.set() or b"rows")
+    paths = write_report(full(), {"image": ["a"]}, tmp_path, ("csv", "pdf"))
+    assert [p.name for p in paths] == ["run.json", "report.pdf", "scores.csv"]
+    assert (tmp_path / "report.pdf").read_bytes() == b"%PDF-"
 
 
 def test_the_limits_are_options_of_every_command_that_draws(tmp_path) -> None:
