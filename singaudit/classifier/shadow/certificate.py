@@ -74,7 +74,7 @@ def certify(
     """
     if shadow is None:
         try:
-            shadow = on_device(shadow_copy(model, outputs), device)
+            shadow = on_device(shadow_copy(model, outputs, mapped=True), device)
         except UnsupportedGraphError as error:
             return _unsupported(error, inputs)
     with _shares_of(shadow) as workers:

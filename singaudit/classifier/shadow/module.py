@@ -146,10 +146,14 @@ class ShadowCopy(nn.Module):
         return self
 
     def in_float64(self) -> ShadowCopy:
-        """Return a copy of this one that computes in float64; this one stays as it is."""
+        """Return a copy of this one that computes in float64; this one stays as it is.
+
+        They share their weights, each of which is widened when it is read: all at once would take twice the model's
+        memory, and new memory is what costs a system most.
+        """
         twin = copy.copy(self)
-        twin._buffers, twin._prepared = dict(self._buffers), OrderedDict()
-        return twin.double()
+        twin._buffers, twin._prepared, twin._wide = dict(self._buffers), OrderedDict(), True
+        return twin
 
     def _forward(self, *inputs: Tensor) -> tuple[Any, ...]:
         plan = self.plan
@@ -180,7 +184,7 @@ class ShadowCopy(nn.Module):
         device = next((v.device for v in values if isinstance(v, Tensor)), self._device())
         buffers = self._buffers
         constants = [buffers[key] for key in self._buffer_of.values()]
-        return tuple(prepared.program.run([*values, *constants, *prepared.cached], device))
+        return tuple(prepared.program.run([*values, *constants, *prepared.cached], device, self._wide))
 
     def _device(self) -> torch.device:
         return next((b.device for b in self._buffers.values() if b is not None), torch.device("cpu"))
@@ -242,11 +246,15 @@ def _shown_as(real: Any, shown: Any) -> Any:
     return carriers.straight_through(real, shown) if fits and real.shape == shown.shape else shown
 
 
-def shadow_copy(model: onnx.ModelProto | str | os.PathLike[str], outputs: Sequence[str] | None = None) -> ShadowCopy:
+def shadow_copy(
+    model: onnx.ModelProto | str | os.PathLike[str], outputs: Sequence[str] | None = None, mapped: bool = False
+) -> ShadowCopy:
     """Copy an ONNX model into a differentiable torch module.
 
     model: a ModelProto, which is left untouched, or the path of a file (with its external data beside it).
     outputs: names of the tensors to return instead of the graph's outputs, intermediate ones included.
+    mapped: whether weights of external data may stay in their file, which then has to stay as it is as long as the
+    copy lives; reading large ones takes as long as a pass.
 
     Raises UnsupportedModelError (a NotImplementedError) that lists every unsupported operator, attribute and type
     before anything runs, and ModelError for files that cannot be read, contradict themselves or exceed the static
@@ -262,7 +270,7 @@ def shadow_copy(model: onnx.ModelProto | str | os.PathLike[str], outputs: Sequen
         base = settle(model, path.parent.resolve())
     # Weights made within inference mode could never take part in a gradient.
     with torch.inference_mode(False), _contradictions_told():
-        return ShadowCopy(make_plan(model, base, outputs)).eval()
+        return ShadowCopy(make_plan(model, base, outputs, mapped)).eval()
 
 
 @contextmanager

@@ -28,8 +28,12 @@ NEWEST_OPSET = 28
 """Newest version of ONNX's own operators whose meaning was checked."""
 
 
-def make_plan(model: ModelProto, base: Path | None = None, outputs: Sequence[str] | None = None) -> Plan:
+def make_plan(
+    model: ModelProto, base: Path | None = None, outputs: Sequence[str] | None = None, mapped: bool = False
+) -> Plan:
     """Plan the execution of a model, up to the tensors named in ``outputs`` (default: the graph's outputs).
+
+    ``mapped`` is as ``shadow_copy`` says.
 
     Raises UnsupportedModelError that lists all unsupported operators, attributes and types at once, and ModelError
     for malformed graphs, unknown names and graphs beyond the static limits. The proto is left untouched.
@@ -37,7 +41,7 @@ def make_plan(model: ModelProto, base: Path | None = None, outputs: Sequence[str
     for entry in model.opset_import:
         if entry.domain in ("", "ai.onnx") and entry.version > NEWEST_OPSET:
             raise UnsupportedGraphError((f"opset {entry.version}: newer than {NEWEST_OPSET}",))
-    return _Planner(read(model, base), model, outputs).plan()
+    return _Planner(read(model, base, mapped), model, outputs).plan()
 
 
 def _label(node: Node) -> str:

@@ -111,14 +111,18 @@ class Program:
             result.append(draft._replace(frees=tuple(sorted(last - kept))))
         return result[::-1]
 
-    def run(self, values: Iterable[Any], device: torch.device) -> list[Any]:
-        """Execute on the values of ``inputs``, in order; returns the values of ``outputs``."""
+    def run(self, values: Iterable[Any], device: torch.device, wide: bool = False) -> list[Any]:
+        """Execute on the values of ``inputs``, in order; returns the values of ``outputs``.
+
+        ``wide``: in float64; what is float32 among the values is widened for each step that reads it.
+        """
         slots = self._template.copy()
         for slot, value in zip(self._inputs, values, strict=True):
             slots[slot] = value
         for kernel, reads, writes, frees, creates, label in self.instructions:
+            arguments = [slots[index] for index in reads]
             try:
-                result = kernel(*[slots[index] for index in reads])
+                result = kernel(*(map(_widened, arguments) if wide else arguments))
             except (SingauditError, RuntimeError, ValueError, IndexError, TypeError) as error:
                 error.add_note(f"in the graph's node {label}")
                 raise
@@ -133,7 +137,12 @@ class Program:
             for slot in frees:
                 slots[slot] = None
             result = None
-        return [slots[index] for index in self._outputs]
+        found = [slots[index] for index in self._outputs]
+        return [_widened(value) for value in found] if wide else found
+
+
+def _widened(value: Any) -> Any:
+    return value.double() if isinstance(value, Tensor) and value.dtype == torch.float32 else value
 
 
 class Budget:

@@ -6,6 +6,7 @@ The proto is only read; nothing of it is changed.
 from __future__ import annotations
 
 import math
+import mmap
 from collections import ChainMap
 from collections.abc import MutableMapping, Sequence
 from pathlib import Path
@@ -24,20 +25,21 @@ from singaudit.disk import open_plain
 from singaudit.errors import ModelError
 
 
-def read(model: ModelProto, base: Path | None) -> Source:
-    """Read a model; ``base`` is the folder of its external data.
+def read(model: ModelProto, base: Path | None, mapped: bool = False) -> Source:
+    """Read a model; ``base`` is the folder of its external data, ``mapped`` as ``shadow_copy`` says.
 
     Raises ModelError for graphs that are malformed, recursive or beyond the static limits.
     """
-    return _Reader(model, base).source()
+    return _Reader(model, base, mapped).source()
 
 
 class _Reader:
     """Walks the proto once; counts as it goes, so that expansion stops at the limits."""
 
-    def __init__(self, model: ModelProto, base: Path | None) -> None:
+    def __init__(self, model: ModelProto, base: Path | None, mapped: bool) -> None:
         self._model = model
         self._base = base
+        self._mapped = mapped
         self._functions = {(_domain(f.domain), f.name, f.overload): f for f in model.functions}
         self._constants: dict[str, Tensor] = {}
         self._types: dict[str, int] = {}
@@ -201,7 +203,7 @@ class _Reader:
             copy.CopyFrom(proto)
             proto = copy
         try:
-            array: np.ndarray[Any, Any] | None = _floats_of(proto, self._base)
+            array: np.ndarray[Any, Any] | None = _floats_of(proto, self._base, self._mapped)
             if array is None:
                 array = numpy_helper.to_array(proto, str(self._base or ""))
         except Exception as error:  # onnx raises whatever numpy or the file system does
@@ -246,16 +248,20 @@ _CONSTANTS = {
 }
 
 
-def _floats_of(proto: TensorProto, base: Path | None) -> np.ndarray[Any, Any] | None:
-    """Float32 weights from the file that holds them, read once; onnx makes four copies. None for all others."""
+def _floats_of(proto: TensorProto, base: Path | None, mapped: bool) -> np.ndarray[Any, Any] | None:
+    """Float32 weights from the file that holds them, read once, or mapped where they begin a page; onnx makes four
+    copies. None for all others."""
     if base is None or proto.data_location != TensorProto.EXTERNAL or proto.data_type != TensorProto.FLOAT:
         return None
     said = {item.key: item.value for item in proto.external_data}
-    count = math.prod(proto.dims)
+    count, offset = math.prod(proto.dims), int(said.get("offset", 0))
     if int(said.get("length", -1)) != 4 * count:
         return None
     with open_plain(base / said["location"]) as file:
-        file.seek(int(said.get("offset", 0)))
+        if mapped and count and offset % mmap.ALLOCATIONGRANULARITY == 0:
+            # Of its own pages: what is written to them stays out of the file.
+            return np.asarray(np.memmap(file, "<f4", "c", offset, tuple(proto.dims)))
+        file.seek(offset)
         return np.fromfile(file, "<f4", count).reshape(proto.dims)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from copy import deepcopy
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -26,6 +27,7 @@ from shadow_models import (
     range_share,
 )
 
+from singaudit.classifier.graph.apart import set_apart
 from singaudit.classifier.graph.session import make_session
 from singaudit.classifier.shadow import carriers
 from singaudit.classifier.shadow.certificate import certify
@@ -108,6 +110,24 @@ def test_external_data_is_found_beside_the_file(tmp_path):
         shadow_copy(path)
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="what is mapped can be seen on Linux alone")
+def test_mapped_weights_stay_in_their_file_which_nobody_changes(tmp_path):
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(images()[0].numel(), 64))
+    onnx.save(export(network), tmp_path / "model.onnx")
+    path = set_apart(tmp_path / "model.onnx", tmp_path / "apart")
+    weights = path.parent / "weights"
+    before = weights.read_bytes()
+    read = shadow_copy(path)
+    assert str(weights) not in Path("/proc/self/maps").read_text()
+    mapped = shadow_copy(path, mapped=True)
+    assert str(weights) in Path("/proc/self/maps").read_text()
+    assert torch.equal(mapped(images())[0], read(images())[0])
+    for buffer in mapped.buffers():
+        buffer.zero_()
+    assert not mapped(images())[0].any()
+    assert weights.read_bytes() == before
+
+
 def test_nodes_in_any_order_are_sorted():
     model = export(build(ViTBlock))
     expected = shadow_copy(model)(images())[0]
@@ -186,6 +206,7 @@ def test_copies_compute_in_float64_when_they_are_told_to(family):
     copy = shadow_copy(export(network, dynamic=True))
     narrow = copy(images())[0]
     wide, (expected, expected_gradient) = copy.in_float64(), gradient(deepcopy(network).double(), images().double())
+    assert [b.data_ptr() for b in wide.buffers()] == [b.data_ptr() for b in copy.buffers()]  # widened as they are read
     value, grad = gradient(wide, images().double())
     assert value.dtype == grad.dtype == torch.float64
     # Exporters fold batch normalisation into weights in float32.
