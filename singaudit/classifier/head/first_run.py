@@ -25,8 +25,8 @@ from singaudit.classifier.preprocessing.resolve import resolve_preprocessing
 from singaudit.classifier.preprocessing.syntax import parse_preprocess
 from singaudit.errors import ModelError
 
-COMPARED_SEED = 7
-"""Of the random images of the first run, on which ONNX Runtime's two modes are compared as well."""
+FIRST_SEED = 7
+"""Of the random images of the first run; those of the runs that follow are of the seed that is their number."""
 _DTYPES = {1: "float32", 10: "float16", 2: "uint8"}
 _LARGEST_BATCH = 16_384
 """Images of a fixed batch; a graph that asks for more asks for memory."""
@@ -137,28 +137,35 @@ def take_trace(graph: GraphIndex, spec: InputSpec, session: Any, names: tuple[li
 
     data, other = names
     static = spec.shape[0]
-    first = run(session, data + other, {spec.name: random_images(spec.preprocessing, static or 1, COMPARED_SEED)})
+    images = random_images(spec.preprocessing, static or 1, FIRST_SEED)
+    first = run(session, data + other, {spec.name: images})
     arrays = dict(zip(data, first, strict=False))
-    shapes = {name: np.shape(array) for name, array in arrays.items()}
+    shapes = _shapes(arrays)
     dtypes = {name: np.asarray(array).dtype.name for name, array in arrays.items()}
     values = {name: np.asarray(array) for name, array in zip(other, first[len(data) :], strict=True)}
     if static is not None:
-        return _static_trace(shapes, values, static, dtypes, arrays)
+        return _static_trace(shapes, values, dtypes, arrays, images)
 
-    def shapes_of(count: int) -> dict[str, tuple[int, ...]]:
-        out = run(session, data, {spec.name: random_images(spec.preprocessing, count, count)})
-        return {name: np.shape(array) for name, array in zip(data, out, strict=True)}
+    def more(count: int) -> tuple[dict[str, Any], np.ndarray]:
+        several = random_images(spec.preprocessing, count, count)
+        return dict(zip(data, run(session, data, {spec.name: several}), strict=True)), several
 
     try:
-        two = shapes_of(2)
+        given, several = more(2)
     except ModelError:  # the axis is named as free, yet one image is baked into the graph
-        return _static_trace(shapes, values, 1, dtypes, arrays)
+        return _static_trace(shapes, values, dtypes, arrays, images)
     least = 1
-    if any(len(two[name]) != len(shape) for name, shape in shapes.items()):
-        least, shapes, two = 2, two, shapes_of(3)
-    axes = {name: _batch_axis(shape, two[name], least) for name, shape in shapes.items()}
+    if any(np.ndim(given[name]) != len(shape) for name, shape in shapes.items()):
+        least, shapes = 2, _shapes(given)
+        given, several = more(3)
+    grown = _shapes(given)
+    axes = {name: _batch_axis(shape, grown[name], least) for name, shape in shapes.items()}
     single = {name: _for_one(shape, axes[name]) for name, shape in shapes.items()}
-    return Trace(single, axes, values, None, dtypes, least, arrays)
+    return Trace(single, axes, values, None, dtypes, least, given, several)
+
+
+def _shapes(arrays: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {name: np.shape(array) for name, array in arrays.items()}
 
 
 def _batch_axis(fewer: tuple[int, ...], more: tuple[int, ...], count: int) -> int | None:
@@ -176,18 +183,18 @@ def _for_one(shape: tuple[int, ...], batch_axis: int | None) -> tuple[int, ...]:
 def _static_trace(
     shapes: dict[str, tuple[int, ...]],
     values: dict[str, Any],
-    batch: int,
     dtypes: dict[str, str],
-    first: dict[str, Any],
+    given: dict[str, Any],
+    images: np.ndarray,
 ) -> Trace:
     """Batch axes by length: the first axis where it has the batch's length, else the only one that has.
 
     The proof of the head catches a wrong choice.
     """
-    single, axes = {}, {}
+    single, axes, batch = {}, {}, len(images)
     for name, shape in shapes.items():
         fits = [axis for axis, length in enumerate(shape) if length == batch]
         axis = None if not fits else 0 if fits[0] == 0 else fits[-1]
         axes[name] = axis
         single[name] = _for_one(shape, axis)
-    return Trace(single, axes, values, batch, dtypes, first=first, images=batch)
+    return Trace(single, axes, values, batch, dtypes, given=given, images=images)

@@ -15,7 +15,7 @@ from singaudit.classifier.head.linear_form import Linear, NotLinear
 
 @dataclass(frozen=True)
 class Trace:
-    """What one run of the graph told about the tensors around its outputs."""
+    """What the first runs of the graph told about the tensors around its outputs."""
 
     shapes: Mapping[str, tuple[int, ...]]
     """Of tensors that depend on the image, for one image."""
@@ -29,10 +29,10 @@ class Trace:
     """NumPy's names of the data tensors' element types."""
     least_batch: int = 1
     """2 where the graph drops the batch axis of a single image (Squeeze without axes)."""
-    first: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    """The tensors of ``shapes`` as the first run gave them."""
-    images: int = 1
-    """How many it was about."""
+    given: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    """The tensors of ``shapes`` as the last run gave them."""
+    images: NDArray[Any] = field(default_factory=lambda: np.empty(0))
+    """What that was a run of."""
 
 
 @dataclass(frozen=True)

@@ -16,19 +16,12 @@ from singaudit.classifier.head.logits import candidates, finite, sole
 from singaudit.classifier.head.plan import HeadPlan, Trace
 from singaudit.classifier.head.read import read_head, weight_and_bias
 from singaudit.classifier.head.search import plan_head
-from singaudit.classifier.interface import Activation, Head, Preprocessing, StoredDtype
+from singaudit.classifier.interface import Activation, Head, StoredDtype
 from singaudit.errors import ModelError
 
 
 class Runnable(Protocol):
     """An opened classifier whose head is not proved yet."""
-
-    preprocessing: Preprocessing
-    """How images become inputs."""
-
-    def forward(self, inputs: NDArray[np.generic]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Features (n, m) and logits (n, c)."""
-        ...
 
     def logits_of(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits (n, c) by the classifier's own head arithmetic."""
@@ -50,8 +43,8 @@ _TOLERANCE: dict[StoredDtype, float] = {
 }
 """Of the largest logit. Float arithmetic over thousands of terms loses some 1e-6; half precision has 11 bits
 (bfloat16 8); integer products are exact, so that beyond the grids' own rounding (added apart) little may remain."""
-_IMAGES = 2
-"""As many as a piece of a batch holds."""
+PROOF_IMAGES = 2
+"""Random images that a head is proved on, of the seed that is their number: as many as a piece of a batch holds."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +73,18 @@ class FoundHead:
     half: bool
     """Whether the head computes in half precision."""
 
-    def proved(self, classifier: Runnable, activation: Activation, stated: bool) -> Head:
-        """The head, once W f + b equals the classifier's logits on images and on random features; else ModelError."""
-        from singaudit.classifier.head.first_run import random_images
+    def proved(
+        self,
+        classifier: Runnable,
+        rows: tuple[NDArray[np.float32], NDArray[np.float32]],
+        activation: Activation,
+        stated: bool,
+    ) -> Head:
+        """The head, once W f + b equals the classifier's logits on images and on random features; else ModelError.
 
-        images = random_images(classifier.preprocessing, _IMAGES, 2)
-        features, logits = classifier.forward(images)
+        ``rows``: its features (n, m) and logits (n, c) of random images.
+        """
+        features, logits = rows
         finite(self.plan.leaves[0].tensor, features)
         finite(self.plan.logits, logits)
         if features.shape[1] != self.weight.shape[1] or logits.shape[1] != self.weight.shape[0]:

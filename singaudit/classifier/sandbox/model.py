@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 _LARGEST_CHUNK = 4096
 """Rows that the head's own arithmetic gets at once; bounds memory for any number of features."""
 _COMPARED = 4
-"""Most random images on which ONNX Runtime's two modes are compared: large networks take seconds for each."""
+"""Most random images on which ONNX Runtime's two modes are compared, unless the first run was of more: large networks
+take seconds for each."""
 _VALUES = 16
 """Logits that their range is taken over at least: of few classes more images are compared."""
 _PIECE = 2
@@ -59,6 +60,7 @@ class OpenedModel:
         self._session, self._head_session = sessions
         self._taps = [tap_of_leaf(trace, leaf) for leaf in plan.leaves]
         self._logits = tap_of_logits(trace, plan.logits)
+        self._names = _tensors(plan)
         self.compared = (self._logits.tensor,) if _gives_names(graph) else None
         """What the shadow copy is compared on; None: the graph's outputs. Logits where one of those is no tensor."""
         self._least = trace.least_batch
@@ -85,21 +87,22 @@ class OpenedModel:
         graph, whose grid would depend on the batch's other images, gets one image at a time. On a CPU small pieces
         of one size run side by side, each on its own thread: no image's bits depend on the batch or on the threads.
         """
-        names = [*dict.fromkeys([*(tap.tensor for tap in self._taps), self._logits.tensor])]
-        features, logits = [], []
         batches = list(pieces(np.asarray(inputs), self._piece, self._least))
         found = mapped(
-            lambda piece: self._run(self._session, names, {self._input: piece[0]}), batches, self._side_by_side
+            lambda piece: self._run(self._session, self._names, {self._input: piece[0]}), batches, self._side_by_side
         )
-        for (_, count), values in zip(batches, found, strict=True):
-            arrays = dict(zip(names, values, strict=True))
-            parts = [tap.read(arrays[tap.tensor])[:count] for tap in self._taps]
-            features.append(parts[0] if len(parts) == 1 else np.hstack(parts))
-            logits.append(self._logits.read(arrays[self._logits.tensor])[:count])
-        if not features:
+        rows = [self.rows(values, count) for (_, count), values in zip(batches, found, strict=True)]
+        if not rows:
             m, c = sum(tap.size for tap in self._taps), self._logits.size
             return np.empty((0, m), np.float32), np.empty((0, c), np.float32)
-        return _joined(features), _joined(logits)
+        return _joined([features for features, _ in rows]), _joined([logits for _, logits in rows])
+
+    def rows(self, values: Sequence[NDArray[Any]], count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Features and logits of the first ``count`` images of a run, by the tensors that hold them, logits last."""
+        arrays = dict(zip(self._names, values, strict=True))
+        parts = [tap.read(arrays[tap.tensor])[:count] for tap in self._taps]
+        features = parts[0] if len(parts) == 1 else np.hstack(parts)
+        return features, self._logits.read(arrays[self._logits.tensor])[:count]
 
     def logits_of(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits (n, c) that the classifier's own head arithmetic gives for features (n, m)."""
@@ -186,8 +189,9 @@ def open_model(path: str | Path, options: ModelOptions, private: Path | None = N
     """
     from singaudit.classifier.graph import checks
     from singaudit.classifier.graph.external_data import external_files
-    from singaudit.classifier.graph.session import exposed, make_session, run
-    from singaudit.classifier.head.first_run import COMPARED_SEED, random_images
+    from singaudit.classifier.graph.session import exposed, make_session
+    from singaudit.classifier.head.first_run import random_images
+    from singaudit.classifier.head.proof import PROOF_IMAGES
     from singaudit.classifier.head.subgraph import head_model
 
     path = Path(path)
@@ -207,17 +211,11 @@ def open_model(path: str | Path, options: ModelOptions, private: Path | None = N
         read.found,
     )
     plan = found.plan
-    names = [*dict.fromkeys([*(leaf.tensor for leaf in plan.leaves), plan.logits])]
-    count = min(_COMPARED, math.ceil(_VALUES / tap_of_logits(trace, plan.logits).size))
-    compared = trace.static_batch or max(count, trace.least_batch)
-    images = random_images(spec.preprocessing, compared, COMPARED_SEED)
-    plain = None
-    if mode == "unoptimised":
-        known = compared == trace.images and trace.first.keys() >= set(names)
-        plain = [trace.first[name] for name in names] if known else run(first, names, {spec.name: images})
+    names = _tensors(plan)
+    images, plain = _compared(read, first, mode)
     del first
     side_by_side, threads_each = _division(_fixed_batch(graph, trace), providers, threads)
-    session, runtime = in_its_mode(
+    session, runtime, given = in_its_mode(
         lambda mode: make_session(exposed(model, data, names), folder, providers, threads_each, mode),
         path,
         names,
@@ -228,13 +226,40 @@ def open_model(path: str | Path, options: ModelOptions, private: Path | None = N
     )
     head_session = make_session(head_model(graph, trace, plan), folder, providers, threads, runtime.mode)
     sha256 = sha256 or checks.sha256_of(path, external_files(model, folder))
-    piece = _fixed_batch(graph, trace)
-    if piece is None and tuple(providers) == CPU:
-        piece = max(_PIECE, trace.least_batch)
+    fixed = _fixed_batch(graph, trace)
+    piece = max(_PIECE, trace.least_batch) if fixed is None and tuple(providers) == CPU else fixed
     opened = OpenedModel(path, sha256, graph, spec, trace, plan, (session, head_session), runtime, side_by_side, piece)
     wanted, stated = _activation(options.activation, found.activation, spec.metadata.activation, opened._logits.size)
-    opened.head = found.proved(opened, wanted, stated)
+    if given is not None and fixed is None and len(images) == PROOF_IMAGES:
+        rows = opened.rows(given, PROOF_IMAGES)
+    else:
+        rows = opened.forward(random_images(spec.preprocessing, PROOF_IMAGES, PROOF_IMAGES))
+    opened.head = found.proved(opened, rows, wanted, stated)
     return opened
+
+
+def _tensors(plan: HeadPlan) -> list[str]:
+    """Names of the tensors that hold features, and of that which holds logits."""
+    return [*dict.fromkeys([*(leaf.tensor for leaf in plan.leaves), plan.logits])]
+
+
+def _compared(read: ReadModel, first: Any, mode: RuntimeMode) -> tuple[NDArray[Any], list[NDArray[Any]] | None]:
+    """Images to compare ONNX Runtime's modes on, and what the unoptimised one gives of them; None where it cannot.
+
+    ``first``: the session of the first runs, in ``mode``, the last of which is enough where there are many classes.
+    """
+    from singaudit.classifier.graph.session import run
+    from singaudit.classifier.head.first_run import random_images
+
+    trace, names, spec = read.trace, _tensors(read.found.plan), read.spec
+    count = min(_COMPARED, math.ceil(_VALUES / tap_of_logits(trace, names[-1]).size))
+    enough = trace.static_batch is not None or count <= len(trace.images)
+    images = trace.images if enough else random_images(spec.preprocessing, count, count)
+    if mode == "optimised":
+        return images, None
+    if enough and trace.given.keys() >= set(names):
+        return images, [trace.given[name] for name in names]
+    return images, run(first, names, {spec.name: images})
 
 
 def _first_run(

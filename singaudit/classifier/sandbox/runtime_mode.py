@@ -29,8 +29,9 @@ def in_its_mode(
     images: Array,
     plain: Sequence[Array] | None,
     tolerance: float,
-) -> tuple[Any, Runtime]:
-    """The session that ``make`` gives in the mode to run the graph at ``path`` in, and which mode that is.
+) -> tuple[Any, Runtime, Sequence[Array] | None]:
+    """The session that ``make`` gives in the mode to run the graph at ``path`` in, which mode that is, and what that
+    session gave of ``images``, where it ran them.
 
     ``plain`` are the tensors ``names`` of one batch of ``images``, fed as ``feed``, in the unoptimised mode; None where
     ONNX Runtime cannot run the model so. ``tolerance`` is what its precision allows. Raises ModelError where it can in
@@ -43,15 +44,13 @@ def in_its_mode(
     except ModelError as error:
         if plain is None:
             raise
-        return make("unoptimised"), Runtime(
-            "unoptimised", None, f"{error.message}. That is with its graph optimisation; it is run without here"
-        )
+        reason = f"{error.message}. That is with its graph optimisation; it is run without here"
+        return make("unoptimised"), Runtime("unoptimised", None, reason), None
     if plain is None:
-        return session, Runtime("optimised", None)
-    runtime = _settled(
-        path, names, images, {"optimised": run(session, names, {feed: images}), "unoptimised": plain}, tolerance
-    )
-    return (session if runtime.mode == "optimised" else make(runtime.mode)), runtime
+        return session, Runtime("optimised", None), None
+    given = run(session, names, {feed: images})
+    runtime = _settled(path, names, images, {"optimised": given, "unoptimised": plain}, tolerance)
+    return (session, runtime, given) if runtime.mode == "optimised" else (make(runtime.mode), runtime, None)
 
 
 def _settled(
@@ -67,7 +66,7 @@ def _settled(
 
     moved = f"ONNX Runtime's graph optimisation moves what this model computes by {difference:.1%} of its range"
     try:
-        shadow = shadow_copy(path, names)
+        shadow = shadow_copy(path, names, mapped=True)
     except UnsupportedModelError:
         return Runtime(
             "optimised", difference, f"{moved}; whether rightly cannot be told, because its shadow copy is unsupported"

@@ -68,8 +68,8 @@ def test_a_model_that_the_optimiser_cannot_open_is_run_without_it(tmp_path):
             raise ModelError("ONNX Runtime cannot open the model: fused to death")
         return mode
 
-    session, runtime = in_its_mode(make, tmp_path / "m.onnx", [], "x", np.zeros(1), [], 1e-4)
-    assert session == "unoptimised"
+    session, runtime, given = in_its_mode(make, tmp_path / "m.onnx", [], "x", np.zeros(1), [], 1e-4)
+    assert (session, given) == ("unoptimised", None)
     assert (runtime.mode, runtime.difference) == ("unoptimised", None)
     assert "fused to death" in runtime.reason
     with pytest.raises(ModelError, match="fused to death"):
