@@ -85,13 +85,14 @@ def make_session(
     providers: Sequence[str] = CPU,
     threads: int | None = None,
     mode: RuntimeMode = "optimised",
+    few: bool = False,
 ) -> Any:
     """An InferenceSession that is silent, takes external data from ``folder`` and runs on ``providers`` alone.
 
     ``model`` is the model's bytes, or its path, which needs no folder. A provider may end in ``:N``, the number of its
     card. ``threads`` bounds the threads one operator uses; None leaves it to ONNX Runtime. ``mode`` is with or without
-    its graph optimisation. ModelError when ONNX Runtime refuses the model, ConfigError when it cannot use the first
-    provider.
+    its graph optimisation. ``few``: for few images, without a second copy of the weights in the order in which they are
+    multiplied. ModelError when ONNX Runtime refuses the model, ConfigError when it cannot use the first provider.
     """
     onnxruntime = runtime()
     onnxruntime.set_default_logger_severity(4)  # libraries a provider lacks are reported below, in one message
@@ -103,6 +104,8 @@ def make_session(
     options.log_severity_level = 4
     if folder is not None:
         options.add_session_config_entry(_EXTERNAL_FOLDER, str(folder))
+    if few:
+        options.add_session_config_entry("session.disable_prepacking", "1")
     if mode == "unoptimised":
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     # By default weights stored in 8 bits make ONNX Runtime round the activations too, which the file does not say.

@@ -275,7 +275,7 @@ def _first_run(
     from singaudit.classifier.head.first_run import take_trace
 
     try:
-        session = make_session(data, folder, CPU, threads, "unoptimised")
+        session = make_session(data, folder, CPU, threads, "unoptimised", few=True)
         return session, take_trace(graph, spec, session, asked), "unoptimised"
     except ModelError:
         session = make_session(data, folder, CPU, threads)

@@ -40,8 +40,8 @@ def counted(monkeypatch):
         counts["parsed"] += 1
         return parse(*asked)
 
-    def making(model, folder, providers=session.CPU, threads=None, mode="optimised"):
-        made = make(model, folder, providers, threads, mode)
+    def making(model, folder, providers=session.CPU, threads=None, mode="optimised", few=False):
+        made = make(model, folder, providers, threads, mode, few)
         modes[id(made)] = mode
         counts[mode] += 1
         return made
