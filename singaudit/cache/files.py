@@ -6,17 +6,19 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from singaudit.cache.shelf import IDENTITY, make_private
 from singaudit.cache.store import Cache, surroundings
-from singaudit.disk import open_plain, write_aside
+from singaudit.disk import open_plain, write_aside, written_aside
 
 
-def keep_file(cache: Cache, kind: str, identity: Mapping[str, Any], data: bytes) -> None:
-    """Keep ``data`` as the file of ``kind``, a word, that ``identity``, plain data, and the versions here decide.
+def keep_file(cache: Cache, kind: str, identity: Mapping[str, Any], parts: Sequence[Any]) -> None:
+    """Keep a file of ``kind``, a word, that ``identity``, plain data, and the versions here decide.
+
+    ``parts`` are buffers whose bytes make it, one after the other.
 
     A cache that cannot be written is said once and does without.
     """
@@ -27,7 +29,8 @@ def keep_file(cache: Cache, kind: str, identity: Mapping[str, Any], data: bytes)
     try:
         make_private(folder)
         write_aside(folder / IDENTITY, whole, mode=0o600, sync=False)
-        write_aside(folder / f"{_seal(whole, data)}.onnx", data, mode=0o600, sync=False)
+        with written_aside(folder / f"{_seal(whole, parts)}.onnx", mode=0o600, sync=False) as file:
+            file.writelines(parts)
     except OSError as error:
         cache.unwritable.say(error)
 
@@ -42,7 +45,7 @@ def kept_file(cache: Cache, kind: str, identity: Mapping[str, Any]) -> bytes | N
         with contextlib.suppress(OSError, ValueError):
             with open_plain(path, follow=False, own=True) as file:
                 data = file.read()
-            if _seal(whole, data) == path.stem:
+            if _seal(whole, [data]) == path.stem:
                 os.utime(path)  # marks it as used: the oldest go first
                 return data
             path.unlink()
@@ -57,6 +60,9 @@ def _place(cache: Cache, kind: str, identity: Mapping[str, Any]) -> tuple[Path, 
     return cache.folder / f"{kind}-{hashlib.sha256(whole).hexdigest()[:40]}", whole
 
 
-def _seal(whole: bytes, data: bytes) -> str:
+def _seal(whole: bytes, parts: Iterable[Any]) -> str:
     """sha256 (hex) over identity and content: another identity's file does not fit."""
-    return hashlib.sha256(hashlib.sha256(whole).digest() + hashlib.sha256(data).digest()).hexdigest()
+    content = hashlib.sha256()
+    for part in parts:
+        content.update(part)
+    return hashlib.sha256(hashlib.sha256(whole).digest() + content.digest()).hexdigest()

@@ -1,4 +1,4 @@
-"""The large weights of a model in a file beside its graph: what is parsed is small, and runtimes map weights at once.
+"""The large weights of a model apart from its graph: what is parsed is small, and runtimes read weights where they lie.
 
 A model in one file is copied whole by every parser, session and list of outputs, hundreds of megabytes each time. Its
 bytes are read here as protocol buffers encode them, without the weights; what no exporter writes is left alone.
@@ -7,9 +7,9 @@ bytes are read here as protocol buffers encode them, without the weights; what n
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from singaudit.classifier.graph.wire import BYTES, EIGHT, FOUR, VARINT, message, number
 
@@ -24,6 +24,10 @@ _NUMBERS = frozenset({1, 2, 3, 10, 11, 16})
 """Element types whose bytes are the numbers: floats, and integers of 8 bits."""
 _GRAPH, _INITIALIZER, _ELEMENT, _RAW, _EXTERNAL, _LOCATION = 7, 5, 2, 9, 13, 14
 """Field numbers of ModelProto, GraphProto and TensorProto (onnx.proto)."""
+
+
+_Put = Callable[[memoryview], tuple[str, int]]
+"""Takes the bytes of a weight; (name, offset) of the file in which the graph is to find them."""
 
 
 class _Field(NamedTuple):
@@ -50,8 +54,14 @@ def set_apart(path: Path, folder: Path) -> Path | None:
         memoryview(data) as view,
         (folder / _NAME).open("xb") as weights,
     ):
+
+        def put(weight: memoryview) -> tuple[str, int]:
+            start = weights.seek(-(-weights.tell() // _PAGE) * _PAGE)
+            weights.write(weight)
+            return _NAME, start
+
         try:
-            graph = _model(view, weights)
+            graph = _model(view, put)
         except ValueError:
             return None
         if weights.tell() == 0:
@@ -60,25 +70,51 @@ def set_apart(path: Path, folder: Path) -> Path | None:
     return target
 
 
-def _model(view: memoryview, weights: BinaryIO) -> bytes:
+def split(data: bytes) -> tuple[bytes, dict[str, memoryview]] | None:
+    """(the model without its large weights, these by the names of the files that it says they lie in); no copies.
+
+    None as ``set_apart``, where nothing large is found or something that exporters do not write.
+    """
+    weights: dict[str, memoryview] = {}
+
+    def put(weight: memoryview) -> tuple[str, int]:
+        name = f"{_NAME}-{len(weights)}"
+        weights[name] = weight
+        return name, 0
+
+    try:
+        graph = _model(memoryview(data), put)
+    except ValueError:
+        return None
+    return (graph, weights) if weights else None
+
+
+def external(about: bytes, name: str, offset: int, size: int) -> bytes:
+    """The message of an initializer whose bytes lie in the file ``name``; ``about`` are its other fields."""
+    where = [("location", name), ("offset", str(offset)), ("length", str(size))]
+    parts = [message(_EXTERNAL, message(1, k.encode()) + message(2, v.encode())) for k, v in where]
+    return message(_INITIALIZER, about + b"".join(parts) + number(_LOCATION << 3 | VARINT) + number(1))
+
+
+def _model(view: memoryview, put: _Put) -> bytes:
     fields = list(_fields(view, 0, len(view)))
     if [field.wire for field in fields if field.number == _GRAPH] != [BYTES]:
         raise ValueError("expected one graph")
     return b"".join(
-        message(_GRAPH, _graph(view, field, weights)) if field.number == _GRAPH else _as_it_is(view, field)
+        message(_GRAPH, _graph(view, field, put)) if field.number == _GRAPH else _as_it_is(view, field)
         for field in fields
     )
 
 
-def _graph(view: memoryview, graph: _Field, weights: BinaryIO) -> bytes:
+def _graph(view: memoryview, graph: _Field, put: _Put) -> bytes:
     parts = []
     for field in _fields(view, graph.value, graph.end):
         tensor = field.number == _INITIALIZER and field.wire == BYTES
-        parts.append(_tensor(view, field, weights) if tensor else _as_it_is(view, field))
+        parts.append(_tensor(view, field, put) if tensor else _as_it_is(view, field))
     return b"".join(parts)
 
 
-def _tensor(view: memoryview, tensor: _Field, weights: BinaryIO) -> bytes:
+def _tensor(view: memoryview, tensor: _Field, put: _Put) -> bytes:
     fields = list(_fields(view, tensor.value, tensor.end))
     if any(field.number in (_EXTERNAL, _LOCATION) for field in fields):
         raise ValueError("expected all weights in this file")
@@ -87,12 +123,9 @@ def _tensor(view: memoryview, tensor: _Field, weights: BinaryIO) -> bytes:
     plain = len(raw) == len(elements) == 1 and raw[0].wire == BYTES and elements[0] in _NUMBERS
     if not plain or raw[0].end - raw[0].value < _SMALLEST:
         return _as_it_is(view, tensor)
-    start = weights.seek(-(-weights.tell() // _PAGE) * _PAGE)
-    size = weights.write(view[raw[0].value : raw[0].end])
-    about = [("location", _NAME), ("offset", str(start)), ("length", str(size))]
-    rest = [_as_it_is(view, field) for field in fields if field.number != _RAW]
-    rest += [message(_EXTERNAL, message(1, k.encode()) + message(2, v.encode())) for k, v in about]
-    return message(_INITIALIZER, b"".join(rest) + number(_LOCATION << 3 | VARINT) + number(1))
+    weight = view[raw[0].value : raw[0].end]
+    about = b"".join(_as_it_is(view, field) for field in fields if field.number != _RAW)
+    return external(about, *put(weight), len(weight))
 
 
 def _as_it_is(view: memoryview, field: _Field) -> bytes:

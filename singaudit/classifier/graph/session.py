@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +79,11 @@ def runtime() -> Any:
     return onnxruntime
 
 
+def takes_files() -> bool:
+    """Whether this ONNX Runtime takes files of external data from memory: those of before 2026 do not."""
+    return hasattr(runtime().SessionOptions, "add_external_initializers_from_files_in_memory")
+
+
 def make_session(
     model: bytes | str,
     folder: Path | None,
@@ -86,10 +91,12 @@ def make_session(
     threads: int | None = None,
     mode: RuntimeMode = "optimised",
     few: bool = False,
+    files: Mapping[str, Any] | None = None,
 ) -> Any:
     """An InferenceSession that is silent, takes external data from ``folder`` and runs on ``providers`` alone.
 
-    ``model`` is the model's bytes, or its path, which needs no folder. A provider may end in ``:N``, the number of its
+    ``model`` is the model's bytes, or its path, which needs no folder. ``files`` are contents of files of external data
+    by name, anything with a buffer, where ONNX Runtime ``takes_files``. A provider may end in ``:N``, the number of its
     card. ``threads`` bounds the threads one operator uses; None leaves it to ONNX Runtime. ``mode`` is with or without
     its graph optimisation. ``few``: for few images, without a second copy of the weights in the order in which they are
     multiplied. ModelError when ONNX Runtime refuses the model, ConfigError when it cannot use the first provider.
@@ -118,6 +125,9 @@ def make_session(
     if threads is not None:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+    if files:
+        contents = [memoryview(content).cast("B") for content in files.values()]
+        options.add_external_initializers_from_files_in_memory(list(files), contents, list(map(len, contents)))
     if names[0] == CUDA and hasattr(onnxruntime, "preload_dlls"):
         with contextlib.redirect_stdout(io.StringIO()):
             onnxruntime.preload_dlls()  # finds the CUDA libraries that came as Python packages

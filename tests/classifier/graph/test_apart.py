@@ -8,7 +8,7 @@ from onnx import helper, numpy_helper
 from shadow_models import FAMILIES, build, export
 
 from singaudit.classifier.graph import apart, checks
-from singaudit.classifier.graph.apart import set_apart
+from singaudit.classifier.graph.apart import set_apart, split
 from singaudit.classifier.graph.session import make_session
 from singaudit.classifier.options import ModelOptions
 from singaudit.classifier.sandbox.model import open_model
@@ -43,6 +43,22 @@ def test_the_graph_and_its_weights_are_the_models(tmp_path):
     for model in (again, whole):
         del model.graph.initializer[:]
     assert again == whole
+
+
+def test_split_copies_nothing_and_names_every_weight(tmp_path):
+    path = wide(tmp_path)
+    data = path.read_bytes()
+    graph, weights = split(data)
+    assert len(graph) < len(data) / 5
+    assert len(weights) == 2
+    small, whole = onnx.load_model_from_string(graph), onnx.load(path)
+    for ours, theirs in zip(small.graph.initializer, whole.graph.initializer, strict=True):
+        if ours.data_location == 1:
+            where = {entry.key: entry.value for entry in ours.external_data}
+            assert (where["offset"], int(where["length"])) == ("0", len(weights[where["location"]]))
+            assert weights[where["location"]].obj is data
+            assert bytes(weights[where["location"]]) == theirs.raw_data
+    assert split(graph) is None, "what names files already is left alone"
 
 
 def test_it_is_opened_and_certified_with_the_same_numbers(tmp_path, monkeypatch):

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from singaudit.cache.files import keep_file, kept_file
 from singaudit.cache.store import Cache
-from singaudit.classifier.graph.session import make_session
-from singaudit.classifier.graph.wire import begin
+from singaudit.classifier.graph.apart import external, split
+from singaudit.classifier.graph.session import make_session, takes_files
+from singaudit.classifier.graph.wire import begin, message
 from singaudit.errors import SingauditError, short
 from singaudit.language.encoders.running.agreement import Embeddings, Probes, bits_stay, least_cosine, make_probes, most
 from singaudit.language.encoders.running.beginnings import Beginnings
@@ -38,6 +39,10 @@ _FORM = 2
 _LARGEST = 1_900 * 2**20
 """Bytes of weights of a tower: a protocol buffer holds 2 GiB."""
 _TOWERS = ("image", "text")
+_GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9
+"""Field numbers of ModelProto, GraphProto and TensorProto (onnx.proto)."""
+_SMALL = 1 << 16
+"""Bytes of a weight that stays in the graph."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ class Exports:
         data = [one for one in held if one is not None]
         if len(data) < len(_TOWERS):
             return None
-        found = _towers(list(side_by_side(partial(_session, one) for one in data)), exact, facts.get("beginnings"))
+        found = _towers(list(side_by_side(partial(_opened, one) for one in data)), exact, facts.get("beginnings"))
         found.runtime = str(facts.get("runtime", found.runtime))
         return found
 
@@ -97,7 +102,7 @@ class Exports:
             written = write()
             if written is None:
                 return None, ""
-            sessions = list(side_by_side(partial(_session, data) for data in written.towers))
+            sessions = list(side_by_side(tower.session for tower in written.towers))
             found = _towers(sessions, False, written.beginnings)
             cosine = least_cosine(probes.by(found), wanted())
             if not cosine >= COSINE:
@@ -112,7 +117,7 @@ class Exports:
         if before:
             found.runtime = f"ONNX Runtime, the library's own towers: {before}"
         named = zip(_TOWERS, written.towers, strict=True)
-        keep = (partial(keep_file, self.cache, "towers", self._identity(tower), data) for tower, data in named)
+        keep = (partial(keep_file, self.cache, "towers", self._identity(name), tower.file()) for name, tower in named)
         deque(side_by_side(keep), maxlen=0)
         facts = {"exact": found.exact, "beginnings": written.beginnings, "runtime": found.runtime}
         self.cache.remember(self._name(), facts)
@@ -129,10 +134,45 @@ class Exports:
 
 
 @dataclass(frozen=True)
+class _Tower:
+    """A tower as ONNX. Its weights are those of the module, which no one copies but who must."""
+
+    head: bytes
+    """The model's fields but for its graph."""
+    graph: bytes
+    """The graph's fields but for its weights."""
+    weights: list[tuple[bytes, NDArray[np.uint8]]]
+    """Of each the fields of its message but for its bytes, and these."""
+
+    def file(self) -> list[Any]:
+        """Buffers that make the file, one after the other."""
+        parts: list[Any] = []
+        for about, weight in self.weights:
+            about += begin(_RAW_DATA, len(weight))
+            parts += [begin(_INITIALIZER, len(about) + len(weight)) + about, weight]
+        size = len(self.graph) + sum(map(len, parts))
+        return [self.head + begin(_GRAPH, size) + self.graph, *parts]
+
+    def session(self) -> Any:
+        """It, opened by ONNX Runtime."""
+        if not takes_files():
+            return _opened(b"".join(self.file()))
+        named = {f"weight-{i}": weight for i, (_, weight) in enumerate(self.weights) if len(weight) >= _SMALL}
+        messages = [
+            external(about, name, 0, len(weight))
+            if (name := f"weight-{i}") in named
+            else message(_INITIALIZER, about + message(_RAW_DATA, weight.tobytes()))
+            for i, (about, weight) in enumerate(self.weights)
+        ]
+        model = self.head + message(_GRAPH, self.graph + b"".join(messages))
+        return make_session(model, None, threads=abreast()[1], files=named)
+
+
+@dataclass(frozen=True)
 class _Written:
     """Exported towers, as ``_TOWERS`` names them."""
 
-    towers: list[bytes]
+    towers: list[_Tower]
     beginnings: list[int] | None
     """As ``_towers`` takes them."""
 
@@ -169,11 +209,11 @@ def _towers(sessions: Sequence[Any], exact: bool, beginnings: Sequence[int] | No
     return OnnxTowers(sessions[0], sessions[1], exact, abreast()[0], known)
 
 
-def _image_written(module: Any, images: NDArray[np.float32]) -> bytes:
+def _image_written(module: Any, images: NDArray[np.float32]) -> _Tower:
     return _written(module, (images[:2],), ({0: "images"},))
 
 
-def _text_written(module: Any, tokens: Sequence[Sequence[int]], beginnings: Sequence[int] | None) -> bytes:
+def _text_written(module: Any, tokens: Sequence[Sequence[int]], beginnings: Sequence[int] | None) -> _Tower:
     """A text tower as ONNX; ``beginnings`` as ``_towers`` takes them."""
     rows, axes = most(tokens)[:2], {0: "texts", 1: "tokens"}
     if not beginnings:
@@ -183,8 +223,8 @@ def _text_written(module: Any, tokens: Sequence[Sequence[int]], beginnings: Sequ
     return _written(module, (rows, state, state), (axes, of_state, of_state))
 
 
-def _written(module: Any, samples: Sequence[NDArray[Any]], axes: Sequence[dict[int, str]]) -> bytes:
-    """The module as an ONNX file of free batch size, its first output embeddings, any other keys and values.
+def _written(module: Any, samples: Sequence[NDArray[Any]], axes: Sequence[dict[int, str]]) -> _Tower:
+    """The module as ONNX of free batch size, its first output embeddings, any other keys and values.
 
     Exported without its weights, which are put in afterwards: torch's passes copy them through protocol buffers again
     and again, more than half of the time. Two rows, so that no axis of length one is taken for a constant.
@@ -210,23 +250,22 @@ def _written(module: Any, samples: Sequence[NDArray[Any]], axes: Sequence[dict[i
         kind = onnx.helper.np_dtype_to_tensor_dtype(sample.dtype)
         shape = [free.get(i, length) for i, length in enumerate(sample.shape)]
         model.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, shape))
-    return b"".join([model.SerializeToString(), *(part for name in held for part in _initializer(name, weights[name]))])
+    graph = model.graph.SerializeToString()
+    model.ClearField("graph")
+    return _Tower(model.SerializeToString(), graph, [_weight(name, weights[name]) for name in held])
 
 
-def _initializer(name: str, weight: Any) -> list[bytes]:
-    """A weight as a protocol buffer of a model that holds nothing else; such messages merge where one follows another.
-
-    The bytes of the weight are copied once, not once for each message that it lies in.
-    """
+def _weight(name: str, weight: Any) -> tuple[bytes, NDArray[np.uint8]]:
+    """As ``_Tower`` takes it, in the weight's own memory."""
     import onnx
 
     array = np.ascontiguousarray(weight.numpy())
     kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
     about = onnx.TensorProto(name=name, dims=array.shape, data_type=kind).SerializeToString()
-    about += begin(9, array.nbytes)  # TensorProto.raw_data
-    graph = begin(5, len(about) + array.nbytes)  # GraphProto.initializer
-    return [begin(7, len(graph) + len(about) + array.nbytes), graph, about, array.data.cast("B")]  # ModelProto.graph
+    return about, array.reshape(-1).view(np.uint8)
 
 
-def _session(data: bytes) -> Any:
-    return make_session(data, None, threads=abreast()[1])
+def _opened(data: bytes) -> Any:
+    """A tower's file, opened by ONNX Runtime."""
+    apart = split(data) if takes_files() else None
+    return make_session(apart[0] if apart else data, None, threads=abreast()[1], files=apart[1] if apart else None)

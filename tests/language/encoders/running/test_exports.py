@@ -1,9 +1,11 @@
 """Towers through ONNX Runtime: the same embeddings as torch's, exported once, kept, and left where they differ."""
 
 import numpy as np
+import onnx
 import pytest
 
 from singaudit.cache.store import Cache
+from singaudit.classifier.graph import apart
 from singaudit.language.encoders.running import exports
 from singaudit.language.encoders.running.exports import Exports
 from singaudit.language.encoders.running.towers import OnnxTowers, TorchTowers, embed_texts
@@ -57,6 +59,33 @@ def test_no_bit_of_an_embedding_depends_on_what_is_beside_it(torchs, large_enoug
         said = each.encode_texts(texts)
         np.testing.assert_array_equal(said[60], each.encode_texts([texts[60]])[0])
         np.testing.assert_array_equal(said[[70, 2]], each.encode_texts([texts[70], texts[2]]))
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_weights_beside_the_graph_and_within_it_give_the_same_bits(tmp_path, torchs, large_enough, monkeypatch, taken):
+    whole = open_encoder(BUILTIN, exports=Exports(Cache(tmp_path / "whole"), "print"))
+    monkeypatch.setattr(exports, "_SMALL", 16)
+    monkeypatch.setattr(apart, "_SMALLEST", 16)
+    monkeypatch.setattr(exports, "takes_files", lambda: taken)
+    asked, make = [], exports.make_session
+    monkeypatch.setattr(exports, "make_session", lambda *args, **more: asked.append(more) or make(*args, **more))
+    images = images_of(torchs)
+    for _ in ("made", "kept"):
+        encoder = open_encoder(BUILTIN, exports=Exports(Cache(tmp_path / "apart"), "print"))
+        assert isinstance(encoder._towers, OnnxTowers)
+        np.testing.assert_array_equal(encoder.encode_images(images), whole.encode_images(images))
+        np.testing.assert_array_equal(encoder.encode_texts(TEXTS), whole.encode_texts(TEXTS))
+    assert len(asked) == 4
+    assert all(bool(more["files"]) == taken for more in asked)
+
+
+def test_what_is_kept_is_an_onnx_file(tmp_path, large_enough):
+    open_encoder(BUILTIN, exports=Exports(Cache(tmp_path), "print"))
+    files = list(tmp_path.glob("towers-*/*.onnx"))
+    assert len(files) == 2
+    for file in files:
+        onnx.checker.check_model(file, full_check=True)
+        assert {item.data_location for item in onnx.load(file).graph.initializer} == {onnx.TensorProto.DEFAULT}
 
 
 def test_a_damaged_export_is_made_again(tmp_path, large_enough):
