@@ -19,8 +19,9 @@ from singaudit.metrics.donors import Donors, find_donors
 from singaudit.metrics.group_numbers import EVEN, PROBED, GroupMeasure, Numbers
 from singaudit.metrics.intervals import Bootstrap
 from singaudit.metrics.nonlinear import MAX_ROWS, Planted, plant_controls, quadratic_hits
-from singaudit.metrics.probes import Hits, Rotated, read_by_probes
+from singaudit.metrics.probes import Hits, read_by_probes
 from singaudit.metrics.readability import TextTest
+from singaudit.metrics.rotated import Rotated, in_blocks
 from singaudit.metrics.scores import text_angles
 from singaudit.metrics.subject import Block, GroupTexts, Subject, blocks_by
 from singaudit.metrics.values import Layout, Values, arrange
@@ -52,11 +53,14 @@ class MeasuredGroup:
     """(n,) margin(T f) of the own value in degrees; None likewise."""
 
 
-def measure_groups(subject: Subject, groups: Sequence[MeasuredGroup]) -> list[MeasuredGroup]:
-    """The groups with their numbers, and per image contrast and margin where they are groups of several values."""
+def measure_groups(subject: Subject, rotated: Rotated, groups: Sequence[MeasuredGroup]) -> list[MeasuredGroup]:
+    """The groups with their numbers, and per image contrast and margin where they are groups of several values.
+
+    ``rotated`` are the subject's features.
+    """
     found = list(groups)
     for chunk in _chunks(found):
-        table = _Table(subject, [found[g] for g in chunk])
+        table = _Table(subject, rotated, [found[g] for g in chunk])
         for position, (g, numbers) in enumerate(zip(chunk, table.measures(), strict=True)):
             found[g] = replace(found[g], numbers=numbers)
             if found[g].of.kind != "concept":
@@ -84,7 +88,7 @@ def _chunks(groups: Sequence[MeasuredGroup]) -> Iterator[list[int]]:
 class _Table:
     """Weighted sums over images for several groups, in one pass over the blocks."""
 
-    def __init__(self, subject: Subject, measured: Sequence[MeasuredGroup]) -> None:
+    def __init__(self, subject: Subject, rotated: Rotated, measured: Sequence[MeasuredGroup]) -> None:
         groups, values = [group.of for group in measured], [group.values for group in measured]
         self._subject, self._values, self._groups = subject, values, groups
         self._layout = layout = arrange(groups, values)
@@ -92,7 +96,7 @@ class _Table:
         n, count = layout.own.shape
         self.margin, self.contrast = np.empty((n, count)), np.empty((n, count))
         self._sums, self._by_value = Bootstrap(subject.seed), np.zeros((len(layout.texts), len(EVEN)))
-        rotated, fold = Rotated(subject.features, subject.space), fold_of(subject.keys)
+        fold = fold_of(subject.keys)
         units = int(subject.unit_of.max()) + 1
         attributes = np.array([g for g, group in enumerate(groups) if group.kind == "group"], np.intp)
         looked = np.zeros(n, bool)
@@ -105,7 +109,7 @@ class _Table:
         )
         hits, quadratic = cast(tuple[Hits, NDArray[np.float32]], side_by_side(calls, at_a_time))
         borders = [find_borders(subject, layout, choose) for choose in ("full", 0, 1)]
-        centres = [_centres(subject, layout, choose) for choose in ("full", 0, 1)]
+        centres = _centres(subject, layout, ("full", 0, 1))
         for full, *halves in blocks_by(subject, ("full", 0, 1)):
             rows, own = full.rows, layout.own[full.rows]
             donors = find_donors(full, subject.within[rows], layout)
@@ -193,30 +197,26 @@ class _Table:
         ).of_groups()
 
 
-def _centres(subject: Subject, layout: Layout, choose: str | int) -> Array:
-    """(K,) what centres scores of T f: from the mean features of each value, because T is linear."""
+def _centres(subject: Subject, layout: Layout, chosen: Sequence[str | int]) -> list[Array]:
+    """(K,) each: what centres scores of T f: from the mean features of each value, because T is linear."""
     fitted: Fitted = subject.fitted
-    which = fitted.fold
-    total = np.zeros((len(layout.texts), subject.embeddings.shape[1]))
+    total = np.zeros((len(chosen), len(layout.texts), subject.embeddings.shape[1]))
     counts = np.zeros(len(layout.texts))
-    for k in np.unique(which):
-        translator = fitted.translators[k] if isinstance(choose, str) else fitted.halves[k][choose]
+    for k in np.unique(fitted.fold):
         sums, images = np.zeros((len(layout.texts), subject.features.shape[1])), np.zeros(len(layout.texts))
-        mine = np.flatnonzero(which == k)
-        for start in range(0, len(mine), 4096):
-            rows = mine[start : start + 4096]
+        for rows in in_blocks(np.flatnonzero(fitted.fold == k)):
             member = layout.one_hot(layout.own[rows])
             sums += member.T @ subject.features[rows].astype(np.float64)
             images += member.sum(axis=0)
-        total += sums @ translator.weight + images[:, None] * translator.intercept
+        for each, choose in zip(total, chosen, strict=True):
+            translator = fitted.translators[k] if isinstance(choose, str) else fitted.halves[k][choose]
+            each += sums @ translator.weight + images[:, None] * translator.intercept
         counts += images
     with np.errstate(invalid="ignore", divide="ignore"):
-        return layout.centre(total / counts[:, None])
+        return [layout.centre(each / counts[:, None]) for each in total]
 
 
-def plant(subject: Subject) -> Planted:
-    """Whether codes planted in the null part of the subject's images are found there."""
+def plant(subject: Subject, rotated: Rotated) -> Planted:
+    """Whether codes planted in the null part of the subject's images, whose features are ``rotated``, are found."""
     rows = np.sort(subject.order[:MAX_ROWS])
-    return plant_controls(
-        Rotated(subject.features, subject.space), fold_of(subject.keys), subject.unit_of, rows, subject.seed
-    )
+    return plant_controls(rotated, fold_of(subject.keys), subject.unit_of, rows, subject.seed)

@@ -15,6 +15,7 @@ from singaudit.metrics.intervals import Bootstrap, Estimate
 from singaudit.metrics.label_cells import label_cells
 from singaudit.metrics.nonlinear import Planted
 from singaudit.metrics.readability import TextTests
+from singaudit.metrics.rotated import Rotated
 from singaudit.metrics.scores import image_score, text_angles, unit
 from singaudit.metrics.subject import Block, Subject, blocks
 from singaudit.metrics.values import read_values
@@ -87,8 +88,9 @@ def _measure(subject: Subject) -> Measured:
     tests = TextTests(subject)
     groups = [replace(group, text_test=tests.of(group.of, group.values)) for group in groups]
     is_zero, as_zero, is_mean, as_mean = per_image
-    measured = tuple(measure_groups(subject, groups))
-    return Measured(is_zero, as_zero, is_mean, as_mean, model, concepts, plant(subject), measured)
+    rotated = Rotated(subject.features, subject.space)
+    measured = tuple(measure_groups(subject, rotated, groups))
+    return Measured(is_zero, as_zero, is_mean, as_mean, model, concepts, plant(subject, rotated), measured)
 
 
 def _model_columns(subject: Subject, block: Block) -> Array:

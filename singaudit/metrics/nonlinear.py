@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from singaudit.language.translators.fit import FOLDS
 from singaudit.metrics.intervals import wilson
-from singaudit.metrics.probes import Rotated
+from singaudit.metrics.rotated import Rotated
 from singaudit.metrics.values import Layout
 
 Array = NDArray[np.float64]

@@ -14,14 +14,13 @@ that happen to lie at the border, whose noise adds to the variance it should mea
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from singaudit.language.translators.statistics import solve_ridge
-from singaudit.metrics.intervals import BLOCK
+from singaudit.metrics.rotated import Part, in_blocks
 from singaudit.metrics.values import Layout
 
 Array = NDArray[np.float64]
@@ -52,48 +51,42 @@ class Discriminants:
 
 
 def fit_influence(
-    features: NDArray[np.floating], axes: Array, fold: NDArray[np.intp], layout: Layout, fitted: list[Discriminants]
+    part: Part, fold: NDArray[np.intp], layout: Layout, fitted: list[Discriminants]
 ) -> NDArray[np.float32]:
     """(n, G): what one more image like each would add, by the probes fitted with it, to the weighted sum of hits.
 
-    ``features`` (n, m), ``axes`` (m, p) coordinates of the part, ``fold`` (n,) of ``len(fitted)``.
+    ``part`` that is read, ``fold`` (n,) of ``len(fitted)``.
     """
     found = np.zeros(layout.own.shape)
     for k, probe in enumerate(fitted):
         read, others = np.flatnonzero(fold == k), np.flatnonzero(fold != k)
         if not len(read) or not len(others):
             continue
-        pull, total = _pull(features, read, axes, layout, probe)
+        pull, total = _pull(part, read, layout, probe)
         slope = _solved(probe, pull)
-        onto = [(axes @ w, probe.mean @ w) for w in (slope, probe.weight)]
-        for rows in _blocks(others):
-            x = features[rows].astype(np.float64)
+        onto = [(part.onto(w), probe.mean @ w) for w in (slope, probe.weight)]
+        for rows in in_blocks(others):
+            x = part.rows(rows)
             along, scores = (x @ directions - middle for directions, middle in onto)
             each = _by_value(probe, slope, total, along, scores, layout.one_hot(layout.own[rows]))
             found[rows] += layout.per_group(each)
     return found.astype(np.float32)
 
 
-def _blocks(rows: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
-    return (rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK))
-
-
-def _pull(
-    features: NDArray[np.floating], rows: NDArray[np.intp], axes: Array, layout: Layout, probe: Discriminants
-) -> tuple[Array, Array]:
+def _pull(part: Part, rows: NDArray[np.intp], layout: Layout, probe: Discriminants) -> tuple[Array, Array]:
     """((p, K), (K,)): derivative of the smoothed, weighted sum of hits of ``rows`` to weights and to offsets."""
-    onto = axes @ probe.weight
+    onto = part.onto(probe.weight)
     margin = np.concatenate(
-        [_margins(features[some] @ onto + probe.offset, layout, layout.own[some])[0] for some in _blocks(rows)]
+        [_margins(part.rows(some) @ onto + probe.offset, layout, layout.own[some])[0] for some in in_blocks(rows)]
     )
     known = np.isfinite(margin)
     count = np.maximum(known.sum(axis=0), 1)
     middle = np.where(known, margin, 0.0).sum(axis=0) / count
     width = SMOOTH * np.sqrt(np.where(known, (margin - middle) ** 2, 0.0).sum(axis=0) / count)
     width = np.where(width > 0, width, 1.0)
-    moved, total = np.zeros((len(axes), len(layout.texts))), np.zeros(len(layout.texts))
-    for some in _blocks(rows):
-        x, own = features[some].astype(np.float64), layout.own[some]
+    moved, total = np.zeros((part.table.shape[1], len(layout.texts))), np.zeros(len(layout.texts))
+    for some in in_blocks(rows):
+        x, own = part.rows(some), layout.own[some]
         margin, change = _margins(x @ onto + probe.offset, layout, own)
         known = np.isfinite(margin)
         density = np.exp(-0.5 * (np.where(known, margin, 0.0) / width) ** 2) / (np.sqrt(2 * np.pi) * width)
@@ -101,7 +94,7 @@ def _pull(
         moved += x.T @ change
         total += change.sum(axis=0)
     # The offset is -(mean + centre / 2) w; that the mean moves as well is counted by ``_by_value``.
-    return axes.T @ moved - np.outer(probe.mean, total) - probe.centres.T * total / 2, total
+    return part.pulled(moved) - np.outer(probe.mean, total) - probe.centres.T * total / 2, total
 
 
 def _margins(scores: Array, layout: Layout, own: NDArray[np.int32]) -> tuple[Array, Array]:

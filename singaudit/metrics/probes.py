@@ -8,20 +8,19 @@ many images as features.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.geometry.null_space import NullSpace
 from singaudit.language.translators.fit import FOLDS
 from singaudit.language.translators.statistics import solve_ridge
 from singaudit.machine import side_by_side
 from singaudit.metrics.beyond_class import Within
-from singaudit.metrics.intervals import BLOCK
 from singaudit.metrics.probe_fit import Discriminants, fit_influence
+from singaudit.metrics.rotated import Rotated, in_blocks
 from singaudit.metrics.values import Layout
 
 Array = NDArray[np.float64]
@@ -44,40 +43,6 @@ class Hits:
     """The same with the class taken out, normalised: 0 at chance."""
     fitting: NDArray[np.float32]
     """What each image adds to the weighted sum of hits where it is fitted on; 0 where units are plenty."""
-
-
-def rotation(space: NullSpace) -> tuple[Array, int]:
-    """((m, m) orthonormal columns, the principal space's first, and how many these are)."""
-    m, rank = space.feature_dim, space.rank
-    if space.basis.shape[1] == 0:
-        return np.eye(m), rank
-    whole = np.linalg.qr(space.basis, mode="complete")[0]
-    if space.basis_is_null:
-        whole = np.concatenate([whole[:, space.null_dim :], whole[:, : space.null_dim]], axis=1)
-    return whole, rank
-
-
-class Rotated:
-    """Features in the rotation's coordinates, a block of rows at a time."""
-
-    def __init__(self, features: NDArray[np.floating], space: NullSpace) -> None:
-        self.features, (self.basis, self.rank) = features, rotation(space)
-        self.count, self.width = features.shape
-
-    def parts(self) -> list[slice]:
-        """Coordinates of f, of P_p f and of P_n f."""
-        return [slice(0, self.width), slice(0, self.rank), slice(self.rank, self.width)]
-
-    def rows(self, wanted: NDArray[np.intp]) -> Iterator[tuple[NDArray[np.intp], Array]]:
-        """(positions, rows) of the images ``wanted``, at most ``BLOCK`` at a time."""
-        for chunk, x in self.plain(wanted):
-            yield chunk, x @ self.basis
-
-    def plain(self, wanted: NDArray[np.intp]) -> Iterator[tuple[NDArray[np.intp], Array]]:
-        """As ``rows``, of the features as they are: what is linear in a part costs less by way of ``basis``."""
-        for start in range(0, len(wanted), BLOCK):
-            chunk = wanted[start : start + BLOCK]
-            yield chunk, self.features[chunk].astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -145,25 +110,27 @@ def _read_part(
     ``few``: there are so few units that penalties are chosen, and that fitting adds to what intervals hold.
     """
     layout, within, fold = known
+    seen = rotated.part(part)
     penalties = PENALTIES if few else PENALTIES[:1]
     tried = np.zeros((len(penalties), *layout.own.shape), np.float32)
     probes = []
     for k in range(FOLDS):
         probes.append(_plain(others(k), part, penalties))
-        onto = [rotated.basis[:, part] @ probe.weight for probe in probes[k]]
-        for rows, x in rotated.plain(np.flatnonzero(fold == k)):
+        onto = [seen.onto(probe.weight) for probe in probes[k]]
+        for rows in in_blocks(np.flatnonzero(fold == k)):
+            x = seen.rows(rows)
             for i, probe in enumerate(probes[k]):
                 tried[i, rows] = layout.reads(x @ onto[i] + probe.offset, layout.own[rows])
     best = _choose(tried, layout.weight(layout.own), fold)
     hits.plain[:] = np.take_along_axis(tried, best[fold][None], axis=0)[0]
     if few:
         fitted = [_chosen(of_fold, np.repeat(best[k], layout.sizes)) for k, of_fold in enumerate(probes)]
-        hits.fitting[:] = fit_influence(rotated.features, rotated.basis[:, part], fold, layout, fitted)
+        hits.fitting[:] = fit_influence(seen, fold, layout, fitted)
     for k in range(FOLDS) if within.value_weight.any() else ():
         inner = _within(others(k), part, penalties[int(np.median(best[k]))], layout)
-        along = rotated.basis[:, part] @ inner[0]
-        for rows, x in rotated.plain(np.flatnonzero(fold == k)):
-            scores = x @ along - inner[1][within.class_of[rows]] - inner[2]
+        along = seen.onto(inner[0])
+        for rows in in_blocks(np.flatnonzero(fold == k)):
+            scores = seen.rows(rows) @ along - inner[1][within.class_of[rows]] - inner[2]
             hits.within[rows] = within.hits(scores, rows, layout.own[rows])
 
 

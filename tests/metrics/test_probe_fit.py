@@ -12,7 +12,7 @@ from singaudit.metrics import probes
 from singaudit.metrics.beyond_class import compare_within
 from singaudit.metrics.measure import measure
 from singaudit.metrics.probe_fit import SMOOTH
-from singaudit.metrics.probes import Rotated
+from singaudit.metrics.rotated import Rotated
 from singaudit.metrics.values import arrange, read_values
 
 
