@@ -41,6 +41,11 @@ os.environ.update(
     ORT_DISABLE_TELEMETRY="1", HF_HUB_DISABLE_TELEMETRY="1", HF_UPDATE_DOWNLOAD_COUNTS="0", DO_NOT_TRACK="1"
 )
 
+# torch's threads, ONNX Runtime's and those that decode take turns: those that wait must soon leave cores to others. By
+# default they spin for milliseconds, and on a machine where other work runs a text took torch twenty times as long. To
+# leave cores at once (OMP_WAIT_POLICY) costs small parallel loops their threads: float64 took four times as long.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
 # Where each public name lives; imported on first use, so that `import singaudit` costs nothing.
 _HOMES = {
     "Audit": "singaudit.pipeline.audit",

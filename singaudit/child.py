@@ -39,9 +39,6 @@ def command(module: str, *arguments: str) -> list[str]:
 def environment() -> dict[str, str]:
     """This process's variables, with this very package on the path of imports."""
     variables = dict(os.environ)
-    # torch's threads and ONNX Runtime's take turns in the child: those that wait must soon leave cores to others.
-    # To leave them at once (OMP_WAIT_POLICY) costs small parallel loops their threads: float64 took four times as long.
-    variables.setdefault("GOMP_SPINCOUNT", "10000")
     root = str(Path(__file__).resolve().parents[1])
     variables["PYTHONPATH"] = os.pathsep.join(filter(None, (root, variables.get("PYTHONPATH", ""))))
     variables.pop(_LIFELINE, None)

@@ -93,3 +93,13 @@ def test_a_limit_that_not_even_the_libraries_fit_into_is_one_message(tmp_path, g
     assert "too little memory" in found.stderr
     assert "--model-memory" in found.stderr
     assert "Traceback" not in found.stderr
+
+
+@pytest.mark.parametrize(("stated", "found"), [(None, "10000"), ("7", "7")])
+def test_threads_that_wait_leave_cores_to_others_soon_unless_somebody_says_otherwise(stated, found):
+    asks = "import os, sys, singaudit; from singaudit import child; assert 'torch' not in sys.modules; "
+    asks += "print(os.environ['GOMP_SPINCOUNT'], child.environment()['GOMP_SPINCOUNT'])"
+    variables = {name: value for name, value in child.environment().items() if name != "GOMP_SPINCOUNT"}
+    variables |= {"GOMP_SPINCOUNT": stated} if stated else {}
+    done = subprocess.run([sys.executable, "-c", asks], env=variables, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [found, found]
