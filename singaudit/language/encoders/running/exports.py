@@ -102,7 +102,7 @@ class Exports:
             written = write()
             if written is None:
                 return None, ""
-            sessions = list(side_by_side(tower.session for tower in written.towers))
+            sessions = list(side_by_side(written.sessions))
             found = _towers(sessions, False, written.beginnings)
             cosine = least_cosine(probes.by(found), wanted())
             if not cosine >= COSINE:
@@ -173,19 +173,28 @@ class _Written:
     """Exported towers, as ``_TOWERS`` names them."""
 
     towers: list[_Tower]
+    sessions: list[Callable[[], Any]]
+    """Open them."""
     beginnings: list[int] | None
     """As ``_towers`` takes them."""
 
 
+def _both(image: Callable[[], _Tower], text: Callable[[], _Tower], beginnings: list[int] | None) -> _Written:
+    """ONNX Runtime opens the first tower while torch writes the second."""
+    first = image()
+    opened = beside(first.session)
+    second = text()
+    return _Written([first, second], [opened, second.session], beginnings)
+
+
 def _own(towers: TorchTowers, probes: Probes) -> _Written:
     """The towers as their library has them."""
-    return _Written(
-        [_image_written(towers.image, probes.images), _text_written(towers.text, probes.tokens, None)], None
-    )
+    image = partial(_image_written, towers.image, probes.images)
+    return _both(image, partial(_text_written, towers.text, probes.tokens, None), None)
 
 
 def _lean(towers: TorchTowers, probes: Probes) -> _Written | None:
-    """Towers that compute less, where there are any; they are as large as the others, and gone when this returns."""
+    """Towers that compute less, where there are any; as large as the others, and gone with what is returned."""
     lean = towers.lean()
     if lean is None:
         return None
@@ -193,7 +202,8 @@ def _lean(towers: TorchTowers, probes: Probes) -> _Written | None:
     if lean.text is not None:
         text, beginnings = lean.text, [lean.end, *lean.text.state]
     image = lean.image if lean.image is not None else towers.image
-    return _Written([_image_written(image, probes.images), _text_written(text, probes.tokens, beginnings)], beginnings)
+    written = partial(_text_written, text, probes.tokens, beginnings)
+    return _both(partial(_image_written, image, probes.images), written, beginnings)
 
 
 def _too_large_or_small(towers: TorchTowers) -> str:
