@@ -19,9 +19,9 @@ _FEW_IMAGES = 2
 def certify_on_noise(classifier: Classifier, device: str = "cpu", thorough: bool = True) -> Certificate:
     """The certificate on random images, where there are no real ones; ``ran_on`` says so. Raises ``ModelError``.
 
-    ``thorough`` False: on two images and the gradient of one, whose cost is bounded: 3 passes of the copy for one
-    image and one backward, 2 of ONNX Runtime (4 where its modes differ), and 3 to 9 in float64. What does not pass so
-    is made thoroughly.
+    ``thorough`` False: on two images and the gradient of one, whose cost is bounded: 2 passes of the copy for one image
+    (3 of a network that is not in float32) and one backward, 2 of ONNX Runtime (4 where its modes differ), and 3 to 9
+    in float64. What does not pass so is made thoroughly.
     """
     if not thorough:
         few = _on(classifier, device, _FEW_IMAGES, 1)

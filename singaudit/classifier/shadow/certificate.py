@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -20,9 +20,12 @@ from singaudit.classifier.shadow import carriers
 from singaudit.classifier.shadow.gradients import (
     COSINES,
     LARGEST_ERROR,
+    Followed,
     GradientCheck,
     check_gradient,
+    followed,
     run_in_batches,
+    start_of,
     to_numpy,
 )
 from singaudit.classifier.shadow.module import ShadowCopy, shadow_copy
@@ -66,9 +69,10 @@ def certify(
     model: the deployed model; shadow: its copy, made here where None. inputs: preprocessed images (n, ...) of the
     input's declared type; None means standard normal noise, which needs every size but the batch's to be declared.
     seed: of noise and of the gradient check's directions. device: where a copy made here runs, in torch's words.
-    gradients: on how many images the gradient is checked; None: four. outputs: names of the tensors that are compared,
-    of a copy made here; None means the graph's outputs. modes: of ONNX Runtime, that the copy is compared with; opened:
-    sessions of the model in some of them, which are opened here otherwise.
+    gradients: on how many images the gradient is checked; None: four. Where given, values of a float32 network are
+    compared at the same points, a thousandth of the images' deviation away from the first of them. outputs: names of
+    the tensors that are compared, of a copy made here; None means the graph's outputs. modes: of ONNX Runtime, that the
+    copy is compared with; opened: sessions of the model in some of them, which are opened here otherwise.
 
     Returns a certificate; raises ModelError where the inputs do not fit or ONNX Runtime cannot run the model at all.
     """
@@ -89,13 +93,14 @@ def _certified(
     precision = precision_of(shadow.plan.operators, shadow.plan.stored | {item.element for item in shadow.plan.inputs})
     generator = np.random.default_rng(seed)
     images = _noise(shadow, generator) if inputs is None else np.asarray(inputs)
-
-    def passed() -> list[Array]:
-        with torch.no_grad():
-            return [to_numpy(value) for value in run_in_batches(shadow, images, gradients)]
-
-    passes = [passed, *(partial(reference.run, mode, images) for mode in reference.modes)]
-    copied, *found = mapped(lambda call: call(), passes, workers)
+    start = start_of(images, shadow.batch, generator, gradients)
+    shared = 0
+    if start is not None and gradients is not None and precision == "fp32" and images.dtype == np.float32:
+        # Of few images, the passes that the gradient is taken of are among those whose values are compared.
+        shared, images = len(start.images), np.concatenate([start.images, images[len(start.images) :]])
+    passes: list[Callable[[], Any]] = [partial(_copied, shadow, images, shared, gradients)]
+    passes += [partial(reference.run, mode, images) for mode in reference.modes]
+    (copied, kept), *found = mapped(lambda call: call(), passes, workers)
     values: dict[RuntimeMode, list[Array]] = dict(zip(reference.modes, found, strict=True))
     differences: dict[RuntimeMode, float | None] = {
         mode: largest_share(copied, theirs) for mode, theirs in values.items()
@@ -103,7 +108,10 @@ def _certified(
     best = min(reference.modes, key=lambda mode: differences[mode] or 0.0)
     difference = differences[best]
     agreement = _top1(copied[0], values[best][0], TOLERANCES[precision])
-    check = check_gradient(shadow, images, copied[0].shape[1:], generator, gradients, workers)
+    check = None
+    if start is not None:
+        followable = kept or followed(shadow, start.images)
+        check = check_gradient(shadow, start, followable, copied[0].shape[1:], generator, gradients, workers)
     with torch.no_grad(), carriers.without_rounding():
         smooth = to_numpy(run_in_batches(shadow, images, gradients)[0]) if precision == "int8" else copied[0]
     correlation = _correlation(smooth, values[best][0], _NOISE[precision])
@@ -122,6 +130,16 @@ def _certified(
         ran_on=_ran_on(inputs),
         reason=reason,
     )
+
+
+def _copied(shadow: ShadowCopy, images: Array, kept: int, at_once: int | None) -> tuple[list[Array], list[Followed]]:
+    """The copy's outputs for images (n, ...), and its passes over the first ``kept`` of them, to be followed back."""
+    passes = list(followed(shadow, images[:kept]))
+    with torch.no_grad():
+        parts = [[value[: one.counted] for value in one.outputs] for one in passes]
+        if kept < len(images):
+            parts.append(run_in_batches(shadow, images[kept:], at_once))
+        return [to_numpy(torch.cat(items)) for items in zip(*parts, strict=True)], passes
 
 
 @contextmanager

@@ -7,7 +7,7 @@ with some networks every step does one or the other. In float64 steps can be sma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -71,9 +71,58 @@ def to_numpy(value: torch.Tensor) -> Array:
     return value.detach().cpu().to(torch.float64).numpy()
 
 
+class Followed(NamedTuple):
+    """A pass of a copy whose outputs can be followed back to its images."""
+
+    images: torch.Tensor
+    """(size, ...), of the declared batch size, filled up."""
+    outputs: Sequence[torch.Tensor]
+    """What the copy gave of them."""
+    counted: int
+    """How many of the images are no filling."""
+
+
+class Start(NamedTuple):
+    """Where gradients are checked."""
+
+    images: Array
+    """(m, ...) float32."""
+    deviation: float
+    """Standard deviation of the images they are near to; 1 where that is 0."""
+
+
+def start_of(images: Array, batch: int | None, generator: np.random.Generator, count: int | None) -> Start | None:
+    """A little away from the first ``count`` (None: four) of the preprocessed ``images`` (n, ...), or from as many as a
+    declared ``batch`` needs.
+
+    None where the input takes whole numbers that are no pixels; 8-bit pixels enter the copy in floats.
+    """
+    if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
+        return None
+    images = images[: max(count or IMAGES_AT_ONCE, batch or 0)].astype(np.float64)
+    deviation = float(images.std()) or 1.0
+    # What float32 holds, so that both precisions see the same point.
+    moved = (images + _JITTER * deviation * generator.standard_normal(images.shape)).astype(np.float32)
+    return Start(moved, deviation)
+
+
+def followed(shadow: ShadowCopy, images: Array) -> Iterator[Followed]:
+    """Passes of the copy over float32 images (n, ...), in batches of the declared size (all at once where dynamic)."""
+    size = shadow.batch or max(1, len(images))
+    device = next((buffer.device for buffer in shadow.buffers()), torch.device("cpu"))
+    for first in range(0, len(images), size):
+        chunk = torch.from_numpy(images[first : first + size]).to(device)
+        count = len(chunk)
+        if count < size:
+            chunk = torch.cat([chunk, chunk[-1:].expand(size - count, *chunk.shape[1:])])
+        chunk = chunk.detach().requires_grad_()
+        yield Followed(chunk, shadow(chunk), count)
+
+
 def check_gradient(
     shadow: ShadowCopy,
-    images: Array,
+    start: Start,
+    passes: Iterable[Followed],
     shape: tuple[int, ...],
     generator: np.random.Generator,
     count: int | None = None,
@@ -82,48 +131,42 @@ def check_gradient(
     """Compare directional derivatives of the copy with differences of its forward pass in float64.
 
     Each image has its own random weights on the first output and its own random directions; the cosine and the error
-    are over all images and directions together, at the step where the error is smallest. None where the input takes
-    whole numbers that are no pixels, or computes on their bits; 8-bit pixels enter the copy in floats.
+    are over all images and directions together, at the step where the error is smallest. None where the copy computes
+    on the bits of its input. ``start``: of ``start_of``; ``passes``: the copy's over its images, ``followed`` now or
+    kept.
 
     In fp16 and int8 outputs are staircases, whose steps hide the slope. Derivatives and differences are then those of
     the forward pass with rounding left out, which is the function whose gradient a quantised copy gives; the
     certificate compares that pass with the model as well. ``shape``: of the first output for one image. ``count``:
     images that are checked, along two directions each; None: four along four. ``workers``: passes that run at once.
     """
-    if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
-        return None
-    batch = shadow.batch
-    images = images[: max(count or IMAGES_AT_ONCE, batch or 0)].astype(np.float64)
-    deviation = float(images.std()) or 1.0
-    # What float32 holds, so that both precisions see the same point.
-    images = (images + _JITTER * deviation * generator.standard_normal(images.shape)).astype(np.float32)
     # As large as the first output of all images.
-    weights = generator.standard_normal((len(images), *shape))
+    weights = generator.standard_normal((len(start.images), *shape))
     along = _DIRECTIONS if count is None else _FEW_DIRECTIONS
-    directions = generator.standard_normal((along, *images.shape))
-    exact, start = shadow.in_float64(), images.astype(np.float64)
+    directions = generator.standard_normal((along, *start.images.shape))
+    exact, origin = shadow.in_float64(), start.images.astype(np.float64)
 
     def objective(moved: Array) -> Array:
         with torch.no_grad(), carriers.without_rounding():
             value = to_numpy(run_in_batches(exact, moved, count)[0])
-        return np.asarray((value * weights).reshape(len(images), -1).sum(-1))
+        return np.asarray((value * weights).reshape(len(origin), -1).sum(-1))
 
     def steps(size: float) -> list[Callable[[], Array]]:
-        return [partial(objective, start + size * direction) for direction in directions]
+        return [partial(objective, origin + size * direction) for direction in directions]
 
-    size = _STEPS[0] * deviation
-    passes = [partial(_input_gradient, shadow, torch.from_numpy(images), weights, batch), partial(objective, start)]
+    size = _STEPS[0] * start.deviation
+    calls = [partial(_input_gradient, passes, weights, origin.shape), partial(objective, origin), *steps(size)]
     try:
-        gradient, base, *moved = mapped(_called, [*passes, *steps(size)], workers)
+        gradient, base, *moved = mapped(_called, calls, workers)
     except NotImplementedError:
         # Pixels in floats have no bits: a graph that computes on those has no gradient.
         return None
-    ours = (directions * gradient).reshape(along, len(images), -1).sum(-1)
+    ours = (directions * gradient).reshape(along, len(origin), -1).sum(-1)
     best = _compared(ours, moved, base, size)
     for step in _STEPS[1:]:
         if best.error <= LARGEST_ERROR / 2:
             break
-        size = step * deviation
+        size = step * start.deviation
         found = _compared(ours, mapped(_called, steps(size), workers), base, size)
         best = min(best, found, key=lambda check: check.error)
     return best
@@ -139,30 +182,22 @@ def _compared(ours: Array, moved: Iterable[Array], base: Array, size: float) -> 
     return GradientCheck(_cosine(ours, theirs), _error(ours, theirs))
 
 
-def _input_gradient(shadow: ShadowCopy, leaf: torch.Tensor, weights: Array, batch: int | None) -> Array:
-    """Return the gradient of the first output, weighted, with respect to each image, in float64, without rounding."""
-    with carriers.without_rounding():
-        return _weighted_gradient(shadow, leaf, weights, batch)
-
-
-def _weighted_gradient(shadow: ShadowCopy, leaf: torch.Tensor, weights: Array, batch: int | None) -> Array:
-    size = batch or len(leaf)
-    device = next((buffer.device for buffer in shadow.buffers()), torch.device("cpu"))
+def _input_gradient(passes: Iterable[Followed], weights: Array, shape: tuple[int, ...]) -> Array:
+    """Return the gradient (n, ...) of the first output, weighted, with respect to each image, in float64, without
+    rounding where the passes are made now."""
     parts: list[Array] = []
-    for start in range(0, len(leaf), size):
-        chunk = leaf[start : start + size].detach().to(device).requires_grad_()
-        if len(chunk) < size:
-            chunk = torch.cat([chunk, chunk[-1:].expand(size - len(chunk), *chunk.shape[1:])]).detach().requires_grad_()
-        value = shadow(chunk)[0]
-        if not value.requires_grad:
-            # A label, or another output that no input can change smoothly.
-            return np.zeros(leaf.shape)
-        wanted = torch.zeros_like(value)
-        count = min(size, len(leaf) - start)
-        wanted[:count] = torch.from_numpy(weights[start : start + count]).to(value)
-        # Of one number: torch compares the sizes of a gradient that is handed in by its symbolic algebra, with sympy.
-        (gradient,) = torch.autograd.grad((value * wanted).sum(), chunk, allow_unused=True)
-        parts.append(np.zeros(leaf[start : start + count].shape) if gradient is None else to_numpy(gradient[:count]))
+    with carriers.without_rounding():
+        for images, (value, *_), count in passes:
+            if not value.requires_grad:
+                # A label, or another output that no input can change smoothly.
+                return np.zeros(shape)
+            done = sum(map(len, parts))
+            wanted = torch.zeros_like(value)
+            wanted[:count] = torch.from_numpy(weights[done : done + count]).to(value)
+            # Of one number: torch compares the sizes of a gradient that is handed in by its symbolic algebra, with
+            # sympy.
+            (gradient,) = torch.autograd.grad((value * wanted).sum(), images, allow_unused=True)
+            parts.append(np.zeros((count, *shape[1:])) if gradient is None else to_numpy(gradient[:count]))
     return np.concatenate(parts)
 
 

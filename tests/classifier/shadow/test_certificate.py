@@ -52,9 +52,11 @@ def test_the_same_seed_gives_the_same_certificate():
 
 @pytest.mark.parametrize("form", ["QDQ", "QOperator", "dynamic"])
 def test_int8_models_pass_with_their_own_tolerances(form, tmp_path):
-    certificate = certify(quantised(export(build(Gates)), form, tmp_path))
-    assert certificate.precision == "int8"
-    assert certificate.status == "passed", certificate.reason
+    model = quantised(export(build(Gates)), form, tmp_path)
+    for gradients in (None, 1):
+        certificate = certify(model, gradients=gradients)
+        assert certificate.precision == "int8"
+        assert certificate.status == "passed", certificate.reason
 
 
 def test_an_int8_graph_that_says_something_else_without_its_rounding_fails(tmp_path):
@@ -72,7 +74,8 @@ def test_an_int8_graph_that_says_something_else_without_its_rounding_fails(tmp_p
 
 
 def test_a_certificate_of_few_images_follows_shapes_once_and_keeps_to_its_passes(monkeypatch):
-    """One image at a time, of one shape: 3 of the copy, and 3 to 9 in float64, whose shapes are known by then."""
+    """One image at a time, of one shape: 2 of the copy, the first of which the gradient is of, and 3 to 9 in float64,
+    whose shapes are known by then."""
     model = export(build(InvertedResidual), dynamic=True)
     followed, passed = [], []
     follow, run = module.shape_values, ShadowCopy._run
@@ -84,8 +87,18 @@ def test_a_certificate_of_few_images_follows_shapes_once_and_keeps_to_its_passes
     monkeypatch.setattr(module, "shape_values", lambda *asked: followed.append(1) or follow(*asked))
     monkeypatch.setattr(ShadowCopy, "_run", running)
     assert certify(model, inputs=images(2).numpy(), gradients=1).status == "passed"
-    assert (len(followed), passed.count((torch.float32, 1))) == (1, 3)
-    assert 3 <= passed.count((torch.float64, 1)) == len(passed) - 3 <= 9
+    assert (len(followed), passed.count((torch.float32, 1))) == (1, 2)
+    assert 3 <= passed.count((torch.float64, 1)) == len(passed) - 2 <= 9
+
+
+@pytest.mark.parametrize("following", [True, False])
+def test_a_copy_that_is_wrong_in_one_of_its_two_passes_fails(following):
+    """Of few images one is passed with a gradient to follow, the others without: both are compared."""
+    model = export(build(InvertedResidual), dynamic=True)
+    wrong = tampered(model, lambda y: y * 1.01 if y.requires_grad == following else y)
+    certificate = certify(model, wrong, inputs=images(2).numpy(), gradients=1)
+    assert certificate.status == "failed"
+    assert "outputs differ" in certificate.reason
 
 
 def test_a_certificate_imports_no_compiler_of_its_own(tmp_path):
@@ -115,9 +128,10 @@ def tampered(model, tamper):
     return copy
 
 
-def test_wrong_values_fail():
+@pytest.mark.parametrize("gradients", [None, 1])
+def test_wrong_values_fail(gradients):
     model = export(build(InvertedResidual))
-    certificate = certify(model, tampered(model, lambda y: y * 1.01))
+    certificate = certify(model, tampered(model, lambda y: y * 1.01), gradients=gradients)
     assert certificate.status == "failed"
     assert "outputs differ" in certificate.reason
     # Both modes of the runtime are far from what the copy says in float64, the copy is not: it means what it says.
@@ -133,8 +147,9 @@ def test_wrong_classes_fail():
     assert "top classes" in certificate.reason
 
 
+@pytest.mark.parametrize("gradients", [None, 1])
 @pytest.mark.parametrize("factor", [-1.0, 0.0])
-def test_right_values_with_wrong_gradients_fail(factor):
+def test_right_values_with_wrong_gradients_fail(factor, gradients):
     class Wrong(torch.autograd.Function):
         @staticmethod
         def forward(ctx, x):
@@ -145,7 +160,7 @@ def test_right_values_with_wrong_gradients_fail(factor):
             return factor * gradient
 
     model = export(build(ViTBlock))
-    certificate = certify(model, tampered(model, Wrong.apply))
+    certificate = certify(model, tampered(model, Wrong.apply), gradients=gradients)
     assert certificate.status == "failed"
     assert certificate.max_logit_difference <= 1e-5
     assert "gradients agree" in certificate.reason
