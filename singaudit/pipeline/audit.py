@@ -111,16 +111,17 @@ def audit(
     progress: Progress = lambda stage, done, total: None,
     warn: Callable[[str], None] = lambda text: None,
     opened: Callable[[], object] = lambda: None,
+    concluding: Callable[[], object] = lambda: None,
 ) -> Audit:
     """Audit one classifier: geometry always, and with images its scores, controls, findings and verdict.
 
     ``warn`` is told, before the first image is decoded, what cannot be found whatever the images show; ``opened`` is
-    called before that, once the model is open.
+    called before that, once the model is open, and ``concluding`` when all findings of an audit with pictures are made.
     Raises ``SingauditError`` with one message for everything a user can mend; nothing is written.
     """
     rules = parse_rules(config.gates)  # a rule that cannot be read is refused before anything is opened
     earlier = open_baseline(config, rules)
-    found = _found(config, rules, progress, warn, opened)
+    found = _found(config, rules, progress, warn, opened, concluding)
     result = with_baseline(found.result, found.per_image, earlier)
     return replace(found, result=decided(result, list(found.rules), config.gate_on, config.waivers))
 
@@ -131,6 +132,7 @@ def _found(
     progress: Progress,
     warn: Callable[[str], None],
     opened: Callable[[], object],
+    concluding: Callable[[], object],
 ) -> Audit:
     """Everything that the audit finds; gates and verdict are left open."""
     if config.arrays is not None:
@@ -179,7 +181,7 @@ def _found(
         subject = _interpret(facts, features, logits, progress)
         measured = measure(subject)
         progress("measure", 1, 1)
-        return _conclude(facts, subject, measured, logits, progress)
+        return _conclude(facts, subject, measured, logits, progress, concluding)
 
 
 def _stored_translator(config: AuditConfig, classifier: Classifier) -> StoredTranslator | None:
@@ -231,12 +233,18 @@ def _interpret(
 
 
 def _conclude(
-    facts: AuditContext, subject: Subject, measured: Measured, logits: NDArray[np.float32], progress: Progress
+    facts: AuditContext,
+    subject: Subject,
+    measured: Measured,
+    logits: NDArray[np.float32],
+    progress: Progress,
+    concluding: Callable[[], object],
 ) -> Audit:
     """Controls, findings, gallery, gates and verdict: the result."""
     config, seen, groups = facts.config, facts.seen, facts.groups
     controls = run_controls(subject, measured, lambda done: progress("compare with controls", done, DRAWS))
     findings = finding_parts(judge_groups(subject, measured, controls), controls)
+    concluding()
     translator = scores.translator_part(subject.fitted, measured, len(facts.names))
     asked = class_concepts(facts.rules, facts.known)
     calls: tuple[Callable[[], Any], ...] = (
@@ -244,6 +252,7 @@ def _conclude(
         partial(_logit_check, facts, logits, subject),
         partial(steer_all, subject),
         partial(near_null, facts.classifier.head.weight, subject.features),
+        partial(scores.concept_parts, measured.concepts, groups, facts.vocabulary.concepts),
     )
     numbers = _meanwhile(calls, workers(facts.space.feature_dim, facts.most_images))
     progress("collect pictures", 0, 1)
@@ -253,7 +262,7 @@ def _conclude(
     progress("collect pictures", 1, 1)
     certificate = waited(facts.certificate, progress)
     pictured = make_pictures(facts, subject, measured, findings, logits, certificate, progress)
-    words, checked, steered, near = numbers()
+    words, checked, steered, near, concepts = numbers()
     data = data_part(facts, *accuracy_of(facts, logits), measured.groups[0].numbers if len(facts.names) > 1 else None)
     result = AuditResult(
         method=MethodPart(version=METHOD_VERSION),
@@ -275,7 +284,7 @@ def _conclude(
         scores=scores.scores_part(measured),
         controls=control_parts(controls),
         classes=scores.class_parts(measured, subject, facts.names),
-        concepts=scores.concept_parts(measured.concepts, groups, facts.vocabulary.concepts),
+        concepts=concepts,
         findings=findings,
         steering=steering_part(steered, facts.known.concepts),
         verdict=UNDECIDED,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from singaudit.report.formats.interface import Files, PdfSettings
 from singaudit.report.formats.pdf import dismiss, prepare, prepared
 from singaudit.report.formats.writer import write_report
 from singaudit.report.gates.rules import Rule
+from singaudit.report.pages.drawing import DRAWER
 from singaudit.report.result.audit import AuditResult
 
 
@@ -79,7 +80,7 @@ def audit_into(
     nothing is written.
     """
     started, clock = datetime.now(UTC), time.monotonic()
-    found = audit(config, reporter, reporter.warn, formats)
+    found = audit(config, reporter, reporter.warn, formats, partial(_prepare_charts, formats))
     reporter("write the report", 0, 1)
     info: dict[str, Any] = {
         "started": started.isoformat(timespec="seconds"),
@@ -105,6 +106,11 @@ def audit_into(
     )
     reporter("write the report", 1, 1)
     return found, files
+
+
+def _prepare_charts(formats: Callable[[], Sequence[str]]) -> None:
+    if not {"html", "pdf"}.isdisjoint(formats()):
+        DRAWER.start()
 
 
 def without_places(found: Audit) -> Audit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 
@@ -19,6 +20,8 @@ def main() -> None:
     child.settle_in(MEMORY, address_space=False)
     import vl_convert
 
+    with contextlib.suppress(Exception):  # loads the engine, before the first chart comes
+        vl_convert.vegalite_to_svg({"mark": "point"})
     for line in source:
         try:
             answer = {"svg": vl_convert.vegalite_to_svg(json.loads(line))}

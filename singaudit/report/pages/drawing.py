@@ -28,13 +28,21 @@ class DrawingError(Exception):
 
 
 class Drawer:
-    """Draws one chart after the other; the process starts with the first and ends some seconds after the last."""
+    """Draws one chart after the other; the process starts with the first, or before, and ends some seconds after the
+    last."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._idle: threading.Timer | None = None
         self._died = 0
+
+    def start(self) -> None:
+        """Let the process load its engine meanwhile, most of a second, for charts that are to be drawn soon."""
+        with self._lock:
+            if self._died < _TRIES:
+                self._started()
+                self._rest()
 
     def svg(self, spec: dict[str, Any]) -> str:
         """The SVG text of a Vega-Lite specification. Raises DrawingError."""
@@ -63,9 +71,7 @@ class Drawer:
                 timer.cancel()
             if not isinstance(answer, dict):
                 raise DrawingError(self._why())
-            self._idle = threading.Timer(_IDLE, self.close)
-            self._idle.daemon = True
-            self._idle.start()
+            self._rest()
         if "svg" not in answer:
             raise DrawingError(str(answer.get("error"))[:200])
         return str(answer["svg"])
@@ -74,6 +80,13 @@ class Drawer:
         """End the process; the next chart starts another."""
         with self._lock:
             self._end()
+
+    def _rest(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+        self._idle = threading.Timer(_IDLE, self.close)
+        self._idle.daemon = True
+        self._idle.start()
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None:

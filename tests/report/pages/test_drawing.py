@@ -32,6 +32,18 @@ def test_it_draws_what_the_library_draws_again_and_again(drawer):
     assert drawer.svg(SPEC) == expected
 
 
+def test_a_process_that_was_started_before_draws_the_same_and_ends_where_nothing_is_to_be_drawn(drawer, monkeypatch):
+    expected = drawer.svg(SPEC)
+    drawer.close()
+    drawer.start()
+    process = drawer._started()
+    assert drawer.svg(SPEC) == expected
+    assert drawer._started() is process
+    monkeypatch.setattr("singaudit.report.pages.drawing._IDLE", 0.01)
+    drawer.start()
+    assert process.wait(20) == -signal.SIGKILL
+
+
 def test_a_specification_that_is_none_is_a_message_and_the_next_is_drawn(drawer):
     with pytest.raises(DrawingError):
         drawer.svg({"mark": {"no": "mark"}, "data": 7})
