@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
+import logging
+import os
 import posixpath
+import time
 from typing import Any
 
 from singaudit.dataset.decode import MAX_BYTES, UndecodableError
@@ -16,7 +21,18 @@ from singaudit.errors import DatasetError, MachineError, short
 
 EXTRAS = {"s3": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure"}
 """Scheme of a URI -> the extra that reads it."""
+_HINTS = {
+    "azure": "Set AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT_NAME and what its client signs in with, "
+    "such as AZURE_STORAGE_ACCOUNT_KEY, or AZURE_STORAGE_ANON=true for a public container."
+}
+"""Extra -> what its client may lack where it cannot be made."""
 _MAX_OBJECTS = 20_000_000
+_PATIENCE = 60.0
+"""Seconds for the answer to something small; clients try again for up to ten minutes."""
+_READING = 300.0
+"""Seconds for one object."""
+_GIVING_UP = 600.0
+"""Seconds that reading in vain may take, summed over threads, with no object read meanwhile."""
 _EXPECTED = "expected images below a URI such as s3://bucket/folder"
 
 
@@ -34,7 +50,7 @@ def open_objects(text: str, label: str | None = None) -> Listing:
         )
     store, root = _store(text)
     try:
-        entries: dict[str, dict[str, Any]] = store.find(root, detail=True)
+        entries = _listed(store, root)
     except FileNotFoundError:
         entries = {}
     except Exception as error:  # each client raises its own kinds for what is refused or cannot be reached
@@ -52,10 +68,11 @@ def open_objects(text: str, label: str | None = None) -> Listing:
         raise DatasetError(f"{_EXPECTED}, {text} holds none{first}", hint="Name the folder that holds the images.")
     split, files, others = taken_split(sorted(files))
     names = [readable(path) for path in files]
+    reader = _Reader(text, store)
     return Listing(
         text,
         names,
-        lambda index: _fetched(store, f"{root}/{files[index]}"),
+        lambda index: reader.read(f"{root}/{files[index]}"),
         folder_labels(names, split),
         labels_from=f"the subfolders of {split}" if split else OWN_LABELS,
         left_out=tuple(sorted([*left_out, *others], key=lambda skipped: skipped.name)),
@@ -69,6 +86,12 @@ def _store(text: str) -> tuple[Any, str]:
         raise DatasetError(f"{_EXPECTED}, {text!r} chains several", hint="Name the folder by one URI.")
     import fsspec
 
+    # gcsfs would ask for the kind of the bucket before every read, over gRPC, and without credentials never learn it.
+    # Who has zonal buckets, which are read over gRPC alone, sets the variable.
+    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    for client in ("gcsfs", "google", "azure"):
+        # They log what they raise anyway, with tracebacks, and Python prints that where nobody listens.
+        logging.getLogger(client).addHandler(logging.NullHandler())
     try:
         store, root = fsspec.core.url_to_fs(text)
     except ImportError as error:
@@ -77,7 +100,8 @@ def _store(text: str) -> tuple[Any, str]:
             hint=f"Run pip install 'singaudit[{EXTRAS[scheme]}]'",
         ) from error
     except Exception as error:  # as above
-        raise DatasetError(f"{_EXPECTED}, {text!r} is none: {short(error)}", hint="Check the URI.") from error
+        hint = _HINTS.get(EXTRAS[scheme], "Check the URI.")
+        raise DatasetError(f"{_EXPECTED}, {text!r} is none: {short(error)}", hint=hint) from error
     return store, root.rstrip("/")
 
 
@@ -101,12 +125,56 @@ def _images(entries: dict[str, dict[str, Any]]) -> tuple[list[str], list[Skipped
     return files, left_out
 
 
-def _fetched(store: Any, path: str) -> bytes:
-    """An object's bytes, of those beyond the limit one."""
+def _listed(store: Any, root: str) -> dict[str, dict[str, Any]]:
+    """What lies below ``root`` by its path, with its size. Raises what the client raises, and ``TimeoutError``.
+
+    A listing may take long, so while it does the store is asked something small: one that is dead does not answer.
+    """
+    # Never cancelled: adlfs takes that for an answer and goes on, and what it fails with then is printed.
+    listing = asyncio.run_coroutine_threadsafe(store._find(root, detail=True), store.loop)
+    while not concurrent.futures.wait([listing], _PATIENCE).done:
+        _asked(store, root)
+    found = listing.result()
+    # Where an object has this very name adlfs answers a list, of its path.
+    return found if isinstance(found, dict) else {}
+
+
+def _asked(store: Any, root: str) -> None:
+    """Raises ``TimeoutError`` where the store says nothing at all."""
     try:
-        data: bytes = store.cat_file(path, start=0, end=MAX_BYTES + 1)
-    except Exception as error:  # each client raises its own kinds
-        raise UndecodableError(f"cannot be read from the object store: {short(error)}") from error
-    if len(data) > MAX_BYTES:
-        raise UndecodableError(f"is over the limit of {MAX_BYTES} bytes")
-    return data
+        store.info(root, timeout=_PATIENCE)
+    except TimeoutError as error:
+        raise TimeoutError(f"no answer within {_PATIENCE:.0f} seconds") from error
+    except Exception:  # what is refused or missing is an answer
+        pass
+
+
+class _Reader:
+    """Reads objects, and gives up where for long none arrives: thousands of images would each wait in vain."""
+
+    def __init__(self, text: str, store: Any) -> None:
+        self._text = text
+        self._store = store
+        self._waited = 0.0
+
+    def read(self, path: str) -> bytes:
+        """An object's bytes, of those beyond the limit one.
+
+        Raises ``UndecodableError``, and ``MachineError`` where the store is dead.
+        """
+        began = time.monotonic()
+        try:
+            data: bytes = self._store.cat_file(path, start=0, end=MAX_BYTES + 1, timeout=_READING)
+        except Exception as error:  # each client raises its own kinds
+            self._waited += time.monotonic() - began
+            said = short(error) or f"no answer within {_READING:.0f} seconds"
+            if self._waited > _GIVING_UP:
+                raise MachineError(
+                    f"{self._text} cannot be read any more: {said}",
+                    hint="Check the network and the store, and run the command again: what was computed is kept.",
+                ) from error
+            raise UndecodableError(f"cannot be read from the object store: {said}") from error
+        self._waited = 0.0
+        if len(data) > MAX_BYTES:
+            raise UndecodableError(f"is over the limit of {MAX_BYTES} bytes")
+        return data

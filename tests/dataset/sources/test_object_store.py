@@ -1,11 +1,18 @@
-"""Images of an object store, over a loopback server that speaks S3's protocol."""
+"""Images of object stores, over loopback servers that speak their protocols to the clients that people install."""
 
 import hashlib
+import importlib.util
 import io
 import json
+import socket
 import subprocess
 import sys
+import time
+from dataclasses import dataclass
 
+import azure_server
+import fsspec
+import gcs_server
 import PIL.Image
 import pytest
 import s3_server
@@ -17,8 +24,6 @@ from singaudit.dataset.labels import resolve_labels
 from singaudit.dataset.sources import object_store
 from singaudit.dataset.sources.table import SOURCES, open_source
 from singaudit.errors import DatasetError, MachineError
-
-pytest.importorskip("s3fs", reason="needs the extra s3")
 
 OBJECTS = {
     "photos/pets/cat/1.png": png(1),
@@ -32,30 +37,103 @@ OBJECTS = {
 }
 
 
-@pytest.fixture
-def bucket(monkeypatch):
-    """(objects, what was asked for); a page of a listing holds three."""
-    import s3fs
+CLIENTS = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs"}
+SERVERS = {"s3": s3_server, "gs": gcs_server, "az": azure_server}
 
-    objects = dict(OBJECTS)
-    with s3_server.serve(objects, page=3) as (url, asked):
-        for name, value in {
-            "AWS_ENDPOINT_URL": url,
-            "AWS_ACCESS_KEY_ID": "key",
-            "AWS_SECRET_ACCESS_KEY": "secret",
-            "AWS_DEFAULT_REGION": "eu-north-1",
-        }.items():
+
+class Objects(dict):
+    """What a server holds, each looked up in ``pause`` seconds."""
+
+    pause = 0.0
+
+    def __getitem__(self, path):
+        time.sleep(self.pause)
+        return super().__getitem__(path)
+
+
+@dataclass
+class Bucket:
+    """A bucket of one kind of store, on a server of this machine."""
+
+    scheme: str
+    objects: Objects
+    asked: list[str]
+
+    def uri(self, path):
+        return f"{self.scheme}://{path}"
+
+
+def variables(scheme, url, signed, tmp_path):
+    """What tells a client of the server at ``url``, and of credentials, in the variables that it reads by itself."""
+    if scheme == "s3":
+        key = s3_server.KEY if signed else "other"
+        secret = {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "eu-north-1"}
+        return {"AWS_ENDPOINT_URL": url, **secret}
+    if scheme == "gs":
+        file = tmp_path / "google.json"
+        secret = {"client_id": "a", "client_secret": "b", "refresh_token": "c", "token": gcs_server.TOKEN}
+        file.write_text(json.dumps({"type": "authorized_user", **secret, "expiry": "2099-01-01T00:00:00Z"}))
+        # No other credentials: of this machine or its user.
+        alone = {"NO_GCE_CHECK": "true", "CLOUDSDK_CONFIG": str(tmp_path / "none")}
+        return {"STORAGE_EMULATOR_HOST": url, "GOOGLE_APPLICATION_CREDENTIALS": str(file) if signed else "", **alone}
+    account = azure_server.ACCOUNT
+    secret = f"AccountName={account};AccountKey=a2V5;" if signed else ""
+    return {"AZURE_STORAGE_CONNECTION_STRING": f"{secret}BlobEndpoint={url}/{account};"}
+
+
+@pytest.fixture
+def point(monkeypatch, tmp_path):
+    """Points the client of a scheme to a server."""
+
+    def to(scheme, url, signed=True):
+        # Not imported here: which of its classes gcsfs takes is decided when it is.
+        if importlib.util.find_spec(CLIENTS[scheme]) is None:
+            pytest.skip(f"needs the package {CLIENTS[scheme]}")
+        monkeypatch.setitem(fsspec.config.conf, scheme, {"skip_instance_cache": True})
+        for name, value in variables(scheme, url, signed, tmp_path).items():
             monkeypatch.setenv(name, value)
-        s3fs.S3FileSystem.clear_instance_cache()
-        yield objects, asked
-        s3fs.S3FileSystem.clear_instance_cache()
+
+    return to
+
+
+@pytest.fixture(params=CLIENTS)
+def bucket(request, point):
+    """A bucket of each kind; a page of a listing holds three."""
+    objects = Objects(OBJECTS)
+    with SERVERS[request.param].serve(objects, page=3) as (url, asked):
+        point(request.param, url)
+        yield Bucket(request.param, objects, asked)
+
+
+@pytest.fixture(params=CLIENTS)
+def unreachable(request, point):
+    """The URI of a folder in a store whose port is closed."""
+    with socket.socket() as port:
+        port.bind(("127.0.0.1", 0))
+        point(request.param, f"http://127.0.0.1:{port.getsockname()[1]}")
+        yield f"{request.param}://photos/pets"
+
+
+@pytest.fixture(params=CLIENTS)
+def silent(request, point):
+    """The URI of a folder in a store that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as port:
+        point(request.param, f"http://127.0.0.1:{port.getsockname()[1]}")
+        yield f"{request.param}://photos/pets"
 
 
 def test_images_are_listed_once_and_read_one_by_one_with_folders_as_labels(bucket):
-    found = open_source("s3://photos/pets/")
+    found = open_source(bucket.uri("photos/pets/"))
     assert found.names == ["cat/1.png", "cat/2.png", "dog/3.png", "dog/broken.png"]
-    assert not [path for path in bucket[1] if path.startswith("/photos/pets/")]
+    # Every key was listed by one request for its page, and none was asked for by itself.
+    listings = [path for path in bucket.asked if "prefix=pets" in path]
+    assert len(listings) == len(set(listings)) == 3
+    assert not [
+        path for path in bucket.asked if "/pets/" in path.partition("?")[0] or "pets%2F" in path.partition("?")[0]
+    ]
+    bucket.asked.clear()
     loaded = [found.load(i) for i in range(len(found))]
+    assert len(bucket.asked) == len(found)
     assert [image.sha256 for image in loaded[:3]] == [hashlib.sha256(png(i)).hexdigest() for i in (1, 2, 3)]
     assert isinstance(loaded[3], Skipped)
     assert resolve_labels(found, "auto", ("cat", "dog"))[0] == [0, 0, 1, 1]
@@ -64,10 +142,18 @@ def test_images_are_listed_once_and_read_one_by_one_with_folders_as_labels(bucke
     assert list(left) == ["dog/film.mp4"]
 
 
+def test_a_whole_bucket_is_a_folder(bucket):
+    found = open_source(bucket.uri("photos"))
+    assert found.names[-1] == "petshop/5.png"
+    assert values(found)[-1] == 5
+
+
 def test_a_key_is_no_path(bucket):
-    bucket[0].update({"photos/odd/a//1.png": png(7), "photos/odd/b/../2.png": png(8)})
-    found = open_source("s3://photos/odd")
-    assert (found.names, values(found)) == (["a//1.png"], [7])
+    odd = {"a//1.png": 7, "c#1.png": 9, "d?e=1.png": 10, "f%20g.png": 11, "h i+é&{0}.png": 12}
+    bucket.objects.update({f"photos/odd/{key}": png(value) for key, value in odd.items()})
+    bucket.objects["photos/odd/b/../2.png"] = png(8)
+    found = open_source(bucket.uri("photos/odd"))
+    assert dict(zip(found.names, values(found), strict=True)) == odd
 
 
 def test_every_scheme_has_the_extra_that_reads_it():
@@ -75,46 +161,143 @@ def test_every_scheme_has_the_extra_that_reads_it():
     assert {f"{scheme}://" for scheme in object_store.EXTRAS} == set(source.prefix)
 
 
+@pytest.mark.parametrize(
+    ("scheme", "uri"),
+    [
+        ("gs", "gcs://photos/petshop"),
+        ("az", "abfs://photos/petshop"),
+        ("az", f"abfss://photos@{azure_server.ACCOUNT}.dfs.core.windows.net/petshop"),
+    ],
+)
+def test_a_store_has_several_schemes(scheme, uri, point, monkeypatch):
+    with SERVERS[scheme].serve(dict(OBJECTS)) as (url, _):
+        point(scheme, url)
+        monkeypatch.setitem(fsspec.config.conf, uri.partition(":")[0], {"skip_instance_cache": True})
+        assert values(open_source(uri)) == [5]
+
+
 def test_one_split_is_taken(bucket):
-    bucket[0].update({"photos/split/test/a/1.png": png(7), "photos/split/train/a/1.png": png(8)})
-    found = open_source("s3://photos/split")
+    bucket.objects.update({"photos/split/test/a/1.png": png(7), "photos/split/train/a/1.png": png(8)})
+    found = open_source(bucket.uri("photos/split"))
     assert values(found) == [7]
     assert [skipped.name for skipped in found.left_out] == ["train"]
 
 
 def test_an_object_that_went_away_or_is_too_large_is_left_out(bucket, monkeypatch):
-    found = open_source("s3://photos/pets")
-    del bucket[0]["photos/pets/cat/2.png"]
+    found = open_source(bucket.uri("photos/pets"))
+    del bucket.objects["photos/pets/cat/2.png"]
     gone = found.load(1)
     assert isinstance(gone, Skipped)
     assert "object store" in gone.reason
     monkeypatch.setattr(object_store, "MAX_BYTES", 20)
     assert "over the limit" in found.load(0).reason
     with pytest.raises(DatasetError, match="holds none; left out"):
-        open_source("s3://photos/petshop")
+        open_source(bucket.uri("photos/petshop"))
 
 
 @pytest.mark.parametrize(
-    ("text", "match"),
-    [("s3://photos/none", "holds none"), ("s3://photos::file:///etc", "chains"), ("gs://photos/pets", "not installed")],
+    ("path", "match"),
+    [
+        ("photos/none", "holds none"),
+        ("nowhere/pets", "holds none"),
+        ("photos/pets/cat/1.png", "holds none"),
+        ("photos::file:///etc", "chains"),
+    ],
 )
-def test_what_is_no_folder_of_images_is_one_message(text, match, bucket):
+def test_what_is_no_folder_of_images_is_one_message(path, match, bucket):
     with pytest.raises(DatasetError, match=match) as raised:
-        open_source(text)
+        open_source(bucket.uri(path))
     assert raised.value.hint
 
 
-def test_a_store_that_cannot_be_reached_is_the_machines_fault(bucket, monkeypatch):
-    import s3fs
+@pytest.mark.parametrize("scheme", object_store.EXTRAS)
+def test_a_store_whose_client_is_not_installed_is_one_message(scheme, monkeypatch):
+    def lacking(text):
+        raise ImportError
 
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr(fsspec.core, "url_to_fs", lacking)
+    with pytest.raises(DatasetError, match=f"reads {scheme}:// URIs; it is not installed") as raised:
+        open_source(f"{scheme}://photos/pets")
+    assert f"singaudit[{object_store.EXTRAS[scheme]}]" in raised.value.hint
+
+
+def test_a_store_that_cannot_be_reached_is_the_machines_fault(unreachable, monkeypatch):
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    s3fs.S3FileSystem.clear_instance_cache()
-    with pytest.raises(MachineError, match="cannot be listed"):
-        open_source("s3://photos/pets")
+    monkeypatch.setattr(object_store, "_PATIENCE", 1.0)
+    with pytest.raises(MachineError, match=r"cannot be listed: .+"):
+        open_source(unreachable)
 
 
-def test_a_column_of_labels_is_for_tables(bucket):
+def test_a_store_that_never_answers_is_not_waited_for(silent, monkeypatch):
+    monkeypatch.setattr(object_store, "_PATIENCE", 1.0)
+    began = time.monotonic()
+    with pytest.raises(MachineError, match="cannot be listed: no answer within 1 seconds"):
+        open_source(silent)
+    assert time.monotonic() - began < 30
+
+
+def test_a_long_listing_of_a_store_that_answers_is_waited_for(bucket, monkeypatch):
+    bucket.objects.pause = 0.4
+    monkeypatch.setattr(object_store, "_PATIENCE", 1.5)
+    assert len(open_source(bucket.uri("photos/pets"))) == 4
+
+
+@pytest.mark.parametrize("scheme", CLIENTS)
+def test_the_client_finds_its_credentials_and_a_store_that_refuses_is_said(scheme, point):
+    with SERVERS[scheme].serve({"private/pets/1.png": png(1)}) as (url, _):
+        point(scheme, url, signed=False)
+        with pytest.raises(MachineError, match="cannot be listed") as raised:
+            open_source(f"{scheme}://private/pets")
+        assert "credentials" in raised.value.hint
+        point(scheme, url)
+        assert values(open_source(f"{scheme}://private/pets")) == [1]
+
+
+def test_reading_ends_where_a_store_has_been_dead_for_long(bucket, monkeypatch):
+    monkeypatch.setattr(object_store, "_READING", 1.0)
+    monkeypatch.setattr(object_store, "_GIVING_UP", 1.5)
+    found = open_source(bucket.uri("photos/pets"))
+    bucket.objects.pause = 5.0
+    assert found.load(0).reason == "cannot be read from the object store: no answer within 1 seconds"
+    bucket.objects.pause = 0.0
+    assert not isinstance(found.load(1), Skipped)
+    bucket.objects.pause = 5.0
+    assert isinstance(found.load(2), Skipped), "what was waited for before an object arrived does not count"
+    with pytest.raises(MachineError, match="cannot be read any more"):
+        found.load(0)
+
+
+def test_azure_without_an_account_says_how_to_name_one(point, monkeypatch):
+    point("az", "")
+    monkeypatch.delenv("AZURE_STORAGE_CONNECTION_STRING")
+    with pytest.raises(DatasetError) as raised:
+        open_source("az://photos/pets")
+    assert "AZURE_STORAGE_CONNECTION_STRING" in raised.value.hint
+
+
+def test_clients_print_nothing(bucket):
+    bucket.objects["photos/pets/empty.png"] = b""
+    code = (
+        "import sys; from singaudit.dataset.sources.table import open_source; found = open_source(sys.argv[1]); "
+        "print(sum(bool(getattr(found.load(i), 'reason', '')) for i in range(len(found))))"
+    )
+    words = [sys.executable, "-c", code, bucket.uri("photos/pets")]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("2\n", "")
+
+
+def test_clients_print_nothing_of_a_dead_store(silent):
+    code = (
+        "import sys; from singaudit.dataset.sources import object_store; object_store._PATIENCE = 1.0\n"
+        "try: object_store.open_objects(sys.argv[1])\n"
+        "except object_store.MachineError as error: print(error.message)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, silent], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert "no answer" in done.stdout
+
+
+def test_a_column_of_labels_is_for_tables():
     with pytest.raises(DatasetError, match="a folder of an object store"):
         open_source("s3://photos/pets", "label")
 
@@ -126,9 +309,9 @@ def test_an_audit_of_a_bucket_is_that_of_the_folder(bucket, tmp_path):
         PIL.Image.fromarray(shapes.load(i).pixels).save(file, "PNG")
         (tmp_path / "im").mkdir(exist_ok=True)
         (tmp_path / "im" / f"{i:02}.png").write_bytes(file.getvalue())
-        bucket[0][f"photos/im/{i:02}.png"] = file.getvalue()
+        bucket.objects[f"photos/im/{i:02}.png"] = file.getvalue()
     results = []
-    for images in ("im", "s3://photos/im"):
+    for images in ("im", bucket.uri("photos/im")):
         words = ["run", "builtin:leaky", "--images", images, "--vlm", "builtin:shapes", "--report", "json"]
         done = typed(*words, "-o", "out", "--force", "--generate", "0", cwd=tmp_path)
         assert done.exit_code == 4, done.stderr
