@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 JOBS ?= 2
 PATHS := singaudit tests examples
 
-.PHONY: demo test faults cluster check kernels format docs bench setup system clean
+.PHONY: demo test faults cluster stores check kernels format docs bench setup system clean
 
 demo: setup
 	$(BIN)/singaudit demo -o singaudit-demo
@@ -24,6 +24,11 @@ faults: setup
 cluster: setup
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[ray]'
 	$(BIN)/python -m pytest -m cluster tests/engine/test_ray.py
+
+# The clients of Google's and Azure's stores, against servers on this machine: too large to come with every setup.
+stores: setup
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[gcs,azure]'
+	$(BIN)/python -m pytest tests/dataset/sources/test_object_store.py
 
 check: setup
 	$(BIN)/ruff format --check $(PATHS)
