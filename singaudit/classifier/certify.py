@@ -20,7 +20,7 @@ def certify_on_noise(classifier: Classifier, device: str = "cpu", thorough: bool
     """The certificate on random images, where there are no real ones; ``ran_on`` says so. Raises ``ModelError``.
 
     ``thorough`` False: on two images and the gradient of one, whose cost is bounded: 2 passes of the copy for one image
-    (3 of a network that is not in float32) and one backward, 2 of ONNX Runtime (4 where its modes differ), and 3 to 9
+    (6 of a network that is not in float32) and one backward, 2 of ONNX Runtime (4 where its modes differ), and 3 to 9
     in float64. What does not pass so is made thoroughly.
     """
     if not thorough:

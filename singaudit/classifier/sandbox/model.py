@@ -274,8 +274,10 @@ def _first_run(
     from singaudit.classifier.graph.session import make_session
     from singaudit.classifier.head.first_run import take_trace
 
+    # Of all operators this one computes something else where its weights are not packed.
+    few = all(node.op_type != "MatMulNBits" for node in graph.order)
     try:
-        session = make_session(data, folder, CPU, threads, "unoptimised", few=True)
+        session = make_session(data, folder, CPU, threads, "unoptimised", few=few)
         return session, take_trace(graph, spec, session, asked), "unoptimised"
     except ModelError:
         session = make_session(data, folder, CPU, threads)

@@ -155,7 +155,8 @@ class _Reader:
     def __init__(self, text: str, store: Any) -> None:
         self._text = text
         self._store = store
-        self._waited = 0.0
+        self._failing: float | None = None
+        """Since when no object has arrived; None where the last one did."""
 
     def read(self, path: str) -> bytes:
         """An object's bytes, of those beyond the limit one.
@@ -166,15 +167,15 @@ class _Reader:
         try:
             data: bytes = self._store.cat_file(path, start=0, end=MAX_BYTES + 1, timeout=_READING)
         except Exception as error:  # each client raises its own kinds
-            self._waited += time.monotonic() - began
+            since = self._failing = self._failing if self._failing is not None else began
             said = short(error) or f"no answer within {_READING:.0f} seconds"
-            if self._waited > _GIVING_UP:
+            if time.monotonic() - since > _GIVING_UP:
                 raise MachineError(
                     f"{self._text} cannot be read any more: {said}",
                     hint="Check the network and the store, and run the command again: what was computed is kept.",
                 ) from error
             raise UndecodableError(f"cannot be read from the object store: {said}") from error
-        self._waited = 0.0
+        self._failing = None
         if len(data) > MAX_BYTES:
             raise UndecodableError(f"is over the limit of {MAX_BYTES} bytes")
         return data

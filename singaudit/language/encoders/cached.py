@@ -34,12 +34,15 @@ class CachedEncoder:
         found = revision_of(name, cache)
         self._found, self._cache = found, cache
         self._exports = Exports(cache, found.fingerprint) if found is not None else None
-        facts = cache.recall(f"encoder-{found.fingerprint}") if found is not None else None
+        named = cache.name_of(
+            "encoder", {"of": found.fingerprint if found else name, "device": device, "precision": precision}
+        )
+        facts = cache.recall(named) if found is not None else None
         if found is None or facts is None:
             encoder = self._model()
             facts = {key: getattr(encoder, key) for key in ("revision", "family", "embedding_dim", "runtime")}
             if found is not None:
-                cache.remember(f"encoder-{found.fingerprint}", facts)
+                cache.remember(named, facts)
         self.revision = str(facts["revision"])
         self.family = str(facts["family"])
         self.embedding_dim = int(facts["embedding_dim"])

@@ -39,7 +39,7 @@ class Drawer:
 
     def start(self) -> None:
         """Let the process load its engine meanwhile, most of a second, for charts that are to be drawn soon."""
-        with self._lock:
+        with self._lock, contextlib.suppress(DrawingError):  # who draws meets it again, and says it
             if self._died < _TRIES:
                 self._started()
                 self._rest()
@@ -90,14 +90,17 @@ class Drawer:
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None:
-            self._process = subprocess.Popen(
-                child.command(_WORKER),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env=child.environment(),
-                pass_fds=child.inherited(),
-            )
+            try:
+                self._process = subprocess.Popen(
+                    child.command(_WORKER),
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    env=child.environment(),
+                    pass_fds=child.inherited(),
+                )
+            except OSError as error:  # no more processes, or no memory for one
+                raise DrawingError(f"the process that draws charts cannot be started: {error.strerror}") from error
         return self._process
 
     def _why(self) -> str:

@@ -52,6 +52,15 @@ def test_a_text_is_encoded_once_and_then_never_again(tmp_path, model):
         again.encode_texts(["a black heart"])
 
 
+def test_what_runs_a_model_is_remembered_for_each_precision(tmp_path):
+    def opened(precision):
+        return lambda exports: open_encoder(BUILTIN, precision=precision, exports=exports)
+
+    for precision, said in [("fp32", "torch: too small to gain by an export"), ("bf16", "torch")]:
+        assert CachedEncoder(BUILTIN, "cpu", Cache(tmp_path), opened(precision), precision).runtime == said
+        assert CachedEncoder(BUILTIN, "cpu", Cache(tmp_path), never, precision).runtime == said
+
+
 def test_texts_are_told_as_they_are_done_and_an_interrupt_keeps_them(tmp_path, model):
     texts, told = [f"{i} red stars" for i in range(150)], []
 

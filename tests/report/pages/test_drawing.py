@@ -72,3 +72,13 @@ def test_a_limit_on_memory_costs_the_charts_and_not_the_report(tmp_path):
     assert found.returncode == 0, found.stderr
     assert "could not be drawn" in found.stdout
     assert found.stderr.count("charts could not be drawn") == 1
+
+
+def test_a_process_that_cannot_be_started_costs_charts_and_nothing_else(drawer, monkeypatch):
+    def full(*given, **more):
+        raise OSError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "Popen", full)
+    drawer.start()
+    with pytest.raises(DrawingError, match="cannot be started: Resource temporarily unavailable"):
+        drawer.svg({})

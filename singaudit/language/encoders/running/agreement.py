@@ -46,9 +46,10 @@ def make_probes(prepare: Prepare, tokens: Sequence[Sequence[int]]) -> Probes:
 
 
 def least_cosine(found: Embeddings, wanted: Embeddings) -> float:
-    """The smallest cosine between an embedding and what it should be; computed in float64."""
+    """The smallest cosine between an embedding and what it should be, NaN where one is; computed in float64."""
     pairs = zip(found, wanted, strict=True)
-    return min(float((unit(a) * unit(b)).sum(axis=1, dtype=np.float64).min()) for a, b in pairs)
+    # Python's min would pass over what is no number.
+    return float(np.min([(unit(a) * unit(b)).sum(axis=1, dtype=np.float64).min() for a, b in pairs]))
 
 
 def bits_stay(towers: Callable[[], Towers], tokens: Sequence[Sequence[int]]) -> bool:

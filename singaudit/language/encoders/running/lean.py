@@ -1,4 +1,4 @@
-"""CLIP's two towers with nothing computed that no embedding is read from, as modules to be exported.
+"""CLIP's two towers with nothing computed that no embedding is read from, as modules to export or to run.
 
 An embedding is read from one token: the last layer is computed for that one alone. The text tower looks back only
 (Radford et al., 2021, section 2.4), so that what it computes of a text's first tokens is the same whatever follows
@@ -6,7 +6,7 @@ them: keys and values of a beginning, such as "a photo of a", are computed once 
 follows the token that ends a text is left out.
 
 Weights are laid out as matrix products read them, and the three of an attention are one: an exported model starts
-sooner. Whether a tower agrees with its library's is for those to find out who export it.
+sooner. Whether a tower agrees with its library's is for those to find out who use it.
 """
 
 from __future__ import annotations

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
+from threading import Barrier
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -82,9 +84,8 @@ class TorchTowers:
             # Several threads on matrices this small wait for each other longer than they compute, and take the
             # cores from decoding: 4.8 times slower when another process is busy.
             torch.set_num_threads(1)
-        workers, threads = abreast() if self.on_cpu and not small else (1, torch.get_num_threads())
         # Threads that wait for each other at every layer spin: what is cut into pieces goes side by side instead.
-        self._pool = ThreadPoolExecutor(workers, "torch", torch.set_num_threads, (threads,)) if workers > 1 else None
+        self._pool = _torch_pool() if self.on_cpu and not small and cores() > 1 else None
 
     def leaned(self, lean: Lean, exact: bool) -> TorchTowers:
         """The same model by its lean modules; ``exact`` whether their bits do not depend on the number of texts."""
@@ -117,7 +118,8 @@ class TorchTowers:
 
         def tensor(rows: Array) -> Any:
             found = torch.from_numpy(np.ascontiguousarray(rows)).to(self._device)
-            return found.to(self.precision) if found.is_floating_point() else found
+            # The library's own towers cast what they take themselves, and not all of it.
+            return found.to(self.precision) if self._beginnings is not None and found.is_floating_point() else found
 
         with torch.inference_mode(), failures_told(self._name):
             made = module(*map(tensor, given))
@@ -173,6 +175,22 @@ def _texts(
         found: list[Array] = each(lambda rows: run(rows)[0], batches)
         return found
     return beginnings.texts(batches, run, each)
+
+
+@cache
+def _torch_pool() -> ThreadPoolExecutor:
+    """Threads that run pieces side by side, each with its share of torch's threads.
+
+    torch keeps that number for the whole process, and a thread reads it once: all start here, before it is put back.
+    """
+    import torch
+
+    workers, threads = abreast()
+    before, together = torch.get_num_threads(), Barrier(workers)
+    pool = ThreadPoolExecutor(workers, "torch", torch.set_num_threads, (threads,))
+    deque(pool.map(lambda _: together.wait(), range(workers)), maxlen=0)
+    torch.set_num_threads(before)
+    return pool
 
 
 def abreast() -> tuple[int, int]:
