@@ -35,6 +35,19 @@ def finding(found, group):
     return next(f for f in found.result.findings if f.group == group)
 
 
+def test_who_prepares_is_told_when_the_model_is_open_and_when_findings_are_made(models):
+    told = []
+    config = AuditConfig(model=str(models / "leaky.onnx"), images="shapes:1500:5", vlm=VLM)
+    audit(
+        config, lambda stage, done, total: told.append(stage), opened=lambda: told.append("opened"),
+        concluding=lambda: told.append("concluding"),
+    )  # fmt: skip
+    once = [stage for i, stage in enumerate(told) if stage not in told[:i]]
+    assert (told.count("opened"), told.count("concluding")) == (1, 1)
+    assert once.index("opened") < once.index("look at the images")
+    assert once.index("compare with controls") < once.index("concluding") < once.index("collect pictures")
+
+
 def test_a_planted_leak_is_found_and_an_absent_one_is_not(leaky, clean):
     assert finding(leaky, "colour").finding in ("strong", "partial")
     assert finding(clean, "colour").finding in ("not detected", "cannot tell")
