@@ -15,15 +15,17 @@ from singaudit.classifier.graph.wire import BYTES, EIGHT, FOUR, VARINT, message,
 
 LARGE = 64 << 20
 """Bytes of a model from which on this is worth a second copy of its weights."""
-_SMALLEST = 1 << 16
+SMALLEST = 1 << 16
 """Bytes of a weight that is set apart."""
 _PAGE = 1 << 16
 """Weights begin at multiples of it, as ONNX recommends."""
 _NAME = "weights"
 _NUMBERS = frozenset({1, 2, 3, 10, 11, 16})
 """Element types whose bytes are the numbers: floats, and integers of 8 bits."""
-_GRAPH, _INITIALIZER, _ELEMENT, _RAW, _EXTERNAL, _LOCATION = 7, 5, 2, 9, 13, 14
+GRAPH, INITIALIZER, RAW_DATA = 7, 5, 9
 """Field numbers of ModelProto, GraphProto and TensorProto (onnx.proto)."""
+_ELEMENT, _EXTERNAL, _LOCATION = 2, 13, 14
+"""The same of TensorProto."""
 
 
 _Put = Callable[[memoryview], tuple[str, int]]
@@ -93,15 +95,15 @@ def external(about: bytes, name: str, offset: int, size: int) -> bytes:
     """The message of an initializer whose bytes lie in the file ``name``; ``about`` are its other fields."""
     where = [("location", name), ("offset", str(offset)), ("length", str(size))]
     parts = [message(_EXTERNAL, message(1, k.encode()) + message(2, v.encode())) for k, v in where]
-    return message(_INITIALIZER, about + b"".join(parts) + number(_LOCATION << 3 | VARINT) + number(1))
+    return message(INITIALIZER, about + b"".join(parts) + number(_LOCATION << 3 | VARINT) + number(1))
 
 
 def _model(view: memoryview, put: _Put) -> bytes:
     fields = list(_fields(view, 0, len(view)))
-    if [field.wire for field in fields if field.number == _GRAPH] != [BYTES]:
+    if [field.wire for field in fields if field.number == GRAPH] != [BYTES]:
         raise ValueError("expected one graph")
     return b"".join(
-        message(_GRAPH, _graph(view, field, put)) if field.number == _GRAPH else _as_it_is(view, field)
+        message(GRAPH, _graph(view, field, put)) if field.number == GRAPH else _as_it_is(view, field)
         for field in fields
     )
 
@@ -109,7 +111,7 @@ def _model(view: memoryview, put: _Put) -> bytes:
 def _graph(view: memoryview, graph: _Field, put: _Put) -> bytes:
     parts = []
     for field in _fields(view, graph.value, graph.end):
-        tensor = field.number == _INITIALIZER and field.wire == BYTES
+        tensor = field.number == INITIALIZER and field.wire == BYTES
         parts.append(_tensor(view, field, put) if tensor else _as_it_is(view, field))
     return b"".join(parts)
 
@@ -118,13 +120,13 @@ def _tensor(view: memoryview, tensor: _Field, put: _Put) -> bytes:
     fields = list(_fields(view, tensor.value, tensor.end))
     if any(field.number in (_EXTERNAL, _LOCATION) for field in fields):
         raise ValueError("expected all weights in this file")
-    raw = [field for field in fields if field.number == _RAW]
+    raw = [field for field in fields if field.number == RAW_DATA]
     elements = [_varint(view, field.value, field.end)[0] for field in fields if field.number == _ELEMENT]
     plain = len(raw) == len(elements) == 1 and raw[0].wire == BYTES and elements[0] in _NUMBERS
-    if not plain or raw[0].end - raw[0].value < _SMALLEST:
+    if not plain or raw[0].end - raw[0].value < SMALLEST:
         return _as_it_is(view, tensor)
     weight = view[raw[0].value : raw[0].end]
-    about = b"".join(_as_it_is(view, field) for field in fields if field.number != _RAW)
+    about = b"".join(_as_it_is(view, field) for field in fields if field.number != RAW_DATA)
     return external(about, *put(weight), len(weight))
 
 

@@ -80,7 +80,7 @@ def test_it_is_opened_and_certified_with_the_same_numbers(tmp_path, monkeypatch)
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_sessions_of_both_give_the_same_bits(family, tmp_path, monkeypatch):
-    monkeypatch.setattr(apart, "_SMALLEST", 16)
+    monkeypatch.setattr(apart, "SMALLEST", 16)
     path = tmp_path / "model.onnx"
     onnx.save(export(build(family), dynamic=True), path)
     found = set_apart(path, tmp_path / "apart")

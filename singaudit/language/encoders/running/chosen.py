@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from singaudit.errors import short
-from singaudit.language.encoders.running.agreement import Probes, bits_stay, least_cosine, make_probes
+from singaudit.language.encoders.running.agreement import bits_stay, least_cosine, make_probes
 from singaudit.language.encoders.running.exports import COSINE, Exports
 from singaudit.language.encoders.running.towers import SMALL_PARAMETERS, Prepare, TorchTowers, Towers
 
@@ -28,7 +28,7 @@ def choose(
             return made
         if not towers.on_cpu or towers.parameters < SMALL_PARAMETERS:
             return towers
-        return _shortened(towers, partial(make_probes, prepare), tokens)
+        return _shortened(towers, prepare, tokens)
 
 
 @contextmanager
@@ -44,17 +44,13 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _shortened(
-    towers: TorchTowers,
-    probes_of: Callable[[Sequence[Sequence[int]]], Probes],
-    tokens: Callable[[], Sequence[Sequence[int]]],
-) -> TorchTowers:
+def _shortened(towers: TorchTowers, prepare: Prepare, tokens: Callable[[], Sequence[Sequence[int]]]) -> TorchTowers:
     """The lean modules in torch where there are any that agree with the library's."""
     try:
         lean = towers.lean()
         if lean is None:
             return towers
-        probes, required = probes_of(tokens()), COSINE if towers.precision.itemsize > 2 else COSINE_16
+        probes, required = make_probes(prepare, tokens()), COSINE if towers.precision.itemsize > 2 else COSINE_16
         found = towers.leaned(lean, False)
         cosine = least_cosine(probes.by(found), probes.by(towers))
         if cosine >= required:
@@ -66,6 +62,6 @@ def _shortened(
         raise
     except Exception as error:  # a model of another build than its class's
         reason = short(error) or type(error).__name__
-    exports = towers.runtime.removeprefix("torch").removeprefix(": ")
-    towers.runtime = f"torch, the library's own towers: {reason[:200]}{'; ' if exports else ''}{exports}"
+    _, _, before = towers.runtime.partition(": ")  # why there is no export
+    towers.runtime = f"torch, the library's own towers: {'; '.join(filter(None, (reason[:200], before)))}"
     return towers

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from singaudit.cache.files import keep_file, kept_file
 from singaudit.cache.store import Cache
-from singaudit.classifier.graph.apart import external, split
+from singaudit.classifier.graph.apart import GRAPH, INITIALIZER, RAW_DATA, SMALLEST, external, split
 from singaudit.classifier.graph.session import make_session, takes_files
 from singaudit.classifier.graph.wire import begin, message
 from singaudit.errors import SingauditError, short
@@ -39,10 +39,6 @@ _FORM = 2
 _LARGEST = 1_900 * 2**20
 """Bytes of weights of a tower: a protocol buffer holds 2 GiB."""
 _TOWERS = ("image", "text")
-_GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9
-"""Field numbers of ModelProto, GraphProto and TensorProto (onnx.proto)."""
-_SMALL = 1 << 16
-"""Bytes of a weight that stays in the graph."""
 
 
 @dataclass(frozen=True)
@@ -148,23 +144,23 @@ class _Tower:
         """Buffers that make the file, one after the other."""
         parts: list[Any] = []
         for about, weight in self.weights:
-            about += begin(_RAW_DATA, len(weight))
-            parts += [begin(_INITIALIZER, len(about) + len(weight)) + about, weight]
+            about += begin(RAW_DATA, len(weight))
+            parts += [begin(INITIALIZER, len(about) + len(weight)) + about, weight]
         size = len(self.graph) + sum(map(len, parts))
-        return [self.head + begin(_GRAPH, size) + self.graph, *parts]
+        return [self.head + begin(GRAPH, size) + self.graph, *parts]
 
     def session(self) -> Any:
         """It, opened by ONNX Runtime."""
         if not takes_files():
             return _opened(b"".join(self.file()))
-        named = {f"weight-{i}": weight for i, (_, weight) in enumerate(self.weights) if len(weight) >= _SMALL}
+        named = {f"weight-{i}": weight for i, (_, weight) in enumerate(self.weights) if len(weight) >= SMALLEST}
         messages = [
             external(about, name, 0, len(weight))
             if (name := f"weight-{i}") in named
-            else message(_INITIALIZER, about + message(_RAW_DATA, weight.tobytes()))
+            else message(INITIALIZER, about + message(RAW_DATA, weight.tobytes()))
             for i, (about, weight) in enumerate(self.weights)
         ]
-        model = self.head + message(_GRAPH, self.graph + b"".join(messages))
+        model = self.head + message(GRAPH, self.graph + b"".join(messages))
         return make_session(model, None, threads=abreast()[1], files=named)
 
 

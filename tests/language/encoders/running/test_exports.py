@@ -64,8 +64,8 @@ def test_no_bit_of_an_embedding_depends_on_what_is_beside_it(torchs, large_enoug
 @pytest.mark.parametrize("taken", [True, False])
 def test_weights_beside_the_graph_and_within_it_give_the_same_bits(tmp_path, torchs, large_enough, monkeypatch, taken):
     whole = open_encoder(BUILTIN, exports=Exports(Cache(tmp_path / "whole"), "print"))
-    monkeypatch.setattr(exports, "_SMALL", 16)
-    monkeypatch.setattr(apart, "_SMALLEST", 16)
+    monkeypatch.setattr(exports, "SMALLEST", 16)
+    monkeypatch.setattr(apart, "SMALLEST", 16)
     monkeypatch.setattr(exports, "takes_files", lambda: taken)
     asked, make = [], exports.make_session
     monkeypatch.setattr(exports, "make_session", lambda *args, **more: asked.append(more) or make(*args, **more))
