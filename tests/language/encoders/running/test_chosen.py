@@ -5,6 +5,7 @@ import threading
 import numpy as np
 import pytest
 import torch
+from towers_alike import assert_alone_as_together, differing, images_of
 
 from singaudit.cache.store import Cache
 from singaudit.language.encoders.running import chosen, exports, lean, towers
@@ -27,11 +28,6 @@ def plain(request):
     return open_encoder(BUILTIN, precision=request.param), request.param
 
 
-def images_of(encoder, count=7):
-    rng = np.random.default_rng(1)
-    return np.stack([encoder.prepare(rng.integers(0, 256, (40 + i, 70, 3), dtype=np.uint8)) for i in range(count)])
-
-
 def test_without_exports_torch_runs_what_computes_less(plain, large_enough):
     library, precision = plain
     encoder = open_encoder(BUILTIN, precision=precision)
@@ -46,24 +42,11 @@ def test_without_exports_torch_runs_what_computes_less(plain, large_enough):
 
 def test_no_bit_depends_on_what_is_beside_it(plain, large_enough):
     encoder = open_encoder(BUILTIN, precision=plain[1])
-    images, texts = images_of(encoder), [*TEXTS, *(f"{i} red stars" for i in range(70))]
-    whole = encoder.encode_images(images)
-    np.testing.assert_array_equal(whole[[5, 2]], encoder.encode_images(images[[5, 2]]))
-    np.testing.assert_array_equal(whole[4], encoder.encode_images(images[4:5])[0])
-    said = encoder.encode_texts(texts)
-    np.testing.assert_array_equal(said[60], encoder.encode_texts([texts[60]])[0])
-    np.testing.assert_array_equal(said[[70, 2]], encoder.encode_texts([texts[70], texts[2]]))
+    assert_alone_as_together(encoder)
 
 
 def test_where_it_differs_the_librarys_own_run_and_that_is_said(plain, large_enough, monkeypatch):
-    shorter = lean.of_transformers
-
-    def wrong(model):
-        found = shorter(model)
-        found.text.positions = torch.nn.Parameter(found.text.positions * 2, requires_grad=False)
-        return found
-
-    monkeypatch.setattr(lean, "of_transformers", wrong)
+    differing(monkeypatch)
     encoder = open_encoder(BUILTIN, precision=plain[1])
     assert encoder.runtime.startswith("torch, the library's own towers: what computes less has a cosine of")
     np.testing.assert_array_equal(encoder.encode_texts(TEXTS), plain[0].encode_texts(TEXTS))

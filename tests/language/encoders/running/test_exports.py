@@ -3,6 +3,7 @@
 import numpy as np
 import onnx
 import pytest
+from towers_alike import TEXTS, assert_alone_as_together, images_of
 
 from singaudit.cache.store import Cache
 from singaudit.classifier.graph import apart
@@ -10,8 +11,6 @@ from singaudit.language.encoders.running import exports
 from singaudit.language.encoders.running.exports import Exports
 from singaudit.language.encoders.running.towers import OnnxTowers, TorchTowers, embed_texts
 from singaudit.language.encoders.table import BUILTIN, open_encoder
-
-TEXTS = ["a red star", "an image", "a photo of a large striped star on a blue background", "a blue star", "a red heart"]
 
 
 @pytest.fixture
@@ -23,11 +22,6 @@ def large_enough(monkeypatch):
 @pytest.fixture(scope="module")
 def torchs():
     return open_encoder(BUILTIN)
-
-
-def images_of(encoder, count=5):
-    rng = np.random.default_rng(1)
-    return np.stack([encoder.prepare(rng.integers(0, 256, (40 + i, 70, 3), dtype=np.uint8)) for i in range(count)])
 
 
 def never(*args):
@@ -51,14 +45,8 @@ def test_an_export_gives_torchs_embeddings_and_is_made_once(tmp_path, torchs, la
 
 def test_no_bit_of_an_embedding_depends_on_what_is_beside_it(torchs, large_enough):
     encoder = open_encoder(BUILTIN, exports=Exports(Cache(None), "print"))
-    images, texts = images_of(encoder, 7), [*TEXTS, *(f"{i} red stars" for i in range(70))]
     for each in (encoder, torchs):
-        whole = each.encode_images(images)
-        np.testing.assert_array_equal(whole[[5, 2]], each.encode_images(images[[5, 2]]))
-        np.testing.assert_array_equal(whole[4], each.encode_images(images[4:5])[0])
-        said = each.encode_texts(texts)
-        np.testing.assert_array_equal(said[60], each.encode_texts([texts[60]])[0])
-        np.testing.assert_array_equal(said[[70, 2]], each.encode_texts([texts[70], texts[2]]))
+        assert_alone_as_together(each)
 
 
 @pytest.mark.parametrize("taken", [True, False])

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from towers_alike import differing
 
 from singaudit.cache.store import Cache
 from singaudit.language.encoders.running import exports, lean
@@ -180,14 +181,7 @@ def test_what_is_remembered_of_beginnings_is_bounded(monkeypatch):
 
 def test_where_a_lean_tower_differs_the_librarys_own_is_exported_and_that_is_said(monkeypatch, tmp_path):
     monkeypatch.setattr(exports, "SMALL_PARAMETERS", 0)
-    shorter = lean.of_transformers
-
-    def wrong(model):
-        found = shorter(model)
-        found.text.positions = torch.nn.Parameter(found.text.positions * 2, requires_grad=False)
-        return found
-
-    monkeypatch.setattr(lean, "of_transformers", wrong)
+    differing(monkeypatch)
     encoder = open_encoder(BUILTIN, exports=Exports(Cache(tmp_path), "print"))
     assert encoder.runtime.startswith(
         "ONNX Runtime, the library's own towers: the export's embeddings have a cosine of"
