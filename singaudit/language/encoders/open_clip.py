@@ -16,7 +16,7 @@ from singaudit.classifier.files.folder import Held, check_numbers, check_safeten
 from singaudit.disk import PrivateFolder
 from singaudit.errors import LanguageError, MachineError, ModelError, SingauditError, short
 from singaudit.language.encoders.checks import PROBES, check_description
-from singaudit.language.encoders.running.chosen import choose
+from singaudit.language.encoders.running.chosen import choose, loaded_in
 from singaudit.language.encoders.running.exports import Exports
 from singaudit.language.encoders.running.towers import TorchTowers, Towers, embed_texts, unit
 from singaudit.language.encoders.taken import TakenFolder, taken
@@ -105,9 +105,8 @@ def _torch_towers(name: str, model: Any, device: str) -> TorchTowers:
             self.visual = model.visual
 
         def forward(self, rows: Any) -> Any:
-            return model.encode_image(rows.to(dtype))
+            return model.encode_image(rows.to(next(model.visual.parameters()).dtype))
 
-    dtype = next(model.visual.parameters()).dtype
     text_weights = [p for key, p in model.named_parameters() if not key.startswith("visual.")]
 
     class Texts(torch.nn.Module):
@@ -123,7 +122,7 @@ def _torch_towers(name: str, model: Any, device: str) -> TorchTowers:
 
         return of_open_clip(model)
 
-    return TorchTowers(name, Images().eval(), Texts().eval(), device, lean)
+    return TorchTowers(name, model, Images().eval(), Texts().eval(), device, lean)
 
 
 def repository_of(name: str) -> str:
@@ -200,6 +199,7 @@ def open_folder(
                 exports,
                 partial(_prepared, transform),
                 lambda: tokenizer(list(PROBES)).tolist(),
+                precision,
             )
     except SingauditError:
         raise
@@ -233,7 +233,7 @@ def _load(
     check_description(name, [held], lambda: open_clip.create_model(where, device="meta", **empty))
     model = open_clip.create_model(where, **empty)
     open_clip.load_checkpoint(model, str(weights), strict=True)
-    model = model.to(torch.bfloat16 if precision == "bf16" else torch.float32)
+    model = model.to(loaded_in(precision, device))
     model = on_device(model, device).eval().requires_grad_(False)
     tokenizer = open_clip.get_tokenizer(where)
     transform = image_transform_v2(PreprocessCfg(**model.visual.preprocess_cfg), is_train=False)

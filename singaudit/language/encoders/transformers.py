@@ -16,7 +16,7 @@ from singaudit.classifier.files.folder import Held, check_numbers, check_safeten
 from singaudit.disk import PrivateFolder
 from singaudit.errors import LanguageError, MachineError, ModelError, SingauditError, short
 from singaudit.language.encoders.checks import PROBES, check_description, check_processor, check_tokenizer
-from singaudit.language.encoders.running.chosen import choose
+from singaudit.language.encoders.running.chosen import choose, loaded_in
 from singaudit.language.encoders.running.exports import Exports
 from singaudit.language.encoders.running.towers import TorchTowers, Towers, embed_texts, unit
 from singaudit.language.encoders.taken import TakenFolder, taken, weights_digest
@@ -158,7 +158,7 @@ def _torch_towers(name: str, family: str, model: Any, device: str) -> TorchTower
 
         return of_transformers(model) if family in _LOOK_BACK else None
 
-    return TorchTowers(name, Images().eval(), Texts().eval(), device, lean)
+    return TorchTowers(name, model, Images().eval(), Texts().eval(), device, lean)
 
 
 def repository_of(name: str) -> str:
@@ -308,6 +308,7 @@ def _load(
             exports,
             partial(_prepared, processor, family),
             partial(_tokens, tokenizer, family, length, PROBES),
+            precision,
         )
     return family, dim, towers, tokenizer, processor, length
 
@@ -323,7 +324,6 @@ def _model(
     name: str, folder: Path, held: Sequence[Held], config: Any, device: str, precision: str, options: dict[str, Any]
 ) -> Any:
     """The model with all its weights, on the device."""
-    import torch
     import transformers
 
     check_description(name, held, lambda: transformers.AutoModel.from_config(config))
@@ -331,7 +331,7 @@ def _model(
         model, info = transformers.AutoModel.from_pretrained(
             folder,
             use_safetensors=True,
-            dtype=torch.bfloat16 if precision == "bf16" else torch.float32,
+            dtype=loaded_in(precision, device),
             output_loading_info=True,
             **options,
         )

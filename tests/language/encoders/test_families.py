@@ -126,6 +126,20 @@ def test_embeddings_are_those_of_the_familys_own_class(family, tmp_path, at_once
     np.testing.assert_allclose(encoder.encode_images(pixels), unit(images), atol=1e-5)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_computes_in_bf16(family, tmp_path):
+    torch.manual_seed(0)
+    saved(tmp_path, FAMILIES[family]().eval())
+    exact, coarse = open_encoder(str(tmp_path)), open_encoder(str(tmp_path), precision="bf16")
+    pixels = exact.prepare(np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8))[None]
+    for wanted, found in (
+        (exact.encode_images(pixels), coarse.encode_images(pixels)),
+        (exact.encode_texts(TEXTS), coarse.encode_texts(TEXTS)),
+    ):
+        assert not np.array_equal(found, wanted)
+        assert (found * wanted).sum(axis=1).min() > 0.999
+
+
 class Program:
     """A pickle of it is a program: whoever builds it, writes a file."""
 

@@ -98,6 +98,10 @@ def test_other_towers_give_the_librarys_own_embeddings(kind, tmp_path):
         text = built.encode_text(open_clip.SimpleTokenizer(context_length=16)(texts), normalize=True)
     np.testing.assert_allclose(encoder.encode_images(prepared), image.numpy(), atol=1e-5)
     np.testing.assert_allclose(encoder.encode_texts(texts), text.numpy(), atol=1e-5)
+    coarse = open_encoder(str(tmp_path), precision="bf16")
+    for found, wanted in ((coarse.encode_images(prepared), image), (coarse.encode_texts(texts), text)):
+        assert not np.array_equal(found, wanted)
+        assert (found * wanted.numpy()).sum(axis=1).min() > 0.999
 
 
 def test_missing_weights_are_never_filled_in(folder):

@@ -61,19 +61,18 @@ class Towers(Protocol):
 class TorchTowers:
     """Towers as torch modules: ``image`` takes a tensor of prepared images, ``text`` one of tokens (k, length).
 
-    ``lean`` makes the modules that compute the same with less; None where there are none. With ``beginnings``, ``text``
-    is one of those and takes keys and values of what stands before its tokens.
+    ``model`` is the library's, of which they run parts; None where they run none. ``lean`` makes the modules that
+    compute the same with less; None where there are none. With ``beginnings``, ``text`` is one of those and takes keys
+    and values of what stands before its tokens.
     """
 
     def __init__(
-        self, name: str, image: Any, text: Any, device: str, lean: Callable[[], Lean | None] = lambda: None,
-        beginnings: Beginnings | None = None, exact: bool = False,
+        self, name: str, model: Any, image: Any, text: Any, device: str,
+        lean: Callable[[], Lean | None] = lambda: None, beginnings: Beginnings | None = None, exact: bool = False,
     ) -> None:  # fmt: skip
         self.image, self.text, self.lean, self.runtime, self.exact = image, text, lean, "torch", exact
-        self._name, self._device, self._beginnings = name, device, beginnings
+        self._name, self._model, self._device, self._beginnings = name, model, device, beginnings
         self.parameters = sum(p.numel() for module in (image, text) for p in module.parameters())
-        self.precision = next(p.dtype for p in image.parameters())
-        """torch's dtype of the numbers that it computes with."""
         self.on_cpu = device.partition(":")[0] == "cpu"
         self.filled = _FILLED if self.on_cpu else TEXTS
         small = self.parameters < SMALL_PARAMETERS
@@ -91,9 +90,22 @@ class TorchTowers:
         """The same model by its lean modules; ``exact`` whether their bits do not depend on the number of texts."""
         image = self.image if lean.image is None else lean.image
         if lean.text is None:
-            return TorchTowers(self._name, image, self.text, self._device)
+            return TorchTowers(self._name, self._model, image, self.text, self._device)
         known = Beginnings(lean.end, lean.text.state, exact)
-        return TorchTowers(self._name, image, lean.text, self._device, beginnings=known, exact=exact)
+        model = self._model if lean.image is None else None  # nothing of it runs, and nobody needs to keep it
+        return TorchTowers(self._name, model, image, lean.text, self._device, beginnings=known, exact=exact)
+
+    def halve(self) -> None:
+        """Let both towers compute in bf16, in place: of the library's every number, of lean ones what is multiplied."""
+        import torch
+
+        from singaudit.language.encoders.running.lean import ImageTower, TextTower, halve
+
+        for tower in (self.image, self.text):
+            if isinstance(tower, ImageTower | TextTower):
+                halve(tower)
+        if self._model is not None:
+            self._model.to(torch.bfloat16)
 
     def images(self, inputs: Array) -> Array:
         """As ``Towers.images``. On a CPU in pieces of one size, so that no image's bits depend on those beside it."""
@@ -116,13 +128,8 @@ class TorchTowers:
     def _run(self, module: Any, *given: Array) -> list[Array]:
         import torch
 
-        def tensor(rows: Array) -> Any:
-            found = torch.from_numpy(np.ascontiguousarray(rows)).to(self._device)
-            # The library's own towers cast what they take themselves, and not all of it.
-            return found.to(self.precision) if self._beginnings is not None and found.is_floating_point() else found
-
         with torch.inference_mode(), failures_told(self._name):
-            made = module(*map(tensor, given))
+            made = module(*(torch.from_numpy(np.ascontiguousarray(rows)).to(self._device) for rows in given))
             kept = made if isinstance(made, tuple) else (made,)
             return [np.asarray(one.float().cpu().numpy()) for one in kept]
 

@@ -9,7 +9,7 @@ from singaudit.cache.store import Cache
 from singaudit.language.encoders.running import exports, lean
 from singaudit.language.encoders.running.beginnings import BEGINNING, Beginnings
 from singaudit.language.encoders.running.exports import Exports
-from singaudit.language.encoders.running.lean import LARGEST, of_open_clip, of_transformers
+from singaudit.language.encoders.running.lean import LARGEST, halve, of_open_clip, of_transformers
 from singaudit.language.encoders.table import BUILTIN, open_encoder
 from singaudit.torchvision_import import import_torchvision
 
@@ -53,7 +53,7 @@ def through(tower, beginnings, tokens):
 
     def run(*given):
         with torch.inference_mode():
-            return [one.numpy() for one in tower(*map(torch.from_numpy, given))]
+            return [one.float().numpy() for one in tower(*map(torch.from_numpy, given))]
 
     used = [np.array([beginnings.used(ids)], np.int64) for ids in tokens]
     return np.concatenate(beginnings.texts(used, run, lambda call, parts: [call(part) for part in parts]))
@@ -127,6 +127,44 @@ def test_models_of_another_precision_or_build_are_left_as_they_are():
     vision, text = transformers.ViTConfig(**EYES), transformers.BertConfig(**TEXT)
     config = transformers.VisionTextDualEncoderConfig.from_vision_text_configs(vision, text, projection_dim=8)
     assert of_transformers(transformers.VisionTextDualEncoderModel(config)) is None
+
+
+@pytest.mark.parametrize(("tower", "share"), [("image", 0.5), ("text", 0.8)])
+def test_a_halved_tower_is_closer_to_float32_than_one_whose_every_number_has_16_bits(tower, share):
+    def by(model, lean=None):
+        with torch.inference_mode():
+            if tower == "image":
+                found = lean.image(rows) if lean else model.get_image_features(rows.to(model.dtype)).pooler_output
+            elif lean:
+                found = torch.from_numpy(through(lean.text, Beginnings(50, lean.text.state, True), tokens))
+            else:
+                found = model.get_text_features(torch.tensor(tokens)).pooler_output
+        return torch.nn.functional.normalize(found.double(), dim=1)
+
+    model, tokens = clip(), [[0, *range(3 + i, 11 + i), 50] for i in range(9)]
+    rows = torch.randn(9, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    lean = of_transformers(model)
+    halve(getattr(lean, tower))
+    truth = by(model)
+    halved, coarse = (1 - (found * truth).sum(dim=1) for found in (by(model, lean), by(model.to(torch.bfloat16))))
+    assert 0 < halved.mean() < coarse.mean() * share
+    assert halved.max() < 1e-3
+
+
+def test_a_halved_text_tower_of_open_clip_leaves_the_librarys_images_alone():
+    model = open_clip()
+    lean, rows = of_open_clip(model), torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    tokens = [[*ids, *[0] * 20][:20] for ids in texts(59)[:9]]
+    with torch.inference_mode():
+        said, seen = model.encode_text(torch.tensor(tokens)).numpy(), model.encode_image(rows)
+        halve(lean.text)
+        assert torch.equal(model.encode_image(rows), seen)
+        model.to(torch.bfloat16)  # as the images then are
+    found = through(lean.text, Beginnings(lean.end, lean.text.state, True), tokens)
+    assert {p.dtype for p in lean.text.norm.parameters()} == {torch.float32}
+    cosines = (found * said).sum(axis=1) / np.linalg.norm(found, axis=1) / np.linalg.norm(said, axis=1)
+    assert 1 - 1e-3 < cosines.min() < cosines.max() < 1 + 1e-6
+    assert not np.array_equal(found, said)
 
 
 def test_a_beginning_is_computed_once_and_no_bit_depends_on_who_shares_it():
