@@ -115,7 +115,7 @@ begun, both = [], threading.Barrier(3)
 def call(i):
     begun.append(i)
     both.wait()
-    time.sleep(20)
+    time.sleep(600)
 
 def interrupt():
     both.wait()
@@ -127,15 +127,13 @@ try:
 except KeyboardInterrupt:
     print(sorted(begun), "interrupted", flush=True)
 """
-    started = time.monotonic()
-    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=15)
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert found.stdout == "[0, 1] interrupted\n"
-    assert time.monotonic() - started < 15
 
 
 def test_what_is_begun_beside_is_waited_for_when_it_is_asked_for():
     go = threading.Event()
-    answer = beside(lambda: go.wait(5) and "done")
+    answer = beside(lambda: go.wait(60) and "done")
     go.set()
     assert (answer(), answer()) == ("done", "done")
     with pytest.raises(ZeroDivisionError):

@@ -16,7 +16,8 @@ from singaudit.cli.main import main
 
 Make = Callable[[Path], Sequence[str]]
 """Told an empty folder, which is also the current one: makes files there and returns what is typed."""
-_SECONDS = 60.0
+_SECONDS = 110.0
+"""Less than a model's process may take for one answer: no case is refused only because it was ended."""
 _CONTROL = [chr(i) for i in range(32) if chr(i) not in "\n"] + ["\x7f", "\x9b", "\u202e", "\u2066", "\u200f"]
 
 

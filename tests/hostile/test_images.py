@@ -29,13 +29,13 @@ NAMES = {
 
 
 def loaded(folder):
-    began = time.monotonic()
+    began = time.process_time()  # on a busy machine a second of work may take ten
     tracemalloc.start()
     source = open_source(str(folder))
     found = source.load(0)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10
     assert peak < 2**29, f"{peak >> 20} MiB"
     return found
 

@@ -64,6 +64,17 @@ class Client:
     def incomplete(self):
         return list(self.folder.rglob("*.incomplete"))
 
+    def downloads(self):
+        return sum("GET /cdn" in line for line in self.hub.requests)
+
+
+def soon(true):
+    """Wait until it is true, as long as a busy machine may take."""
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
 
 @pytest.fixture
 def vit(tmp_path):
@@ -190,9 +201,9 @@ def test_trouble_that_stays_is_explained(client):
 def test_a_body_that_breaks_off_is_resumed(client):
     client.hub.truncate = 700_000
     process = client.start(client.fetches, NAME)
-    time.sleep(2)
+    soon(lambda: client.downloads() > 1)
     client.hub.truncate = None
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
 
 
@@ -207,25 +218,19 @@ def test_damaged_files_do_not_stay(client, fault, word):
 
 
 def test_a_download_that_stands_still_is_given_up(client):
-    client.hub.stall = 60
-    started = time.monotonic()
+    client.hub.stall = 600
     client.refused("stood still", "HF_HUB_DOWNLOAD_TIMEOUT", HF_HUB_DOWNLOAD_TIMEOUT="1")
-    assert time.monotonic() - started < 30
     assert not client.incomplete()
 
 
 @pytest.mark.parametrize("fault", ["rate", "stall"])
-def test_an_interrupt_is_answered_within_a_second_and_leaves_nothing_half_written(client, fault):
-    setattr(client.hub, fault, 20_000 if fault == "rate" else 60)
-    process = client.start(client.opens, NAME)
-    deadline = time.monotonic() + 30
-    while not any("GET /cdn" in line for line in client.hub.requests) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(0.5)
+def test_an_interrupt_is_answered_at_once_and_leaves_nothing_half_written(client, fault):
+    setattr(client.hub, fault, 5_000 if fault == "rate" else 600)
+    process = client.start(client.opens, NAME, HF_HUB_DOWNLOAD_TIMEOUT="300")
+    soon(lambda: client.downloads() and client.incomplete())
     process.send_signal(signal.SIGINT)
-    sent = time.monotonic()
-    _, err = process.communicate(timeout=30)
-    assert time.monotonic() - sent < 2  # a second, and room for a busy machine
+    # Within a second, and room for a busy machine: the download itself goes on for five minutes.
+    _, err = process.communicate(timeout=20)
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert not client.incomplete()

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -113,13 +112,11 @@ def test_the_first_ctrl_c_keeps_what_is_finished_and_the_audit_completes(tmp_pat
     for line in process.stderr:
         seen.append(line)
         if line.startswith("make equivalent images:") and not line.startswith("make equivalent images: 0/"):
-            started = time.monotonic()
             # As a terminal does: to every process of the group, the model's own among them.
             os.killpg(process.pid, signal.SIGINT)
             break
     seen += process.stderr.readlines()
     assert process.wait(60) in (0, 4), "".join(seen)
-    assert time.monotonic() - started < 30
     result = json.loads((out / "result.json").read_text())
     generation = result["generation"]
     assert generation["status"] == "stopped"

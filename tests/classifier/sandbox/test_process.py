@@ -45,13 +45,13 @@ def images(classifier: OnnxClassifier, value: float = 0.5) -> np.ndarray:
 
 
 def test_a_hang_that_only_some_images_cause_ends_in_a_message(tmp_path: Path) -> None:
-    classifier = open_onnx(trap(tmp_path), ModelOptions(threads=1, limits=Limits(seconds=5)))
+    classifier = open_onnx(trap(tmp_path), ModelOptions(threads=1))
     assert classifier.forward(images(classifier))[1].shape == (2, C)
     classifier.process._seconds = 1.0
     started = time.monotonic()
     with pytest.raises(ModelError, match=r"trap\.onnx: the model did not run a batch within") as caught:
         classifier.forward(images(classifier, 1e7))
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 60  # half of what a batch may take by itself
     assert "--model-seconds" in caught.value.hint
     with pytest.raises(ModelError, match=r"trap\.onnx"):
         classifier.forward(images(classifier))
@@ -79,7 +79,7 @@ def test_last_words_are_the_end_of_any_amount_of_text() -> None:
     code = "import sys; sys.stderr.write('x' * 10_000_000 + '\\n' + 'y' * 900 + '\\n\\n \\n'); sys.exit(3)"
     with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) as process:
         words = StderrTail(process.stderr)
-        assert process.wait(30) == 3
+        assert process.wait(60) == 3
         assert words.line() == "y" * 200
     with subprocess.Popen([sys.executable, "-c", ""], stderr=subprocess.PIPE) as process:
         assert StderrTail(process.stderr).line() == ""

@@ -36,9 +36,9 @@ def constant(name, values, dtype=np.int64):
 
 @pytest.fixture(autouse=True)
 def _quickly():
-    start = time.monotonic()
+    start = time.process_time()  # on a busy machine a second of work may take ten
     yield
-    assert time.monotonic() - start < 10
+    assert time.process_time() - start < 10
 
 
 def test_everything_unsupported_is_listed_at_once():

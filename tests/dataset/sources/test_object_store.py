@@ -3,12 +3,14 @@
 import hashlib
 import importlib.util
 import io
+import itertools
 import json
 import socket
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import azure_server
 import fsspec
@@ -233,13 +235,23 @@ def test_a_store_that_never_answers_is_not_waited_for(silent, monkeypatch):
     began = time.monotonic()
     with pytest.raises(MachineError, match="cannot be listed: no answer within 1 seconds"):
         open_source(silent)
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 60  # clients try again for up to ten minutes
 
 
 def test_a_long_listing_of_a_store_that_answers_is_waited_for(bucket, monkeypatch):
+    # The listing takes longer than its patience; the questions meanwhile may take as long as a busy machine does.
     bucket.objects.pause = 0.4
-    monkeypatch.setattr(object_store, "_PATIENCE", 1.5)
+    monkeypatch.setattr(object_store, "_PATIENCE", 1.0)
+    answered, ask = [], object_store._asked
+
+    def asked(store, root):
+        with monkeypatch.context() as patch:
+            patch.setattr(object_store, "_PATIENCE", 60.0)
+            answered.append(ask(store, root))
+
+    monkeypatch.setattr(object_store, "_asked", asked)
     assert len(open_source(bucket.uri("photos/pets"))) == 4
+    assert answered
 
 
 @pytest.mark.parametrize("scheme", CLIENTS)
@@ -254,17 +266,21 @@ def test_the_client_finds_its_credentials_and_a_store_that_refuses_is_said(schem
 
 
 def test_reading_ends_where_a_store_has_been_dead_for_long(bucket, monkeypatch):
-    monkeypatch.setattr(object_store, "_READING", 1.0)
+    # A clock on which a second passes at every look, however busy the machine is.
+    monkeypatch.setattr(object_store, "time", SimpleNamespace(monotonic=itertools.count().__next__))
     monkeypatch.setattr(object_store, "_GIVING_UP", 1.5)
     found = open_source(bucket.uri("photos/pets"))
-    bucket.objects.pause = 5.0
-    assert found.load(0).reason == "cannot be read from the object store: no answer within 1 seconds"
-    bucket.objects.pause = 0.0
-    assert not isinstance(found.load(1), Skipped)
-    bucket.objects.pause = 5.0
-    assert isinstance(found.load(2), Skipped), "what was waited for before an object arrived does not count"
+
+    def load(index, pause, reading):
+        bucket.objects.pause = pause
+        monkeypatch.setattr(object_store, "_READING", reading)
+        return found.load(index)
+
+    assert load(0, 5.0, 1.0).reason == "cannot be read from the object store: no answer within 1 seconds"
+    assert not isinstance(load(1, 0.0, 60.0), Skipped)
+    assert isinstance(load(2, 5.0, 1.0), Skipped), "what was waited for before an object arrived does not count"
     with pytest.raises(MachineError, match="cannot be read any more"):
-        found.load(0)
+        load(0, 5.0, 1.0)
 
 
 def test_azure_without_an_account_says_how_to_name_one(point, monkeypatch):

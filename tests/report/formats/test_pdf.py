@@ -81,7 +81,7 @@ def test_the_other_formats_are_made_while_the_pdf_is_drawn(tmp_path, monkeypatch
     made = threading.Event()
 
     def drawn(*_) -> bytes:
-        return b"%PDF-" if made.wait(20) else b"the others waited"
+        return b"%PDF-" if made.wait(60) else b"the others waited"
 
     monkeypatch.setattr("singaudit.report.formats.pdf.pdf_bytes", drawn)
     monkeypatch.setattr("singaudit.report.formats.csv.scores_csv", lambda columns: made.set() or b"rows")

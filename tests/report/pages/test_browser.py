@@ -23,7 +23,7 @@ def _axe() -> Path | None:
     """axe-core's script: at the path given, or where Node finds the package, installed here or for everybody."""
     places = [Path(os.environ.get("AXE_CORE", "none")), Path("node_modules/axe-core/axe.min.js")]
     if npm := shutil.which("npm"):
-        done = subprocess.run([npm, "root", "-g"], capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run([npm, "root", "-g"], capture_output=True, text=True, timeout=120, check=False)
         places.append(Path(done.stdout.strip() or "none") / "axe-core" / "axe.min.js")
     return next((place for place in places if place.is_file()), None)
 
@@ -55,7 +55,7 @@ class Browser:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self._base + path, data, {"Content-Type": "application/json"}, method=method)
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(request, timeout=60) as answer:
+        with opener.open(request, timeout=120) as answer:
             return json.load(answer)["value"]
 
     def open(self, path: Path, width: int) -> None:
@@ -97,7 +97,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory):
     assert driver.stdout is not None
     try:
         port = 0
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not port and time.monotonic() < deadline:
             line = driver.stdout.readline()
             if "on port" in line:
@@ -107,7 +107,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory):
         session.close()
     finally:
         driver.terminate()
-        driver.wait(20)
+        driver.wait(60)
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,7 @@ def test_a_process_that_was_started_before_draws_the_same_and_ends_where_nothing
     assert drawer._started() is process
     monkeypatch.setattr("singaudit.report.pages.drawing._IDLE", 0.01)
     drawer.start()
-    assert process.wait(20) == -signal.SIGKILL
+    assert process.wait(60) == -signal.SIGKILL
 
 
 def test_a_specification_that_is_none_is_a_message_and_the_next_is_drawn(drawer):
