@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from pathlib import Path
 
 from singaudit.language.encoders.table import builtin_folder
-from singaudit.torchvision_import import import_transformers
+from singaudit.torchvision_import import import_torchvision, import_transformers
 
 SIZES = {
     "b32": {"patch": 32, "width": 768, "layers": 12, "heads": 12, "text": 512, "text_heads": 8, "dim": 512},
@@ -18,15 +19,22 @@ SIZES = {
 
 
 def make_clip(folder: Path, size: str) -> Path:
-    """Write the checkpoint into ``folder`` unless it is there; its tokenizer is the embedded model's."""
+    """Write the checkpoint into ``folder`` unless it is there.
+
+    Its tokenizer has the published vocabulary, which open_clip brings; that of "thin" is the embedded model's.
+    """
     import torch
 
     transformers = import_transformers()
 
     if (folder / "model.safetensors").is_file():
         return folder
-    s, given = SIZES[size], json.loads((builtin_folder() / "config.json").read_text())
-    tokens = {k: given["text_config"][k] for k in ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id")}
+    s = SIZES[size]
+    if size == "thin":
+        given = json.loads((builtin_folder() / "config.json").read_text())["text_config"]
+        tokens = {k: given[k] for k in ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id")}
+    else:
+        tokens = {"vocab_size": 49408, "bos_token_id": 49406, "eos_token_id": 49407, "pad_token_id": 49407}
     layers = min(12, s["layers"])
     config = transformers.CLIPConfig(
         text_config={
@@ -41,9 +49,12 @@ def make_clip(folder: Path, size: str) -> Path:
     )  # fmt: skip
     torch.manual_seed(0)
     transformers.CLIPModel(config).save_pretrained(folder, safe_serialization=True)
-    for path in builtin_folder().iterdir():
-        if "token" in path.name:
-            shutil.copy(path, folder)
+    if size == "thin":
+        for path in builtin_folder().iterdir():
+            if "token" in path.name:
+                shutil.copy(path, folder)
+    else:
+        _published_tokenizer(folder)
     image = {
         "image_processor_type": "CLIPImageProcessor", "do_resize": True, "size": {"shortest_edge": 224}, "resample": 3,
         "do_center_crop": True, "crop_size": {"height": 224, "width": 224}, "do_rescale": True, "do_normalize": True,
@@ -52,3 +63,18 @@ def make_clip(folder: Path, size: str) -> Path:
     }  # fmt: skip
     (folder / "preprocessor_config.json").write_text(json.dumps(image))
     return folder
+
+
+def _published_tokenizer(folder: Path) -> None:
+    """CLIP's tokenizer, made of the list of merges that open_clip brings, in the hub's format."""
+    import_torchvision()
+    from open_clip.tokenizer import bytes_to_unicode, default_bpe
+    from transformers import CLIPTokenizer
+
+    merges = gzip.decompress(Path(default_bpe()).read_bytes()).decode().split("\n")[1 : 49152 - 256 - 2 + 1]
+    letters = list(bytes_to_unicode().values())
+    words = [*letters, *(f"{x}</w>" for x in letters), *("".join(pair.split()) for pair in merges)]
+    words += ["<|startoftext|>", "<|endoftext|>"]
+    (folder / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]))
+    CLIPTokenizer.from_pretrained(folder).save_pretrained(folder)

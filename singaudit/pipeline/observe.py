@@ -27,6 +27,7 @@ from singaudit.engine.table import open_engine
 from singaudit.errors import ModelError
 from singaudit.language.concepts import Group, all_prompts
 from singaudit.language.encoders.cached import CachedEncoder
+from singaudit.language.encoders.revision import Revision
 from singaudit.language.encoders.running.exports import Exports
 from singaudit.language.encoders.table import open_encoder
 from singaudit.language.interface import Encoder
@@ -86,7 +87,12 @@ class Observer:
     """The classifier and the vision-language model, ready to look; what was computed before is not again."""
 
     def __init__(
-        self, config: AuditConfig, classifier: Classifier, progress: Progress, pack: Pack | None = None
+        self,
+        config: AuditConfig,
+        classifier: Classifier,
+        progress: Progress,
+        pack: Pack | None = None,
+        revision: Callable[[], Revision | None] | None = None,
     ) -> None:
         self._config, self._progress = config, progress
         self._engine = open_engine(
@@ -106,7 +112,7 @@ class Observer:
         encoder = (
             PackedEncoder(pack)
             if pack is not None
-            else CachedEncoder(config.vlm, device, self._cache, opened, config.precision)
+            else CachedEncoder(config.vlm, device, self._cache, opened, config.precision, revision)
         )
         self.encoder: CachedEncoder | PackedEncoder = encoder
         # A pack knows nothing of images that it does not hold.
@@ -190,8 +196,9 @@ class Observer:
             started = time.perf_counter()
             self.encoder.learn(first)
         each = (time.perf_counter() - started) / max(1, len(first))
-        if (found := timed(images, self._steps, count, len(new), each)) is not None:
-            for line in said(found, self._config, torch_device(self._config.device) == "cpu"):
+        on_cpu = torch_device(self._config.device) == "cpu"
+        if (found := timed(images, self._steps, count, len(new), each, on_cpu)) is not None:
+            for line in said(found, self._config, on_cpu):
                 say(line)
 
     def close(self) -> None:
@@ -210,13 +217,14 @@ def observe_images(
     progress: Progress,
     stored: StoredTranslator | None = None,
     pack: Pack | None = None,
+    revision: Callable[[], Revision | None] | None = None,
 ) -> Observed:
     """One pass over the images, and one over the probe images: classifier and encoder see each image once.
 
-    Images that a ``stored`` translator was fitted on are left out.
+    Images that a ``stored`` translator was fitted on are left out. ``revision`` as of ``CachedEncoder``.
     """
     source, labels, labels_source = asked.source, asked.labels, asked.labels_source
-    observer = Observer(config, classifier, progress, pack)
+    observer = Observer(config, classifier, progress, pack, revision)
     if stored is not None:
         stored.check_encoder(observer.encoder)
     observer.tell_estimate(source, asked.groups)

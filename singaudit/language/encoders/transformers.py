@@ -20,7 +20,7 @@ from singaudit.language.encoders.running.chosen import choose, loaded_in
 from singaudit.language.encoders.running.exports import Exports
 from singaudit.language.encoders.running.towers import TorchTowers, Towers, embed_texts, unit
 from singaudit.language.encoders.taken import TakenFolder, taken, weights_digest
-from singaudit.machine import memory_ran_out, on_device
+from singaudit.machine import beside, memory_ran_out, on_device
 from singaudit.torchvision_import import import_transformers
 from singaudit.without_compiler import nothing_drawn
 
@@ -229,7 +229,7 @@ def open_folder(
     """
     try:
         with taken(folder) as copy:
-            weights, held = _checked(copy)
+            weights, held = _checked(name, copy)
             opened = _load(name, copy, weights, held, device, precision, exports)
             digests = dict(copy.digests)
             if revision is None:
@@ -251,10 +251,10 @@ def open_folder(
     return TransformersEncoder(name, revision, *opened, digests=digests)
 
 
-def _checked(copy: TakenFolder) -> tuple[list[str], list[Held]]:
+def _checked(name: str, copy: TakenFolder) -> tuple[list[str], list[Held]]:
     """Names of the files of weights, and what they hold, after each file was seen to be regular, inside and whole.
 
-    All but the weights are copied.
+    All but the weights are copied. The model is of one of ``FAMILIES``.
     """
     folder = copy.source
     files = needed_files(sorted(path.name for path in folder.iterdir()))
@@ -262,11 +262,17 @@ def _checked(copy: TakenFolder) -> tuple[list[str], list[Held]]:
         copy.take([file for file in files if file != _WEIGHTS])
         weights = listed_weights(copy.folder, files) or [_WEIGHTS]
         held = [check_safetensors(inner_file(folder, name)) for name in weights]
-        check_numbers(read_json(copy.folder / "config.json"), "config.json", sum(one.tensors for one in held))
+        config = read_json(copy.folder / _CONFIG)
+        check_numbers(config, _CONFIG, sum(one.tensors for one in held))
     except ModelError as error:
         raise LanguageError(
             f"the vision-language model in {folder} cannot be opened: {error.message}", hint=error.hint
         ) from error
+    if (kind := str(config.get("model_type"))) not in _PADDING:
+        raise LanguageError(
+            f"expected a model of the families {', '.join(_PADDING)} at {name!r}, found {kind[:80]!r}",
+            hint="The default is openai/clip-vit-large-patch14.",
+        )
     return weights, held
 
 
@@ -284,25 +290,23 @@ def _load(
     # Advisory chatter has no place in an audit's output.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    transformers = import_transformers()
+    ready = beside(partial(_ready, copy, weights, exports))
+    try:
+        transformers = import_transformers()
+    finally:
+        towers, copies = ready()  # also where this ends early: nothing may be copied into a folder that is gone
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
     config = transformers.AutoConfig.from_pretrained(folder, **options)
-    if config.model_type not in _PADDING:
-        raise LanguageError(
-            f"expected a model of the families {', '.join(_PADDING)} at {name!r}, found {config.model_type!r}",
-            hint="The default is openai/clip-vit-large-patch14.",
-        )
     family, length = config.model_type, _context_length(config)
     dim = int(config.vision_config.hidden_size if family.startswith("siglip") else config.projection_dim)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **options)
     processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil", **options)
     check_tokenizer(name, tokenizer, config.text_config.vocab_size)
     check_processor(name, processor)
-    towers: Towers | None = exports.kept() if exports is not None else None
     if towers is None:
-        held = [check_safetensors(path) for path in copy.take(weights)]
+        held = [check_safetensors(path) for path in copies]
         towers = choose(
             _torch_towers(name, family, _model(name, folder, held, config, device, precision, options), device),
             exports,
@@ -311,6 +315,12 @@ def _load(
             precision,
         )
     return family, dim, towers, tokenizer, processor, length
+
+
+def _ready(copy: TakenFolder, weights: Sequence[str], exports: Exports | None) -> tuple[Towers | None, list[Path]]:
+    """What takes no library of models: towers whose exports are kept, or else copies of the weights."""
+    towers = exports.kept() if exports is not None else None
+    return towers, copy.take(weights) if towers is None else []
 
 
 def _context_length(config: Any) -> int:

@@ -45,11 +45,11 @@ class Estimate:
 
 
 def timed(
-    source: ImageSource, steps: Mapping[str, Step], count: int, texts: int, text_seconds: float
+    source: ImageSource, steps: Mapping[str, Step], count: int, texts: int, text_seconds: float, on_cpu: bool
 ) -> Estimate | None:
     """Time one small batch of the first images of ``source``; None where every step may have rows of all ``count``.
 
-    What was computed is not kept: it costs a few images.
+    What was computed is not kept: it costs a few images, and twice as many where models are not ``on_cpu``.
     """
     to_do = {key: max(0, count - (len(step.shelf) if step.shelf is not None else 0)) for key, step in steps.items()}
     if not any(to_do.values()):
@@ -67,8 +67,9 @@ def timed(
     for key, step in steps.items():
         if to_do[key]:
             model = step.model()
-            inputs = np.stack([model.prepare(one) for one in pixels])
-            model.compute(inputs)  # opens it, and takes what the first run does
+            first = model.prepare(pixels[0])  # opens it
+            if not on_cpu:
+                model.compute(np.stack([first] * len(pixels)))  # a card's first run fetches what it runs
             started = time.perf_counter()
             inputs = np.stack([model.prepare(one) for one in pixels])
             prepared = time.perf_counter()

@@ -10,6 +10,7 @@ import torch
 from singaudit.errors import LanguageError
 from singaudit.language.encoders.local import cached_models
 from singaudit.language.encoders.table import open_encoder
+from singaudit.language.encoders.taken import TakenFolder
 from singaudit.torchvision_import import import_torchvision
 
 import_torchvision()
@@ -138,6 +139,19 @@ def test_every_family_computes_in_bf16(family, tmp_path):
     ):
         assert not np.array_equal(found, wanted)
         assert (found * wanted).sum(axis=1).min() > 0.999
+
+
+@pytest.mark.parametrize(("kind", "said"), [("bert", "'bert'"), (None, "'None'"), (["clip"], "\"\\['clip'\\]\"")])
+def test_a_model_of_another_kind_is_refused_before_its_weights_are_copied(kind, said, tmp_path, monkeypatch):
+    saved(tmp_path, dual())
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "model_type": kind}))
+    copied, take = [], TakenFolder.take
+    monkeypatch.setattr(TakenFolder, "take", lambda self, names: copied.extend(names) or take(self, names))
+    with pytest.raises(LanguageError, match=f"expected a model of the families .* found {said}"):
+        open_encoder(str(tmp_path))
+    assert "config.json" in copied
+    assert "model.safetensors" not in copied
 
 
 class Program:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 
 from singaudit.cache.store import Cache
 from singaudit.config import make_config
@@ -34,17 +35,18 @@ def config(**more):
     return make_config(model="builtin:leaky", images="shapes:500", **more)
 
 
-def test_a_small_batch_of_each_model_that_has_something_to_do_is_timed(tmp_path):
+@pytest.mark.parametrize("on_cpu", [True, False])
+def test_a_small_batch_of_each_model_that_has_something_to_do_is_timed(on_cpu):
     source, shelf = open_source("shapes:20"), Cache(None).shelf("features", {})
     shelf.add([f"{i:064x}" for i in range(500)], (np.zeros((500, 1), np.float32),))
     shelf.flush()
     done, new = Slow(), Slow()
-    found = timed(source, {"classifier": Step(done, shelf), "encoder": Step(new)}, 500, 7, 0.5)
+    found = timed(source, {"classifier": Step(done, shelf), "encoder": Step(new)}, 500, 7, 0.5, on_cpu)
     assert found is not None
     batch = min(16, 4 * cores())
-    assert (found.images, found.texts, done.seen, new.seen) == (500, 7, 0, 2 * batch)
+    assert (found.images, found.texts, done.seen, new.seen) == (500, 7, 0, batch if on_cpu else 2 * batch)
     assert set(found.seconds) == {"read", "encoder"}
-    assert timed(source, {"classifier": Step(done, shelf)}, 500, 7, 0.5) is None
+    assert timed(source, {"classifier": Step(done, shelf)}, 500, 7, 0.5, on_cpu) is None
 
 
 def test_the_whole_is_said_with_what_would_make_it_shorter(monkeypatch):
