@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 from feature_pass import BATCH, PREPROCESS, export
-from made_clip import make_clip
+from made_clip import class_names, make_clip
 from made_photos import write
 from measuring import Outcome, Plain, in_turn
 
@@ -99,10 +99,11 @@ def _set_up(root: Path, images: int) -> Callable[..., None]:
     write(root / "photos", images)
     export(root / "model.onnx")
     make_clip(root / "clip", "b32")
+    (root / "names.txt").write_text("\n".join(class_names()))
     (root / "concepts.toml").write_text(CONCEPTS)
     command = [
         sys.executable, "-m", "singaudit", "run", str(root / "model.onnx"), "--preprocess", PREPROCESS,
-        "--classes", "timm:imagenet", "--images", str(root / "photos"), "--vlm", str(root / "clip"),
+        "--classes", str(root / "names.txt"), "--images", str(root / "photos"), "--vlm", str(root / "clip"),
         "--concepts", str(root / "concepts.toml"), "--cache", str(root / "cache"), "--output", str(root / "out"),
         "--force", "--quiet",
     ]  # fmt: skip
@@ -181,7 +182,7 @@ def first(quick: bool) -> Outcome:
         for name in [name for name in seconds if name.startswith("first audit")]:
             found.expect(f"{name} / both models' own passes", seconds[name] / alone, at_most=FIRST)
     found.notes.append(
-        "The audit also exports the encoder, and reads ImageNet's 1,000 names and three groups with it. The models' "
+        "The audit also exports the encoder, and reads 1,000 names and three groups with it. The models' "
         "own passes are sessions with default options of the classifier's file and of transformers' own image tower."
     )
     return found

@@ -78,3 +78,11 @@ def _published_tokenizer(folder: Path) -> None:
     (folder / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
     (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]))
     CLIPTokenizer.from_pretrained(folder).save_pretrained(folder)
+
+
+def class_names() -> list[str]:
+    """ImageNet's 1,000 classes as CLIP's authors name them, each with a name of its own."""
+    import_torchvision()
+    from open_clip import IMAGENET_CLASSNAMES
+
+    return [f"{name} too" if name in IMAGENET_CLASSNAMES[:i] else name for i, name in enumerate(IMAGENET_CLASSNAMES)]
