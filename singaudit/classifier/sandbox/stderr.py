@@ -8,7 +8,7 @@ from typing import IO
 
 _KEPT = 4096
 _SHOWN = 200
-_SECONDS = 1.0
+_SECONDS = 5.0
 
 
 class StderrTail:
@@ -22,7 +22,7 @@ class StderrTail:
     def line(self) -> str:
         """The last line that is not empty, without characters that do not print; "" where nothing was said.
 
-        Waits a second for the stream to end: call it once the process has ended.
+        Waits up to five seconds for the stream to end, as a busy machine may take: call it once the process has ended.
         """
         self._thread.join(_SECONDS)
         lines = bytes(self._kept).decode("utf-8", "replace").splitlines()

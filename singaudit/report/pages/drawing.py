@@ -107,7 +107,7 @@ class Drawer:
         assert self._process is not None
         self._died += 1
         try:
-            code = self._process.wait(1.0)
+            code = self._process.wait(5.0)
         except subprocess.TimeoutExpired:
             code = -9
         self._end()
