@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from singaudit.cache.store import Cache, cache_folder
 from singaudit.classifier.class_names import class_names
 from singaudit.classifier.interface import Classifier
 from singaudit.classifier.openers.table import open_classifier
@@ -27,7 +26,6 @@ from singaudit.language.concepts import (
     embed_group,
     open_vocabulary,
 )
-from singaudit.language.encoders.revision import revision_of
 from singaudit.language.packs.encoder import check_pack
 from singaudit.language.packs.pack import open_pack
 from singaudit.language.translators.file import StoredTranslator, read_translator
@@ -142,10 +140,6 @@ def _found(
         of_arrays = audit_folder(config, rules, progress, warn)
         return Audit(of_arrays.result, of_arrays.per_image, {}, of_arrays.rules)
     decoding = decoding_of(config, progress)
-    revision = None
-    if config.images is not None and config.pack is None and not config.geometry_only:
-        # Hashing a language model's weights, or asking the hub for them, takes as long as opening a classifier.
-        revision = beside(partial(revision_of, config.vlm, Cache(cache_folder(config.cache))))
     progress("open the model", 0, 1)
     classifier = open_classifier(config.model, model_options(config), progress)
     names, names_source = class_names(config, classifier)
@@ -171,7 +165,7 @@ def _found(
     asked = what_is_asked(config, names, groups, pack)
     for text in foregone(asked, groups, space, rules, given=stored is not None):
         warn(text)
-    seen = observe_images(config, classifier, names, asked, progress, stored, pack, revision)
+    seen = observe_images(config, classifier, names, asked, progress, stored, pack)
     features, logits = seen.images.outputs["classifier"]
     if decoding is not None:
         decoding.check(seen)

@@ -27,7 +27,6 @@ from singaudit.engine.table import open_engine
 from singaudit.errors import ModelError
 from singaudit.language.concepts import Group, all_prompts
 from singaudit.language.encoders.cached import CachedEncoder
-from singaudit.language.encoders.revision import Revision
 from singaudit.language.encoders.running.exports import Exports
 from singaudit.language.encoders.table import open_encoder
 from singaudit.language.interface import Encoder
@@ -87,12 +86,7 @@ class Observer:
     """The classifier and the vision-language model, ready to look; what was computed before is not again."""
 
     def __init__(
-        self,
-        config: AuditConfig,
-        classifier: Classifier,
-        progress: Progress,
-        pack: Pack | None = None,
-        revision: Callable[[], Revision | None] | None = None,
+        self, config: AuditConfig, classifier: Classifier, progress: Progress, pack: Pack | None = None
     ) -> None:
         self._config, self._progress = config, progress
         self._engine = open_engine(
@@ -112,7 +106,7 @@ class Observer:
         encoder = (
             PackedEncoder(pack)
             if pack is not None
-            else CachedEncoder(config.vlm, device, self._cache, opened, config.precision, revision)
+            else CachedEncoder(config.vlm, device, self._cache, opened, config.precision)
         )
         self.encoder: CachedEncoder | PackedEncoder = encoder
         # A pack knows nothing of images that it does not hold.
@@ -217,14 +211,13 @@ def observe_images(
     progress: Progress,
     stored: StoredTranslator | None = None,
     pack: Pack | None = None,
-    revision: Callable[[], Revision | None] | None = None,
 ) -> Observed:
     """One pass over the images, and one over the probe images: classifier and encoder see each image once.
 
-    Images that a ``stored`` translator was fitted on are left out. ``revision`` as of ``CachedEncoder``.
+    Images that a ``stored`` translator was fitted on are left out.
     """
     source, labels, labels_source = asked.source, asked.labels, asked.labels_source
-    observer = Observer(config, classifier, progress, pack, revision)
+    observer = Observer(config, classifier, progress, pack)
     if stored is not None:
         stored.check_encoder(observer.encoder)
     observer.tell_estimate(source, asked.groups)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from singaudit.cache.store import Cache
 from singaudit.errors import LanguageError
-from singaudit.language.encoders.revision import Revision, revision_of
+from singaudit.language.encoders.revision import revision_of
 from singaudit.language.encoders.running.exports import Exports
 from singaudit.language.interface import Encoder
 from singaudit.machine import arithmetic
@@ -21,24 +21,17 @@ from singaudit.machine import arithmetic
 class CachedEncoder:
     """The encoder ``name``, implementing ``Encoder``; ``open`` gives the model itself and is called once at most.
 
-    ``revision`` gives what ``revision_of`` does, where that was begun before. Without a revision that can be known
-    beforehand, or facts of an earlier audit, it is opened at once. Texts are encoded once per audit even without a
-    cache folder.
+    Without a revision that can be known beforehand, or facts of an earlier audit, it is opened at once. Texts are
+    encoded once per audit even without a cache folder.
     """
 
     def __init__(
-        self,
-        name: str,
-        device: str,
-        cache: Cache,
-        open: Callable[[Exports | None], Encoder],
-        precision: str = "fp32",
-        revision: Callable[[], Revision | None] | None = None,
+        self, name: str, device: str, cache: Cache, open: Callable[[Exports | None], Encoder], precision: str = "fp32"
     ) -> None:
         self.name, self.precision = name, precision
         self._open, self._lock = open, threading.Lock()
         self._opened: Encoder | LanguageError | None = None
-        found = revision_of(name, cache) if revision is None else revision()
+        found = revision_of(name, cache)
         self._found, self._cache = found, cache
         self._exports = Exports(cache, found.fingerprint) if found is not None else None
         named = cache.name_of(

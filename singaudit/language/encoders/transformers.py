@@ -20,7 +20,7 @@ from singaudit.language.encoders.running.chosen import choose, loaded_in
 from singaudit.language.encoders.running.exports import Exports
 from singaudit.language.encoders.running.towers import TorchTowers, Towers, embed_texts, unit
 from singaudit.language.encoders.taken import TakenFolder, taken, weights_digest
-from singaudit.machine import beside, memory_ran_out, on_device
+from singaudit.machine import memory_ran_out, on_device
 from singaudit.torchvision_import import import_transformers
 from singaudit.without_compiler import nothing_drawn
 
@@ -290,11 +290,7 @@ def _load(
     # Advisory chatter has no place in an audit's output.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    ready = beside(partial(_ready, copy, weights, exports))
-    try:
-        transformers = import_transformers()
-    finally:
-        towers, copies = ready()  # also where this ends early: nothing may be copied into a folder that is gone
+    transformers = import_transformers()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
@@ -305,8 +301,9 @@ def _load(
     processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil", **options)
     check_tokenizer(name, tokenizer, config.text_config.vocab_size)
     check_processor(name, processor)
+    towers: Towers | None = exports.kept() if exports is not None else None
     if towers is None:
-        held = [check_safetensors(path) for path in copies]
+        held = [check_safetensors(path) for path in copy.take(weights)]
         towers = choose(
             _torch_towers(name, family, _model(name, folder, held, config, device, precision, options), device),
             exports,
@@ -315,12 +312,6 @@ def _load(
             precision,
         )
     return family, dim, towers, tokenizer, processor, length
-
-
-def _ready(copy: TakenFolder, weights: Sequence[str], exports: Exports | None) -> tuple[Towers | None, list[Path]]:
-    """What takes no library of models: towers whose exports are kept, or else copies of the weights."""
-    towers = exports.kept() if exports is not None else None
-    return towers, copy.take(weights) if towers is None else []
 
 
 def _context_length(config: Any) -> int:

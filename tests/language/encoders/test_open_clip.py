@@ -8,6 +8,7 @@ import torch
 
 from singaudit.errors import LanguageError
 from singaudit.language.encoders.open_clip import needed_files, repository_of
+from singaudit.language.encoders.running import chosen
 from singaudit.language.encoders.table import fetch_encoder, open_encoder
 from singaudit.torchvision_import import import_torchvision
 
@@ -77,6 +78,22 @@ TOWERS = {
     "CustomTextCLIP": {"embed_dim": 16, "vision_cfg": _TIMM, "text_cfg": _WIDE},
     "CLIP": {"embed_dim": 16, "vision_cfg": {**_EYES, "layers": [1, 1, 1, 1]}, "text_cfg": _WIDE},
 }
+
+
+def test_images_that_bf16_moves_do_not_cost_texts_what_computes_less(built, folder, monkeypatch):
+    from safetensors.torch import save_file
+
+    monkeypatch.setattr(chosen, "SMALL_PARAMETERS", 0)
+    weights = {k: (8 * v if k.startswith("visual.tr") else v).contiguous() for k, v in built.state_dict().items()}
+    save_file(weights, folder / "open_clip_model.safetensors")
+    exact, coarse = open_encoder(str(folder)), open_encoder(str(folder), precision="bf16")
+    assert (exact.runtime, coarse.runtime) == ("torch", "torch")
+    assert coarse._towers._beginnings is not None
+    texts = ["a dog", "a photo of a cat", "a photo of a large dog"]
+    cosines = (exact.encode_texts(texts) * coarse.encode_texts(texts)).sum(axis=1)
+    assert 0.9995 < cosines.min() < 1
+    pixels = exact.prepare(np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8))[None]
+    assert (exact.encode_images(pixels) * coarse.encode_images(pixels)).sum() < 1 - 1e-7
 
 
 @pytest.mark.parametrize("kind", TOWERS)

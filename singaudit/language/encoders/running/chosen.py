@@ -12,10 +12,6 @@ from singaudit.language.encoders.running.agreement import bits_stay, least_cosin
 from singaudit.language.encoders.running.exports import COSINE, Exports
 from singaudit.language.encoders.running.towers import SMALL_PARAMETERS, Prepare, TorchTowers, Towers
 
-COSINE_16 = 0.9995
-"""Least cosine in place of ``COSINE`` where towers compute in bf16, whose rounding moves embeddings (images by ViT-B/32
-and ViT-L/14, random weights: 0.999996, texts 0.99996; by their library's own towers 0.9999)."""
-
 
 def loaded_in(precision: str, device: str) -> Any:
     """torch's dtype in which weights are loaded; ``choose`` narrows those for a CPU."""
@@ -42,8 +38,8 @@ def choose(
             return towers
         half = precision == "bf16"
         found = towers if towers.parameters < SMALL_PARAMETERS else _shortened(towers, prepare, tokens, half)
-        if half:
-            found.halve()
+        if half and found is towers:
+            towers.halve()
         return found
 
 
@@ -63,20 +59,19 @@ def _one_thread() -> Iterator[None]:
 def _shortened(
     towers: TorchTowers, prepare: Prepare, tokens: Callable[[], Sequence[Sequence[int]]], half: bool
 ) -> TorchTowers:
-    """The lean modules in torch where there are any that agree with the library's in float32."""
+    """The lean modules in torch where there are any that agree with the library's in float32; in bf16 if ``half``."""
     try:
         if (lean := towers.lean()) is None:
             return towers
-        probes, required = make_probes(prepare, tokens()), COSINE_16 if half else COSINE
-        wanted, found = probes.by(towers), towers.leaned(lean, False)
-        if half:
-            found.halve()
-        cosine = least_cosine(probes.by(found), wanted)
-        if cosine >= required:
+        probes, found = make_probes(prepare, tokens()), towers.leaned(lean, False)
+        cosine = least_cosine(probes.by(found), probes.by(towers))
+        if cosine >= COSINE:
+            if half:
+                found.halve()
             found = towers.leaned(lean, bits_stay(partial(towers.leaned, lean, True), probes.tokens))
             found.runtime = towers.runtime
             return found
-        reason = f"what computes less has a cosine of {cosine:.6f} with it (required: {required})"
+        reason = f"what computes less has a cosine of {cosine:.6f} with it (required: {COSINE})"
     except (MemoryError, OSError):
         raise
     except Exception as error:  # a model of another build than its class's

@@ -175,6 +175,10 @@ def halve(tower: ImageTower | TextTower) -> None:
     where = [tower.layers, tower.end] if isinstance(tower, TextTower) else [tower.layers]
     for product in (part for place in where for part in place.modules() if isinstance(part, _Product)):
         product.to(torch.bfloat16)
+    for parameter in tower.parameters():
+        # What stays may lie in the library's model, and so in a file that is mapped for as long.
+        if parameter.dtype == torch.float32:
+            parameter.data = parameter.data.clone()
 
 
 def _of_one_precision(model: Any) -> bool:
