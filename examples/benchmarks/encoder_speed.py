@@ -48,82 +48,86 @@ def export_seconds(checkpoint: str, folder: Path, rounds: int) -> float:
     return median(found[1:])
 
 
+Rivals = dict[str, Callable[[], Any]]
+"""What takes all images, and what takes all prompts."""
+
+
+def _eager(checkpoint: Path, tokenizer: Any, inputs: Any, prompts: list[str]) -> Rivals:
+    """transformers' towers in eager mode, in batches that its tokenizer pads."""
+    import torch
+    from transformers import CLIPModel
+
+    model = CLIPModel.from_pretrained(checkpoint).eval()
+    batches = [
+        tokenizer(prompts[at : at + BATCH], padding=True, truncation=True, return_tensors="pt")
+        for at in range(0, len(prompts), BATCH)
+    ]
+
+    def images() -> None:
+        with torch.inference_mode():
+            for at in range(0, len(inputs), BATCH):
+                model.get_image_features(pixel_values=torch.from_numpy(inputs[at : at + BATCH]))
+
+    def texts() -> None:
+        with torch.inference_mode():
+            for batch in batches:
+                model.get_text_features(**batch)
+
+    return {"images": images, "texts": texts}
+
+
+def _ours(encoder: Any, inputs: Any, prompts: list[str]) -> Rivals:
+    """This project's towers; both return the embeddings."""
+
+    def images() -> Any:
+        return np.concatenate([encoder.encode_images(inputs[at : at + BATCH]) for at in range(0, len(inputs), BATCH)])
+
+    return {"images": images, "texts": partial(encoder.encode_texts, prompts)}
+
+
 def speed(quick: bool, sizes: tuple[str, ...] = ("b32", "l14")) -> list[Outcome]:
     """Images and prompts of the built-in vocabulary through both, on one thread."""
     from singaudit.torchvision_import import import_torchvision
 
     import_torchvision()
     import torch
-    from transformers import CLIPModel
 
     torch.set_num_threads(1)
-    images, texts, rounds = (8, 64, 1) if quick else (32, 256, 3)
+    counts, rounds = ({"images": 8, "texts": 64}, 1) if quick else ({"images": 32, "texts": 256}, 3)
     rows, outcome = (
         [],
         Outcome("Towers of a language model on one thread of a CPU, against transformers in eager mode", []),
     )
-    prompts = all_prompts(open_vocabulary(None, "").groups, ())[:texts]
+    prompts = all_prompts(open_vocabulary(None, "").groups, ())[: counts["texts"]]
+    pixels = np.random.default_rng(0).integers(0, 256, (counts["images"], 256, 256, 3), dtype=np.uint8)
     for size in sizes[:1] if quick else sizes:
         with tempfile.TemporaryDirectory() as folder:
             checkpoint = make_clip(Path(folder) / size, size)
-            plain = CLIPModel.from_pretrained(checkpoint).eval()
             export = export_seconds(str(checkpoint), Path(folder), rounds)
-            ours = open_encoder(str(checkpoint), exports=exports_of(str(checkpoint), Cache(Path(folder) / "exports1")))
-            rng = np.random.default_rng(0)
-            pixels = rng.integers(0, 256, (images, 256, 256, 3), dtype=np.uint8)
-            inputs = np.stack([ours.prepare(one) for one in pixels])
-            batches = [
-                ours._tokenizer(prompts[at : at + BATCH], padding=True, truncation=True, return_tensors="pt")
-                for at in range(0, len(prompts), BATCH)
-            ]
-
-            def eager_images(model: Any = plain, inputs: Any = inputs) -> None:
-                with torch.inference_mode():
-                    for at in range(0, len(inputs), BATCH):
-                        model.get_image_features(pixel_values=torch.from_numpy(inputs[at : at + BATCH]))
-
-            def eager_texts(model: Any = plain, batches: Any = batches) -> None:
-                with torch.inference_mode():
-                    for batch in batches:
-                        model.get_text_features(**batch)
-
-            def our_images(ours: Any = ours, inputs: Any = inputs) -> None:
-                for at in range(0, len(inputs), BATCH):
-                    ours.encode_images(inputs[at : at + BATCH])
-
-            def our_texts(ours: Any = ours) -> None:
-                ours.encode_texts(prompts)
-
-            short = open_encoder(str(checkpoint), precision="bf16")
-            rivals = {
-                "images": our_images,
-                "eager images": eager_images,
-                "images, bf16": partial(our_images, short),
-                "texts": our_texts,
-                "eager texts": eager_texts,
-                "texts, bf16": partial(our_texts, short),
-            }
+            whole = open_encoder(str(checkpoint), exports=exports_of(str(checkpoint), Cache(Path(folder) / "exports1")))
+            inputs = np.stack([whole.prepare(one) for one in pixels])
+            eager, exact = _eager(checkpoint, whole._tokenizer, inputs, prompts), _ours(whole, inputs, prompts)
+            short = _ours(open_encoder(str(checkpoint), precision="bf16"), inputs, prompts)
+            rivals: Rivals = {}
+            for what in counts:
+                rivals |= {what: exact[what], f"eager {what}": eager[what], f"{what}, bf16": short[what]}
             found = cpu_in_turn(rivals, rounds)
-            least = {
-                "images, bf16": (ours.encode_images(inputs) * short.encode_images(inputs)).sum(axis=1).min(),
-                "texts, bf16": (ours.encode_texts(prompts) * short.encode_texts(prompts)).sum(axis=1).min(),
-            }
+            least = {f"{what}, bf16": (exact[what]() * short[what]()).sum(axis=1).min() for what in counts}
             for name in ("images", "images, bf16", "texts", "texts, bf16"):
                 what = name.partition(",")[0]
-                count = images if what == "images" else texts
                 ratio = found[f"eager {what}"] / found[name]
                 rows.append(
                     {
                         "encoder": size,
                         "what": name,
-                        "ms each": round(1000 * found[name] / count, 2),
-                        "eager ms each": round(1000 * found[f"eager {what}"] / count, 2),
+                        "ms each": round(1000 * found[name] / counts[what], 2),
+                        "eager ms each": round(1000 * found[f"eager {what}"] / counts[what], 2),
                         "times as fast": round(ratio, 2),
                         **({"least cosine with fp32": round(float(least[name]), 6)} if name in least else {}),
                     }
                 )
                 outcome.expect(f"{size}: {name}", ratio, at_least=1.8 if what == "images" else 2.0)
-            cost = export / (found["eager images"] / images)
+            cost = export / (found["eager images"] / counts["images"])
             outcome.expect(f"{size}: the export in images of the eager tower", cost, at_most=60)
     outcome.rows = rows
     outcome.notes = [
